@@ -1,0 +1,63 @@
+# `make` lists the targets. PYTHON is the interpreter that .venv is made from: make PYTHON=python3.12 test
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+C_SOURCES := $(wildcard native/*.c native/*.h)
+C_FORMATTED := $(C_SOURCES) $(wildcard benchmarks/*.c)
+PY_CHECKED := archipmigrate tests $(wildcard benchmarks/*.py)
+
+# Every target works in the same .venv: one after another, also under make -j.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long bench check format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(INSTALLED) ## make .venv with everything in it (only if something changed)
+
+# The old extension goes first: a new one that fails to compile must not leave it in use.
+$(INSTALLED): pyproject.toml $(C_SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo '$(PYTHON): Python 3.11 or newer is needed; choose one by make PYTHON=...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	    { echo '$(PYTHON) cannot make a venv: on Debian, apt-get install python3-venv' >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@rm -f archipmigrate/_native.*.so
+	$(BIN)/python -m pip install --quiet --editable '.[dev,test,bench]'
+	@$(BIN)/python -c 'import archipmigrate._native' 2>/dev/null || \
+	    { echo 'No C extension, the slower Python twin works. On Debian it needs gcc, libc6-dev, python3-dev;' >&2; \
+	      echo 'what the compiler said: $(BIN)/pip install --verbose --editable .' >&2; }
+	@touch $@
+
+demo: setup ## make a sample share, migrate it, verify it, put it back
+	@PATH="$(abspath $(BIN)):$$PATH" benchmarks/demo.sh
+
+test: setup ## run the tests (minutes)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-long: setup ## run the tests that take many minutes
+	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+
+bench: setup ## run the benchmarks
+	$(BIN)/python -m pytest benchmarks $(PYTEST_ARGS)
+
+check: setup ## lint, formatting, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict $(PY_CHECKED)
+	$(if $(C_FORMATTED),$(BIN)/clang-format --dry-run -Werror $(C_FORMATTED))
+
+format: setup ## format Python and C, mend what the linter can
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+	$(if $(C_FORMATTED),$(BIN)/clang-format -i $(C_FORMATTED))
+
+clean: ## remove everything that was built, .venv too
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -f archipmigrate/_native.*.so
+	find archipmigrate tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

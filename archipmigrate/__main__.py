@@ -1,0 +1,5 @@
+"""`python -m archipmigrate`."""
+
+from .cli.main import main
+
+raise SystemExit(main())

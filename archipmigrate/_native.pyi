@@ -1,0 +1,48 @@
+"""The C module (native/module.c). Absent where there was no compiler."""
+
+FEATURES: dict[str, bool]  # which of openat2, fchmodat2 and statx the running kernel has
+
+def scan(  # one argument a field of Unit, policy, options and limits
+    root: int,
+    body: bytes,
+    cursor: int,
+    cursor_path: bytes,
+    cursor_inode: int,
+    counted: bool,
+    last_try: bool,
+    gid: int,
+    directory_bits: int,
+    file_bits: int,
+    excludes: bytes,
+    skip_links: bool,
+    cross: bool,
+    xattrs: bool,
+    seconds: float,
+    entries: int,
+    changes: int,
+    stop: bytearray,
+    descriptors: int,
+    wide: int,
+    chunks: int,
+    /,
+) -> tuple[
+    dict[str, int],
+    bytes,
+    int,
+    tuple[bytes, int] | None,
+    list[tuple[bytes, int]],
+    tuple[int, bytes, int] | None,
+    list[tuple[bytes, int, bool]],
+    list[tuple[bytes, str, int]],
+    list[tuple[int, int, int]],
+    list[tuple[bytes, str]],
+]: ...
+def apply(
+    root: int,
+    changes: bytes,
+    verb: int,
+    deny_limit: int,
+    born_before: int,
+    descriptors: int,
+    /,
+) -> tuple[bytes, list[tuple[int, str, int, str]], list[tuple[int, int]], int]: ...

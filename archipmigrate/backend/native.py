@@ -1,0 +1,119 @@
+"""The `native` backend: the two verbs in C, one call a unit, the GIL released for the whole of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from .. import _native
+from ..frames import pack_groups, whole
+from ..model import (
+    RETRIES,
+    Applied,
+    Failure,
+    Limits,
+    Link,
+    Notice,
+    Scan,
+    Tally,
+    Unit,
+    Verb,
+)
+from ..policy import GroupPolicy
+from .base import CHUNKS, WIDE, ScanOptions
+
+
+@dataclass(slots=True)
+class NativeCursor:
+    """A wide directory whose reading goes on later: its descriptor stands where that is."""
+
+    path: bytes
+    inode: int
+    fd: int
+
+    def close(self) -> None:
+        """Give up the place and its descriptor."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class NativeBackend:
+    """Scan and apply below one directory, in C."""
+
+    name = "native"
+
+    def __init__(self, root: int, *, descriptors: int = 64) -> None:
+        """Work below *root*, a directory descriptor (duplicated); hold *descriptors* a worker."""
+        self._root = os.dup(root)
+        self._descriptors = descriptors
+
+    def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
+        """Look at the entries of a unit (see `base.Backend.scan`)."""
+        cursor = unit.cursor if isinstance(unit.cursor, NativeCursor) else None
+        (
+            tally,
+            changes,
+            count,
+            rest,
+            chunks,
+            wide,
+            again,
+            failures,
+            links,
+            notices,
+        ) = _native.scan(
+            self._root,
+            b"" if cursor else unit.body,
+            cursor.fd if cursor else -1,
+            cursor.path if cursor else b"",
+            cursor.inode if cursor else 0,
+            unit.counted,
+            unit.retries >= RETRIES,
+            policy.gid,
+            policy.directory_bits,
+            policy.file_bits,
+            b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
+            options.skip_links,
+            options.cross,
+            options.xattrs,
+            limits.seconds,
+            limits.entries,
+            limits.changes,
+            limits.stop,
+            self._descriptors,
+            WIDE,
+            CHUNKS,
+        )
+        if cursor:
+            cursor.fd = -1  # the call has taken it over
+        return Scan(
+            Tally(**tally),
+            changes,
+            count,
+            Unit(*rest, unit.retries, unit.counted) if rest else None,
+            [Unit(*chunk) for chunk in chunks],
+            _continuation(*wide) if wide else None,
+            [Unit(body, n, unit.retries + 1, counted) for body, n, counted in again],
+            [Failure(*failure) for failure in failures],
+            [Link(*link) for link in links],
+            [Notice(*notice) for notice in notices],
+        )
+
+    def apply(
+        self, changes: bytes, verb: Verb, *, deny_limit: int = 0, born_before: int = 0
+    ) -> Applied:
+        """Make, settle, check or put back changes (see `base.Backend.apply`)."""
+        return Applied(
+            *_native.apply(
+                self._root, changes, int(verb), deny_limit, born_before, self._descriptors
+            )
+        )
+
+    def close(self) -> None:
+        """Give up the root's descriptor."""
+        os.close(self._root)
+
+
+def _continuation(fd: int, path: bytes, inode: int) -> Unit:
+    return Unit(pack_groups([whole(path, inode)]), cursor=NativeCursor(path, inode, fd))

@@ -1,0 +1,274 @@
+"""Apply, in Python: makes, settles, checks or puts back packed changes.
+
+Invariant: an entry is changed only through a descriptor that pins it, and only if inode, type, mode,
+uid and gid are those that its record allows. Group first, then mode; back the other way round.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+
+from ...frames import CHANGE, ENTER, HEADER, SETID, VERSION, Flag, Kind
+from ...model import Applied, Outcome, Verb
+from ...policy import stripped, without_set_id
+from .levels import PIN, PIN_DIRECTORY, Levels, open_beneath
+from .statx import birth_time, protection
+
+SET_ID = stat.S_ISUID | stat.S_ISGID
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+DENIED = (errno.EPERM, errno.EACCES)
+
+
+@dataclass(slots=True)
+class Record:
+    """One change, as far as apply needs it."""
+
+    flags: int
+    mode: int
+    new_mode: int
+    uid: int
+    gid: int
+    inode: int
+    size: int
+    mtime: int
+
+
+class Refused(Exception):  # noqa: N818 -- not an error of the program: an operation on one entry
+    """A system call on one entry failed."""
+
+    def __init__(self, operation: str, number: int, note: str = "") -> None:
+        super().__init__(operation, number, note)
+        self.operation, self.errno, self.note = operation, number, note
+
+
+class Apply:
+    """One call of apply; made for one call of `run`."""
+
+    def __init__(
+        self, root: int, verb: Verb, deny_limit: int, born_before: int, descriptors: int
+    ) -> None:
+        self._root = root
+        self._act = {
+            Verb.FORWARD: self._forward,
+            Verb.SETTLE: self._settle,
+            Verb.CHECK: self._check,
+            Verb.BACK: self._back,
+        }[verb]
+        self._deny_limit = deny_limit
+        self._born_before = born_before
+        self._levels = Levels(root, descriptors)
+        self._new_gid = 0
+        self._outcomes = bytearray()
+        self._failures: list[tuple[int, str, int, str]] = []
+        self._stamps: list[tuple[int, int]] = []
+        self._first_ctime = 0
+        self._denied = 0
+        self._succeeded = False
+        self._ended = False
+        # Below a directory that cannot be entered: how deep, and what that means for what is in it.
+        self._lost_depth = 0
+        self._lost: Outcome | Refused = Outcome.GONE
+
+    def run(self, changes: bytes) -> Applied:
+        """Go through the frames; see `base.Backend.apply`."""
+        version, self._new_gid = HEADER.unpack_from(changes, 0)
+        if version != VERSION:
+            raise ValueError(f"changes of version {version}, not {VERSION}")
+        at = HEADER.size
+        while at < len(changes):
+            kind = changes[at]
+            if kind == Kind.ENTER:
+                _, length, inode = ENTER.unpack_from(changes, at)
+                at += ENTER.size
+                self._enter(changes[at : at + length], inode)
+                at += length
+            elif kind == Kind.LEAVE:
+                at += 1
+                self._leave()
+            else:
+                _, flags, length, *attrs = CHANGE.unpack_from(changes, at)
+                at += CHANGE.size
+                written = (0, 0)
+                if flags & Flag.SETID:
+                    written = SETID.unpack_from(changes, at)
+                    at += SETID.size
+                self._change(changes[at : at + length], Record(flags, *attrs, *written))
+                at += length
+                if kind == Kind.OWN:
+                    self._leave()
+        self._levels.close()
+        return Applied(bytes(self._outcomes), self._failures, self._stamps, self._first_ctime)
+
+    def _enter(self, name: bytes, inode: int) -> None:
+        if self._lost_depth:
+            self._lost_depth += 1
+            return
+        try:
+            fd = open_beneath(self._levels.fd(), name, PIN_DIRECTORY)
+        except OSError as error:
+            self._lose(error)
+            return
+        if os.fstat(fd).st_ino != inode:
+            os.close(fd)
+            self._lost_depth, self._lost = 1, Outcome.DIFFERENT
+        else:
+            self._levels.push(name, inode, fd)
+
+    def _lose(self, error: OSError) -> None:
+        gone = error.errno in NOT_THERE
+        self._lost_depth = 1
+        self._lost = Outcome.GONE if gone else Refused("open", error.errno or 0)
+
+    def _leave(self) -> None:
+        if self._lost_depth:
+            self._lost_depth -= 1
+        else:
+            self._levels.pop()
+
+    def _change(self, name: bytes, record: Record) -> None:
+        """Deal with one record and add its outcome. An empty name is the directory itself."""
+        try:
+            if record.flags & Flag.DROPPED:
+                outcome = Outcome.DROPPED
+            elif self._ended:
+                outcome = Outcome.UNTRIED
+            elif self._lost_depth and isinstance(self._lost, Refused):
+                raise self._lost
+            elif self._lost_depth:
+                outcome = Outcome(self._lost)
+            else:
+                outcome = self._pinned(name, record)
+        except Refused as refused:
+            self._refuse(refused)
+            outcome = Outcome.FAILED
+        self._outcomes.append(outcome)
+        self._succeeded = self._succeeded or outcome in (Outcome.CHANGED, Outcome.SETID_OFF)
+
+    def _pinned(self, name: bytes, record: Record) -> Outcome:
+        try:
+            fd = os.open(name, PIN, dir_fd=self._levels.fd()) if name else self._levels.fd()
+        except OSError as error:
+            if error.errno in NOT_THERE:
+                return Outcome.GONE
+            raise Refused("open", error.errno or 0) from None
+        try:
+            found = os.fstat(fd)
+            if (
+                found.st_ino != record.inode
+                or stat.S_IFMT(found.st_mode) != stat.S_IFMT(record.mode)
+                or found.st_uid != record.uid
+                or (self._born_before and birth_time(fd) >= self._born_before)
+            ):
+                return Outcome.DIFFERENT
+            return self._act(fd, found, record)
+        finally:
+            if name:
+                os.close(fd)
+
+    def _refuse(self, refused: Refused) -> None:
+        index = len(self._outcomes)
+        self._failures.append((index, refused.operation, refused.errno, refused.note))
+        if refused.errno == errno.EROFS:
+            self._ended = True
+        if refused.errno in DENIED and not refused.note and not self._succeeded:
+            self._denied += 1
+            self._ended = self._ended or self._denied == self._deny_limit
+
+    # -- the verbs
+
+    def _forward(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+        if (found.st_mode, found.st_gid) != (record.mode, record.gid):
+            return Outcome.DIFFERENT
+        if record.gid != self._new_gid:
+            _chown(fd, self._new_gid)
+        if record.new_mode != record.mode or record.mode & SET_ID:
+            _chmod(fd, record.new_mode)
+        if not self._succeeded or record.flags & Flag.SETID:
+            self._read_back(fd, record)
+        return Outcome.CHANGED
+
+    def _read_back(self, fd: int, record: Record) -> None:
+        """Look at what the first change made of its entry, and when a set-id file lost its bits."""
+        now = os.fstat(fd)
+        if not self._succeeded:
+            if (now.st_mode, now.st_gid) != (record.new_mode, self._new_gid):
+                self._ended = True
+                note = f"mode {stat.S_IMODE(now.st_mode):04o}, group {now.st_gid}"
+                raise Refused("read back", 0, note)
+            self._first_ctime = now.st_ctime_ns
+        if record.flags & Flag.SETID:
+            self._stamps.append((len(self._outcomes), now.st_ctime_ns))
+
+    def _settle(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+        now = (found.st_mode, found.st_gid)
+        if now != (record.new_mode, self._new_gid):
+            if now == (record.mode, record.gid):
+                return Outcome.UNCHANGED
+            if found.st_gid != self._new_gid or found.st_mode not in _between(record):
+                return Outcome.DIFFERENT
+            _chmod(fd, record.new_mode)
+            found = os.fstat(fd)
+        if not self._first_ctime or found.st_ctime_ns < self._first_ctime:
+            self._first_ctime = found.st_ctime_ns
+        if record.flags & Flag.SETID and _untouched(found, record):
+            self._stamps.append((len(self._outcomes), found.st_ctime_ns))
+        return Outcome.CHANGED
+
+    def _check(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+        """Stamp the set-id files to which nobody wrote, by size and mtime."""
+        del fd
+        if record.flags & Flag.SETID and _untouched(found, record):
+            self._stamps.append((len(self._outcomes), found.st_ctime_ns))
+        return Outcome.UNCHANGED
+
+    def _back(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+        if (found.st_mode, found.st_gid) == (record.mode, record.gid):
+            return Outcome.UNCHANGED
+        bare = without_set_id(record.mode)
+        ours = found.st_gid == self._new_gid and found.st_mode in (
+            record.new_mode,
+            *_between(record),
+        )
+        if not ours and (found.st_mode, found.st_gid) != (bare, record.gid):
+            return Outcome.DIFFERENT
+        if found.st_mode != bare:
+            _chmod(fd, bare)
+        if found.st_gid != record.gid:
+            _chown(fd, record.gid)
+        lost = record.mode & ~record.new_mode & SET_ID
+        if lost and record.flags & Flag.GRANTED and _untouched(os.fstat(fd), record):
+            lost = 0
+        if record.mode & ~lost != bare:
+            _chmod(fd, record.mode & ~lost)
+        return Outcome.SETID_OFF if lost else Outcome.CHANGED
+
+
+def _between(record: Record) -> tuple[int, int, int]:
+    """Return the modes that an entry may have between the calls that change it."""
+    return record.mode, stripped(record.mode), without_set_id(record.mode)
+
+
+def _untouched(found: os.stat_result, record: Record) -> bool:
+    return (found.st_size, found.st_mtime_ns) == (record.size, record.mtime)
+
+
+def _chown(fd: int, gid: int) -> None:
+    try:
+        os.chown(f"/proc/self/fd/{fd}", -1, gid)
+    except OSError as error:
+        raise _refused("chown", error, fd) from None
+
+
+def _chmod(fd: int, mode: int) -> None:
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(mode))
+    except OSError as error:
+        raise _refused("chmod", error, fd) from None
+
+
+def _refused(operation: str, error: OSError, fd: int) -> Refused:
+    note = protection(fd) if error.errno == errno.EPERM else ""
+    return Refused(operation, error.errno or 0, note)

@@ -1,0 +1,131 @@
+"""The chain of directories from the root to where a worker is, on few descriptors.
+
+Invariant: every directory in the chain can be reached again without `..` and without following a
+link, and is the one (by inode) that was entered, however deep and however few descriptors are held.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+
+PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+PIN_DIRECTORY = PIN | os.O_DIRECTORY
+
+
+@dataclass(slots=True)
+class Level:
+    """One directory of the chain: its name (the outermost: a path from the root), inode, descriptor."""
+
+    name: bytes
+    inode: int
+    fd: int = -1
+
+
+class Levels:
+    """A stack of open directories that holds at most *limit* descriptors.
+
+    The deepest limit/2 stay open; above them a ladder is kept, one every `spacing` levels, with the
+    spacing doubled whenever the ladder gets too long. So coming back up a chain of n levels costs
+    about n * n / limit**2 steps, not n * n / 2: 200,000 for 20,000 levels and 64 descriptors.
+    """
+
+    def __init__(self, root: int, limit: int) -> None:
+        self._root = root
+        self._window = max(limit // 2, 2)
+        self._ladder = max(limit - self._window - 1, 1)
+        self._spacing = self._window
+        self._held: list[int] = []  # indices of open levels, ascending
+        self.chain: list[Level] = []
+
+    def push(self, name: bytes, inode: int, fd: int) -> None:
+        """Go into a directory that is open as *fd*, which is ours to close from now on."""
+        self.chain.append(Level(name, inode, fd))
+        self._held.append(len(self.chain) - 1)
+        self._shed()
+
+    def pop(self) -> None:
+        """Leave the deepest directory."""
+        level = self.chain.pop()
+        if level.fd >= 0:
+            os.close(level.fd)
+            self._held.pop()
+
+    def fd(self) -> int:
+        """Return a descriptor of the deepest directory, found again if it was closed.
+
+        Raises OSError (ESTALE if another directory has its place now).
+        """
+        if not self.chain:
+            return self._root
+        if self.chain[-1].fd < 0:
+            self._reopen()
+        return self.chain[-1].fd
+
+    def close(self) -> None:
+        """Leave all directories."""
+        while self.chain:
+            self.pop()
+
+    def _reopen(self) -> None:
+        start = self._held[-1] if self._held else -1
+        at = self.chain[start].fd if start >= 0 else self._root
+        keep = len(self.chain) - self._window
+        passing = -1  # a descriptor that is needed for the next step only
+        try:
+            for index in range(start + 1, len(self.chain)):
+                level = self.chain[index]
+                fd = open_beneath(at, level.name, PIN_DIRECTORY)
+                if os.fstat(fd).st_ino != level.inode:
+                    os.close(fd)
+                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+                if passing >= 0:
+                    os.close(passing)
+                    passing = -1
+                if index >= keep:
+                    level.fd = fd
+                    self._held.append(index)
+                else:
+                    passing = fd
+                at = fd
+        finally:
+            if passing >= 0:
+                os.close(passing)
+        self._shed()
+
+    def _shed(self) -> None:
+        """Close what is neither near the end of the chain nor a rung of the ladder."""
+        if len(self._held) <= self._window + self._ladder:
+            return
+        bottom = len(self.chain) - self._window
+        while True:
+            keep = [i for i in self._held if i >= bottom or i % self._spacing == 0]
+            if len(keep) <= self._window + self._ladder // 2 + 1 or len(keep) < len(self._held):
+                break
+            self._spacing *= 2
+        for index in set(self._held).difference(keep):
+            os.close(self.chain[index].fd)
+            self.chain[index].fd = -1
+        self._held = keep
+
+
+def open_beneath(directory: int, path: bytes, flags: int) -> int:
+    """Open *path* below *directory* step by step, following no symbolic link; `b""` is itself.
+
+    Raises OSError: ELOOP or ENOTDIR if a step is a link or no directory.
+    """
+    if not path:
+        return os.open(b".", flags, dir_fd=directory)
+    steps = path.split(b"/")
+    at = directory
+    try:
+        for step in steps[:-1]:
+            deeper = os.open(step, PIN_DIRECTORY, dir_fd=at)
+            if at != directory:
+                os.close(at)
+            at = deeper
+        return os.open(steps[-1], flags, dir_fd=at)
+    finally:
+        if at != directory:
+            os.close(at)

@@ -1,0 +1,404 @@
+"""Scan, in Python: one worker's depth-first walk over one unit.
+
+Invariant: when a walk ends, every name of the unit and every name found below it is either counted in
+the tally, or in `rest`, `chunks` or `wide`: nothing is looked at twice or forgotten.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from time import monotonic
+
+from ...frames import (
+    ChangeWriter,
+    Flag,
+    Group,
+    Hint,
+    pack_groups,
+    unpack_groups,
+    walk_unit,
+    whole,
+)
+from ...model import RETRIES, TRANSIENT, Failure, Limits, Link, Notice, Scan, Tally, Unit
+from ...policy import GroupPolicy
+from ..base import CHUNKS, WIDE, ScanOptions
+from .border import Border
+from .levels import PIN_DIRECTORY, Levels, open_beneath
+
+READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NO_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
+SET_ID = stat.S_ISUID | stat.S_ISGID
+ANY_EXECUTE = 0o111
+
+
+@dataclass(slots=True)
+class Place:
+    """A directory on the way: its own change, and the names in it that are still to be looked at."""
+
+    path: bytes
+    inode: int
+    own: tuple[int, int, int, int] | None = None
+    entries: list[bytes] = field(default_factory=list)
+    subdirectories: list[bytes] = field(default_factory=list)
+    named: bool = False  # the names come from the unit, not from reading the directory
+
+
+@dataclass(slots=True)
+class WideCursor:
+    """A wide directory whose reading goes on later."""
+
+    path: bytes
+    inode: int
+    fd: int
+    names: Iterator[os.DirEntry[str]]
+
+    def close(self) -> None:
+        """Give up the place and its descriptor."""
+        if self.fd >= 0:
+            self.names.close()  # type: ignore[attr-defined]  # scandir's iterator has it
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Walk:
+    """The walk over one unit; made for one call of `run`."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 -- the five things that decide a walk, and its descriptors
+        self,
+        root: int,
+        border: Border,
+        policy: GroupPolicy,
+        options: ScanOptions,
+        limits: Limits,
+        descriptors: int,
+    ) -> None:
+        self._root = root
+        self._border = border
+        self._policy = policy
+        self._options = options
+        self._limits = limits
+        self._deadline = monotonic() + limits.seconds
+        self._levels = Levels(root, descriptors)
+        self._places: list[Place] = []
+        self._writer = ChangeWriter(policy.gid)
+        self._looks = 0
+        self._counting = True
+        self._last_try = False
+        self._tally = Tally()
+        self._failures: list[Failure] = []
+        self._links: list[Link] = []
+        self._notices: list[Notice] = []
+        self._chunks: list[Unit] = []
+        self._wide: Unit | None = None
+        self._again: dict[bool, list[Group]] = {False: [], True: []}
+
+    def run(self, unit: Unit) -> Scan:
+        """Walk the unit until it is done or a limit is reached."""
+        rest: list[Group] = []
+        if isinstance(unit.cursor, WideCursor):
+            self._read_wide(unit.cursor, [])
+        else:
+            self._counting = not unit.counted
+            self._last_try = unit.retries >= RETRIES
+            groups = list(unpack_groups(unit.body))
+            while groups and not rest and not (self._looks and self._is_over()):
+                self._open_group(groups.pop(0))
+                rest = self._walk()
+            rest += groups
+        self._levels.close()
+        return Scan(
+            self._tally,
+            self._writer.finish(),
+            self._writer.count,
+            walk_unit(rest, retries=unit.retries, counted=unit.counted) if rest else None,
+            self._chunks,
+            self._wide,
+            [
+                walk_unit(groups, retries=unit.retries + 1, counted=counted)
+                for counted, groups in self._again.items()
+                if groups
+            ],
+            self._failures,
+            self._links,
+            self._notices,
+        )
+
+    # -- the loop
+
+    def _is_over(self) -> bool:
+        limits = self._limits
+        return bool(
+            limits.stop[0]
+            or self._looks >= limits.entries
+            or self._writer.count >= limits.changes
+            or monotonic() >= self._deadline
+        )
+
+    def _walk(self) -> list[Group]:
+        """Walk depth first from the one directory on the stack; return what is left over."""
+        rest: list[Group] = []
+        while self._places:
+            place = self._places[-1]
+            if (place.entries or place.subdirectories) and self._looks and self._is_over():
+                for left in self._places:
+                    names = [(Hint.ENTRY, name) for name in reversed(left.entries)]
+                    names += [(Hint.DIRECTORY, name) for name in reversed(left.subdirectories)]
+                    if names:
+                        rest.append(Group(left.path, left.inode, tuple(names)))
+                while self._places:
+                    self._leave()
+            elif place.entries:
+                self._look(place, place.entries.pop())
+            elif place.subdirectories:
+                self._descend(place, place.subdirectories.pop())
+            else:
+                self._leave()
+        return rest
+
+    def _enter(self, place: Place, name: bytes, fd: int) -> None:
+        self._places.append(place)
+        self._levels.push(name, place.inode, fd)
+        self._writer.enter(name, place.inode)
+
+    def _leave(self) -> None:
+        self._writer.leave(self._places.pop().own)
+        self._levels.pop()
+
+    # -- directories
+
+    def _open_group(self, group: Group) -> None:
+        hints = {hint for hint, _ in group.names}
+        reads = Hint.WALK in hints
+        try:
+            fd = self._open(self._root, group.path, reads=reads)
+            found = os.fstat(fd)
+            if not reads and group.inode not in (0, found.st_ino) and Hint.SELF not in hints:
+                os.close(fd)  # another directory has its place: look at all of that one
+                reads = True
+                fd = self._open(self._root, group.path, reads=True)
+                found = os.fstat(fd)
+        except OSError as error:
+            self._looks += 1
+            self._lost(group.path, error, "open", group, counted=not self._counting)
+            return
+        place = Place(group.path, found.st_ino, named=True)
+        if reads:
+            self._enter_whole(place, group.path, fd, found, counting=self._counting)
+            return
+        if Hint.SELF in hints:
+            self._judge(place, found)
+        place.entries = [n for h, n in reversed(group.names) if h == Hint.ENTRY]
+        place.subdirectories = [n for h, n in reversed(group.names) if h == Hint.DIRECTORY]
+        self._enter(place, group.path, fd)
+
+    def _descend(self, place: Place, name: bytes) -> None:
+        self._looks += 1
+        counting = self._counting or not place.named
+        if name in self._options.excludes:
+            self._count("directories", counting=counting)
+            self._tally.skipped += 1
+            return
+        path = _join(place.path, name)
+        try:
+            fd = self._open(self._levels.fd(), name, reads=True)
+        except OSError as error:
+            if error.errno in NO_DIRECTORY:
+                self._look(place, name, was_directory=True)
+            else:
+                if error.errno != errno.ENOENT:
+                    self._count("directories", counting=counting)
+                again = Group(place.path, place.inode, ((Hint.DIRECTORY, name),))
+                self._lost(path, error, "open", again)
+            return
+        found = os.fstat(fd)
+        self._enter_whole(Place(path, found.st_ino), name, fd, found, counting=counting)
+
+    def _enter_whole(  # noqa: PLR0913 -- the directory as it was opened
+        self, place: Place, name: bytes, fd: int, found: os.stat_result, *, counting: bool
+    ) -> None:
+        """Go into an open directory and take its names, or see that it is a border."""
+        self._looks += 1
+        self._count("directories", counting=counting)
+        place.named = False
+        if not self._options.cross and self._border.is_outside(fd, found.st_dev):
+            os.close(fd)
+            self._tally.skipped += 1
+            return
+        listing = os.scandir(fd)
+        try:
+            names = list(islice(listing, WIDE + 1))
+        except OSError as error:
+            listing.close()
+            os.close(fd)
+            self._lost(place.path, error, "readdir", whole(place.path))
+            return
+        self._judge(place, found)
+        if len(names) > WIDE:
+            cursor = WideCursor(place.path, place.inode, os.dup(fd), listing)
+            self._read_wide(cursor, names)
+        else:
+            listing.close()
+            for entry in names:
+                self._sort(entry, place.entries, place.subdirectories)
+            place.entries.reverse()
+            place.subdirectories.reverse()
+        self._enter(place, name, fd)
+
+    def _read_wide(self, cursor: WideCursor, names: list[os.DirEntry[str]]) -> None:
+        """Read the next names of a wide directory into chunks, and keep the place if there are more."""
+        self._looks += 1
+        try:
+            names += islice(cursor.names, WIDE * CHUNKS - len(names))
+        except OSError as error:
+            self._lost(cursor.path, error, "readdir")
+            cursor.close()
+            return
+        for start in range(0, len(names), WIDE):
+            entries: list[bytes] = []
+            subdirectories: list[bytes] = []
+            for entry in names[start : start + WIDE]:
+                self._sort(entry, entries, subdirectories)
+            hinted = [(Hint.ENTRY, n) for n in entries]
+            hinted += [(Hint.DIRECTORY, n) for n in subdirectories]
+            if hinted:
+                self._chunks.append(walk_unit([Group(cursor.path, cursor.inode, tuple(hinted))]))
+        if len(names) < WIDE * CHUNKS:
+            cursor.close()
+        else:
+            body = pack_groups([whole(cursor.path, cursor.inode)])
+            self._wide = Unit(body, cursor=cursor)
+
+    def _sort(
+        self, entry: os.DirEntry[str], entries: list[bytes], subdirectories: list[bytes]
+    ) -> None:
+        """Put a name where it belongs by its type, which a stat tells where the directory does not."""
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                subdirectories.append(os.fsencode(entry.name))
+            elif entry.is_file(follow_symlinks=False):
+                entries.append(os.fsencode(entry.name))
+            else:
+                self._count("others", counting=True)
+        except OSError:
+            entries.append(os.fsencode(entry.name))  # the look will say what is wrong
+
+    # -- entries
+
+    def _look(self, place: Place, name: bytes, *, was_directory: bool = False) -> None:
+        """Look at one entry by name and note what must change."""
+        self._looks += 1
+        counting = self._counting or not place.named
+        try:
+            directory = self._levels.fd()
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                self._count("files", counting=counting)
+            again = Group(place.path, place.inode, ((Hint.ENTRY, name),))
+            self._lost(_join(place.path, name), error, "stat", again)
+            return
+        if stat.S_ISDIR(found.st_mode):
+            if was_directory:
+                self._tally.vanished += 1  # it is being exchanged as we look
+            else:
+                place.subdirectories.append(name)
+            return
+        if not stat.S_ISREG(found.st_mode):
+            self._count("others", counting=counting)
+            return
+        self._count("files", counting=counting)
+        self._judge_file(place, name, directory, found, counting=counting)
+
+    def _judge_file(  # noqa: PLR0913 -- the entry as it was looked at
+        self, place: Place, name: bytes, directory: int, found: os.stat_result, *, counting: bool
+    ) -> None:
+        linked = found.st_nlink > 1
+        if linked and counting:
+            self._tally.hard_linked += 1
+        outside = found.st_dev != self._border.device and not self._options.cross
+        if outside or (linked and self._options.skip_links):
+            self._tally.skipped += 1
+        elif self._policy.complies(found.st_mode, found.st_gid):
+            self._tally.compliant += 1
+        else:
+            wanted = self._policy.wanted(found.st_mode)
+            flags = Flag.LINKED if linked else Flag(0)
+            written = None
+            if found.st_mode & ~wanted & SET_ID:
+                flags |= Flag.SETID
+                written = (found.st_size, found.st_mtime_ns)
+            offset = self._writer.change(
+                name,
+                flags,
+                found.st_mode,
+                wanted,
+                found.st_uid,
+                found.st_gid,
+                found.st_ino,
+                written,
+            )
+            if linked:
+                self._links.append(Link(offset, found.st_dev, found.st_ino))
+            if self._options.xattrs:
+                self._notice(_join(place.path, name), directory, name, found.st_mode)
+
+    def _judge(self, place: Place, found: os.stat_result) -> None:
+        """Note the directory's own change, if it must."""
+        if self._policy.complies(found.st_mode, found.st_gid):
+            self._tally.compliant += 1
+            return
+        wanted = self._policy.wanted(found.st_mode)
+        place.own = (found.st_mode, wanted, found.st_uid, found.st_gid)
+
+    def _notice(self, path: bytes, directory: int, name: bytes, mode: int) -> None:
+        try:
+            held = os.listxattr(b"/proc/self/fd/%d/%s" % (directory, name), follow_symlinks=False)
+        except OSError:
+            return  # no such attributes here, or the entry went: apply will see
+        if "system.posix_acl_access" in held:
+            self._notices.append(Notice(path, "acl"))
+        if mode & ANY_EXECUTE and "security.capability" in held:
+            self._notices.append(Notice(path, "capability"))
+
+    # -- small things
+
+    def _open(self, directory: int, path: bytes, *, reads: bool) -> int:
+        flags = READ_DIRECTORY if reads else PIN_DIRECTORY
+        if not reads:
+            return open_beneath(directory, path, flags)
+        try:
+            return open_beneath(directory, path, flags | os.O_NOATIME)
+        except PermissionError:
+            return open_beneath(directory, path, flags)  # O_NOATIME is for owners only
+
+    def _count(self, kind: str, *, counting: bool) -> None:
+        if counting:
+            self._tally.entries += 1
+            setattr(self._tally, kind, getattr(self._tally, kind) + 1)
+
+    def _lost(
+        self,
+        path: bytes,
+        error: OSError,
+        operation: str,
+        again: Group | None = None,
+        *,
+        counted: bool = True,
+    ) -> None:
+        """Note what could not be looked at: gone, to be looked at *again*, or a failure."""
+        if error.errno == errno.ENOENT or (error.errno in NO_DIRECTORY and operation == "open"):
+            self._tally.vanished += len(again.names) if again else 1
+        elif again is not None and error.errno in TRANSIENT and not self._last_try:
+            self._again[counted].append(again)
+        else:
+            self._tally.failed += 1
+            self._failures.append(Failure(path, operation, error.errno or 0))
+
+
+def _join(directory: bytes, name: bytes) -> bytes:
+    return directory + b"/" + name if directory else name

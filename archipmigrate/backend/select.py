@@ -1,0 +1,52 @@
+"""Which backend serves: the fastest that is there, unless one is demanded by name."""
+
+from __future__ import annotations
+
+import resource
+
+from ..errors import BackendMissing
+from ..share import Share
+from .base import Backend
+from .posix import PosixBackend
+
+try:
+    from .native import NativeBackend
+except ImportError:  # no C compiler where this was installed
+    NativeBackend = None  # type: ignore[assignment,misc]
+
+NAMES = ("auto", "native", "python")
+# A lane holds at most so many directories open, and fewer where the process may have few.
+DESCRIPTORS = 64
+FEWEST_DESCRIPTORS = 4
+RESERVED = 64  # for the journal, cursors, entries being pinned, and Python itself
+
+
+def available() -> list[str]:
+    """Return the names of the backends that are there, the preferred one first."""
+    return ["native", "python"] if NativeBackend else ["python"]
+
+
+def open_backend(name: str, share: Share, lanes: int) -> Backend:
+    """Open the backend called *name* (or `auto`) on a share, for so many *lanes* at once.
+
+    Raises BackendMissing if one is demanded that is not there: a demand, not a preference.
+    """
+    descriptors = _descriptors(lanes)
+    if name == "auto":
+        name = available()[0]
+    if name == "python":
+        return PosixBackend(share.fd, descriptors=descriptors)
+    if name == "native" and NativeBackend:
+        return NativeBackend(share.fd, descriptors=descriptors)
+    raise BackendMissing(
+        f"the {name} backend is not there: install with a C compiler at hand, "
+        f"or use --backend {available()[0]}"
+    )
+
+
+def _descriptors(lanes: int) -> int:
+    """Raise the limit on open files as far as allowed, and share it out among the lanes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(min((hard - RESERVED) // lanes, DESCRIPTORS), FEWEST_DESCRIPTORS)

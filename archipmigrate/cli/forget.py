@@ -1,0 +1,42 @@
+"""`archipmigrate forget`: delete the journal of a run."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import UsageError
+from ..journal.location import runtime_directory, secure_directory
+from ..journal.lock import ShareLock
+from ..journal.runs import forget_run, list_runs
+from . import options
+from .session import state_directory
+
+DESCRIPTION = """\
+Delete the journal of a run. It cannot be undone or resumed after that; the share
+is not touched."""
+EXAMPLES = """\
+  archipmigrate forget perms-20261122T184054-b931"""
+
+
+def add_parser(commands: options.Commands[options.Parser]) -> None:
+    """Add the command."""
+    parser = options.command(
+        commands, "forget", "delete the journal of a run", DESCRIPTION, EXAMPLES, run
+    )
+    parser.add_argument("run_name", metavar="RUN", help="the run")
+    options.add_state(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Forget a run. Raises Error."""
+    state = state_directory(args)
+    header = next((h for h in list_runs(state) if h.run == args.run_name), None)
+    if header is None:
+        raise UsageError(f"no run {args.run_name!r} in {state}")
+    lock = ShareLock(secure_directory(runtime_directory(state)), header.share, header.path)
+    try:
+        freed = forget_run(state, header.run)
+    finally:
+        lock.release()
+    print(f"{header.run} is forgotten: {freed:,} bytes freed")
+    return 0

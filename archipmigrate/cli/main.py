@@ -1,0 +1,68 @@
+"""Where the program starts: reads the command line, runs the command, turns errors into statuses."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..backend.select import available
+from ..errors import Error
+from . import forget, options, perms, resume, testshare, undo, verify
+
+COMMANDS = (perms, verify, undo, resume, forget, testshare)
+DESCRIPTION = """\
+Brings an Archipelago share from v0.3 to what v0.4 expects: in parallel, resumable
+after any interruption, and with an undo."""
+EPILOG = """\
+first steps:
+  archipmigrate perms -n --list /srv/archip    see what would change
+  archipmigrate perms /srv/archip              change it
+  archipmigrate verify /srv/archip             see that all is well
+  archipmigrate undo                           put everything back
+
+Every option can also be given in the environment: --jobs 8 is ARCHIPMIGRATE_JOBS=8."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the engine listens for it
+    try:
+        return _run(argv)
+    except Error as error:
+        print(f"archipmigrate: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has gone; what was done is in the journal.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(
+        "archipmigrate",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=options.Formatter,
+        allow_abbrev=False,
+    )
+    backends = ", ".join(available())
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"archipmigrate {__version__} (backends: {backends}; Python {sys.version.split()[0]})",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        module.add_parser(commands)
+    for command in commands.choices.values():
+        options.from_environment(command)
+    args = parser.parse_args(argv)
+    return int(args.run(args))

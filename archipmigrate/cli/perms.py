@@ -1,0 +1,288 @@
+"""`archipmigrate perms`: give a share to a group."""
+
+from __future__ import annotations
+
+import argparse
+import grp
+import os
+from dataclasses import dataclass
+
+from ..backend.base import ScanOptions
+from ..engine.run import Result
+from ..errors import FatalError, UsageError
+from ..jobs.perms import PermsJob, listed_changes
+from ..journal.runs import list_runs, new_run, open_run
+from ..journal.store import Journal, RunHeader
+from ..model import Tally
+from ..policy import NO_GID, GroupPolicy
+from ..share import Share, open_share
+from ..ui.report import Report
+from ..ui.text import count, duration, group_name
+from . import options
+from .session import (
+    Session,
+    check_room,
+    choose_backend,
+    exit_status,
+    locked,
+    state_directory,
+    summary_object,
+)
+
+DEFAULT_EXCLUDES = (".snapshot", ".zfs")
+DESCRIPTION = """\
+Give every directory and regular file below PATH to a group: directories get the
+group and g+rwxs, files the group and g+rw, as the upgrade guide's find commands
+would leave them. Symbolic links and special files are left alone.
+
+What complies already is not touched. Every change is written to a journal first,
+so a run that was cut off goes on where it was when the same command is given
+again, and `archipmigrate undo` puts everything back."""
+EXAMPLES = """\
+  archipmigrate perms -n --list /srv/archip      what would change
+  archipmigrate perms /srv/archip                change it
+  archipmigrate perms --group synnefo /srv/pithos/data
+  archipmigrate perms --hard-links skip /srv/archip
+
+exit status: 0 done; 1 stopped (resumable); 2 usage; 3 done, with failures;
+11 another run holds the share; 130, 143 interrupted after a checkpoint"""
+
+
+def add_parser(commands: options.Commands[options.Parser]) -> None:
+    """Add the command."""
+    parser = options.command(
+        commands, "perms", "give a share to a group", DESCRIPTION, EXAMPLES, run
+    )
+    parser.add_argument("path", metavar="PATH", help="the share, for example /srv/archip")
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="change nothing; count what would change"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
+    )
+    options.add_policy(parser)
+    options.add_work(parser)
+    options.add_state(parser)
+    options.add_output(parser, lists=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What must be the same for a run to be resumed."""
+
+    gid: int
+    excludes: tuple[str, ...]
+    skip_links: bool
+    cross: bool
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what the journal's header keeps."""
+        return {
+            "gid": self.gid,
+            "excludes": list(self.excludes),
+            "skip_links": self.skip_links,
+            "cross": self.cross,
+        }
+
+    @classmethod
+    def from_dict(cls, kept: dict[str, object]) -> Settings:
+        """Read what `as_dict` gave."""
+        excludes = tuple(str(name) for name in kept["excludes"])  # type: ignore[attr-defined]
+        return cls(int(str(kept["gid"])), excludes, bool(kept["skip_links"]), bool(kept["cross"]))
+
+    def job(self, session_backend: object, share: Share, name: str, *, acts: bool) -> PermsJob:
+        """Return the job with these settings."""
+        return PermsJob(
+            session_backend,  # type: ignore[arg-type]
+            GroupPolicy(self.gid),
+            ScanOptions(
+                frozenset(os.fsencode(exclude) for exclude in self.excludes),
+                self.skip_links,
+                self.cross,
+                xattrs=not share.is_nfs,
+            ),
+            name,
+            acts,
+        )
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Return the settings that the options ask for. Raises UsageError."""
+    defaults = () if args.no_default_excludes else DEFAULT_EXCLUDES
+    for name in args.exclude:
+        if not name or "/" in name:
+            raise UsageError(f"--exclude {name!r}: give the name of a directory, not a path")
+    return Settings(
+        resolve_group(args.group),
+        tuple(sorted({*defaults, *args.exclude})),
+        args.hard_links == "skip",
+        args.cross_filesystems,
+    )
+
+
+def resolve_group(text: str) -> int:
+    """Return the gid of a group's name or number. Raises UsageError."""
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        pass
+    if not text.isdecimal():
+        raise UsageError(
+            f"there is no group {text!r} on this host: make it (groupadd --system {text}; with "
+            "NFSv3 its gid must be the same on every node), or choose another with --group NAME|GID"
+        )
+    gid = int(text)
+    if gid >= NO_GID:
+        raise UsageError(f"--group {text}: gids end at {NO_GID - 1}, and {NO_GID} means no group")
+    return gid
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run or resume the job. Raises Error."""
+    settings = settings_of(args)
+    share = open_share(args.path)
+    if args.dry_run:
+        return look(args, share, settings, "perms")
+    report = Report("perms", options.verbosity(args), listed_changes)
+    state = state_directory(args, share)
+    with locked(state, share) as lock:
+        journal = find_or_make(args, share, settings, report)
+        header = journal.read_header()
+        lock.sign(header.run)
+        check_room(state, share, report)
+        return work(args, share, settings, journal, header, report)
+
+
+def work(  # noqa: PLR0913, PLR0917 -- everything that a session consists of
+    args: argparse.Namespace,
+    share: Share,
+    settings: Settings,
+    journal: Journal,
+    header: RunHeader,
+    report: Report,
+) -> int:
+    """Run one session over *journal* and report it. Raises Error."""
+    backend, lanes = choose_backend(args, share)
+    header.backend = backend.name
+    session = Session(share, backend, journal, header, lanes, report)
+    try:
+        result, tally, seconds = session.run(settings.job(backend, share, "perms", acts=True))
+    finally:
+        journal.close()
+        report.close()
+    thing = summary_object(session, result.status, tally, seconds, dry_run=False)
+    report.summary(_summary(session, result, tally, seconds), thing)
+    return exit_status(result, result.status)
+
+
+def find_or_make(
+    args: argparse.Namespace, share: Share, settings: Settings, report: Report
+) -> Journal:
+    """Return the journal of the run to resume, or of a new one. Raises FatalError."""
+    state = state_directory(args, share)
+    runs = [header for header in list_runs(state) if header.share == share.identity]
+    for header in reversed(runs):
+        if header.job == "undo" and header.is_unfinished:
+            raise FatalError(
+                f"the undo {header.run} is unfinished: finish it with `archipmigrate resume "
+                f"{header.run}`, or drop it with `archipmigrate forget {header.run}`"
+            )
+        if header.job != "perms" or not header.is_unfinished or args.fresh:
+            continue
+        if header.settings == settings.as_dict():
+            journal = open_run(state, header.run)
+            done = journal.tally().entries
+            report.remark(
+                f"resuming {header.run} ({header.status}, {count(done, 'entry')} done): "
+                "--fresh would start over"
+            )
+            return journal
+        report.remark(
+            f"{header.run} is unfinished, but has other options: starting anew beside it "
+            f"(`archipmigrate resume {header.run}` goes on with it)"
+        )
+    return new_run(state, "perms", share, settings.as_dict())
+
+
+def look(args: argparse.Namespace, share: Share, settings: Settings, name: str) -> int:
+    """Only look: the dry run, and `verify`. Raises Error."""
+    report = Report(name, options.verbosity(args), listed_changes)
+    backend, lanes = choose_backend(args, share)
+    journal = Journal(None, new=True)
+    shown = os.fsdecode(share.path)
+    header = RunHeader("", name, share.identity, shown, "", settings.as_dict(), backend.name)
+    session = Session(share, backend, journal, header, lanes, report)
+    try:
+        result, tally, seconds = session.run(settings.job(backend, share, name, acts=False))
+    finally:
+        journal.close()
+        report.close()
+    status, found = result.status, tally.changed
+    if name == "verify":
+        status = "drift" if status == "done" and found else status
+        tally.changed = 0
+        thing = summary_object(session, status, tally, seconds, drift=found)
+    else:
+        thing = summary_object(session, status, tally, seconds, dry_run=True)
+    report.summary(_found(session, status, tally, found, seconds), thing)
+    return exit_status(result, status)
+
+
+def _summary(session: Session, result: Result, tally: Tally, seconds: float) -> list[str]:
+    path, run_name = os.fsdecode(session.share.path), session.header.run
+    lines = [
+        f"perms {path}: {_ended(result)} after {duration(seconds)} (run {run_name})",
+        *_counts(tally),
+        f"  {tally.changed:,} changed to group {group_name(_gid(session))}, "
+        f"{tally.compliant:,} complied already, {tally.skipped:,} skipped, "
+        f"{tally.vanished:,} vanished, {tally.failed:,} failed",
+    ]
+    if result.status in ("stopped", "interrupted"):
+        lines.append(f"go on with: archipmigrate resume {run_name}")
+    elif result.status == "failures":
+        lines.append("see to the failures above, then give the same command again")
+    else:
+        lines.append(f"check it with: archipmigrate verify {path}")
+    lines.append(f"take it back with: archipmigrate undo {run_name}")
+    return lines
+
+
+def _found(session: Session, status: str, tally: Tally, found: int, seconds: float) -> list[str]:
+    path = os.fsdecode(session.share.path)
+    group = group_name(_gid(session))
+    if session.header.job == "verify":
+        verdict = f"{count(found, 'entry')} not as they must be for group {group}"
+        following = f"mend it with: archipmigrate perms {path}" if found else ""
+    else:
+        verdict = f"{count(found, 'entry')} would be changed to group {group}"
+        following = f"do it with: archipmigrate perms {path}" if found else ""
+    lines = [
+        f"{session.header.job} {path}: {status} after {duration(seconds)}, nothing was changed",
+        *_counts(tally),
+        f"  {verdict}; {tally.compliant:,} comply, {tally.skipped:,} skipped, "
+        f"{tally.vanished:,} vanished, {tally.failed:,} failed",
+    ]
+    return [*lines, following] if following else lines
+
+
+def _counts(tally: Tally) -> list[str]:
+    lines = [
+        f"  {count(tally.entries, 'entry')}: {count(tally.directories, 'directory')}, "
+        f"{count(tally.files, 'file')}, {tally.others:,} others (left alone)"
+    ]
+    if tally.hard_linked:
+        lines.append(
+            f"  {count(tally.hard_linked, 'file')} with more than one name: other names may lie "
+            "outside the share (--hard-links skip leaves such files alone)"
+        )
+    return lines
+
+
+def _ended(result: Result) -> str:
+    if result.status == "stopped":
+        return f"stopped: {result.reason};"
+    return {"done": "done", "failures": "done, with failures,"}.get(result.status, result.status)
+
+
+def _gid(session: Session) -> int:
+    return int(str(session.header.settings["gid"]))

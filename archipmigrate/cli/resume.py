@@ -1,0 +1,55 @@
+"""`archipmigrate resume`: go on with a run that was cut off."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..jobs.perms import listed_changes
+from ..journal.runs import open_run
+from ..ui.report import Report
+from . import options, perms, undo
+from .session import check_room, find_run, locked, share_of, state_directory
+
+DESCRIPTION = """\
+Go on with a run that was interrupted, stopped or killed, where it was. The options
+that decide what is changed are the run's own."""
+EXAMPLES = """\
+  archipmigrate resume                                the latest unfinished run
+  archipmigrate resume perms-20261122T184054-b931 --path /mnt/archip
+
+exit status: that of the command that is resumed"""
+
+
+def add_parser(commands: options.Commands[options.Parser]) -> None:
+    """Add the command."""
+    parser = options.command(
+        commands, "resume", "go on with a run that was cut off", DESCRIPTION, EXAMPLES, run
+    )
+    parser.add_argument(
+        "run_name", metavar="RUN", nargs="?", help="the run (default: the latest unfinished one)"
+    )
+    undo.add_path(parser)
+    options.add_work(parser)
+    options.add_state(parser)
+    options.add_output(parser, lists=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Resume a run. Raises Error."""
+    state = state_directory(args)
+    header = find_run(state, args.run_name, ("perms", "undo"), "unfinished")
+    report = Report(header.job, options.verbosity(args), listed_changes)
+    if not header.is_unfinished:
+        report.remark(f"{header.run} has nothing left to do ({header.undone or header.status})")
+        return 0
+    if header.job == "undo":
+        return undo.undo(args, state, find_run(state, str(header.settings["of"]), ("perms",), ""))
+    share = share_of(header, args.path)
+    state_directory(args, share)
+    with locked(state, share) as lock:
+        journal = open_run(state, header.run)
+        header = journal.read_header()
+        lock.sign(header.run)
+        check_room(state, share, report)
+        settings = perms.Settings.from_dict(header.settings)
+        return perms.work(args, share, settings, journal, header, report)

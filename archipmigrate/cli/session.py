@@ -1,0 +1,167 @@
+"""What commands that run a job have in common: state, lock, journal, backend, report, exit status."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import trio
+
+from ..backend.base import Backend
+from ..backend.select import open_backend
+from ..engine.job import Job
+from ..engine.limits import LOCAL_SECONDS, NFS_SECONDS
+from ..engine.run import Lanes, Result, Run
+from ..errors import ShareError, StateError, UsageError
+from ..journal.location import (
+    SPARE_BYTES,
+    check_place,
+    default_state,
+    estimated_bytes,
+    runtime_directory,
+    secure_directory,
+    spare_bytes,
+)
+from ..journal.lock import ShareLock
+from ..journal.runs import list_runs
+from ..journal.store import Journal, RunHeader
+from ..model import Tally
+from ..share import Share, open_share
+from ..ui.report import Report
+from ..ui.text import quoted
+
+EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
+NFS_JOBS = 16
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of a job: what it works on, and what it reports to."""
+
+    share: Share
+    backend: Backend
+    journal: Journal
+    header: RunHeader
+    lanes: Lanes
+    report: Report
+
+    def run(self, job: Job) -> tuple[Result, Tally, float]:
+        """Run the job; return how it ended, the counts of all sessions, and the seconds of this one."""
+        began = monotonic()
+        run = Run(job, self.journal, self.header, self.lanes, self.report)
+        result = trio.run(run.execute)
+        return result, run.counters.tally, monotonic() - began
+
+
+def summary_object(
+    session: Session, status: str, tally: Tally, seconds: float, **more: object
+) -> dict[str, object]:
+    """Return the last JSON line."""
+    return {
+        "type": "summary",
+        "job": session.header.job,
+        "run": session.header.run,
+        "share": os.fsdecode(session.share.path).encode(errors="replace").decode(),
+        "backend": session.backend.name,
+        "status": status,
+        **tally.as_dict(),
+        "seconds": round(seconds, 3),
+        "resumed": session.header.sessions > 1,
+        **more,
+    }
+
+
+def exit_status(result: Result, status: str) -> int:
+    """Return the exit status for how a session ended."""
+    return 128 + result.signal if result.signal else EXIT[status]
+
+
+def state_directory(args: argparse.Namespace, share: Share | None = None) -> Path:
+    """Return the state directory, made and checked. Raises StateError."""
+    state = secure_directory(args.state or default_state())
+    check_place(state, share)
+    return state
+
+
+def check_room(state: Path, share: Share, report: Report) -> None:
+    """Refuse a full state disk; warn of one that a journal of the whole filesystem would not fit."""
+    spare = spare_bytes(state)
+    if spare < SPARE_BYTES:
+        raise StateError(
+            f"{state} has less than {SPARE_BYTES >> 20} MiB left: make room, or use --state"
+        )
+    needed = estimated_bytes(share)
+    if needed > spare:
+        report.remark(
+            f"{state} has {spare >> 20:,} MiB left; if the share has all the inodes of its "
+            f"filesystem, its journal takes up to {needed >> 20:,} MiB (the run stops cleanly then)"
+        )
+
+
+@contextlib.contextmanager
+def locked(state: Path, share: Share) -> Iterator[ShareLock]:
+    """Hold the share against other runs on this host. Raises Busy."""
+    directory = secure_directory(runtime_directory(state))
+    lock = ShareLock(directory, share.identity, os.fsdecode(share.path))
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def share_of(header: RunHeader, path: str | None) -> Share:
+    """Open the share of an earlier run, where it was or at *path*. Raises ShareError."""
+    where = path or header.path
+    try:
+        share = open_share(os.fsencode(where))
+    except ShareError as error:
+        raise ShareError(f"{error}; if it is mounted elsewhere now, say where: --path") from None
+    if share.identity != header.share:
+        share.close()
+        raise ShareError(
+            f"{quoted(os.fsencode(where))} is not the share of {header.run}: "
+            "if that is mounted elsewhere now, say where: --path"
+        )
+    return share
+
+
+def choose_lanes(args: argparse.Namespace, share: Share) -> Lanes:
+    """Return how many lanes serve this share, and how long their units are."""
+    if share.is_nfs:
+        return Lanes(args.jobs or NFS_JOBS, NFS_SECONDS)
+    return Lanes(args.jobs or os.cpu_count() or 1, LOCAL_SECONDS)
+
+
+def choose_backend(args: argparse.Namespace, share: Share) -> tuple[Backend, Lanes]:
+    """Open the backend; on a local disk Python gets one lane, for two would wait for each other."""
+    lanes = choose_lanes(args, share)
+    backend = open_backend(args.backend, share, lanes.jobs)
+    if backend.name == "python" and not share.is_nfs and not args.jobs:
+        lanes = Lanes(1, lanes.unit_seconds)
+    return backend, lanes
+
+
+def find_run(state: Path, run: str | None, jobs: tuple[str, ...], wanted: str) -> RunHeader:
+    """Return the header of a run: the one named, or the latest that is *wanted* (see the callers).
+
+    Raises UsageError.
+    """
+    runs = [header for header in list_runs(state) if header.job in jobs]
+    if run is not None:
+        found = next((header for header in runs if header.run == run), None)
+        if found is None:
+            known = ", ".join(header.run for header in runs) or "none"
+            raise UsageError(f"no run {run!r} in {state} (there: {known})")
+        return found
+    fitting = {
+        "unfinished": [header for header in runs if header.is_unfinished],
+        "not undone": [header for header in runs if not header.undone],
+    }[wanted]
+    if not fitting:
+        raise UsageError(f"no run in {state} is {wanted}")
+    return fitting[-1]

@@ -1,0 +1,88 @@
+"""Group commit: what all lanes have to write goes into one transaction, one sync for all.
+
+    lane 1    scan -> durable(A) ......waits......... -> act
+    lane 2       scan -> durable(B) ...waits......... -> act
+    writer                 [commit A] [commit B, C .........]
+    lane 3                   soon(C), goes on at once
+
+Order: writes are committed in the order of the calls, so a unit's outcome can never be on disk
+without its pre-image, or its children without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+from ..errors import JournalError
+from ..journal.location import SPARE_BYTES, spare_bytes
+from ..journal.store import Journal, Write
+from .threads import in_thread
+
+T = TypeVar("T")
+# What need not be durable at once is written at the latest after so many seconds.
+LATEST = 1.0
+
+
+class Committer:
+    """The one writer of a journal. `run` must be running for `durable` and `call` to return."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._limiter = trio.CapacityLimiter(1)
+        self._waiting: list[Write] = []
+        self._done = trio.Event()
+        self._wake = trio.Event()
+
+    def soon(self, write: Write) -> None:
+        """Add a write to the next commit without waiting for it."""
+        self._waiting.append(write)
+
+    async def durable(self, write: Write) -> None:
+        """Return when *write* is on disk. If cancelled, the write may or may not come to be."""
+        self._waiting.append(write)
+        done = self._done
+        self._wake.set()
+        await done.wait()
+
+    async def call(self, ask: Callable[[Journal], T]) -> T:
+        """Return what *ask* finds in the journal, after all writes so far."""
+        answer: list[T] = []
+        await self.durable(lambda journal: answer.append(ask(journal)))
+        return answer[0]
+
+    async def run(self) -> None:
+        """Commit until cancelled. Raises JournalError, after which nothing is durable any more."""
+        while True:
+            with trio.move_on_after(LATEST):
+                await self._wake.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Commit what waits. Raises JournalError."""
+        self._wake = trio.Event()
+        if not self._waiting:
+            return
+        writes, self._waiting = self._waiting, []
+        done, self._done = self._done, trio.Event()
+        await in_thread(self._commit, writes, limiter=self._limiter)
+        done.set()
+
+    def flush_now(self, last: Write) -> None:
+        """Commit what waits, and *last*, from here: at the end, when `run` is not running any more.
+
+        Raises JournalError.
+        """
+        writes, self._waiting = [*self._waiting, last], []
+        self._commit(writes)
+
+    def _commit(self, writes: list[Write]) -> None:
+        path = self._journal.path
+        if path is not None and spare_bytes(path.parent) < SPARE_BYTES:
+            raise JournalError(
+                f"{path.parent} has less than {SPARE_BYTES >> 20} MiB left for the journal; "
+                "nothing was changed that it does not hold: make room there and resume"
+            )
+        self._journal.commit(writes)

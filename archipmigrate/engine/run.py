@@ -1,0 +1,347 @@
+"""Runs a job over a journal: lanes that look, wait for the journal, act; checkpoints; an orderly end.
+
+    lane     take a unit -> scan (thread) -> pre-image durable -> act (thread) -> finish
+    finish   one transaction: the unit leaves the frontier, what came of it comes in
+
+Invariant: `act` is called only with changes that are durable in the journal. A run killed at any
+instant is picked up from the journal: batches without an outcome are settled, then the frontier goes
+on. The counts of an unfinished unit are not in the journal; it is looked at again.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from time import monotonic
+
+import trio
+
+from ..errors import JournalError
+from ..journal.sealed import seal
+from ..journal.store import Journal, RunHeader
+from ..model import Limits, Link, Scan, Tally, Unit
+from .commit import Committer
+from .frontier import Frontier, with_scope
+from .job import Acted, Counters, Job, Observer
+from .limits import MOST_ENTRIES, UnitSize
+from .settle import settle_batches
+from .signals import watch_signals
+from .stop import EarlyStop
+from .threads import in_thread
+
+# While units are few they are this much shorter, so that all lanes get work soon.
+HUNGRY = 0.1
+# More wide directories than this are not read side by side: each holds a descriptor.
+MOST_CURSORS = 16
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a session ended: status as in `RunHeader`, why (for `stopped`), the signal (0: none)."""
+
+    status: str
+    reason: str = ""
+    signal: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """How many units are worked on at once, and how long each is to take."""
+
+    jobs: int
+    unit_seconds: float
+
+    @property
+    def tasks(self) -> int:
+        """While some lanes wait for the journal, others have the CPU: twice as many as threads."""
+        return 2 * self.jobs
+
+
+class Run:
+    """One session of a run. `journal` is the run's own, or a temporary one for a job that only looks."""
+
+    def __init__(
+        self, job: Job, journal: Journal, header: RunHeader, lanes: Lanes, observer: Observer
+    ) -> None:
+        self.counters = Counters(lanes=lanes.jobs)
+        self._job = job
+        self._journal = journal
+        self._header = header
+        self._lanes = lanes
+        self._observer = observer
+        self._limiter = trio.CapacityLimiter(lanes.jobs)
+        self._committer = Committer(journal)
+        self._sizes = UnitSize(lanes.unit_seconds)
+        self._early = EarlyStop()
+        self._stop_flag = bytearray(1)
+        self._stopped = trio.Event()
+        self._signal = 0
+        self._pause = 0.0
+        self._calm_at = 0.0
+        self._cursors: dict[int, int] = {}  # open scope -> wide directories being read in it
+        self._frontier = Frontier(
+            lanes.tasks,
+            load=lambda number: self._committer.call(lambda j: j.load_unit(number)),
+            store=lambda number, unit: self._committer.soon(partial(_put, number, unit)),
+            last_number=journal.last_number(),
+        )
+
+    async def execute(self) -> Result:
+        """Run the session to its end: done, stopped, or interrupted by a signal.
+
+        On return the journal is durable and says how the session ended, but for a JournalError,
+        after which it is as a kill would have left it (`stopped`).
+        """
+        began = monotonic()
+        broken: BaseException | None = None
+        try:
+            async with trio.open_nursery() as helpers:
+                await helpers.start(watch_signals, self._interrupt, self._show)
+                helpers.start_soon(self._committer.run)
+                helpers.start_soon(self._paint)
+                await self._begin()
+                async with trio.open_nursery() as lanes:
+                    for _ in range(self._lanes.tasks):
+                        lanes.start_soon(self._lane)
+                helpers.cancel_scope.cancel()
+        except* JournalError as errors:
+            broken = _first(errors)
+        self._frontier.close_cursors()
+        if broken is not None:
+            return Result("stopped", str(broken))
+        return self._end(monotonic() - began)
+
+    async def _begin(self) -> None:
+        header, journal = self._header, self._journal
+        header.sessions += 1
+        retried = header.sessions > 1 and header.status == "stopped"
+        header.status = "running"
+        await self._committer.durable(lambda j: j.write_header(header))
+        if header.sessions > 1:
+            self.counters.phase = "settling"
+            await settle_batches(self._job, self._committer, journal, self._limiter, self.counters)
+            await self._committer.call(lambda j: j.reopen_scopes())
+            self.counters.tally = journal.tally()
+            if retried:
+                await self._retry_failures()
+            self._frontier.restore(await self._committer.call(lambda j: list(j.units())))
+        else:
+            self._frontier.add(self._job.first_units())
+        if self._job.knows_total:
+            self.counters.total_units = len(self._frontier)
+        self.counters.phase = ""
+
+    async def _retry_failures(self) -> None:
+        failures = await self._committer.call(lambda j: j.take_failures())
+        again = self._job.retry(failures)
+        self._count(0, Tally(failed=-len(failures)))
+        for unit in again:
+            number = self._frontier.next_number()
+            await self._committer.durable(partial(_put, number, unit))
+
+    def _end(self, seconds: float) -> Result:
+        if self._signal:
+            result = Result("interrupted", signal=self._signal)
+        elif self._job.acts and (reason := self._early.at_end(self.counters.tally.entries)):
+            result = Result("stopped", reason)
+        else:
+            bad = self.counters.tally.failed or next(self._journal.failures(), None)
+            result = Result("failures" if bad else "done")
+        self._header.status = result.status
+        self._header.seconds += seconds
+        try:
+            self._committer.flush_now(lambda j: j.write_header(self._header))
+        except JournalError as error:
+            return Result("stopped", str(error))
+        return result
+
+    # -- lanes
+
+    async def _lane(self) -> None:
+        while (taken := await self._frontier.take()) is not None:
+            await self._calm()
+            self.counters.busy += 1
+            try:
+                await self._work(*taken)
+            finally:
+                self.counters.busy -= 1
+
+    async def _work(self, number: int, unit: Unit) -> None:
+        seconds = self._lanes.unit_seconds * (HUNGRY if self._frontier.is_hungry else 1.0)
+        limits = Limits(seconds, MOST_ENTRIES, self._sizes.changes, self._stop_flag)
+        scan, sealed, scan_seconds = await in_thread(
+            self._look, unit, limits, limiter=self._limiter
+        )
+        links: Sequence[Link] = scan.links
+        if links:
+            scan, sealed, links = await self._without_taken(scan, sealed)
+        acted, batch, act_seconds = None, 0, 0.0
+        if scan.count and self._job.acts:
+            batch = self._frontier.next_number()
+            await self._committer.durable(partial(_add_batch, batch, sealed, links))
+            acted, act_seconds = await in_thread(
+                self._act, scan.changes, unit.retries, limiter=self._limiter
+            )
+        if acted:
+            self._sizes.observe(scan.count, scan_seconds + act_seconds)
+        self._finish(number, unit, scan, links, batch, acted)
+
+    def _look(self, unit: Unit, limits: Limits) -> tuple[Scan, bytes, float]:
+        began = monotonic()
+        scan = self._job.scan(unit, limits)
+        sealed = seal(scan.changes) if scan.count and self._job.acts else b""
+        return scan, sealed, monotonic() - began
+
+    def _act(self, changes: bytes, retries: int) -> tuple[Acted, float]:
+        began = monotonic()
+        return self._job.act(changes, retries, self._early.deny_limit), monotonic() - began
+
+    async def _without_taken(self, scan: Scan, sealed: bytes) -> tuple[Scan, bytes, list[Link]]:
+        """Leave out the records whose inode another batch covers: each is changed once."""
+        taken = await self._committer.call(lambda j: j.claim(scan.links))
+        if not taken:
+            return scan, sealed, list(scan.links)
+        changes = self._job.drop(scan.changes, [link.offset for link in taken])
+        tally = replace(scan.tally, compliant=scan.tally.compliant + len(taken))
+        scan = replace(scan, changes=changes, count=scan.count - len(taken), tally=tally)
+        mine = [link for link in scan.links if link not in taken]
+        return scan, seal(changes), mine
+
+    # -- what comes of a unit
+
+    def _finish(  # noqa: PLR0913, PLR0917 -- what one unit came to
+        self,
+        number: int,
+        unit: Unit,
+        scan: Scan,
+        links: Sequence[Link],
+        batch: int,
+        acted: Acted | None,
+    ) -> None:
+        """Put all that came of a unit into the next transaction; nothing here waits."""
+        soon = self._committer.soon
+        soon(lambda j: j.remove_unit(number))
+        inherited = unit.scope if unit.scope in self._cursors else 0
+        scope = self._scope_of(unit, scan)
+        self._count(inherited, scan.tally)
+        self._add(unit, scan, acted, inherited, scope)
+        failures = list(scan.failures)
+        if acted is not None:
+            outcome, unchanged = acted.outcome, acted.unchanged
+            soon(lambda j: j.set_outcome(batch, outcome))
+            soon(lambda j: j.release_links(links, unchanged))
+            self._count(inherited, acted.tally)
+            failures += acted.failures
+        elif not self._job.acts:
+            self._count(inherited, Tally(changed=scan.count))
+            soon(lambda j: j.remember_links(links))
+        if failures:
+            soon(lambda j: j.add_failures(inherited, failures))
+            self._observer.failed(failures)
+        self._close_scope(unit, scan)
+        self._frontier.finished()
+        self._watch(scan, acted)
+
+    def _add(self, unit: Unit, scan: Scan, acted: Acted | None, inherited: int, scope: int) -> None:
+        """Put new units on the frontier: what must wait below, names of wide directories on top."""
+        again = [*scan.again, *(acted.again if acted else ())]
+        below = with_scope([*again, *([scan.rest] if scan.rest else [])], inherited)
+        chunks = with_scope(scan.chunks, scope)
+        if scan.wide:
+            wide = replace(scan.wide, scope=scope)
+            read_on = (
+                len(self._frontier) < 2 * self._lanes.tasks
+                or sum(self._cursors.values()) > MOST_CURSORS
+            )
+            chunks = [*chunks, wide] if read_on else [wide, *chunks]
+        self._frontier.add([*below, *chunks])
+
+    def _scope_of(self, unit: Unit, scan: Scan) -> int:
+        """Return the scope of what was found in a wide directory, opened here if it is a new one."""
+        scope = unit.scope if unit.scope in self._cursors else 0
+        if scan.wide is None or unit.cursor is not None:
+            return scope
+        if not scope:
+            scope, body = self._frontier.next_number(), scan.wide.body
+            self._cursors[scope] = 0
+            self._committer.soon(lambda j: j.open_scope(scope, body))
+        self._cursors[scope] += 1
+        return scope
+
+    def _close_scope(self, unit: Unit, scan: Scan) -> None:
+        if unit.cursor is None or scan.wide is not None:
+            return
+        scope = unit.scope
+        self._cursors[scope] -= 1
+        if not self._cursors[scope]:
+            del self._cursors[scope]
+            self._committer.soon(lambda j: j.close_scope(scope))
+
+    def _count(self, scope: int, tally: Tally) -> None:
+        self.counters.tally.add(tally)
+        self._committer.soon(lambda j: j.add_tally(scope, tally))
+
+    def _watch(self, scan: Scan, acted: Acted | None) -> None:
+        """Tell the observer, and see whether to pause or to stop."""
+        self.counters.done_units += 1
+        self._observer.noticed(scan.notices)
+        if scan.count:
+            self._observer.looked(scan.changes, acted.outcome if acted else None)
+        if not self._job.acts:
+            return
+        succeeded = acted.succeeded if acted else 0
+        self._early.looked(scan.failures)
+        if acted:
+            self._early.acted(acted.attempted, succeeded, acted.failures)
+        if self._early.reason:
+            self._stop()
+        if scan.again or (acted and acted.pause):
+            self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
+            self._calm_at = monotonic() + self._pause
+        elif succeeded and monotonic() > self._calm_at:
+            self._pause = 0.0
+
+    async def _calm(self) -> None:
+        """Wait until errors that may pass have had time to."""
+        while (left := self._calm_at - monotonic()) > 0 and not self._stopped.is_set():
+            with trio.move_on_after(left):
+                await self._stopped.wait()
+
+    # -- signals, progress
+
+    def _stop(self) -> None:
+        self._stop_flag[0] = 1
+        self._stopped.set()
+        self._frontier.close()
+
+    def _interrupt(self, received: signal.Signals) -> None:
+        self._signal = received
+        self.counters.phase = "stopping"
+        self._stop()
+
+    def _show(self) -> None:
+        self._observer.show(self.counters)
+
+    async def _paint(self) -> None:
+        while True:
+            self._observer.tick(self.counters)
+            await trio.sleep(self._observer.interval)
+
+
+def _put(number: int, unit: Unit, journal: Journal) -> None:
+    journal.put_unit(number, unit)
+
+
+def _add_batch(number: int, sealed: bytes, links: Sequence[Link], journal: Journal) -> None:
+    journal.add_batch(number, sealed, links)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a group, however deep."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

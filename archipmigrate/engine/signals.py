@@ -1,0 +1,36 @@
+"""Signals: the first SIGINT or SIGTERM ends the run at a checkpoint, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import trio
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+async def watch_signals(
+    stop: Callable[[signal.Signals], None],
+    show: Callable[[], None],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Call *stop* at the first stopping signal and *show* at SIGUSR1, until cancelled.
+
+    A second stopping signal leaves the process at once: a thread in a dead hard mount cannot be
+    cancelled. The journal bears that as it bears SIGKILL.
+    """
+    stopping = False
+    with trio.open_signal_receiver(*STOPPING, signal.SIGUSR1) as signals:
+        task_status.started()
+        async for number in signals:
+            received = signal.Signals(number)
+            if received == signal.SIGUSR1:
+                show()
+            elif stopping:
+                os._exit(128 + received)
+            else:
+                stopping = True
+                stop(received)

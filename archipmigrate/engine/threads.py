@@ -1,0 +1,22 @@
+"""Worker threads: blocking work off the event loop, with all signals left to the main thread."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+T = TypeVar("T")
+EVERY_SIGNAL = signal.valid_signals()
+
+
+async def in_thread(work: Callable[..., T], *values: object, limiter: trio.CapacityLimiter) -> T:
+    """Run *work* in a thread and return its result. Not cancellable: work is short or looks at a flag."""
+    return await trio.to_thread.run_sync(_masked, work, *values, limiter=limiter)
+
+
+def _masked(work: Callable[..., T], *values: object) -> T:
+    signal.pthread_sigmask(signal.SIG_BLOCK, EVERY_SIGNAL)
+    return work(*values)

@@ -1,0 +1,286 @@
+"""The two packed buffers that pass between engine, journal and backends: groups and changes.
+
+Both are little-endian and written and read alike by Python (here) and C (`native/frames.c`).
+
+*Groups* are the body of a unit: directories, and in each the names to look at.
+
+    group   u32 keep, u32 suffix length, u64 inode, u32 names length, suffix, names
+    name    u8 hint, u8 length, bytes
+
+A group's path is the first `keep` bytes of the previous group's path followed by `suffix` (front
+coding: a stack of directories costs no more than its deepest path). Inode 0 means "not known yet".
+If the directory at that path has another inode by now, it is walked whole.
+
+*Changes* are pre-images: what an entry was, and what it is to become. Directory frames hold the
+names, so that no entry carries a full path; a directory's own change comes after its content.
+
+    header  u8 version, 3 pad, u32 new gid
+    ENTER   u8 1, 3 pad, u32 name length, u64 inode, name   (the first is a path from the root)
+    CHANGE  u8 2, u8 flags, u16 name length, u16 mode, u16 new mode, u32 uid, u32 gid, u64 inode,
+            [SETID: u64 size, i64 mtime], name
+    LEAVE   u8 3
+    OWN     u8 4, then as CHANGE without a name: the directory's own change, and leaves it
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import IntEnum, IntFlag
+
+from .model import Unit
+
+VERSION = 1
+
+
+class Hint(IntEnum):
+    """What is known of a name before it is looked at."""
+
+    WALK = ord("w")  # the group's directory itself and everything in it; the name is empty
+    SELF = ord("s")  # the group's directory itself, without its content; the name is empty
+    DIRECTORY = ord("d")  # a directory to walk
+    ENTRY = ord("e")  # anything
+
+
+GROUP = struct.Struct("<IIQI")
+HEADER = struct.Struct("<B3xI")
+ENTER = struct.Struct("<B3xIQ")
+CHANGE = struct.Struct("<BBHHHIIQ")
+SETID = struct.Struct("<Qq")
+
+
+class Kind(IntEnum):
+    """The first byte of a frame."""
+
+    ENTER = 1
+    CHANGE = 2
+    LEAVE = 3
+    OWN = 4
+
+
+class Flag(IntFlag):
+    """The second byte of a change."""
+
+    SETID = 1  # set-id bits go; size and mtime follow, for undo to see whether somebody wrote
+    LINKED = 2  # more than one link
+    DROPPED = 4  # another change covers this inode
+    GRANTED = 8  # undo found that nobody wrote: the set-id bits may come back
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A directory (path from the share's root, inode or 0) and names in it with their hints."""
+
+    path: bytes
+    inode: int
+    names: tuple[tuple[int, bytes], ...]
+
+
+def whole(path: bytes = b"", inode: int = 0) -> Group:
+    """Return the group that walks a directory with all that is in it."""
+    return Group(path, inode, ((Hint.WALK, b""),))
+
+
+def pack_groups(groups: Iterable[Group]) -> bytes:
+    """Pack groups into a unit's body."""
+    out = bytearray()
+    previous = b""
+    for group in groups:
+        keep = _common(previous, group.path)
+        suffix = group.path[keep:]
+        names = b"".join(bytes((hint, len(name))) + name for hint, name in group.names)
+        out += GROUP.pack(keep, len(suffix), group.inode, len(names)) + suffix + names
+        previous = group.path
+    return bytes(out)
+
+
+def unpack_groups(body: bytes) -> Iterator[Group]:
+    """Yield the groups of a unit's body."""
+    at, path = 0, b""
+    while at < len(body):
+        keep, more, inode, length = GROUP.unpack_from(body, at)
+        at += GROUP.size
+        path = path[:keep] + body[at : at + more]
+        at += more
+        names = []
+        end = at + length
+        while at < end:
+            size = body[at + 1]
+            names.append((body[at], body[at + 2 : at + 2 + size]))
+            at += 2 + size
+        yield Group(path, inode, tuple(names))
+
+
+def walk_unit(groups: Iterable[Group], *, retries: int = 0, counted: bool = False) -> Unit:
+    """Return the unit that looks at *groups*."""
+    groups = list(groups)
+    return Unit(pack_groups(groups), sum(len(g.names) for g in groups), retries, counted)
+
+
+def split_unit(unit: Unit, parts: int) -> list[Unit]:
+    """Cut a unit into at most *parts* of about as many names each; one without names stays whole."""
+    share = max(-(-unit.entries // parts), 1)
+    cut: list[list[Group]] = [[]]
+    room = share
+    for group in unpack_groups(unit.body):
+        names = group.names
+        while names:
+            if not room:
+                cut.append([])
+                room = share
+            cut[-1].append(Group(group.path, group.inode, names[:room]))
+            names, room = names[room:], room - min(room, len(names))
+    return [
+        replace(unit, body=pack_groups(part), entries=sum(len(g.names) for g in part))
+        for part in cut
+        if part
+    ] or [unit]
+
+
+def _common(a: bytes, b: bytes) -> int:
+    """Return the length of the common prefix of two paths."""
+    if b.startswith(a):
+        return len(a)
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[:middle] == b[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change, decoded. `path` is from the share's root; modes hold the file type too."""
+
+    index: int
+    offset: int
+    path: bytes
+    directory: bool
+    flags: int
+    mode: int
+    new_mode: int
+    uid: int
+    gid: int
+    new_gid: int
+    inode: int
+    size: int = 0
+    mtime: int = 0
+
+
+class ChangeWriter:
+    """Writes changes frame by frame, as a walk finds them.
+
+    `enter` and `leave` bracket directories; a directory's frame is written only when something in it
+    has to change. The number of changes so far is `count`.
+    """
+
+    def __init__(self, new_gid: int) -> None:
+        self.out = bytearray(HEADER.pack(VERSION, new_gid))
+        self.count = 0
+        self._pending: list[tuple[bytes, int]] = []
+        self._entered = 0
+
+    def enter(self, name: bytes, inode: int) -> None:
+        """Go into a directory; the outermost name is a path from the root."""
+        self._pending.append((name, inode))
+
+    def _flush(self) -> None:
+        for name, inode in self._pending[self._entered :]:
+            self.out += ENTER.pack(Kind.ENTER, len(name), inode) + name
+        self._entered = len(self._pending)
+
+    def change(  # noqa: PLR0913 -- one argument a field of the record
+        self,
+        name: bytes,
+        flags: int,
+        mode: int,
+        new_mode: int,
+        uid: int,
+        gid: int,
+        inode: int,
+        written: tuple[int, int] | None = None,
+    ) -> int:
+        """Add the change of an entry and return its offset; *written* is (size, mtime) with SETID."""
+        self._flush()
+        offset = len(self.out)
+        self.out += CHANGE.pack(Kind.CHANGE, flags, len(name), mode, new_mode, uid, gid, inode)
+        if written is not None:
+            self.out += SETID.pack(*written)
+        self.out += name
+        self.count += 1
+        return offset
+
+    def leave(self, own: tuple[int, int, int, int] | None = None) -> None:
+        """Leave the directory, with its own (mode, new mode, uid, gid) if it must change."""
+        if own is not None:
+            self._flush()
+        _, inode = self._pending.pop()
+        if self._entered > len(self._pending):
+            self._entered = len(self._pending)
+            if own is None:
+                self.out.append(Kind.LEAVE)
+            else:
+                self.out += CHANGE.pack(Kind.OWN, 0, 0, *own, inode)
+                self.count += 1
+
+    def finish(self) -> bytes:
+        """Return the buffer; empty if nothing must change."""
+        return bytes(self.out) if self.count else b""
+
+
+def read_changes(body: bytes) -> Iterator[Change]:
+    """Yield the changes of a buffer, in its order.
+
+    Raises ValueError if it is not one (the journal's checksum makes that our own mistake).
+    """
+    version, new_gid = HEADER.unpack_from(body, 0)
+    if version != VERSION:
+        raise ValueError(f"changes of version {version}, not {VERSION}")
+    at, index = HEADER.size, 0
+    stack: list[bytes] = []
+    while at < len(body):
+        start, kind = at, body[at]
+        if kind == Kind.LEAVE:
+            stack.pop()
+            at += 1
+            continue
+        if kind == Kind.ENTER:
+            _, length, _ = ENTER.unpack_from(body, at)
+            at += ENTER.size
+            name = body[at : at + length]
+            at += length
+            stack.append(_join(stack[-1], name) if stack else name)
+            continue
+        if kind not in (Kind.CHANGE, Kind.OWN):
+            raise ValueError(f"frame of kind {kind} at {at}")
+        _, flags, length, mode, new_mode, uid, gid, inode = CHANGE.unpack_from(body, at)
+        at += CHANGE.size
+        size = mtime = 0
+        if flags & Flag.SETID:
+            size, mtime = SETID.unpack_from(body, at)
+            at += SETID.size
+        own = kind == Kind.OWN
+        path = stack[-1] if own else _join(stack[-1], body[at : at + length])
+        at += length
+        if own:
+            stack.pop()
+        yield Change(
+            index, start, path, own, flags, mode, new_mode, uid, gid, new_gid, inode, size, mtime
+        )
+        index += 1
+
+
+def with_flags(changes: bytes, offsets: Iterable[int], flag: int) -> bytes:
+    """Return the buffer with *flag* set in the records that start at *offsets*."""
+    out = bytearray(changes)
+    for offset in offsets:
+        out[offset + 1] |= flag
+    return bytes(out)
+
+
+def _join(directory: bytes, name: bytes) -> bytes:
+    return directory + b"/" + name if directory else name

@@ -1,0 +1,101 @@
+"""The state directory: where journals lie, and why some places are refused.
+
+Undo, as root, believes what it finds there. So nobody else may be able to write to it, or to put
+another directory in its place, and it must not lie in the share that is being opened to a group.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from ..errors import StateError
+from ..share import NFS, Share, mount_of
+
+SYSTEM = Path("/var/lib/archipmigrate")
+RUNTIME = Path("/run/archipmigrate")
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+# Below this a run is not begun, or ends with a checkpoint: about 4 s of pre-images at full speed.
+SPARE_BYTES = 16 << 20
+# A compressed pre-image of an entry with a random 64-digit name, and its share of SQLite's pages.
+BYTES_PER_ENTRY = 70
+
+
+def default_state() -> Path:
+    """Return where state lies unless the user says otherwise."""
+    if os.geteuid() == 0:
+        return SYSTEM
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "archipmigrate"
+
+
+def runtime_directory(state: Path) -> Path:
+    """Return where locks lie: one place a host for root, whatever the state directory."""
+    if os.geteuid() == 0 and RUNTIME.parent.is_dir():
+        return RUNTIME
+    home = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(home) / "archipmigrate" if home and Path(home).is_dir() else state
+
+
+def secure_directory(path: Path) -> Path:
+    """Make *path* (mode 0700) or check that nobody but the caller can write there or replace it.
+
+    Returns the resolved path. Raises StateError with what is wrong and what to do.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        real = path.resolve(strict=True)
+        found = real.stat()
+    except OSError as error:
+        raise StateError(
+            f"{path}: {error.strerror}: choose another directory with --state"
+        ) from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise StateError(f"{real} is no directory: choose another one with --state")
+    if found.st_uid != os.geteuid():
+        raise StateError(f"{real} belongs to uid {found.st_uid}, not to the caller: refused")
+    if found.st_mode & OTHERS_WRITE:
+        raise StateError(f"{real} can be written by others: refused; try chmod 700 {real}")
+    for above in real.parents:
+        there = above.stat()
+        sticky = there.st_mode & stat.S_ISVTX
+        if there.st_uid not in (0, os.geteuid()) or (there.st_mode & OTHERS_WRITE and not sticky):
+            raise StateError(
+                f"{real}: others could replace it, because they can write to {above}: refused"
+            )
+    return real
+
+
+def check_place(state: Path, share: Share | None) -> None:
+    """Refuse a state directory on NFS, or inside the share. Raises StateError."""
+    fd = os.open(state, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if mount_of(fd).fstype in NFS:
+            raise StateError(
+                f"{state} is on NFS, where a journal is neither safe nor fast: "
+                "choose a directory on a local disk with --state"
+            )
+    finally:
+        os.close(fd)
+    if share is None:
+        return
+    root = os.fstat(share.fd)
+    for directory in (state, *state.parents):
+        if os.path.samestat(directory.stat(), root):
+            raise StateError(
+                f"{state} lies inside the share {os.fsdecode(share.path)}, whose writers could "
+                "change it: choose a directory outside with --state"
+            )
+
+
+def spare_bytes(state: Path) -> int:
+    """Return how many bytes the caller can still write on the state directory's filesystem."""
+    room = os.statvfs(state)
+    return room.f_bavail * room.f_frsize
+
+
+def estimated_bytes(share: Share) -> int:
+    """Return how large a journal of the whole share may get, by the inodes of its filesystem."""
+    room = os.fstatvfs(share.fd)
+    return (room.f_files - room.f_ffree) * BYTES_PER_ENTRY

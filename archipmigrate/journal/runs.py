@@ -1,0 +1,61 @@
+"""Runs in a state directory: making, finding and forgetting them. A run is one journal file."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import JournalError, UsageError
+from ..share import Share
+from .store import SUFFIX, Journal, RunHeader
+
+
+def new_run(state: Path, job: str, share: Share, settings: dict[str, object]) -> Journal:
+    """Make the journal of a new run, its header written and durable."""
+    now = datetime.now(UTC)
+    run = f"{job}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    header = RunHeader(
+        run,
+        job,
+        share.identity,
+        share.path.decode(errors="surrogateescape"),
+        now.isoformat(timespec="seconds"),
+        settings,
+    )
+    journal = Journal(state / f"{run}{SUFFIX}", new=True)
+    journal.commit([lambda j: j.write_header(header)])
+    return journal
+
+
+def open_run(state: Path, run: str) -> Journal:
+    """Open the journal of a run. Raises UsageError if there is none of that name."""
+    path = state / f"{run}{SUFFIX}"
+    if "/" in run or not path.is_file():
+        raise UsageError(f"no run {run!r} in {state}: see what there is with ls {state}")
+    return Journal(path, new=False)
+
+
+def list_runs(state: Path) -> Iterator[RunHeader]:
+    """Yield the headers of the runs in a state directory, oldest first; damaged ones are left out."""
+    headers = []
+    for path in state.glob(f"*{SUFFIX}"):
+        with contextlib.suppress(JournalError):
+            journal = Journal(path, new=False)
+            try:
+                headers.append(journal.read_header())
+            finally:
+                journal.close(fold=False)
+    yield from sorted(headers, key=lambda h: (h.created, h.run))
+
+
+def forget_run(state: Path, run: str) -> int:
+    """Delete a run's journal and return the bytes that it took."""
+    open_run(state, run).close()
+    freed = 0
+    for path in state.glob(f"{run}{SUFFIX}*"):
+        freed += path.stat().st_size
+        path.unlink()
+    return freed

@@ -1,0 +1,48 @@
+"""The map format of Archipelago v0.3. Pure: entries in, bytes out.
+
+    header  u32 version = 1, u64 size (bytes)
+    entry   u8 flag, 32 bytes digest, one for each object of 4 MiB
+
+All little-endian and packed. A flag other than 0 says that the object is called `archip_` and the
+digest in hex, 0 that it is called by the digest alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+OBJECT_SIZE = 4 << 20
+VERSION = 1
+HEADER = struct.Struct("<IQ")
+ENTRY = struct.Struct("<B32s")
+# With flag 0: an object of zeros, which is not stored.
+ZERO_DIGEST = hashlib.sha256(b"").digest()
+
+
+@dataclass(frozen=True, slots=True)
+class EntryV1:
+    """One object's record in a v1 map: the flag byte and the raw digest (32 bytes)."""
+
+    flag: int
+    digest: bytes
+
+
+def object_count(size: int) -> int:
+    """Return how many objects a volume of *size* bytes has, the last one maybe not in full."""
+    return -(-size // OBJECT_SIZE)
+
+
+def encode_v1(size: int, entries: Sequence[EntryV1]) -> bytes:
+    """Pack the map of a volume of *size* bytes.
+
+    Raises ValueError unless there is one entry, with a digest of 32 bytes, for each object.
+    """
+    if len(entries) != object_count(size):
+        raise ValueError(f"{size} bytes are {object_count(size)} objects, not {len(entries)}")
+    if any(len(entry.digest) != 32 for entry in entries):
+        raise ValueError("a digest has 32 bytes")
+    packed = [ENTRY.pack(entry.flag, entry.digest) for entry in entries]
+    return HEADER.pack(VERSION, size) + b"".join(packed)

@@ -1,0 +1,180 @@
+"""The values that pass between the rooms: attrs, units, scans, outcomes, tallies, failures.
+
+Owns no behaviour beyond arithmetic. Paths are bytes, relative to the share's root, joined with `/`;
+the root itself is `b""`. Times are nanoseconds since the epoch, modes are `st_mode` (type and bits).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+
+# Errors that may pass: tried again after a pause, RETRIES times, before they are failures.
+TRANSIENT = frozenset((errno.EIO, errno.ETIMEDOUT, errno.ENOSPC, errno.EDQUOT, errno.ESTALE))
+RETRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One entry that could not be looked at or changed: which, at what operation, and why.
+
+    `hint` is how to look at it again (see `frames.Hint`; 0: not).
+    """
+
+    path: bytes
+    operation: str
+    errno: int
+    note: str = ""
+    hint: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about a changed entry that the administrator should know (`acl`, `capability`)."""
+
+    path: bytes
+    kind: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of entries. `directories + files + others = entries`; the rest says what became of them."""
+
+    entries: int = 0
+    directories: int = 0
+    files: int = 0
+    others: int = 0
+    changed: int = 0
+    compliant: int = 0
+    skipped: int = 0
+    vanished: int = 0
+    failed: int = 0
+    hard_linked: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Add the counts of *other* to these."""
+        for name in TALLY_FIELDS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts by name, in the order of the fields."""
+        return {name: getattr(self, name) for name in TALLY_FIELDS}
+
+    @classmethod
+    def from_dict(cls, counts: Mapping[str, int]) -> Tally:
+        """Read back what `as_dict` gave."""
+        return cls(**{name: counts.get(name, 0) for name in TALLY_FIELDS})
+
+
+TALLY_FIELDS = tuple(f.name for f in dataclasses.fields(Tally))
+
+
+class Cursor(Protocol):
+    """The place where the reading of a wide directory goes on. It lives in this process only."""
+
+    def close(self) -> None:
+        """Give up the place and its descriptor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A piece of work that one worker does in one go.
+
+    `body` is what its job reads (for walks: packed groups, see `frames`), `entries` how many names it
+    holds, `retries` how often they have been looked at again, `counted` whether those names are in
+    the tally already. `cursor` continues a wide directory; `body` is then that whole directory,
+    which is what a later session starts from. `scope` is the wide directory on whose complete
+    reading the unit's counts depend (0: none).
+    """
+
+    body: bytes
+    entries: int = 1
+    retries: int = 0
+    counted: bool = False
+    cursor: Cursor | None = None
+    scope: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A change of a file with several links: where its record starts in the changes, and its inode."""
+
+    offset: int
+    device: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a look at one unit found.
+
+    `changes` are the packed pre-images of what must change (empty: nothing), `count` their number;
+    `rest` is what the budget left over; `chunks` are names of a wide directory for any lane, and
+    `wide` its continuation; `again` is what failed for reasons that may pass (`TRANSIENT`).
+    """
+
+    tally: Tally
+    changes: bytes = b""
+    count: int = 0
+    rest: Unit | None = None
+    chunks: Sequence[Unit] = ()
+    wide: Unit | None = None
+    again: Sequence[Unit] = ()
+    failures: Sequence[Failure] = ()
+    links: Sequence[Link] = ()
+    notices: Sequence[Notice] = ()
+
+
+class Outcome(IntEnum):
+    """What became of one change. The numbers are the bytes of an outcome in the journal and in C."""
+
+    CHANGED = 0
+    GONE = 1  # nothing of that name any more
+    DIFFERENT = 2  # not the entry, or not the attrs, that the pre-image says
+    DROPPED = 3  # a hard link whose inode another change covers
+    UNTRIED = 4  # the run stopped before it
+    FAILED = 5  # see the failures
+    UNCHANGED = 6  # still, or again, as the pre-image says
+    SETID_OFF = 7  # put back, but for set-id bits that are not safe to give back
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a backend did with packed changes.
+
+    `outcomes` is one `Outcome` byte a change; `failures` say which (index, operation, errno, note);
+    `stamps` are (index, ctime) of files that lost set-id bits; `first_ctime` is the filesystem's
+    own time of the first change (0: none), which every changed entry is older than.
+    """
+
+    outcomes: bytes
+    failures: Sequence[tuple[int, str, int, str]] = ()
+    stamps: Sequence[tuple[int, int]] = ()
+    first_ctime: int = 0
+
+
+class Verb(IntEnum):
+    """What `apply` does with a change."""
+
+    FORWARD = 0  # make it
+    SETTLE = 1  # see how far a killed run came with it, and finish it if it was half done
+    CHECK = 2  # only stamp files with SETID to which nobody wrote (size and mtime are the record's)
+    BACK = 3  # put the entry back as it was
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one unit may take: seconds, entries looked at, changes found; and the stop flag.
+
+    `stop` is one byte, looked at as often as the limits; non-zero ends the unit early.
+    """
+
+    seconds: float
+    entries: int
+    changes: int
+    stop: bytearray = field(default_factory=lambda: bytearray(1))

@@ -1,0 +1,42 @@
+"""Groups what is the same in many entries: a count and a few examples, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+EXAMPLES = 3
+# More causes than this are one: "other causes".
+MOST_CAUSES = 200
+OTHER = "other causes"
+
+
+@dataclass(slots=True)
+class Cause:
+    """How many entries share a cause, and the first few of them."""
+
+    count: int = 0
+    examples: list[bytes] = field(default_factory=list)
+
+
+class Causes:
+    """Counts entries by cause."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Cause] = {}
+
+    def add(self, name: str, path: bytes) -> None:
+        """Count one entry."""
+        if name not in self._by_name and len(self._by_name) >= MOST_CAUSES:
+            name = OTHER
+        cause = self._by_name.setdefault(name, Cause())
+        cause.count += 1
+        if len(cause.examples) < EXAMPLES:
+            cause.examples.append(path)
+
+    def __iter__(self) -> Iterator[tuple[str, Cause]]:
+        """Yield causes, the most frequent first."""
+        return iter(sorted(self._by_name.items(), key=lambda item: -item[1].count))
+
+    def __bool__(self) -> bool:
+        return bool(self._by_name)

@@ -1,0 +1,127 @@
+"""The progress line on a terminal, or one line every 10 s elsewhere. True figures only, no guesses.
+
+Painted from the counters by one task; an estimate of the end is shown only where the total is known.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from typing import Protocol
+
+from tqdm import tqdm
+
+from ..engine.job import Counters
+from .text import duration
+
+TERMINAL_SECONDS = 0.2
+LOG_SECONDS = 10.0
+
+
+class Progress(Protocol):
+    """Somewhere to show how far a run is."""
+
+    interval: float
+
+    def tick(self, counters: Counters) -> None:
+        """Show the counters."""
+
+    def close(self) -> None:
+        """Leave the terminal as it should be."""
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    interval = LOG_SECONDS
+
+    def tick(self, counters: Counters) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class TerminalProgress:
+    """One line that is painted over, on stderr."""
+
+    interval = TERMINAL_SECONDS
+
+    def __init__(self, job: str) -> None:
+        tqdm.monitor_interval = 0  # no thread of its own: it is painted from here
+        self._bar: tqdm[None] | None = None
+        self._job = job
+        self._before = 0
+
+    def tick(self, counters: Counters) -> None:
+        """Paint the line."""
+        tally, total = counters.tally, counters.total_units
+        if self._bar is None:
+            self._before = tally.entries  # what earlier sessions did is no rate of this one
+            self._bar = tqdm(
+                initial=tally.entries,
+                desc=self._job,
+                unit=" entries",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                mininterval=0,
+                smoothing=0.1,
+                leave=False,
+                bar_format="{desc}: {n:,} entries, {rate_fmt}, {postfix}, {elapsed}",
+            )
+        parts = [
+            f"{tally.changed:,} changed",
+            f"{tally.failed:,} failed",
+            f"lanes {min(counters.busy, counters.lanes)}/{counters.lanes}",
+        ]
+        if total:
+            parts.append(f"unit {counters.done_units:,} of {total:,}")
+        if counters.phase:
+            parts.append(counters.phase)
+        self._bar.set_postfix_str(", ".join(parts), refresh=False)
+        self._bar.update(tally.entries - self._bar.n)
+        self._bar.refresh()
+
+    def close(self) -> None:
+        """Wipe the line."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class LogProgress:
+    """One line every 10 s on stderr, for logs."""
+
+    interval = LOG_SECONDS
+
+    def __init__(self, job: str) -> None:
+        self._job = job
+        self._began = monotonic()
+        self._last = (self._began, -1)
+
+    def tick(self, counters: Counters) -> None:
+        """Print the line, but not at once."""
+        now, entries = monotonic(), counters.tally.entries
+        before, seen = self._last
+        self._last = (now, entries)
+        if seen >= 0:
+            print(status_line(self._job, counters, (entries - seen) / (now - before),
+                              now - self._began), file=sys.stderr, flush=True)  # fmt: skip
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def status_line(job: str, counters: Counters, rate: float, seconds: float) -> str:
+    """Say in one line how far a run is; *rate* in entries a second."""
+    tally = counters.tally
+    phase = f", {counters.phase}" if counters.phase else ""
+    of = (
+        f", unit {counters.done_units:,} of {counters.total_units:,}"
+        if counters.total_units
+        else ""
+    )
+    return (
+        f"{job}: {tally.entries:,} entries, {rate:,.0f} entries/s, {tally.changed:,} changed, "
+        f"{tally.failed:,} failed, lanes {min(counters.busy, counters.lanes)}/{counters.lanes}"
+        f"{of}{phase}, {duration(seconds)}"
+    )

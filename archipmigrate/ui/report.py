@@ -1,0 +1,184 @@
+"""What a session tells: listed changes, failures, notices and the summary, as text or as JSON lines.
+
+Results go to stdout, progress and remarks to stderr. Both forms come from the same calls.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol, TextIO
+
+from tqdm import tqdm
+
+from .. import __version__
+from ..engine.job import Counters
+from ..frames import Change
+from ..model import Failure, Notice
+from .causes import Causes
+from .progress import LogProgress, NoProgress, Progress, TerminalProgress, status_line
+from .text import group_name, mode_bits, quoted, reason
+
+NOTICES = {
+    "acl": "has an ACL: group bits are its mask, so the group may still have no access (getfacl)",
+    "capability": "had file capabilities, which a change of group removes and undo cannot put back",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verbosity:
+    """What the user wants to see."""
+
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    progress: bool = True
+    list_changes: bool = False
+
+
+class Decoder(Protocol):
+    """Turns what a job noted of a unit into the changes to list."""
+
+    def __call__(self, changes: bytes, outcome: bytes | None) -> Sequence[Change]:
+        """Return the changes that were made, or (outcome None) that would be."""
+
+
+class Report:
+    """An engine's observer that prints; see the module."""
+
+    def __init__(self, job: str, verbosity: Verbosity, decode: Decoder | None = None) -> None:
+        """Report on *job*; *decode* is needed for listing changes."""
+        self._job = job
+        self._see = verbosity
+        self._decode = decode if verbosity.list_changes else None
+        self._out: TextIO = sys.stdout
+        self._began = monotonic()
+        self._progress: Progress = self._choose_progress()
+        self.interval = self._progress.interval
+        self.failures = Causes()
+        self.notices = Causes()
+        if verbosity.json:
+            self.emit({"type": "version", "version": __version__, "job": job})
+
+    def _choose_progress(self) -> Progress:
+        if self._see.quiet or not self._see.progress:
+            return NoProgress()
+        return TerminalProgress(self._job) if sys.stderr.isatty() else LogProgress(self._job)
+
+    # -- the engine's observer
+
+    def tick(self, counters: Counters) -> None:
+        """Paint the progress."""
+        self._progress.tick(counters)
+
+    def show(self, counters: Counters) -> None:
+        """Print the status line (SIGUSR1)."""
+        seconds = monotonic() - self._began
+        rate = counters.tally.entries / max(seconds, 1e-3)
+        self.remark(status_line(self._job, counters, rate, seconds), always=True)
+
+    def looked(self, changes: bytes, outcome: bytes | None) -> None:
+        """List the changes of a unit."""
+        if self._decode is None:
+            return
+        for change in self._decode(changes, outcome):
+            if self._see.json:
+                self.emit(_change_object(change))
+            else:
+                self.line(_change_line(change))
+
+    def noticed(self, notices: Sequence[Notice]) -> None:
+        """Group notices."""
+        for notice in notices:
+            self.notices.add(notice.kind, notice.path)
+            if self._see.json:
+                self.emit({"type": "notice", "kind": notice.kind, **_path(notice.path)})
+
+    def failed(self, failures: Sequence[Failure]) -> None:
+        """Group failures; with -v print each."""
+        for failure in failures:
+            self.failures.add(reason(failure), failure.path)
+            if self._see.json:
+                self.emit(
+                    {
+                        "type": "failure",
+                        **_path(failure.path),
+                        "operation": failure.operation,
+                        "errno": failure.errno,
+                        "reason": reason(failure),
+                    }
+                )
+            elif self._see.verbose:
+                self.remark(f"{quoted(failure.path)}: {reason(failure)}")
+
+    # -- the printing
+
+    def emit(self, thing: Mapping[str, object]) -> None:
+        """Print one JSON object."""
+        self.line(json.dumps(thing))
+
+    def line(self, text: str) -> None:
+        """Print one line of the results, without tearing the progress line."""
+        with tqdm.external_write_mode(file=self._out):
+            print(text, file=self._out)
+
+    def remark(self, text: str, *, always: bool = False) -> None:
+        """Print one line to stderr, unless quiet."""
+        if always or not self._see.quiet:
+            with tqdm.external_write_mode(file=sys.stderr):
+                print(text, file=sys.stderr, flush=True)
+
+    def summary(self, lines: Sequence[str], thing: Mapping[str, object]) -> None:
+        """End the report: failures and notices by cause, then the summary in words or as an object."""
+        self._progress.close()
+        if self._see.json:
+            self.emit(thing)
+        else:
+            quiet = self._see.quiet
+            for title, causes in (("failed", self.failures), ("notice", self.notices)):
+                if quiet and title == "notice":
+                    continue
+                for name, cause in causes:
+                    examples = ", ".join(quoted(path) for path in cause.examples)
+                    more = ", ..." if cause.count > len(cause.examples) else ""
+                    words = NOTICES.get(name, name)
+                    self.line(f"{title}: {cause.count:,} x {words}: {examples}{more}")
+            if not quiet:
+                for line in lines:
+                    self.line(line)
+        self._out.flush()
+
+    def close(self) -> None:
+        """Leave the terminal as it should be."""
+        self._progress.close()
+
+
+def _path(path: bytes) -> dict[str, str]:
+    """Return a path for JSON; names that are not UTF-8 also in base64."""
+    shown = (path or b".").decode(errors="replace")
+    if "\ufffd" in shown and shown.encode() != (path or b"."):
+        return {"path": shown, "path_b64": base64.b64encode(path).decode()}
+    return {"path": shown}
+
+
+def _change_object(change: Change) -> dict[str, object]:
+    return {
+        "type": "change",
+        **_path(change.path),
+        "kind": "directory" if change.directory else "file",
+        "mode": mode_bits(change.mode),
+        "new_mode": mode_bits(change.new_mode),
+        "gid": change.gid,
+        "new_gid": change.new_gid,
+    }
+
+
+def _change_line(change: Change) -> str:
+    kind = "d" if change.directory else "f"
+    before = f"{mode_bits(change.mode)} {group_name(change.gid)}"
+    after = f"{mode_bits(change.new_mode)} {group_name(change.new_gid)}"
+    return f"{kind} {before} -> {after}  {quoted(change.path)}"

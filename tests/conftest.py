@@ -1,0 +1,72 @@
+"""Fixtures: both backends, a state directory, and the program as users start it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from archipmigrate.backend.select import available
+from tests.support import MISSING, Cli, missing
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs root where there is none, and say so; never in CI."""
+    for item in items:
+        if item.get_closest_marker("privileged") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+def pytest_report_header() -> str:
+    """Name the backends under test."""
+    return f"archipmigrate backends: {', '.join(available())}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which packages would let more tests run."""
+    if MISSING:
+        terminalreporter.write_line(
+            f"tests were skipped because packages are missing: {', '.join(sorted(MISSING))}"
+        )
+
+
+@pytest.fixture(params=["python", "native"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend in turn."""
+    name = str(request.param)
+    if name not in available():
+        missing("gcc (the C extension)")
+    return name
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state directory outside every share."""
+    directory = tmp_path / "state"
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    """An empty directory for a share."""
+    directory = tmp_path / "share"
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+@pytest.fixture
+def cli(backend: str, state: Path) -> Cli:
+    """The program with one backend and its own state directory."""
+    return Cli(backend, state)
+
+
+@pytest.fixture
+def unmounting() -> Iterator[Callable[[Path], None]]:
+    """Call with mount points; they are unmounted at the end."""
+    mounted: list[Path] = []
+    yield mounted.append
+    for path in reversed(mounted):
+        os.system(f"umount -l '{path}'")  # noqa: S605 -- a path of our own
