@@ -1,4 +1,4 @@
-"""The C module (native/module.c). Absent where there was no compiler."""
+# The C module (native/module.c). Absent where there was no compiler.
 
 FEATURES: dict[str, bool]  # which of openat2, fchmodat2 and statx the running kernel has
 

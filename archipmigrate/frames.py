@@ -119,7 +119,7 @@ def walk_unit(groups: Iterable[Group], *, retries: int = 0, counted: bool = Fals
 
 
 def split_unit(unit: Unit, parts: int) -> list[Unit]:
-    """Cut a unit into at most *parts* of about as many names each; one without names stays whole."""
+    """Cut a unit into at most *parts* of about as many names each."""
     share = max(-(-unit.entries // parts), 1)
     cut: list[list[Group]] = [[]]
     room = share
@@ -174,8 +174,8 @@ class Change:
 class ChangeWriter:
     """Writes changes frame by frame, as a walk finds them.
 
-    `enter` and `leave` bracket directories; a directory's frame is written only when something in it
-    has to change. The number of changes so far is `count`.
+    `enter` and `leave` bracket directories; a directory's frame is written only when something in
+    it has to change. The number of changes so far is `count`.
     """
 
     def __init__(self, new_gid: int) -> None:
@@ -193,7 +193,7 @@ class ChangeWriter:
             self.out += ENTER.pack(Kind.ENTER, len(name), inode) + name
         self._entered = len(self._pending)
 
-    def change(  # noqa: PLR0913 -- one argument a field of the record
+    def change(
         self,
         name: bytes,
         flags: int,
@@ -204,7 +204,7 @@ class ChangeWriter:
         inode: int,
         written: tuple[int, int] | None = None,
     ) -> int:
-        """Add the change of an entry and return its offset; *written* is (size, mtime) with SETID."""
+        """Add an entry's change and return its offset; *written* is (size, mtime) with SETID."""
         self._flush()
         offset = len(self.out)
         self.out += CHANGE.pack(Kind.CHANGE, flags, len(name), mode, new_mode, uid, gid, inode)

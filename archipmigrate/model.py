@@ -1,7 +1,7 @@
 """The values that pass between the rooms: attrs, units, scans, outcomes, tallies, failures.
 
 Owns no behaviour beyond arithmetic. Paths are bytes, relative to the share's root, joined with `/`;
-the root itself is `b""`. Times are nanoseconds since the epoch, modes are `st_mode` (type and bits).
+the root itself is `b""`. Times are nanoseconds since the epoch, modes `st_mode` (type and bits).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
-
 
 # Errors that may pass: tried again after a pause, RETRIES times, before they are failures.
 TRANSIENT = frozenset((errno.EIO, errno.ETIMEDOUT, errno.ENOSPC, errno.EDQUOT, errno.ESTALE))
@@ -43,7 +42,7 @@ class Notice:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of entries. `directories + files + others = entries`; the rest says what became of them."""
+    """Counts of entries: of which type they are (the sum is `entries`), and what became of them."""
 
     entries: int = 0
     directories: int = 0
@@ -85,9 +84,9 @@ class Cursor(Protocol):
 class Unit:
     """A piece of work that one worker does in one go.
 
-    `body` is what its job reads (for walks: packed groups, see `frames`), `entries` how many names it
-    holds, `retries` how often they have been looked at again, `counted` whether those names are in
-    the tally already. `cursor` continues a wide directory; `body` is then that whole directory,
+    `body` is what its job reads (for walks: packed groups, see `frames`), `entries` how many names
+    it holds, `retries` how often they have been looked at again, `counted` whether they are in the
+    tally already. `cursor` continues a wide directory; `body` is then that whole directory,
     which is what a later session starts from. `scope` is the wide directory on whose complete
     reading the unit's counts depend (0: none).
     """
@@ -102,7 +101,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A change of a file with several links: where its record starts in the changes, and its inode."""
+    """A change of a file with several links: the offset of its record, and its inode."""
 
     offset: int
     device: int
@@ -131,7 +130,7 @@ class Scan:
 
 
 class Outcome(IntEnum):
-    """What became of one change. The numbers are the bytes of an outcome in the journal and in C."""
+    """What became of one change. The numbers are bytes in the journal and in C."""
 
     CHANGED = 0
     GONE = 1  # nothing of that name any more

@@ -17,7 +17,7 @@ NO_GID = 0xFFFFFFFF  # fchown(2) takes it for "no change"
 
 @dataclass(frozen=True, slots=True)
 class GroupPolicy:
-    """Every directory and regular file belongs to `gid` and has these bits; the rest is left alone."""
+    """Every directory and regular file belongs to `gid` and has these bits, at least."""
 
     gid: int
     directory_bits: int = DIRECTORY_BITS

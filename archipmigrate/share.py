@@ -1,7 +1,7 @@
 """The share: a directory that the user named, opened once, with its identity and its filesystem.
 
-A share is its filesystem's identity (server:export, or UUID) and the inode of its root, wherever it is
-mounted: a run that was cut off resumes after a remount under another path.
+A share is its filesystem's identity (server:export, or UUID) and the inode of its root, wherever it
+is mounted: a run that was cut off resumes after a remount under another path.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """An open share. `path` is resolved, `fd` an O_PATH descriptor that names the root from now on."""
+    """An open share: `path` resolved, `fd` an O_PATH descriptor that is the root from now on."""
 
     path: bytes
     fd: int
@@ -57,15 +57,19 @@ def open_share(path: str | bytes) -> Share:
     except OSError as error:
         raise ShareError(f"{shown}: {error.strerror}: name the directory of the share") from None
     try:
-        found, root = os.fstat(fd), os.stat("/")
-        if os.path.samestat(found, root):
-            raise ShareError(f"{shown} is the root of this system, not a share: refused")
+        found = os.fstat(fd)
+        _refuse_root(found, shown)
         mount = mount_of(fd)
         identity = f"{_filesystem(fd, mount, found)}#{found.st_ino}"
         return Share(os.readlink(f"/proc/self/fd/{fd}".encode()), fd, identity, mount)
     except BaseException:
         os.close(fd)
         raise
+
+
+def _refuse_root(found: os.stat_result, shown: str) -> None:
+    if os.path.samestat(found, os.stat("/")):
+        raise ShareError(f"{shown} is the root of this system, not a share: refused")
 
 
 def mount_of(fd: int) -> Mount:

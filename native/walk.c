@@ -186,7 +186,7 @@ static bool is_no_directory(int error)
     return error == -ENOTDIR || error == -ELOOP;
 }
 
-/* Say whether something is to be looked at again; `path` is its path. Else it is gone, or a failure. */
+/* Say whether what went wrong may pass, so that it is worth another look. */
 static bool passes(const struct walk *walk, int error)
 {
     return is_transient(error) && !walk->ask->last_try;
@@ -379,7 +379,7 @@ static bool has_attribute(const char *list, int length, const char *attribute)
 static int look_at_attributes(struct walk *walk, int directory, struct entry entry, uint32_t mode)
 {
     char *list = (char *)walk->records;
-    int length = list_attributes(directory, entry.name, list, RECORDS - 1);
+    int length = list_attributes(directory, entry.name, list, RECORDS);
     if (length <= 0)
         return 0; /* none, none here, or the entry went: apply will see */
     list[length] = '\0';
@@ -428,9 +428,9 @@ static int judge_file(struct walk *walk, int directory, struct entry entry,
     const struct scan_request *ask = walk->ask;
     struct tally *tally = &walk->found->tally;
     bool is_linked = status->st_nlink > 1;
-    bool is_outside = status->st_dev != walk->device && !ask->cross;
+    bool outside = status->st_dev != walk->device && !ask->cross;
     tally->hard_linked += is_linked && counting;
-    if (is_outside || (is_linked && ask->skip_links))
+    if (outside || (is_linked && ask->skip_links))
         tally->skipped++;
     else if (complies(ask, ask->file_bits, status->st_mode, status->st_gid))
         tally->compliant++;
@@ -708,10 +708,8 @@ static int leave_over(struct walk *walk)
         int result = group_begin(rest, levels->path.bytes, level->end, same, level->inode);
         if (result < 0)
             return result;
-        int64_t files =
-            put_names(rest, HINT_ENTRY, &walk->entries, entry, walk->entries.length);
-        int64_t directories =
-            put_names(rest, HINT_DIRECTORY, &walk->directories, place->next, end);
+        int64_t files = put_names(rest, HINT_ENTRY, &walk->entries, entry, walk->entries.length);
+        int64_t directories = put_names(rest, HINT_DIRECTORY, &walk->directories, place->next, end);
         if (files < 0 || directories < 0)
             return -ENOMEM;
         group_end(rest);
@@ -948,14 +946,11 @@ int scan(const struct scan_request *request, struct scan_result *result)
         .deadline = deadline_in(request->seconds),
     };
     *result = (struct scan_result){.wide = -1};
-    int status = levels_init(&walk.levels, request->root, request->descriptors, &request->features);
-    if (status < 0)
-        return status;
     int cursor = request->cursor;
-    walk.records = malloc(RECORDS);
-    status = walk.records ? find_border(&walk) : -ENOMEM;
-    if (status == 0 && !is_sane(request))
-        status = -EINVAL;
+    int status = levels_init(&walk.levels, request->root, request->descriptors, &request->features);
+    walk.records = malloc(RECORDS + 1);
+    if (status == 0)
+        status = !walk.records ? -ENOMEM : is_sane(request) ? find_border(&walk) : -EINVAL;
     if (status == 0 && cursor >= 0) {
         cursor = -1;
         status = walk_cursor(&walk);

@@ -1,4 +1,4 @@
-"""What several tests need: the program as a subprocess, attrs of trees, packages that may be missing."""
+"""What several tests need: the program as a process, attrs of trees, missing packages."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Cli:
 
     def __call__(self, *args: object, timeout: float = 100) -> Ended:
         """Run a command to its end."""
-        done = subprocess.run(  # noqa: S603 -- our own program
+        done = subprocess.run(
             self.command(*args),
             env=self.environment(),
             capture_output=True,
@@ -91,9 +91,7 @@ class Cli:
 
     def start(self, *args: object, **more: Any) -> subprocess.Popen[str]:
         """Start a command and return its process."""
-        return subprocess.Popen(  # noqa: S603 -- our own program
-            self.command(*args), env=self.environment(), text=True, **more
-        )
+        return subprocess.Popen(self.command(*args), env=self.environment(), text=True, **more)
 
     def perms(self, path: Path, *args: object) -> Ended:
         """Run `perms --json --group GID` on a path."""

@@ -1,1 +1,1 @@
-"""Backends: what touches files. `base` has the two verbs, `select` chooses, the rest implement them."""
+"""What touches files: `base` has the two verbs, `select` chooses, the others implement them."""

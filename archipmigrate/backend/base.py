@@ -1,8 +1,8 @@
 """The two verbs by which entries are touched: `scan` looks, `apply` changes exactly what was found.
 
-A backend is opened on the root of one share and knows nothing of journals, lanes or users. Both verbs
-block and are called in worker threads, several at once. Neither raises for a single entry: what goes
-wrong there is a `Failure`, or an `Outcome`, in the result.
+A backend is opened on the root of one share and knows nothing of journals, lanes or users. Both
+verbs block and are called in worker threads, several at once. Neither raises for a single entry:
+what goes wrong there is a `Failure`, or an `Outcome`, in the result.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The `native` backend: the two verbs in C, one call a unit, the GIL released for the whole of it."""
+"""The `native` backend: the two verbs in C, one call a unit, without the GIL for all of it."""
 
 from __future__ import annotations
 

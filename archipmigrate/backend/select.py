@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable
 
 from ..errors import BackendMissing
 from ..share import Share
 from .base import Backend
 from .posix import PosixBackend
 
+NATIVE: Callable[..., Backend] | None
 try:
     from .native import NativeBackend
+
+    NATIVE = NativeBackend
 except ImportError:  # no C compiler where this was installed
-    NativeBackend = None  # type: ignore[assignment,misc]
+    NATIVE = None
 
 NAMES = ("auto", "native", "python")
 # A lane holds at most so many directories open, and fewer where the process may have few.
@@ -23,7 +27,7 @@ RESERVED = 64  # for the journal, cursors, entries being pinned, and Python itse
 
 def available() -> list[str]:
     """Return the names of the backends that are there, the preferred one first."""
-    return ["native", "python"] if NativeBackend else ["python"]
+    return ["native", "python"] if NATIVE else ["python"]
 
 
 def open_backend(name: str, share: Share, lanes: int) -> Backend:
@@ -36,8 +40,8 @@ def open_backend(name: str, share: Share, lanes: int) -> Backend:
         name = available()[0]
     if name == "python":
         return PosixBackend(share.fd, descriptors=descriptors)
-    if name == "native" and NativeBackend:
-        return NativeBackend(share.fd, descriptors=descriptors)
+    if name == "native" and NATIVE:
+        return NATIVE(share.fd, descriptors=descriptors)
     raise BackendMissing(
         f"the {name} backend is not there: install with a C compiler at hand, "
         f"or use --backend {available()[0]}"

@@ -1,4 +1,4 @@
-"""Where the program starts: reads the command line, runs the command, turns errors into statuses."""
+"""Where the program starts: command line in, exit status out."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def _run(argv: Sequence[str] | None) -> int:
         formatter_class=options.Formatter,
         allow_abbrev=False,
     )
-    backends = ", ".join(available())
+    about = f"backends: {', '.join(available())}; Python {sys.version.split()[0]}"
     parser.add_argument(
         "--version",
         action="version",
-        version=f"archipmigrate {__version__} (backends: {backends}; Python {sys.version.split()[0]})",
+        version=f"archipmigrate {__version__} ({about})",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in COMMANDS:

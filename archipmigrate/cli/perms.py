@@ -5,31 +5,33 @@ from __future__ import annotations
 import argparse
 import grp
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..backend.base import ScanOptions
-from ..engine.run import Result
+from ..backend.base import Backend, ScanOptions
 from ..errors import FatalError, UsageError
 from ..jobs.perms import PermsJob, listed_changes
 from ..journal.runs import list_runs, new_run, open_run
 from ..journal.store import Journal, RunHeader
-from ..model import Tally
 from ..policy import NO_GID, GroupPolicy
 from ..share import Share, open_share
 from ..ui.report import Report
-from ..ui.text import count, duration, group_name
+from ..ui.summary import look_summary, perms_summary
+from ..ui.text import count, group_name
 from . import options
 from .session import (
     Session,
     check_room,
     choose_backend,
     exit_status,
+    facts_of,
     locked,
     state_directory,
+    state_option,
     summary_object,
 )
 
 DEFAULT_EXCLUDES = (".snapshot", ".zfs")
+DEFAULT_GROUP = "archipelago"
 DESCRIPTION = """\
 Give every directory and regular file below PATH to a group: directories get the
 group and g+rwxs, files the group and g+rw, as the upgrade guide's find commands
@@ -90,10 +92,10 @@ class Settings:
         excludes = tuple(str(name) for name in kept["excludes"])  # type: ignore[attr-defined]
         return cls(int(str(kept["gid"])), excludes, bool(kept["skip_links"]), bool(kept["cross"]))
 
-    def job(self, session_backend: object, share: Share, name: str, *, acts: bool) -> PermsJob:
+    def job(self, backend: Backend, share: Share, name: str, *, acts: bool) -> PermsJob:
         """Return the job with these settings."""
         return PermsJob(
-            session_backend,  # type: ignore[arg-type]
+            backend,
             GroupPolicy(self.gid),
             ScanOptions(
                 frozenset(os.fsencode(exclude) for exclude in self.excludes),
@@ -153,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
         return work(args, share, settings, journal, header, report)
 
 
-def work(  # noqa: PLR0913, PLR0917 -- everything that a session consists of
+def work(
     args: argparse.Namespace,
     share: Share,
     settings: Settings,
@@ -171,7 +173,16 @@ def work(  # noqa: PLR0913, PLR0917 -- everything that a session consists of
         journal.close()
         report.close()
     thing = summary_object(session, result.status, tally, seconds, dry_run=False)
-    report.summary(_summary(session, result, tally, seconds), thing)
+    facts = facts_of(
+        session,
+        result,
+        tally,
+        seconds,
+        group=group_name(settings.gid),
+        look=_again(args, settings),
+        runs=state_option(args),
+    )
+    report.summary(perms_summary(facts), thing)
     return exit_status(result, result.status)
 
 
@@ -224,65 +235,27 @@ def look(args: argparse.Namespace, share: Share, settings: Settings, name: str) 
         thing = summary_object(session, status, tally, seconds, drift=found)
     else:
         thing = summary_object(session, status, tally, seconds, dry_run=True)
-    report.summary(_found(session, status, tally, found, seconds), thing)
+    facts = facts_of(
+        session,
+        replace(result, status=status),
+        tally,
+        seconds,
+        group=group_name(settings.gid),
+        look=_again(args, settings),
+    )
+    report.summary(look_summary(facts, found), thing)
     return exit_status(result, status)
 
 
-def _summary(session: Session, result: Result, tally: Tally, seconds: float) -> list[str]:
-    path, run_name = os.fsdecode(session.share.path), session.header.run
-    lines = [
-        f"perms {path}: {_ended(result)} after {duration(seconds)} (run {run_name})",
-        *_counts(tally),
-        f"  {tally.changed:,} changed to group {group_name(_gid(session))}, "
-        f"{tally.compliant:,} complied already, {tally.skipped:,} skipped, "
-        f"{tally.vanished:,} vanished, {tally.failed:,} failed",
-    ]
-    if result.status in ("stopped", "interrupted"):
-        lines.append(f"go on with: archipmigrate resume {run_name}")
-    elif result.status == "failures":
-        lines.append("see to the failures above, then give the same command again")
-    else:
-        lines.append(f"check it with: archipmigrate verify {path}")
-    lines.append(f"take it back with: archipmigrate undo {run_name}")
-    return lines
-
-
-def _found(session: Session, status: str, tally: Tally, found: int, seconds: float) -> list[str]:
-    path = os.fsdecode(session.share.path)
-    group = group_name(_gid(session))
-    if session.header.job == "verify":
-        verdict = f"{count(found, 'entry')} not as they must be for group {group}"
-        following = f"mend it with: archipmigrate perms {path}" if found else ""
-    else:
-        verdict = f"{count(found, 'entry')} would be changed to group {group}"
-        following = f"do it with: archipmigrate perms {path}" if found else ""
-    lines = [
-        f"{session.header.job} {path}: {status} after {duration(seconds)}, nothing was changed",
-        *_counts(tally),
-        f"  {verdict}; {tally.compliant:,} comply, {tally.skipped:,} skipped, "
-        f"{tally.vanished:,} vanished, {tally.failed:,} failed",
-    ]
-    return [*lines, following] if following else lines
-
-
-def _counts(tally: Tally) -> list[str]:
-    lines = [
-        f"  {count(tally.entries, 'entry')}: {count(tally.directories, 'directory')}, "
-        f"{count(tally.files, 'file')}, {tally.others:,} others (left alone)"
-    ]
-    if tally.hard_linked:
-        lines.append(
-            f"  {count(tally.hard_linked, 'file')} with more than one name: other names may lie "
-            "outside the share (--hard-links skip leaves such files alone)"
-        )
-    return lines
-
-
-def _ended(result: Result) -> str:
-    if result.status == "stopped":
-        return f"stopped: {result.reason};"
-    return {"done": "done", "failures": "done, with failures,"}.get(result.status, result.status)
-
-
-def _gid(session: Session) -> int:
-    return int(str(session.header.settings["gid"]))
+def _again(args: argparse.Namespace, settings: Settings) -> list[str]:
+    """Return the options that a command about the same share needs again."""
+    words = ["--group", group_name(settings.gid)] if args.group != DEFAULT_GROUP else []
+    for name in settings.excludes:
+        words += [] if name in DEFAULT_EXCLUDES else ["--exclude", name]
+    if not set(DEFAULT_EXCLUDES) <= set(settings.excludes):
+        words.append("--no-default-excludes")
+    if settings.skip_links:
+        words += ["--hard-links", "skip"]
+    if settings.cross:
+        words.append("--cross-filesystems")
+    return words + state_option(args)

@@ -1,4 +1,4 @@
-"""What commands that run a job have in common: state, lock, journal, backend, report, exit status."""
+"""What commands that run a job share: state, lock, journal, backend, report, exit status."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import trio
 
@@ -33,6 +34,7 @@ from ..journal.store import Journal, RunHeader
 from ..model import Tally
 from ..share import Share, open_share
 from ..ui.report import Report
+from ..ui.summary import Facts
 from ..ui.text import quoted
 
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
@@ -51,7 +53,7 @@ class Session:
     report: Report
 
     def run(self, job: Job) -> tuple[Result, Tally, float]:
-        """Run the job; return how it ended, the counts of all sessions, and the seconds of this one."""
+        """Run the job; return how it ended, the counts of all sessions, this one's seconds."""
         began = monotonic()
         run = Run(job, self.journal, self.header, self.lanes, self.report)
         result = trio.run(run.execute)
@@ -76,6 +78,18 @@ def summary_object(
     }
 
 
+def facts_of(session: Session, result: Result, tally: Tally, seconds: float, **more: Any) -> Facts:
+    """Return what the summary words; *more* are fields of `Facts`."""
+    header = session.header
+    path = os.fsdecode(session.share.path)
+    return Facts(header.job, header.run, path, result.status, result.reason, tally, seconds, **more)
+
+
+def state_option(args: argparse.Namespace) -> list[str]:
+    """Return --state as it was given, for commands that are to find the same runs."""
+    return ["--state", str(args.state)] if args.state else []
+
+
 def exit_status(result: Result, status: str) -> int:
     """Return the exit status for how a session ended."""
     return 128 + result.signal if result.signal else EXIT[status]
@@ -89,7 +103,7 @@ def state_directory(args: argparse.Namespace, share: Share | None = None) -> Pat
 
 
 def check_room(state: Path, share: Share, report: Report) -> None:
-    """Refuse a full state disk; warn of one that a journal of the whole filesystem would not fit."""
+    """Refuse a full state disk; warn of one where a journal of the whole share may not fit."""
     spare = spare_bytes(state)
     if spare < SPARE_BYTES:
         raise StateError(

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trio
 
-from ..engine.run import Result
 from ..engine.settle import settle_run
 from ..jobs.undo import UndoJob
 from ..journal.runs import list_runs, new_run, open_run
 from ..journal.store import Journal, RunHeader
-from ..model import Tally
 from ..share import Share
 from ..ui.report import Report
-from ..ui.text import count, duration
+from ..ui.summary import undo_summary
 from . import options
 from .perms import Settings
 from .session import (
     Session,
     choose_backend,
     exit_status,
+    facts_of,
     find_run,
     locked,
     share_of,
     state_directory,
+    state_option,
     summary_object,
 )
 
@@ -42,7 +41,8 @@ EXAMPLES = """\
   archipmigrate undo                                  the latest run
   archipmigrate undo perms-20261122T184054-b931
 
-exit status: 0 all is back; 1 stopped; 3 some entries were left as they are; 11, 130, 143 as perms"""
+exit status: 0 all is back; 1 stopped; 3 some entries were left as they are;
+11, 130, 143 as perms"""
 
 
 def add_parser(commands: options.Commands[options.Parser]) -> None:
@@ -113,21 +113,16 @@ class _Undo:
         result, tally, seconds = session.run(UndoJob(backend, target))
         status = "failures" if result.status == "done" and tally.skipped else result.status
         thing = summary_object(session, status, tally, seconds, undone=self.target)
-        self.report.summary(self._summary(status, result, tally, seconds), thing)
+        facts = facts_of(
+            session,
+            replace(result, status=status),
+            tally,
+            seconds,
+            target=self.target,
+            runs=state_option(self.args),
+        )
+        self.report.summary(undo_summary(facts), thing)
         return exit_status(result, status)
-
-    def _summary(self, status: str, result: Result, tally: Tally, seconds: float) -> list[str]:
-        ended = f"stopped: {result.reason};" if status == "stopped" else status
-        lines = [
-            f"undo of {self.target} on {os.fsdecode(self.share.path)}: {ended} after "
-            f"{duration(seconds)} (run {self.header.run})",
-            f"  {count(tally.entries, 'entry')} of that run: {tally.changed:,} put back, "
-            f"{tally.compliant:,} were as before already, {tally.skipped:,} left as they are, "
-            f"{tally.vanished:,} gone, {tally.failed:,} failed",
-        ]
-        if status in ("stopped", "interrupted"):
-            lines.append(f"go on with: archipmigrate resume {self.header.run}")
-        return lines
 
 
 def _find_or_make(state: Path, share: Share, target: RunHeader, report: Report) -> Journal:

@@ -1,10 +1,7 @@
 """The frontier: units that wait for a lane, last in, first out.
 
-Invariant: every unit that waits or is in a lane's hands is in the journal's frontier too, or on its way
-there, so the bodies at the bottom can be let go when they take too much memory.
-
-Depth first keeps it small. A wide directory goes on being read while fewer units wait than two a lane;
-after that its names first.
+Invariant: every unit that waits or is in a lane's hands is in the journal's frontier too, or on its
+way there, so the bodies at the bottom can be let go when they take too much memory.
 """
 
 from __future__ import annotations

@@ -56,11 +56,11 @@ class Job(Protocol):
         """Make the changes of a unit that was looked at again *retries* times."""
 
     def settle(self, changes: bytes) -> Acted:
-        """See how far a killed session came with these changes, and finish what it left half done."""
+        """See how far a killed session came with these changes; finish what is half done."""
 
 
 class Observer(Protocol):
-    """What the engine tells whoever watches. Called on the event loop's thread; must not block long."""
+    """Whoever watches. Called on the event loop's thread; must not block long."""
 
     interval: float  # seconds between two calls of `tick`
 

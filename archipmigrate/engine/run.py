@@ -1,11 +1,11 @@
-"""Runs a job over a journal: lanes that look, wait for the journal, act; checkpoints; an orderly end.
+"""Runs a job over a journal: lanes that look, wait for the journal, act; an orderly end.
 
     lane     take a unit -> scan (thread) -> pre-image durable -> act (thread) -> finish
     finish   one transaction: the unit leaves the frontier, what came of it comes in
 
 Invariant: `act` is called only with changes that are durable in the journal. A run killed at any
-instant is picked up from the journal: batches without an outcome are settled, then the frontier goes
-on. The counts of an unfinished unit are not in the journal; it is looked at again.
+instant is picked up from there: batches without an outcome are settled, then the frontier goes on.
+The counts of an unfinished unit are not in the journal; it is looked at again.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import trio
 
 from ..errors import JournalError
 from ..journal.sealed import seal
-from ..journal.store import Journal, RunHeader
+from ..journal.store import Journal, RunHeader, Write
 from ..model import Limits, Link, Scan, Tally, Unit
 from .commit import Committer
 from .frontier import Frontier, with_scope
 from .job import Acted, Counters, Job, Observer
 from .limits import MOST_ENTRIES, UnitSize
+from .scopes import Scopes
 from .settle import settle_batches
 from .signals import watch_signals
 from .stop import EarlyStop
@@ -61,7 +62,7 @@ class Lanes:
 
 
 class Run:
-    """One session of a run. `journal` is the run's own, or a temporary one for a job that only looks."""
+    """One session of a run. A job that only looks has a temporary journal."""
 
     def __init__(
         self, job: Job, journal: Journal, header: RunHeader, lanes: Lanes, observer: Observer
@@ -81,13 +82,13 @@ class Run:
         self._signal = 0
         self._pause = 0.0
         self._calm_at = 0.0
-        self._cursors: dict[int, int] = {}  # open scope -> wide directories being read in it
         self._frontier = Frontier(
             lanes.tasks,
             load=lambda number: self._committer.call(lambda j: j.load_unit(number)),
-            store=lambda number, unit: self._committer.soon(partial(_put, number, unit)),
+            store=lambda number, unit: self._committer.soon(_put(number, unit)),
             last_number=journal.last_number(),
         )
+        self._scopes = Scopes(self._committer.soon, self._frontier.next_number)
 
     async def execute(self) -> Result:
         """Run the session to its end: done, stopped, or interrupted by a signal.
@@ -122,8 +123,8 @@ class Run:
         await self._committer.durable(lambda j: j.write_header(header))
         if header.sessions > 1:
             self.counters.phase = "settling"
-            await settle_batches(self._job, self._committer, journal, self._limiter, self.counters)
-            await self._committer.call(lambda j: j.reopen_scopes())
+            await settle_batches(self._job, self._committer, self._limiter, self.counters)
+            await self._committer.call(Journal.reopen_scopes)
             self.counters.tally = journal.tally()
             if retried:
                 await self._retry_failures()
@@ -135,12 +136,12 @@ class Run:
         self.counters.phase = ""
 
     async def _retry_failures(self) -> None:
-        failures = await self._committer.call(lambda j: j.take_failures())
+        failures = await self._committer.call(Journal.take_failures)
         again = self._job.retry(failures)
         self._count(0, Tally(failed=-len(failures)))
         for unit in again:
             number = self._frontier.next_number()
-            await self._committer.durable(partial(_put, number, unit))
+            await self._committer.durable(_put(number, unit))
 
     def _end(self, seconds: float) -> Result:
         if self._signal:
@@ -181,7 +182,9 @@ class Run:
         acted, batch, act_seconds = None, 0, 0.0
         if scan.count and self._job.acts:
             batch = self._frontier.next_number()
-            await self._committer.durable(partial(_add_batch, batch, sealed, links))
+            await self._committer.durable(
+                partial(Journal.add_batch, number=batch, preimage=sealed, links=links)
+            )
             acted, act_seconds = await in_thread(
                 self._act, scan.changes, unit.retries, limiter=self._limiter
             )
@@ -201,7 +204,7 @@ class Run:
 
     async def _without_taken(self, scan: Scan, sealed: bytes) -> tuple[Scan, bytes, list[Link]]:
         """Leave out the records whose inode another batch covers: each is changed once."""
-        taken = await self._committer.call(lambda j: j.claim(scan.links))
+        taken = await self._committer.call(partial(Journal.claim, links=scan.links))
         if not taken:
             return scan, sealed, list(scan.links)
         changes = self._job.drop(scan.changes, [link.offset for link in taken])
@@ -212,7 +215,7 @@ class Run:
 
     # -- what comes of a unit
 
-    def _finish(  # noqa: PLR0913, PLR0917 -- what one unit came to
+    def _finish(
         self,
         number: int,
         unit: Unit,
@@ -223,66 +226,46 @@ class Run:
     ) -> None:
         """Put all that came of a unit into the next transaction; nothing here waits."""
         soon = self._committer.soon
-        soon(lambda j: j.remove_unit(number))
-        inherited = unit.scope if unit.scope in self._cursors else 0
-        scope = self._scope_of(unit, scan)
-        self._count(inherited, scan.tally)
-        self._add(unit, scan, acted, inherited, scope)
+        soon(partial(Journal.remove_unit, number=number))
+        scope = self._scopes.of(unit)
+        self._add(unit, scan, acted, scope)
+        self._count(scope, scan.tally)
         failures = list(scan.failures)
         if acted is not None:
-            outcome, unchanged = acted.outcome, acted.unchanged
-            soon(lambda j: j.set_outcome(batch, outcome))
-            soon(lambda j: j.release_links(links, unchanged))
-            self._count(inherited, acted.tally)
+            soon(partial(Journal.set_outcome, number=batch, outcome=acted.outcome))
+            soon(partial(Journal.release_links, links=links, unchanged=acted.unchanged))
+            self._count(scope, acted.tally)
             failures += acted.failures
         elif not self._job.acts:
-            self._count(inherited, Tally(changed=scan.count))
-            soon(lambda j: j.remember_links(links))
+            soon(partial(Journal.remember_links, links=links))
+            self._count(scope, Tally(changed=scan.count))
         if failures:
-            soon(lambda j: j.add_failures(inherited, failures))
+            soon(partial(Journal.add_failures, scope=scope, failures=failures))
             self._observer.failed(failures)
-        self._close_scope(unit, scan)
+        self._scopes.read_on(unit, scan)
         self._frontier.finished()
         self._watch(scan, acted)
 
-    def _add(self, unit: Unit, scan: Scan, acted: Acted | None, inherited: int, scope: int) -> None:
-        """Put new units on the frontier: what must wait below, names of wide directories on top."""
-        again = [*scan.again, *(acted.again if acted else ())]
-        below = with_scope([*again, *([scan.rest] if scan.rest else [])], inherited)
-        chunks = with_scope(scan.chunks, scope)
+    def _add(self, unit: Unit, scan: Scan, acted: Acted | None, scope: int) -> None:
+        """Put new units on the frontier: what can wait below, names of wide directories on top.
+
+        A wide directory goes on being read while fewer units wait than two a lane, and to its end
+        at once if too many are open; otherwise its names come first.
+        """
+        below = [*scan.again, *(acted.again if acted else ())]
+        if scan.rest:
+            below.append(scan.rest)
+        wide_scope = self._scopes.of_wide(unit, scan)
+        top = with_scope(scan.chunks, wide_scope)
         if scan.wide:
-            wide = replace(scan.wide, scope=scope)
-            read_on = (
-                len(self._frontier) < 2 * self._lanes.tasks
-                or sum(self._cursors.values()) > MOST_CURSORS
-            )
-            chunks = [*chunks, wide] if read_on else [wide, *chunks]
-        self._frontier.add([*below, *chunks])
-
-    def _scope_of(self, unit: Unit, scan: Scan) -> int:
-        """Return the scope of what was found in a wide directory, opened here if it is a new one."""
-        scope = unit.scope if unit.scope in self._cursors else 0
-        if scan.wide is None or unit.cursor is not None:
-            return scope
-        if not scope:
-            scope, body = self._frontier.next_number(), scan.wide.body
-            self._cursors[scope] = 0
-            self._committer.soon(lambda j: j.open_scope(scope, body))
-        self._cursors[scope] += 1
-        return scope
-
-    def _close_scope(self, unit: Unit, scan: Scan) -> None:
-        if unit.cursor is None or scan.wide is not None:
-            return
-        scope = unit.scope
-        self._cursors[scope] -= 1
-        if not self._cursors[scope]:
-            del self._cursors[scope]
-            self._committer.soon(lambda j: j.close_scope(scope))
+            few = len(self._frontier) < 2 * self._lanes.tasks
+            at = len(top) if few or self._scopes.cursors > MOST_CURSORS else 0
+            top[at:at] = with_scope([scan.wide], wide_scope)
+        self._frontier.add([*with_scope(below, scope), *top])
 
     def _count(self, scope: int, tally: Tally) -> None:
         self.counters.tally.add(tally)
-        self._committer.soon(lambda j: j.add_tally(scope, tally))
+        self._committer.soon(partial(Journal.add_tally, scope=scope, tally=tally))
 
     def _watch(self, scan: Scan, acted: Acted | None) -> None:
         """Tell the observer, and see whether to pause or to stop."""
@@ -331,12 +314,8 @@ class Run:
             await trio.sleep(self._observer.interval)
 
 
-def _put(number: int, unit: Unit, journal: Journal) -> None:
-    journal.put_unit(number, unit)
-
-
-def _add_batch(number: int, sealed: bytes, links: Sequence[Link], journal: Journal) -> None:
-    journal.add_batch(number, sealed, links)
+def _put(number: int, unit: Unit) -> Write:
+    return partial(Journal.put_unit, number=number, unit=unit)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

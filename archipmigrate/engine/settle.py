@@ -24,11 +24,7 @@ from .threads import in_thread
 
 
 async def settle_batches(
-    job: Job,
-    committer: Committer,
-    journal: Journal,
-    limiter: trio.CapacityLimiter,
-    counters: Counters,
+    job: Job, committer: Committer, limiter: trio.CapacityLimiter, counters: Counters
 ) -> None:
     """Settle all batches of a journal that have no outcome, oldest first to be taken up.
 
@@ -56,7 +52,7 @@ async def settle_run(job: Job, journal: Journal, jobs: int) -> None:
     committer = Committer(journal)
     async with trio.open_nursery() as helpers:
         helpers.start_soon(committer.run)
-        await settle_batches(job, committer, journal, trio.CapacityLimiter(jobs), Counters())
+        await settle_batches(job, committer, trio.CapacityLimiter(jobs), Counters())
         await committer.call(Journal.reopen_scopes)
         helpers.cancel_scope.cancel()
 

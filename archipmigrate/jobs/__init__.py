@@ -1,1 +1,1 @@
-"""Jobs: what a unit is and what is done with it. `perms` also is `verify`; `undo` puts runs back."""
+"""What a unit is and what is done with it: `perms` (also the look of `verify`), `undo`."""

@@ -1,4 +1,4 @@
-"""The outcome of a batch as the journal keeps it: what became of each change, and two kinds of times.
+"""The outcome of a batch as the journal keeps it: what became of each change, and times.
 
 u32 changes, u64 first ctime, u32 stamps, a byte (`model.Outcome`) a change,
 stamps: u32 index, u64 ctime after the change, for files that lost set-id bits

@@ -94,7 +94,7 @@ class PermsJob:
     def settle(self, changes: bytes) -> Acted:
         """Finish what a killed session left half done, and count what it changed.
 
-        The unit will be looked at again and finds those entries compliant: they are taken off there.
+        The unit will be looked at again and finds those entries compliant: they are taken off.
         """
         applied = self.backend.apply(changes, Verb.SETTLE)
         changed = applied.outcomes.count(Outcome.CHANGED)

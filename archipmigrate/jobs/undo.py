@@ -1,8 +1,8 @@
 """The undo job: puts the entries of an earlier run back as their pre-images say.
 
 A unit is one batch of that run, newest first. What this job makes durable before it acts is which
-set-id bits may come back: the evidence (nobody wrote to the file since) is gone once undo has touched
-the file, so a repeated undo must not judge again.
+set-id bits may come back: the evidence (nobody wrote to the file since) is gone once undo has
+touched the file, so a repeated undo must not judge again.
 """
 
 from __future__ import annotations

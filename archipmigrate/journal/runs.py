@@ -39,7 +39,7 @@ def open_run(state: Path, run: str) -> Journal:
 
 
 def list_runs(state: Path) -> Iterator[RunHeader]:
-    """Yield the headers of the runs in a state directory, oldest first; damaged ones are left out."""
+    """Yield the headers of the runs in a state directory, oldest first, damaged ones left out."""
     headers = []
     for path in state.glob(f"*{SUFFIX}"):
         with contextlib.suppress(JournalError):

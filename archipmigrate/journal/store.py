@@ -43,7 +43,7 @@ UNFINISHED = ("running", "interrupted", "stopped")
 
 @dataclass(slots=True)
 class RunHeader:
-    """What a run is. `status` is `running` until it ends; then done, failures, stopped, interrupted.
+    """What a run is. `status`: running until it ends, then done, failures, stopped, interrupted.
 
     `settings` is what must be the same for a run to be resumed; `seconds` counts all sessions.
     `undone` names the undo run that took this run back, or is at it.
@@ -289,7 +289,7 @@ class Journal:
         self._tallies[scope] = Tally()
 
     def close_scope(self, scope: int) -> None:
-        """A wide directory has been read to its end: its counts are the run's."""
+        """Make the counts of a wide directory, now read to its end, the run's."""
         self.add_tally(0, self._tallies.pop(scope))
         self._dirty.discard(scope)
         self._db.execute("DELETE FROM scope WHERE id = ?", (scope,))
@@ -302,9 +302,8 @@ class Journal:
         What was counted in them is forgotten, but for the changes made: those entries, and the
         directory itself, will be found compliant, and must not be counted twice.
         """
-        number = self.last_number()
         rows = self._db.execute("SELECT id, body FROM scope WHERE id != 0").fetchall()
-        for number, (scope, body) in enumerate(rows, start=number + 1):
+        for number, (scope, body) in enumerate(rows, start=self.last_number() + 1):
             changed = self._tallies.pop(scope).changed
             self._dirty.discard(scope)
             self._db.execute("DELETE FROM scope WHERE id = ?", (scope,))

@@ -1,1 +1,1 @@
-"""What people and scripts see: `text` words it, `jsonl` prints objects, `progress` paints the line."""
+"""What people and scripts see: `report` prints, `text` words, `progress` paints the line."""

@@ -1,13 +1,13 @@
 """The progress line on a terminal, or one line every 10 s elsewhere. True figures only, no guesses.
 
-Painted from the counters by one task; an estimate of the end is shown only where the total is known.
+Painted from the counters by one task; how much is left is shown only where the total is known.
 """
 
 from __future__ import annotations
 
 import sys
 from time import monotonic
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from tqdm import tqdm
 
@@ -49,38 +49,40 @@ class TerminalProgress:
 
     def __init__(self, job: str) -> None:
         tqdm.monitor_interval = 0  # no thread of its own: it is painted from here
-        self._bar: tqdm[None] | None = None
         self._job = job
-        self._before = 0
+        self._bar: tqdm[NoReturn] | None = None
 
     def tick(self, counters: Counters) -> None:
         """Paint the line."""
-        tally, total = counters.tally, counters.total_units
+        tally = counters.tally
         if self._bar is None:
-            self._before = tally.entries  # what earlier sessions did is no rate of this one
-            self._bar = tqdm(
-                initial=tally.entries,
-                desc=self._job,
-                unit=" entries",
-                file=sys.stderr,
-                dynamic_ncols=True,
-                mininterval=0,
-                smoothing=0.1,
-                leave=False,
-                bar_format="{desc}: {n:,} entries, {rate_fmt}, {postfix}, {elapsed}",
-            )
+            self._bar = self._make(tally.entries)
         parts = [
             f"{tally.changed:,} changed",
             f"{tally.failed:,} failed",
             f"lanes {min(counters.busy, counters.lanes)}/{counters.lanes}",
         ]
-        if total:
-            parts.append(f"unit {counters.done_units:,} of {total:,}")
+        if counters.total_units:
+            parts.append(f"unit {counters.done_units:,} of {counters.total_units:,}")
         if counters.phase:
             parts.append(counters.phase)
         self._bar.set_postfix_str(", ".join(parts), refresh=False)
         self._bar.update(tally.entries - self._bar.n)
         self._bar.refresh()
+
+    def _make(self, entries: int) -> tqdm[NoReturn]:
+        """Return the line; what earlier sessions did is no rate of this one."""
+        return tqdm(
+            initial=entries,
+            desc=self._job,
+            unit=" entries",
+            file=sys.stderr,
+            dynamic_ncols=True,
+            mininterval=0,
+            smoothing=0.1,
+            leave=False,
+            bar_format="{desc}: {n:,} entries, {rate_fmt}, {postfix}, {elapsed}",
+        )
 
     def close(self) -> None:
         """Wipe the line."""

@@ -1,4 +1,4 @@
-"""What a session tells: listed changes, failures, notices and the summary, as text or as JSON lines.
+"""What a session tells: listed changes, failures, notices, the summary; as text or JSON lines.
 
 Results go to stdout, progress and remarks to stderr. Both forms come from the same calls.
 """
@@ -133,7 +133,7 @@ class Report:
                 print(text, file=sys.stderr, flush=True)
 
     def summary(self, lines: Sequence[str], thing: Mapping[str, object]) -> None:
-        """End the report: failures and notices by cause, then the summary in words or as an object."""
+        """End the report: failures and notices by cause, then the summary, or its object."""
         self._progress.close()
         if self._see.json:
             self.emit(thing)

@@ -1,7 +1,7 @@
 """Apply, in Python: makes, settles, checks or puts back packed changes.
 
-Invariant: an entry is changed only through a descriptor that pins it, and only if inode, type, mode,
-uid and gid are those that its record allows. Group first, then mode; back the other way round.
+Invariant: an entry is changed only through a descriptor that pins it, and only if inode, type,
+mode, uid and gid are those that its record allows. Group first, then mode; back the other way.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Record:
     mtime: int
 
 
-class Refused(Exception):  # noqa: N818 -- not an error of the program: an operation on one entry
+class Refused(Exception):
     """A system call on one entry failed."""
 
     def __init__(self, operation: str, number: int, note: str = "") -> None:
@@ -89,13 +89,14 @@ class Apply:
                 at += 1
                 self._leave()
             else:
-                _, flags, length, *attrs = CHANGE.unpack_from(changes, at)
+                _, flags, length, mode, new, uid, gid, inode = CHANGE.unpack_from(changes, at)
                 at += CHANGE.size
-                written = (0, 0)
+                size = mtime = 0
                 if flags & Flag.SETID:
-                    written = SETID.unpack_from(changes, at)
+                    size, mtime = SETID.unpack_from(changes, at)
                     at += SETID.size
-                self._change(changes[at : at + length], Record(flags, *attrs, *written))
+                record = Record(flags, mode, new, uid, gid, inode, size, mtime)
+                self._change(changes[at : at + length], record)
                 at += length
                 if kind == Kind.OWN:
                     self._leave()
@@ -135,10 +136,10 @@ class Apply:
                 outcome = Outcome.DROPPED
             elif self._ended:
                 outcome = Outcome.UNTRIED
-            elif self._lost_depth and isinstance(self._lost, Refused):
-                raise self._lost
             elif self._lost_depth:
-                outcome = Outcome(self._lost)
+                if isinstance(self._lost, Refused):
+                    raise self._lost
+                outcome = self._lost
             else:
                 outcome = self._pinned(name, record)
         except Refused as refused:

@@ -16,7 +16,7 @@ PIN_DIRECTORY = PIN | os.O_DIRECTORY
 
 @dataclass(slots=True)
 class Level:
-    """One directory of the chain: its name (the outermost: a path from the root), inode, descriptor."""
+    """A directory of the chain; the name of the outermost is a path from the root."""
 
     name: bytes
     inode: int

@@ -1,7 +1,7 @@
 """Scan, in Python: one worker's depth-first walk over one unit.
 
-Invariant: when a walk ends, every name of the unit and every name found below it is either counted in
-the tally, or in `rest`, `chunks` or `wide`: nothing is looked at twice or forgotten.
+Invariant: when a walk ends, every name of the unit and every name found below it is either counted
+in the tally, or in `rest`, `chunks`, `wide` or `again`: nothing is looked at twice or forgotten.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ANY_EXECUTE = 0o111
 
 @dataclass(slots=True)
 class Place:
-    """A directory on the way: its own change, and the names in it that are still to be looked at."""
+    """A directory on the way: its own change, and the names in it still to be looked at."""
 
     path: bytes
     inode: int
@@ -68,7 +68,7 @@ class WideCursor:
 class Walk:
     """The walk over one unit; made for one call of `run`."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 -- the five things that decide a walk, and its descriptors
+    def __init__(
         self,
         root: int,
         border: Border,
@@ -218,7 +218,7 @@ class Walk:
         found = os.fstat(fd)
         self._enter_whole(Place(path, found.st_ino), name, fd, found, counting=counting)
 
-    def _enter_whole(  # noqa: PLR0913 -- the directory as it was opened
+    def _enter_whole(
         self, place: Place, name: bytes, fd: int, found: os.stat_result, *, counting: bool
     ) -> None:
         """Go into an open directory and take its names, or see that it is a border."""
@@ -250,7 +250,7 @@ class Walk:
         self._enter(place, name, fd)
 
     def _read_wide(self, cursor: WideCursor, names: list[os.DirEntry[str]]) -> None:
-        """Read the next names of a wide directory into chunks, and keep the place if there are more."""
+        """Read the next names of a wide directory into chunks; keep the place if there are more."""
         self._looks += 1
         try:
             names += islice(cursor.names, WIDE * CHUNKS - len(names))
@@ -276,7 +276,7 @@ class Walk:
     def _sort(
         self, entry: os.DirEntry[str], entries: list[bytes], subdirectories: list[bytes]
     ) -> None:
-        """Put a name where it belongs by its type, which a stat tells where the directory does not."""
+        """Put a name where it belongs by its type (by a stat where the directory has none)."""
         try:
             if entry.is_dir(follow_symlinks=False):
                 subdirectories.append(os.fsencode(entry.name))
@@ -314,7 +314,7 @@ class Walk:
         self._count("files", counting=counting)
         self._judge_file(place, name, directory, found, counting=counting)
 
-    def _judge_file(  # noqa: PLR0913 -- the entry as it was looked at
+    def _judge_file(
         self, place: Place, name: bytes, directory: int, found: os.stat_result, *, counting: bool
     ) -> None:
         linked = found.st_nlink > 1

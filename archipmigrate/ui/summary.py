@@ -1,0 +1,108 @@
+"""The last lines of a session: what was done, and the commands that come next, to be copied."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..model import Tally
+from .text import count, duration
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a summary words.
+
+    `path` is the share's, `target` the run that an undo put back, `group` a name or number;
+    `look` and `runs` are the options that commands about the share, and about runs, need again.
+    """
+
+    job: str
+    run: str
+    path: str
+    status: str
+    reason: str
+    tally: Tally
+    seconds: float
+    group: str = ""
+    target: str = ""
+    look: Sequence[str] = ()
+    runs: Sequence[str] = ()
+
+    def command(self, name: str, *words: str, options: Sequence[str]) -> str:
+        """Return a command line to copy."""
+        return shlex.join(["archipmigrate", name, *options, *words])
+
+
+def perms_summary(facts: Facts) -> list[str]:
+    """Word what `perms` did."""
+    tally = facts.tally
+    undo = facts.command("undo", facts.run, options=facts.runs)
+    following = {
+        "done": "check it with: " + facts.command("verify", facts.path, options=facts.look),
+        "failures": "see to the failures above, then give the same command again",
+    }.get(facts.status, "go on with: " + facts.command("resume", facts.run, options=facts.runs))
+    done = (
+        f"  {tally.changed:,} changed to group {facts.group}, {tally.compliant:,} complied already"
+    )
+    return [
+        f"perms {facts.path}: {_ended(facts)} (run {facts.run})",
+        *_counts(tally),
+        f"{done}, {_rest(tally)}",
+        following,
+        f"take it back with: {undo}",
+    ]
+
+
+def look_summary(facts: Facts, found: int) -> list[str]:
+    """Word what a dry run, or `verify`, found: so many entries that do not comply."""
+    tally = facts.tally
+    perms = facts.command("perms", facts.path, options=facts.look)
+    if facts.job == "verify":
+        verdict = f"{count(found, 'entry')} not as they must be for group {facts.group}"
+        following = f"mend it with: {perms}"
+    else:
+        verdict = f"{count(found, 'entry')} would be changed to group {facts.group}"
+        following = f"do it with: {perms}"
+    return [
+        f"{facts.job} {facts.path}: {_ended(facts)}; nothing was changed",
+        *_counts(tally),
+        f"  {verdict}, {tally.compliant:,} comply, {_rest(tally)}",
+        *([following] if found else []),
+    ]
+
+
+def undo_summary(facts: Facts) -> list[str]:
+    """Word what `undo` put back."""
+    tally = facts.tally
+    back = f"{tally.changed:,} put back, {tally.compliant:,} were as before already"
+    left = f"{tally.skipped:,} left as they are, {tally.vanished:,} gone, {tally.failed:,} failed"
+    resume = facts.command("resume", facts.run, options=facts.runs)
+    return [
+        f"undo of {facts.target} on {facts.path}: {_ended(facts)} (run {facts.run})",
+        f"  {count(tally.entries, 'entry')} of that run: {back}, {left}",
+        *([f"go on with: {resume}"] if facts.status in ("stopped", "interrupted") else []),
+    ]
+
+
+def _ended(facts: Facts) -> str:
+    after = f"after {duration(facts.seconds)}"
+    if facts.status == "stopped":
+        return f"stopped {after}: {facts.reason}"
+    return f"{facts.status.replace('failures', 'done, with failures,')} {after}"
+
+
+def _rest(tally: Tally) -> str:
+    return f"{tally.skipped:,} skipped, {tally.vanished:,} vanished, {tally.failed:,} failed"
+
+
+def _counts(tally: Tally) -> list[str]:
+    kinds = f"{count(tally.directories, 'directory')}, {count(tally.files, 'file')}"
+    lines = [f"  {count(tally.entries, 'entry')}: {kinds}, {tally.others:,} others (left alone)"]
+    if tally.hard_linked:
+        lines.append(
+            f"  {count(tally.hard_linked, 'file')} with more than one name: other names may lie "
+            "outside the share (--hard-links skip leaves such files alone)"
+        )
+    return lines

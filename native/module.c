@@ -1,0 +1,351 @@
+/*
+ * The Python module archipmigrate._native: scan and apply, and FEATURES. archipmigrate/_native.pyi has
+ * the signatures.
+ *
+ * Only this file knows Python. It takes the arguments apart, runs walk.c or setattr.c without the GIL,
+ * and makes Python values of what they found:
+ *
+ *     module.c     Python in, Python out
+ *     walk.c       scan: one walk over one unit
+ *     setattr.c    apply: one go through packed changes
+ *     levels.c     the chain of directories that both are in, on few descriptors
+ *     frames.c     the packed buffers that come in and go out
+ *     system.c     the kernel's calls, and which of them there are
+ *
+ *     struct state   the module's own: what the kernel has, and FEATURES, by which it may be denied
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <errno.h>
+
+#include "setattr.h"
+#include "walk.h"
+
+struct state {
+    struct features features;
+    PyObject *dict;
+};
+
+/* ---- features */
+
+static bool is_allowed(PyObject *dict, const char *name)
+{
+    PyObject *value = PyDict_GetItemString(dict, name);
+    return value && PyObject_IsTrue(value) == 1;
+}
+
+/* What the kernel has, without what FEATURES denies (so that tests see what other kernels would). */
+static struct features allowed_features(PyObject *module)
+{
+    const struct state *state = PyModule_GetState(module);
+    return (struct features){
+        .openat2 = state->features.openat2 && is_allowed(state->dict, "openat2"),
+        .fchmodat2 = state->features.fchmodat2 && is_allowed(state->dict, "fchmodat2"),
+        .statx = state->features.statx && is_allowed(state->dict, "statx"),
+    };
+}
+
+/* ---- values */
+
+static PyObject *raise_error(int status)
+{
+    if (status == -ENOMEM)
+        return PyErr_NoMemory();
+    if (status == -EINVAL) {
+        PyErr_SetString(PyExc_ValueError, "malformed unit, changes or options");
+        return NULL;
+    }
+    errno = -status;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static PyObject *bytes_of(const void *bytes, size_t length)
+{
+    return PyBytes_FromStringAndSize(length ? bytes : "", (Py_ssize_t)length);
+}
+
+static PyObject *text_of(const struct scan_result *result, struct text text)
+{
+    return bytes_of(result->text.bytes + text.at, text.length);
+}
+
+/* Add an item, whose reference is taken over, to a list; false if either failed. */
+static bool append(PyObject *list, PyObject *item)
+{
+    if (!item)
+        return false;
+    int status = PyList_Append(list, item);
+    Py_DECREF(item);
+    return status == 0;
+}
+
+static PyObject *tally_of(const struct tally *tally)
+{
+    return Py_BuildValue(
+        "{s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L}", "entries", (long long)tally->entries,
+        "directories", (long long)tally->directories, "files", (long long)tally->files, "others",
+        (long long)tally->others, "compliant", (long long)tally->compliant, "skipped",
+        (long long)tally->skipped, "vanished", (long long)tally->vanished, "failed",
+        (long long)tally->failed, "hard_linked", (long long)tally->hard_linked);
+}
+
+/* (body, number of names), or None if there are no names. */
+static PyObject *groups_of(const struct group_writer *groups)
+{
+    if (groups->names == 0)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(Nn)", bytes_of(groups->body.bytes, groups->body.length),
+                         (Py_ssize_t)groups->names);
+}
+
+static PyObject *chunks_of(const struct scan_result *result)
+{
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < result->chunk_count; i++)
+        if (!append(list, groups_of(&result->chunks[i])))
+            Py_CLEAR(list);
+    return list;
+}
+
+static PyObject *again_of(const struct scan_result *result)
+{
+    PyObject *list = PyList_New(0);
+    for (int counted = 0; list && counted < 2; counted++) {
+        const struct group_writer *groups = &result->again[counted];
+        if (groups->names == 0)
+            continue;
+        PyObject *body = bytes_of(groups->body.bytes, groups->body.length);
+        PyObject *flag = counted ? Py_True : Py_False;
+        if (!append(list, Py_BuildValue("(NnO)", body, (Py_ssize_t)groups->names, flag)))
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *failures_of(const struct scan_result *result)
+{
+    PyObject *list = PyList_New(0);
+    const struct scan_failure *at = (const void *)result->failures.bytes;
+    size_t count = result->failures.length / sizeof(*at);
+    for (size_t i = 0; list && i < count; i++)
+        if (!append(list, Py_BuildValue("(Nsi)", text_of(result, at[i].path), at[i].operation,
+                                        at[i].error)))
+            Py_CLEAR(list);
+    return list;
+}
+
+static PyObject *links_of(const struct scan_result *result)
+{
+    PyObject *list = PyList_New(0);
+    const struct scan_link *at = (const void *)result->links.bytes;
+    size_t count = result->links.length / sizeof(*at);
+    for (size_t i = 0; list && i < count; i++)
+        if (!append(list, Py_BuildValue("(nKK)", (Py_ssize_t)at[i].offset,
+                                        (unsigned long long)at[i].device,
+                                        (unsigned long long)at[i].inode)))
+            Py_CLEAR(list);
+    return list;
+}
+
+static PyObject *notices_of(const struct scan_result *result)
+{
+    PyObject *list = PyList_New(0);
+    const struct scan_notice *at = (const void *)result->notices.bytes;
+    size_t count = result->notices.length / sizeof(*at);
+    for (size_t i = 0; list && i < count; i++)
+        if (!append(list, Py_BuildValue("(Ns)", text_of(result, at[i].path), at[i].kind)))
+            Py_CLEAR(list);
+    return list;
+}
+
+static PyObject *scan_value(struct scan_result *result)
+{
+    const struct buffer *changes = &result->changes;
+    PyObject *wide = result->wide < 0
+                         ? Py_NewRef(Py_None)
+                         : Py_BuildValue("(iNK)", result->wide, text_of(result, result->wide_path),
+                                         (unsigned long long)result->wide_inode);
+    PyObject *value =
+        Py_BuildValue("(NNLNNNNNNN)", tally_of(&result->tally),
+                      bytes_of(changes->bytes, result->count ? changes->length : 0),
+                      (long long)result->count, groups_of(&result->rest), chunks_of(result), wide,
+                      again_of(result), failures_of(result), links_of(result), notices_of(result));
+    if (value)
+        result->wide = -1; /* the caller's from now on */
+    return value;
+}
+
+static PyObject *apply_value(const struct apply_result *result)
+{
+    PyObject *failures = PyList_New(0);
+    const struct apply_failure *failure = (const void *)result->failures.bytes;
+    size_t count = result->failures.length / sizeof(*failure);
+    for (size_t i = 0; failures && i < count; i++)
+        if (!append(failures,
+                    Py_BuildValue("(nsis)", (Py_ssize_t)failure[i].index, failure[i].operation,
+                                  failure[i].error, failure[i].note)))
+            Py_CLEAR(failures);
+    PyObject *stamps = PyList_New(0);
+    const struct apply_stamp *stamp = (const void *)result->stamps.bytes;
+    count = result->stamps.length / sizeof(*stamp);
+    for (size_t i = 0; stamps && i < count; i++)
+        if (!append(stamps,
+                    Py_BuildValue("(nL)", (Py_ssize_t)stamp[i].index, (long long)stamp[i].ctime)))
+            Py_CLEAR(stamps);
+    return Py_BuildValue("(NNNL)", bytes_of(result->outcomes, result->count), failures, stamps,
+                         (long long)result->first_ctime);
+}
+
+/* ---- the two verbs */
+
+PyDoc_STRVAR(scan_doc,
+             "Look at the entries of a unit, depth first, until done or a limit is reached.");
+
+static PyObject *native_scan(PyObject *module, PyObject *arguments)
+{
+    struct scan_request request = {.features = allowed_features(module)};
+    Py_buffer body, cursor_path, excludes, stop;
+    unsigned long long cursor_inode;
+    int counted, last_try, skip_links, cross, xattrs;
+    unsigned directory_bits, file_bits;
+    long long gid, entries, changes;
+    Py_ssize_t descriptors, wide, chunks;
+    if (!PyArg_ParseTuple(arguments, "iy*iy*KppLIIy*pppdLLy*nnn:scan", &request.root, &body,
+                          &request.cursor, &cursor_path, &cursor_inode, &counted, &last_try, &gid,
+                          &directory_bits, &file_bits, &excludes, &skip_links, &cross, &xattrs,
+                          &request.seconds, &entries, &changes, &stop, &descriptors, &wide,
+                          &chunks))
+        return NULL;
+    PyObject *value = NULL;
+    struct scan_result result = {.wide = -1};
+    int status = -EINVAL;
+    if (gid < 0 || gid >= UINT32_MAX || stop.len < 1 || descriptors < 1 || wide < 1 || chunks < 1)
+        goto out;
+    request.body = body.buf;
+    request.body_length = (size_t)body.len;
+    request.cursor_path = cursor_path.buf;
+    request.cursor_path_length = (size_t)cursor_path.len;
+    request.cursor_inode = cursor_inode;
+    request.counted = counted;
+    request.last_try = last_try;
+    request.gid = (uint32_t)gid;
+    request.directory_bits = directory_bits;
+    request.file_bits = file_bits;
+    request.excludes = excludes.buf;
+    request.excludes_length = (size_t)excludes.len;
+    request.skip_links = skip_links;
+    request.cross = cross;
+    request.xattrs = xattrs;
+    request.entries = entries;
+    request.changes = changes;
+    request.stop = stop.buf;
+    request.descriptors = (size_t)descriptors;
+    request.wide = (size_t)wide;
+    request.chunks = (size_t)chunks;
+    Py_BEGIN_ALLOW_THREADS;
+    status = scan(&request, &result);
+    Py_END_ALLOW_THREADS;
+out:
+    value = status < 0 ? raise_error(status) : scan_value(&result);
+    scan_result_free(&result);
+    PyBuffer_Release(&body);
+    PyBuffer_Release(&cursor_path);
+    PyBuffer_Release(&excludes);
+    PyBuffer_Release(&stop);
+    return value;
+}
+
+PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
+
+static PyObject *native_apply(PyObject *module, PyObject *arguments)
+{
+    struct apply_request request = {.features = allowed_features(module)};
+    Py_buffer changes;
+    int verb;
+    long long deny_limit, born_before;
+    Py_ssize_t descriptors;
+    if (!PyArg_ParseTuple(arguments, "iy*iLLn:apply", &request.root, &changes, &verb, &deny_limit,
+                          &born_before, &descriptors))
+        return NULL;
+    struct apply_result result = {0};
+    int status = -EINVAL;
+    if (verb >= VERB_FORWARD && verb <= VERB_BACK && descriptors >= 1) {
+        request.changes = changes.buf;
+        request.length = (size_t)changes.len;
+        request.verb = (enum verb)verb;
+        request.deny_limit = deny_limit;
+        request.born_before = born_before;
+        request.descriptors = (size_t)descriptors;
+        Py_BEGIN_ALLOW_THREADS;
+        status = apply(&request, &result);
+        Py_END_ALLOW_THREADS;
+    }
+    PyObject *value = status < 0 ? raise_error(status) : apply_value(&result);
+    apply_result_free(&result);
+    PyBuffer_Release(&changes);
+    return value;
+}
+
+/* ---- the module */
+
+static int module_exec(PyObject *module)
+{
+    struct state *state = PyModule_GetState(module);
+    state->features = probe_features();
+    state->dict =
+        Py_BuildValue("{s:N,s:N,s:N}", "openat2", PyBool_FromLong(state->features.openat2),
+                      "fchmodat2", PyBool_FromLong(state->features.fchmodat2), "statx",
+                      PyBool_FromLong(state->features.statx));
+    if (!state->dict)
+        return -1;
+    return PyModule_AddObjectRef(module, "FEATURES", state->dict);
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct state *state = PyModule_GetState(module);
+    Py_VISIT(state->dict);
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    struct state *state = PyModule_GetState(module);
+    Py_CLEAR(state->dict);
+    return 0;
+}
+
+static void module_free(void *module)
+{
+    module_clear(module);
+}
+
+static PyMethodDef methods[] = {
+    {"scan", native_scan, METH_VARARGS, scan_doc},
+    {"apply", native_apply, METH_VARARGS, apply_doc},
+    {0},
+};
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec},
+#ifdef Py_MOD_PER_INTERPRETER_GIL_SUPPORTED
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_MOD_GIL_NOT_USED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,          .m_name = "_native",     .m_doc = "Scan and apply in C.",
+    .m_size = sizeof(struct state), .m_methods = methods,    .m_slots = slots,
+    .m_traverse = module_traverse,  .m_clear = module_clear, .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    return PyModuleDef_Init(&definition);
+}
