@@ -44,3 +44,9 @@ class Busy(Error):
     """Another run on this host holds the share."""
 
     exit_status = 11
+
+    def __init__(self, path: str, holder: str) -> None:
+        super().__init__(
+            f"another run holds {path} ({holder}): wait for it, or stop it with SIGINT"
+        )
+        self.holder = holder

@@ -274,6 +274,11 @@ def read_changes(body: bytes) -> Iterator[Change]:
         index += 1
 
 
+def wrapped(time: int) -> int:
+    """Fit a time into the 64 bits of a record; it wraps beyond the year 2262 (ext4 knows 2446)."""
+    return (time + 2**63) % 2**64 - 2**63
+
+
 def with_flags(changes: bytes, offsets: Iterable[int], flag: int) -> bytes:
     """Return the buffer with *flag* set in the records that start at *offsets*."""
     out = bytearray(changes)

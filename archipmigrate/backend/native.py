@@ -51,6 +51,9 @@ class NativeBackend:
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
         cursor = unit.cursor if isinstance(unit.cursor, NativeCursor) else None
+        place = cursor.fd if cursor else -1
+        if cursor:
+            cursor.fd = -1  # the call takes it over, however it ends
         (
             tally,
             changes,
@@ -65,7 +68,7 @@ class NativeBackend:
         ) = _native.scan(
             self._root,
             b"" if cursor else unit.body,
-            cursor.fd if cursor else -1,
+            place,
             cursor.path if cursor else b"",
             cursor.inode if cursor else 0,
             unit.counted,
@@ -85,8 +88,6 @@ class NativeBackend:
             WIDE,
             CHUNKS,
         )
-        if cursor:
-            cursor.fd = -1  # the call has taken it over
         return Scan(
             Tally(**tally),
             changes,

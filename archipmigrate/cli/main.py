@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from .. import __version__
 from ..backend.select import available
 from ..errors import Error
-from . import forget, options, perms, resume, testshare, undo, verify
+from . import forget, options, perms, resume, status, testshare, undo, verify
 
-COMMANDS = (perms, verify, undo, resume, forget, testshare)
+COMMANDS = (perms, verify, undo, status, resume, forget, testshare)
 DESCRIPTION = """\
 Brings an Archipelago share from v0.3 to what v0.4 expects: in parallel, resumable
 after any interruption, and with an undo."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ..backend.base import Backend, ScanOptions
 from ..errors import FatalError, UsageError
 from ..jobs.perms import PermsJob, listed_changes
-from ..journal.runs import list_runs, new_run, open_run
+from ..journal.runs import list_runs, new_run, open_run, supersede_run
 from ..journal.store import Journal, RunHeader
 from ..policy import NO_GID, GroupPolicy
 from ..share import Share, open_share
@@ -166,7 +166,9 @@ def work(
     """Run one session over *journal* and report it. Raises Error."""
     backend, lanes = choose_backend(args, share)
     header.backend = backend.name
-    session = Session(share, backend, journal, header, lanes, report)
+    session = Session(
+        share, backend, journal, header, lanes, report, getattr(args, "failed", False)
+    )
     try:
         result, tally, seconds = session.run(settings.job(backend, share, "perms", acts=True))
     finally:
@@ -192,15 +194,18 @@ def find_or_make(
     """Return the journal of the run to resume, or of a new one. Raises FatalError."""
     state = state_directory(args, share)
     runs = [header for header in list_runs(state) if header.share == share.identity]
+    superseded = []
     for header in reversed(runs):
         if header.job == "undo" and header.is_unfinished:
             raise FatalError(
                 f"the undo {header.run} is unfinished: finish it with `archipmigrate resume "
                 f"{header.run}`, or drop it with `archipmigrate forget {header.run}`"
             )
-        if header.job != "perms" or not header.is_unfinished or args.fresh:
+        if header.job != "perms" or not header.is_unfinished:
             continue
-        if header.settings == settings.as_dict():
+        if args.fresh:
+            superseded.append(header.run)
+        elif header.settings == settings.as_dict():
             journal = open_run(state, header.run)
             done = journal.tally().entries
             report.remark(
@@ -208,11 +213,15 @@ def find_or_make(
                 "--fresh would start over"
             )
             return journal
-        report.remark(
-            f"{header.run} is unfinished, but has other options: starting anew beside it "
-            f"(`archipmigrate resume {header.run}` goes on with it)"
-        )
-    return new_run(state, "perms", share, settings.as_dict())
+        else:
+            report.remark(
+                f"{header.run} is unfinished, but has other options: starting anew beside it "
+                f"(`archipmigrate resume {header.run}` goes on with it)"
+            )
+    journal = new_run(state, "perms", share, settings.as_dict())
+    for run_name in superseded:
+        supersede_run(state, run_name, journal.read_header().run)
+    return journal
 
 
 def look(args: argparse.Namespace, share: Share, settings: Settings, name: str) -> int:

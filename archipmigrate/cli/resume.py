@@ -11,10 +11,12 @@ from . import options, perms, undo
 from .session import check_room, find_run, locked, share_of, state_directory
 
 DESCRIPTION = """\
-Go on with a run that was interrupted, stopped or killed, where it was. The options
-that decide what is changed are the run's own."""
+Go on with a run that was interrupted, stopped or killed, where it was; with --failed
+also try again what failed in it. The options that decide what is changed are the
+run's own."""
 EXAMPLES = """\
   archipmigrate resume                                the latest unfinished run
+  archipmigrate resume --failed                       the latest run with failures
   archipmigrate resume perms-20261122T184054-b931 --path /mnt/archip
 
 exit status: that of the command that is resumed"""
@@ -28,6 +30,9 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser.add_argument(
         "run_name", metavar="RUN", nargs="?", help="the run (default: the latest unfinished one)"
     )
+    parser.add_argument(
+        "--failed", action="store_true", help="try the failures of the run again, too"
+    )
     undo.add_path(parser)
     options.add_work(parser)
     options.add_state(parser)
@@ -37,9 +42,11 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Resume a run. Raises Error."""
     state = state_directory(args)
-    header = find_run(state, args.run_name, ("perms", "undo"), "unfinished")
+    wanted = "with failures" if args.failed else "unfinished"
+    header = find_run(state, args.run_name, ("perms", "undo"), wanted)
     report = Report(header.job, options.verbosity(args), listed_changes)
-    if not header.is_unfinished:
+    failed = args.failed and header.status == "failures" and not header.undone
+    if not (header.is_unfinished or failed):
         report.remark(f"{header.run} has nothing left to do ({header.undone or header.status})")
         return 0
     if header.job == "undo":

@@ -51,11 +51,12 @@ class Session:
     header: RunHeader
     lanes: Lanes
     report: Report
+    retry: bool = False
 
     def run(self, job: Job) -> tuple[Result, Tally, float]:
         """Run the job; return how it ended, the counts of all sessions, this one's seconds."""
         began = monotonic()
-        run = Run(job, self.journal, self.header, self.lanes, self.report)
+        run = Run(job, self.journal, self.header, self.lanes, self.report, retry=self.retry)
         result = trio.run(run.execute)
         return result, run.counters.tally, monotonic() - began
 
@@ -175,6 +176,11 @@ def find_run(state: Path, run: str | None, jobs: tuple[str, ...], wanted: str) -
     fitting = {
         "unfinished": [header for header in runs if header.is_unfinished],
         "not undone": [header for header in runs if not header.undone],
+        "with failures": [
+            header
+            for header in runs
+            if header.is_unfinished or (header.status == "failures" and not header.undone)
+        ],
     }[wanted]
     if not fitting:
         raise UsageError(f"no run in {state} is {wanted}")

@@ -10,7 +10,7 @@ import trio
 
 from ..engine.settle import settle_run
 from ..jobs.undo import UndoJob
-from ..journal.runs import list_runs, new_run, open_run
+from ..journal.runs import list_runs, new_run, open_run, supersede_run
 from ..journal.store import Journal, RunHeader
 from ..share import Share
 from ..ui.report import Report
@@ -126,8 +126,18 @@ class _Undo:
 
 
 def _find_or_make(state: Path, share: Share, target: RunHeader, report: Report) -> Journal:
+    """Return the journal of the undo to go on with, or of a new one.
+
+    One that was stopped, because nothing worked, is begun again: what is back already stays.
+    """
+    stopped = []
     for header in list_runs(state):
         if header.job == "undo" and header.is_unfinished and header.settings["of"] == target.run:
-            report.remark(f"resuming {header.run} ({header.status})")
-            return open_run(state, header.run)
-    return new_run(state, "undo", share, {"of": target.run})
+            if header.status != "stopped":
+                report.remark(f"resuming {header.run} ({header.status})")
+                return open_run(state, header.run)
+            stopped.append(header.run)
+    journal = new_run(state, "undo", share, {"of": target.run})
+    for run_name in stopped:
+        supersede_run(state, run_name, journal.read_header().run)
+    return journal

@@ -13,6 +13,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
 
@@ -65,14 +66,23 @@ class Run:
     """One session of a run. A job that only looks has a temporary journal."""
 
     def __init__(
-        self, job: Job, journal: Journal, header: RunHeader, lanes: Lanes, observer: Observer
+        self,
+        job: Job,
+        journal: Journal,
+        header: RunHeader,
+        lanes: Lanes,
+        observer: Observer,
+        *,
+        retry: bool = False,
     ) -> None:
+        """Prepare a session over an open journal; *retry* tries its failures again."""
         self.counters = Counters(lanes=lanes.jobs)
         self._job = job
         self._journal = journal
         self._header = header
         self._lanes = lanes
         self._observer = observer
+        self._retry = retry
         self._limiter = trio.CapacityLimiter(lanes.jobs)
         self._committer = Committer(journal)
         self._sizes = UnitSize(lanes.unit_seconds)
@@ -118,8 +128,10 @@ class Run:
     async def _begin(self) -> None:
         header, journal = self._header, self._journal
         header.sessions += 1
-        retried = header.sessions > 1 and header.status == "stopped"
+        # A run that was stopped because everything failed has those failures to try again.
+        retried = header.status == "stopped" or self._retry
         header.status = "running"
+        header.began = datetime.now(UTC).isoformat(timespec="seconds")
         await self._committer.durable(lambda j: j.write_header(header))
         if header.sessions > 1:
             self.counters.phase = "settling"

@@ -64,8 +64,9 @@ class UndoJob:
         return changes
 
     def retry(self, failures: Sequence[Failure]) -> Iterable[Unit]:
-        """Yield all batches again: what is back already is seen to be."""
-        return self.first_units() if failures else ()
+        """Yield nothing: a new undo of the same run tries everything again."""
+        del failures
+        return ()
 
     def act(self, changes: bytes, retries: int, deny_limit: int) -> Acted:
         """Put the entries of one batch back."""
@@ -117,13 +118,13 @@ def _acted(records: Sequence[Change], applied: Applied) -> Acted:
         outcome = outcomes[change.index]
         if outcome == Outcome.FAILED:
             tally.failed += 1
-            failures.append(Failure(change.path, *why[change.index], 1))
+            failures.append(Failure(change.path, *why[change.index]))
         elif outcome in LEFT:
             tally.skipped += 1
             failures.append(Failure(change.path, "undo", 0, LEFT[Outcome(outcome)]))
         elif outcome == Outcome.UNTRIED:
             tally.failed += 1
-            failures.append(Failure(change.path, "undo", errno.ECANCELED, "not tried", 1))
+            failures.append(Failure(change.path, "undo", errno.ECANCELED, "not tried"))
     return Acted(
         pack_outcome(applied),
         tally,

@@ -29,10 +29,16 @@ class ShareLock:
         except OSError:
             holder = os.pread(self._fd, 200, 0).decode(errors="replace").strip()
             os.close(self._fd)
-            raise Busy(
-                f"another run holds {path} ({holder or 'just starting'}): "
-                "wait for it, or stop it with SIGINT"
-            ) from None
+            raise Busy(path, holder or "just starting") from None
+
+    @classmethod
+    def holder(cls, directory: Path, identity: str) -> str:
+        """Return who holds a share now, "" if nobody does."""
+        try:
+            cls(directory, identity, "").release()
+        except Busy as busy:
+            return busy.holder
+        return ""
 
     def sign(self, run: str) -> None:
         """Write down who holds it, for the message to others."""

@@ -51,11 +51,26 @@ def list_runs(state: Path) -> Iterator[RunHeader]:
     yield from sorted(headers, key=lambda h: (h.created, h.run))
 
 
+def supersede_run(state: Path, run: str, successor: str) -> None:
+    """Note that a run which was cut off is not to be resumed: *successor* does its work."""
+    journal = open_run(state, run)
+    try:
+        header = journal.read_header()
+        header.superseded = successor
+        journal.commit([lambda j: j.write_header(header)])
+    finally:
+        journal.close()
+
+
 def forget_run(state: Path, run: str) -> int:
     """Delete a run's journal and return the bytes that it took."""
     open_run(state, run).close()
-    freed = 0
+    freed = run_bytes(state, run)
     for path in state.glob(f"{run}{SUFFIX}*"):
-        freed += path.stat().st_size
         path.unlink()
     return freed
+
+
+def run_bytes(state: Path, run: str) -> int:
+    """Return how many bytes a run's journal takes, its write-ahead log included."""
+    return sum(path.stat().st_size for path in state.glob(f"{run}{SUFFIX}*"))

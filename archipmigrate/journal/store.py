@@ -45,8 +45,9 @@ UNFINISHED = ("running", "interrupted", "stopped")
 class RunHeader:
     """What a run is. `status`: running until it ends, then done, failures, stopped, interrupted.
 
-    `settings` is what must be the same for a run to be resumed; `seconds` counts all sessions.
-    `undone` names the undo run that took this run back, or is at it.
+    `settings` is what must be the same for a run to be resumed; `began` is when the latest session
+    did, `seconds` counts those before it. `undone` names the undo run that took this run back, or
+    is at it; `superseded` the run that was begun in place of this one.
     """
 
     run: str
@@ -58,13 +59,15 @@ class RunHeader:
     backend: str = ""
     status: str = "running"
     sessions: int = 0
+    began: str = ""
     seconds: float = 0.0
     undone: str = ""
+    superseded: str = ""
 
     @property
     def is_unfinished(self) -> bool:
         """Whether the run was cut off and may be resumed."""
-        return self.status in UNFINISHED and not self.undone
+        return self.status in UNFINISHED and not self.undone and not self.superseded
 
 
 Write = Callable[["Journal"], None]
@@ -327,9 +330,9 @@ class Journal:
         return (Failure(*row) for row in rows)
 
     def take_failures(self) -> list[Failure]:
-        """Remove and return the failures, to try them again."""
-        taken = list(self.failures())
-        self._db.execute("DELETE FROM failure")
+        """Remove and return the failures that can be tried again."""
+        taken = [failure for failure in self.failures() if failure.hint]
+        self._db.execute("DELETE FROM failure WHERE hint != 0")
         return taken
 
 

@@ -39,10 +39,11 @@ def perms_summary(facts: Facts) -> list[str]:
     """Word what `perms` did."""
     tally = facts.tally
     undo = facts.command("undo", facts.run, options=facts.runs)
+    resume = facts.command("resume", facts.run, options=facts.runs)
     following = {
         "done": "check it with: " + facts.command("verify", facts.path, options=facts.look),
-        "failures": "see to the failures above, then give the same command again",
-    }.get(facts.status, "go on with: " + facts.command("resume", facts.run, options=facts.runs))
+        "failures": f"see to the failures above, then try them again: {resume} --failed",
+    }.get(facts.status, f"go on with: {resume}")
     done = (
         f"  {tally.changed:,} changed to group {facts.group}, {tally.compliant:,} complied already"
     )

@@ -11,7 +11,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from ...frames import CHANGE, ENTER, HEADER, SETID, VERSION, Flag, Kind
+from ...frames import CHANGE, ENTER, HEADER, SETID, VERSION, Flag, Kind, wrapped
 from ...model import Applied, Outcome, Verb
 from ...policy import stripped, without_set_id
 from .levels import PIN, PIN_DIRECTORY, Levels, open_beneath
@@ -107,12 +107,16 @@ class Apply:
         if self._lost_depth:
             self._lost_depth += 1
             return
+        fd = -1
         try:
             fd = open_beneath(self._levels.fd(), name, PIN_DIRECTORY)
+            found = os.fstat(fd)
         except OSError as error:
             self._lose(error)
+            if fd >= 0:
+                os.close(fd)
             return
-        if os.fstat(fd).st_ino != inode:
+        if found.st_ino != inode:
             os.close(fd)
             self._lost_depth, self._lost = 1, Outcome.DIFFERENT
         else:
@@ -156,7 +160,7 @@ class Apply:
                 return Outcome.GONE
             raise Refused("open", error.errno or 0) from None
         try:
-            found = os.fstat(fd)
+            found = _stat(fd)
             if (
                 found.st_ino != record.inode
                 or stat.S_IFMT(found.st_mode) != stat.S_IFMT(record.mode)
@@ -193,7 +197,7 @@ class Apply:
 
     def _read_back(self, fd: int, record: Record) -> None:
         """Look at what the first change made of its entry, and when a set-id file lost its bits."""
-        now = os.fstat(fd)
+        now = _stat(fd)
         if not self._succeeded:
             if (now.st_mode, now.st_gid) != (record.new_mode, self._new_gid):
                 self._ended = True
@@ -211,7 +215,7 @@ class Apply:
             if found.st_gid != self._new_gid or found.st_mode not in _between(record):
                 return Outcome.DIFFERENT
             _chmod(fd, record.new_mode)
-            found = os.fstat(fd)
+            found = _stat(fd)
         if not self._first_ctime or found.st_ctime_ns < self._first_ctime:
             self._first_ctime = found.st_ctime_ns
         if record.flags & Flag.SETID and _untouched(found, record):
@@ -240,7 +244,7 @@ class Apply:
         if found.st_gid != record.gid:
             _chown(fd, record.gid)
         lost = record.mode & ~record.new_mode & SET_ID
-        if lost and record.flags & Flag.GRANTED and _untouched(os.fstat(fd), record):
+        if lost and record.flags & Flag.GRANTED and _untouched(_stat(fd), record):
             lost = 0
         if record.mode & ~lost != bare:
             _chmod(fd, record.mode & ~lost)
@@ -253,7 +257,14 @@ def _between(record: Record) -> tuple[int, int, int]:
 
 
 def _untouched(found: os.stat_result, record: Record) -> bool:
-    return (found.st_size, found.st_mtime_ns) == (record.size, record.mtime)
+    return (found.st_size, wrapped(found.st_mtime_ns)) == (record.size, record.mtime)
+
+
+def _stat(fd: int) -> os.stat_result:
+    try:
+        return os.fstat(fd)
+    except OSError as error:
+        raise Refused("stat", error.errno or 0) from None
 
 
 def _chown(fd: int, gid: int) -> None:

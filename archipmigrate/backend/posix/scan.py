@@ -23,6 +23,7 @@ from ...frames import (
     unpack_groups,
     walk_unit,
     whole,
+    wrapped,
 )
 from ...model import RETRIES, TRANSIENT, Failure, Limits, Link, Notice, Scan, Tally, Unit
 from ...policy import GroupPolicy
@@ -136,6 +137,8 @@ class Walk:
             limits.stop[0]
             or self._looks >= limits.entries
             or self._writer.count >= limits.changes
+            or self._wide is not None  # one wide directory a walk: its names go first
+            or self._chunks
             or monotonic() >= self._deadline
         )
 
@@ -150,6 +153,10 @@ class Walk:
                     names += [(Hint.DIRECTORY, name) for name in reversed(left.subdirectories)]
                     if names:
                         rest.append(Group(left.path, left.inode, tuple(names)))
+                    if not left.named and not self._counting:
+                        # The rest of a unit whose names are counted is one, too.
+                        self._count("files", len(left.entries))
+                        self._count("directories", len(left.subdirectories))
                 while self._places:
                     self._leave()
             elif place.entries:
@@ -175,13 +182,11 @@ class Walk:
         hints = {hint for hint, _ in group.names}
         reads = Hint.WALK in hints
         try:
-            fd = self._open(self._root, group.path, reads=reads)
-            found = os.fstat(fd)
+            fd, found = self._open(self._root, group.path, reads=reads)
             if not reads and group.inode not in (0, found.st_ino) and Hint.SELF not in hints:
                 os.close(fd)  # another directory has its place: look at all of that one
                 reads = True
-                fd = self._open(self._root, group.path, reads=True)
-                found = os.fstat(fd)
+                fd, found = self._open(self._root, group.path, reads=True)
         except OSError as error:
             self._looks += 1
             self._lost(group.path, error, "open", group, counted=not self._counting)
@@ -205,7 +210,7 @@ class Walk:
             return
         path = _join(place.path, name)
         try:
-            fd = self._open(self._levels.fd(), name, reads=True)
+            fd, found = self._open(self._levels.fd(), name, reads=True)
         except OSError as error:
             if error.errno in NO_DIRECTORY:
                 self._look(place, name, was_directory=True)
@@ -215,7 +220,6 @@ class Walk:
                 again = Group(place.path, place.inode, ((Hint.DIRECTORY, name),))
                 self._lost(path, error, "open", again)
             return
-        found = os.fstat(fd)
         self._enter_whole(Place(path, found.st_ino), name, fd, found, counting=counting)
 
     def _enter_whole(
@@ -229,11 +233,13 @@ class Walk:
             os.close(fd)
             self._tally.skipped += 1
             return
-        listing = os.scandir(fd)
+        listing = None
         try:
+            listing = os.scandir(fd)
             names = list(islice(listing, WIDE + 1))
         except OSError as error:
-            listing.close()
+            if listing is not None:
+                listing.close()
             os.close(fd)
             self._lost(place.path, error, "readdir", whole(place.path))
             return
@@ -252,12 +258,12 @@ class Walk:
     def _read_wide(self, cursor: WideCursor, names: list[os.DirEntry[str]]) -> None:
         """Read the next names of a wide directory into chunks; keep the place if there are more."""
         self._looks += 1
+        more = True
         try:
             names += islice(cursor.names, WIDE * CHUNKS - len(names))
         except OSError as error:
             self._lost(cursor.path, error, "readdir")
-            cursor.close()
-            return
+            more = False  # but what was read is looked at
         for start in range(0, len(names), WIDE):
             entries: list[bytes] = []
             subdirectories: list[bytes] = []
@@ -267,11 +273,11 @@ class Walk:
             hinted += [(Hint.DIRECTORY, n) for n in subdirectories]
             if hinted:
                 self._chunks.append(walk_unit([Group(cursor.path, cursor.inode, tuple(hinted))]))
-        if len(names) < WIDE * CHUNKS:
-            cursor.close()
-        else:
+        if more and len(names) == WIDE * CHUNKS:
             body = pack_groups([whole(cursor.path, cursor.inode)])
             self._wide = Unit(body, cursor=cursor)
+        else:
+            cursor.close()
 
     def _sort(
         self, entry: os.DirEntry[str], entries: list[bytes], subdirectories: list[bytes]
@@ -283,7 +289,7 @@ class Walk:
             elif entry.is_file(follow_symlinks=False):
                 entries.append(os.fsencode(entry.name))
             else:
-                self._count("others", counting=True)
+                self._count("others")
         except OSError:
             entries.append(os.fsencode(entry.name))  # the look will say what is wrong
 
@@ -331,7 +337,7 @@ class Walk:
             written = None
             if found.st_mode & ~wanted & SET_ID:
                 flags |= Flag.SETID
-                written = (found.st_size, found.st_mtime_ns)
+                written = (found.st_size, wrapped(found.st_mtime_ns))
             offset = self._writer.change(
                 name,
                 flags,
@@ -367,19 +373,25 @@ class Walk:
 
     # -- small things
 
-    def _open(self, directory: int, path: bytes, *, reads: bool) -> int:
-        flags = READ_DIRECTORY if reads else PIN_DIRECTORY
-        if not reads:
-            return open_beneath(directory, path, flags)
+    @staticmethod
+    def _open(directory: int, path: bytes, *, reads: bool) -> tuple[int, os.stat_result]:
+        flags = READ_DIRECTORY | os.O_NOATIME if reads else PIN_DIRECTORY
         try:
-            return open_beneath(directory, path, flags | os.O_NOATIME)
+            fd = open_beneath(directory, path, flags)
         except PermissionError:
-            return open_beneath(directory, path, flags)  # O_NOATIME is for owners only
+            if not reads:
+                raise
+            fd = open_beneath(directory, path, READ_DIRECTORY)  # O_NOATIME is for owners only
+        try:
+            return fd, os.fstat(fd)
+        except OSError:
+            os.close(fd)
+            raise
 
-    def _count(self, kind: str, *, counting: bool) -> None:
+    def _count(self, kind: str, number: int = 1, *, counting: bool = True) -> None:
         if counting:
-            self._tally.entries += 1
-            setattr(self._tally, kind, getattr(self._tally, kind) + 1)
+            self._tally.entries += number
+            setattr(self._tally, kind, getattr(self._tally, kind) + number)
 
     def _lost(
         self,

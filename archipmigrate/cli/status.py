@@ -1,0 +1,148 @@
+"""`archipmigrate status`: what runs there are, how far they are, and what to do about them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..journal.location import runtime_directory, secure_directory
+from ..journal.lock import ShareLock
+from ..journal.runs import list_runs, open_run, run_bytes
+from ..journal.store import RunHeader
+from ..model import Tally
+from ..ui.causes import Causes
+from ..ui.text import count, duration, quoted, reason
+from . import options
+from .session import state_directory, state_option
+
+DESCRIPTION = """\
+Show the runs of which there is a journal: how they ended or how far they are, what
+failed, how much space their journals take, and the command that goes on with them."""
+EXAMPLES = """\
+  archipmigrate status
+  archipmigrate status perms-20261122T184054-b931
+  archipmigrate status --json | jq 'select(.status == "killed")'"""
+
+
+def add_parser(commands: options.Commands[options.Parser]) -> None:
+    """Add the command."""
+    parser = options.command(
+        commands, "status", "show runs and how far they are", DESCRIPTION, EXAMPLES, run
+    )
+    parser.add_argument("run_name", metavar="RUN", nargs="?", help="the run (default: all)")
+    options.add_state(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON objects, one a run")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one run stands. `status` is the header's, or `killed` for one that says it is running."""
+
+    header: RunHeader
+    status: str
+    holder: str
+    tally: Tally
+    failures: Causes
+    seconds: float
+    size: int
+
+    @property
+    def rate(self) -> float:
+        """Entries a second, over all sessions."""
+        return self.tally.entries / self.seconds if self.seconds else 0.0
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the runs. Raises Error."""
+    state = state_directory(args)
+    shown = 0
+    for header in list_runs(state):
+        if args.run_name in (None, header.run):
+            standing = _standing(state, header)
+            resume = _resume(standing, args)
+            if args.json:
+                print(json.dumps(_object(standing, resume)))
+            else:
+                print("\n".join(_lines(standing, resume)))
+            shown += 1
+    if not shown and not args.json:
+        print(f"no run {args.run_name or ''} in {state}".replace("  ", " "))
+    return 0
+
+
+def _standing(state: Path, header: RunHeader) -> Standing:
+    journal = open_run(state, header.run)
+    failures = Causes()
+    try:
+        tally = journal.tally()
+        for failure in journal.failures():
+            failures.add(reason(failure), failure.path)
+    finally:
+        journal.close(fold=False)
+    holder = ""
+    if header.status == "running":
+        holder = ShareLock.holder(secure_directory(runtime_directory(state)), header.share)
+    running = header.run in holder
+    seconds = header.seconds
+    if running:
+        seconds += (datetime.now(UTC) - datetime.fromisoformat(header.began)).total_seconds()
+    status = "killed" if header.status == "running" and not running else header.status
+    size = run_bytes(state, header.run)
+    return Standing(header, status, holder, tally, failures, seconds, size)
+
+
+def _resume(standing: Standing, args: argparse.Namespace) -> str:
+    header = standing.header
+    command = " ".join(["archipmigrate", "resume", *state_option(args), header.run])
+    if header.undone or header.superseded or standing.status in ("done", "running"):
+        return ""
+    return f"{command} --failed" if standing.status == "failures" else command
+
+
+def _lines(standing: Standing, resume: str) -> list[str]:
+    header, tally = standing.header, standing.tally
+    status = standing.status
+    if status == "running":
+        status += f" ({standing.holder})"
+    if header.undone:
+        status += f", put back by {header.undone}"
+    if header.superseded:
+        status += f", superseded by {header.superseded}"
+    path = quoted(header.path.encode(errors="surrogateescape"))
+    begun = f"begun {header.created}, {count(header.sessions, 'session')}"
+    pace = f"{duration(standing.seconds)} ({standing.rate:,.0f}/s)"
+    changes = f"{tally.changed:,} changed, {tally.failed:,} failed"
+    lines = [
+        f"{header.run}: {status}",
+        f"  {path}, {header.backend} backend, {begun}",
+        f"  {count(tally.entries, 'entry')} in {pace}, {changes}, journal {standing.size:,} bytes",
+    ]
+    for name, cause in standing.failures:
+        examples = ", ".join(quoted(path) for path in cause.examples)
+        lines.append(f"  failed: {cause.count:,} x {name}: {examples}")
+    return [*lines, f"  go on with: {resume}"] if resume else lines
+
+
+def _object(standing: Standing, resume: str) -> dict[str, object]:
+    header = standing.header
+    return {
+        "type": "run",
+        "run": header.run,
+        "job": header.job,
+        "share": header.path,
+        "status": standing.status,
+        "undone": header.undone or None,
+        "superseded": header.superseded or None,
+        "backend": header.backend,
+        "created": header.created,
+        "sessions": header.sessions,
+        **standing.tally.as_dict(),
+        "causes": [{"cause": name, "count": cause.count} for name, cause in standing.failures],
+        "seconds": round(standing.seconds, 3),
+        "rate": round(standing.rate, 1),
+        "bytes": standing.size,
+        "resume": resume or None,
+    }
