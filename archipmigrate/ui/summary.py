@@ -77,7 +77,7 @@ def look_summary(facts: Facts, found: int) -> list[str]:
 def undo_summary(facts: Facts) -> list[str]:
     """Word what `undo` put back."""
     tally = facts.tally
-    back = f"{tally.changed:,} put back, {tally.compliant:,} were as before already"
+    back = f"{tally.changed:,} put back, {tally.compliant:,} already as before"
     left = f"{tally.skipped:,} left as they are, {tally.vanished:,} gone, {tally.failed:,} failed"
     resume = facts.command("resume", facts.run, options=facts.runs)
     return [
