@@ -44,7 +44,7 @@ test-long: setup ## run the tests that take many minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 bench: setup ## run the benchmarks
-	$(BIN)/python -m pytest benchmarks $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -s benchmarks $(PYTEST_ARGS)
 
 check: setup ## lint, formatting, types
 	$(BIN)/ruff check

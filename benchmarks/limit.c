@@ -2,8 +2,9 @@
  * limit: the least C program that gives a share to a group as safely as archipmigrate does, without
  * a journal: the yardstick for what a journal, resuming and undo cost.
  *
- *     limit DIR GID [THREADS]
+ *     limit DIR GID [THREADS [reset]]
  *
+ * With "reset" it gives every directory mode 0700 and every file 0600 instead, for the next run.
  * Directories are opened relative to their parents (O_NOFOLLOW, O_NOATIME), entries that must change
  * are pinned (O_PATH), compared and changed through the pin. Threads share a short queue of paths;
  * whoever finds a directory while the queue is full walks it itself.
@@ -28,7 +29,7 @@
 
 enum { QUEUE = 64, BUFFER = 32768, PATHS = 4096, DIRECTORY_BITS = 02070, FILE_BITS = 0060 };
 
-static int root;
+static int root, resets;
 static gid_t group;
 static struct {
     pthread_mutex_t lock;
@@ -61,6 +62,8 @@ static int offer(const char *path)
 static int wanted(const struct stat *st)
 {
     int mode = st->st_mode & 07777;
+    if (resets)
+        return S_ISDIR(st->st_mode) ? 0700 : 0600;
     if (S_ISDIR(st->st_mode))
         return mode | DIRECTORY_BITS;
     mode &= ~(S_ISUID | (mode & S_IXGRP ? S_ISGID : 0));
@@ -69,6 +72,8 @@ static int wanted(const struct stat *st)
 
 static int complies(const struct stat *st)
 {
+    if (resets)
+        return 0;
     int bits = S_ISDIR(st->st_mode) ? DIRECTORY_BITS : FILE_BITS;
     return st->st_gid == group && (st->st_mode & bits) == (mode_t)bits;
 }
@@ -176,9 +181,10 @@ int main(int argc, char **argv)
     int threads = argc > 3 ? atoi(argv[3]) : 1;
     pthread_t ids[64];
     if (argc < 3 || threads < 1 || threads > 64) {
-        fprintf(stderr, "usage: limit DIR GID [THREADS]\n");
+        fprintf(stderr, "usage: limit DIR GID [THREADS [reset]]\n");
         return 2;
     }
+    resets = argc > 4 && !strcmp(argv[4], "reset");
     group = (gid_t)strtoul(argv[2], NULL, 10);
     root = open(argv[1], O_PATH | O_DIRECTORY);
     if (root < 0) {

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..ui.report import Verbosity
 
 PREFIX = "ARCHIPMIGRATE_"
+AUTO = 0
 TRUE = ("1", "yes", "true", "on")
 FALSE = ("", "0", "no", "false", "off")
 
@@ -79,6 +80,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def jobs(text: str) -> int:
+    """Read a number of lanes; 0 is auto."""
+    return AUTO if text == "auto" else positive(text)
+
+
 def add_state(parser: Parser) -> None:
     """Add --state."""
     parser.add_argument(
@@ -94,9 +100,18 @@ def add_work(parser: Parser) -> None:
     """Add what decides how the work is done: --jobs and --backend."""
     parser.add_argument(
         "--jobs",
+        metavar="N|auto",
+        type=jobs,
+        default=AUTO,
+        help="lanes at work at once; auto begins with one a core (8 on NFS) and finds out whether "
+        "more serve better (default: auto)",
+    )
+    parser.add_argument(
+        "--max-ops",
         metavar="N",
         type=positive,
-        help="lanes at work at once (default: the number of cores; 16 on NFS)",
+        help="do at most N operations a second, for a share in use: a look at an entry is one, "
+        "a change two more",
     )
     parser.add_argument(
         "--backend",

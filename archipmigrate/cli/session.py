@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -36,9 +36,12 @@ from ..share import Share, open_share
 from ..ui.report import Report
 from ..ui.summary import Facts
 from ..ui.text import quoted
+from .options import AUTO
 
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
-NFS_JOBS = 16
+NFS_JOBS = 8
+MOST_JOBS = 64
+MOST_LOCAL = 8  # lanes a core: for a cold disk
 
 
 @dataclass(slots=True)
@@ -147,17 +150,21 @@ def share_of(header: RunHeader, path: str | None) -> Share:
 
 def choose_lanes(args: argparse.Namespace, share: Share) -> Lanes:
     """Return how many lanes serve this share, and how long their units are."""
+    cores = os.cpu_count() or 1
+    first, most, seconds = cores, MOST_LOCAL * cores, LOCAL_SECONDS
     if share.is_nfs:
-        return Lanes(args.jobs or NFS_JOBS, NFS_SECONDS)
-    return Lanes(args.jobs or os.cpu_count() or 1, LOCAL_SECONDS)
+        first, most, seconds = NFS_JOBS, MOST_JOBS, NFS_SECONDS
+    if args.jobs != AUTO:
+        first = most = args.jobs
+    return Lanes(first, seconds, max(first, most), args.max_ops or 0)
 
 
 def choose_backend(args: argparse.Namespace, share: Share) -> tuple[Backend, Lanes]:
     """Open the backend; on a local disk Python gets one lane, for two would wait for each other."""
     lanes = choose_lanes(args, share)
-    backend = open_backend(args.backend, share, lanes.jobs)
-    if backend.name == "python" and not share.is_nfs and not args.jobs:
-        lanes = Lanes(1, lanes.unit_seconds)
+    backend = open_backend(args.backend, share, lanes.most)
+    if backend.name == "python" and not share.is_nfs and args.jobs == AUTO:
+        lanes = replace(lanes, jobs=1, most=1)
     return backend, lanes
 
 
@@ -166,20 +173,23 @@ def find_run(state: Path, run: str | None, jobs: tuple[str, ...], wanted: str) -
 
     Raises UsageError.
     """
-    runs = [header for header in list_runs(state) if header.job in jobs]
+    every = list(list_runs(state))
+    runs = [header for header in every if header.job in jobs]
     if run is not None:
         found = next((header for header in runs if header.run == run), None)
         if found is None:
             known = ", ".join(header.run for header in runs) or "none"
             raise UsageError(f"no run {run!r} in {state} (there: {known})")
         return found
+    unfinished = {header.run for header in every if header.is_unfinished}
     fitting = {
-        "unfinished": [header for header in runs if header.is_unfinished],
-        "not undone": [header for header in runs if not header.undone],
+        "unfinished": [header for header in runs if header.run in unfinished],
+        # The same command goes on with an undo that was cut off.
+        "not undone": [h for h in runs if not h.undone or h.undone in unfinished],
         "with failures": [
             header
             for header in runs
-            if header.is_unfinished or (header.status == "failures" and not header.undone)
+            if header.run in unfinished or (header.status == "failures" and not header.undone)
         ],
     }[wanted]
     if not fitting:

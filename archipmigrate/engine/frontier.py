@@ -25,13 +25,12 @@ class Frontier:
 
     def __init__(
         self,
-        lanes: int,
         load: Callable[[int], Awaitable[Unit]],
         store: Callable[[int, Unit], None],
         last_number: int,
     ) -> None:
-        """Serve *lanes*; *load* reads a unit back from the journal, *store* writes one there."""
-        self._lanes = lanes
+        """Read units back from the journal by *load*, write them there by *store*."""
+        self.lanes = 1  # how many tasks take units
         self._load = load
         self._store = store
         self._last = last_number
@@ -100,7 +99,12 @@ class Frontier:
     @property
     def is_hungry(self) -> bool:
         """Whether units are so few that small ones serve better."""
-        return len(self._stack) < self._lanes
+        return len(self._stack) < self.lanes
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether there is a lane that waits for a unit."""
+        return self._idle > 0
 
     async def _pop(self) -> tuple[int, Unit]:
         number, unit = self._stack.pop()
@@ -120,7 +124,7 @@ class Frontier:
     def _push(self, number: int, unit: Unit) -> None:
         self._stack.append((number, unit))
         self._bytes += len(unit.body)
-        while self._bytes > MEMORY and self._bottom < len(self._stack) - self._lanes:
+        while self._bytes > MEMORY and self._bottom < len(self._stack) - self.lanes:
             number, lowest = self._stack[self._bottom]
             if lowest is not None and lowest.cursor is None:
                 self._stack[self._bottom] = (number, None)

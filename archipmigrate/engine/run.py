@@ -10,12 +10,13 @@ The counts of an unfinished unit are not in the journal; it is looked at again.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from time import monotonic
+from time import monotonic, process_time
 
 import trio
 
@@ -26,6 +27,7 @@ from ..model import Limits, Link, Scan, Tally, Unit
 from .commit import Committer
 from .frontier import Frontier, with_scope
 from .job import Acted, Counters, Job, Observer
+from .lanes import Bucket, LaneController, Sample
 from .limits import MOST_ENTRIES, UnitSize
 from .scopes import Scopes
 from .settle import settle_batches
@@ -38,6 +40,7 @@ HUNGRY = 0.1
 # More wide directories than this are not read side by side: each holds a descriptor.
 MOST_CURSORS = 16
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+SAMPLE = 1.0  # seconds between two looks at the number of lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +54,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """How many units are worked on at once, and how long each is to take."""
+    """How many units are worked on at once, how long each is to take, and how fast all may go.
+
+    Begins with `jobs`; with `most` above that the number is found while running. `max_ops` are
+    operations a second (0: as fast as it goes): one for a look at an entry, two more for a change.
+    """
 
     jobs: int
     unit_seconds: float
-
-    @property
-    def tasks(self) -> int:
-        """While some lanes wait for the journal, others have the CPU: twice as many as threads."""
-        return 2 * self.jobs
+    most: int = 0
+    max_ops: int = 0
 
 
 class Run:
@@ -84,6 +88,11 @@ class Run:
         self._observer = observer
         self._retry = retry
         self._limiter = trio.CapacityLimiter(lanes.jobs)
+        self._lane_nursery: trio.Nursery | None = None
+        self._alive: set[int] = set()
+        self._tasks = 0
+        self._work_done = 0
+        self._bucket = Bucket(lanes.max_ops) if lanes.max_ops else None
         self._committer = Committer(journal)
         self._sizes = UnitSize(lanes.unit_seconds)
         self._early = EarlyStop()
@@ -93,7 +102,6 @@ class Run:
         self._pause = 0.0
         self._calm_at = 0.0
         self._frontier = Frontier(
-            lanes.tasks,
             load=lambda number: self._committer.call(lambda j: j.load_unit(number)),
             store=lambda number, unit: self._committer.soon(_put(number, unit)),
             last_number=journal.last_number(),
@@ -114,9 +122,10 @@ class Run:
                 helpers.start_soon(self._committer.run)
                 helpers.start_soon(self._paint)
                 await self._begin()
-                async with trio.open_nursery() as lanes:
-                    for _ in range(self._lanes.tasks):
-                        lanes.start_soon(self._lane)
+                async with trio.open_nursery() as self._lane_nursery:
+                    self._set_lanes(self._lanes.jobs)
+                    if self._lanes.most > self._lanes.jobs:
+                        helpers.start_soon(self._steer)
                 helpers.cancel_scope.cancel()
         except* JournalError as errors:
             broken = _first(errors)
@@ -173,18 +182,55 @@ class Run:
 
     # -- lanes
 
-    async def _lane(self) -> None:
-        while (taken := await self._frontier.take()) is not None:
-            await self._calm()
-            self.counters.busy += 1
-            try:
-                await self._work(*taken)
-            finally:
-                self.counters.busy -= 1
+    def _set_lanes(self, lanes: int) -> None:
+        """Have so many threads at work, and twice as many units: some wait for the journal."""
+        self.counters.lanes = lanes
+        self._limiter.total_tokens = lanes
+        self._tasks = self._frontier.lanes = 2 * lanes
+        for index in set(range(self._tasks)) - self._alive:
+            self._alive.add(index)
+            assert self._lane_nursery is not None  # noqa: S101 -- for the type checker
+            self._lane_nursery.start_soon(self._lane, index)
+
+    async def _steer(self) -> None:
+        """Find the number of lanes that serves best."""
+        controller = LaneController(self._lanes.jobs, self._lanes.most)
+        cores = os.cpu_count() or 1
+        while True:
+            began, cpu, work = monotonic(), process_time(), self._work_done
+            await trio.sleep(SAMPLE)
+            seconds = monotonic() - began
+            sample = Sample(
+                (self._work_done - work) / seconds,
+                (process_time() - cpu) / seconds / cores,
+                fed=not self._frontier.is_starved,
+            )
+            if (lanes := controller.observe(sample)) != self.counters.lanes and self._alive:
+                self._set_lanes(lanes)
+
+    async def _lane(self, index: int) -> None:
+        try:
+            while index < self._tasks and (taken := await self._frontier.take()) is not None:
+                await self._calm()
+                self.counters.busy += 1
+                try:
+                    await self._work(*taken)
+                finally:
+                    self.counters.busy -= 1
+        finally:
+            self._alive.discard(index)
+
+    def _limits(self) -> Limits:
+        """Return how large the next unit may be."""
+        seconds, entries, changes = self._lanes.unit_seconds, MOST_ENTRIES, self._sizes.changes
+        if self._frontier.is_hungry:
+            seconds *= HUNGRY
+        if self._bucket is not None:
+            entries = min(entries, self._bucket.unit_entries(self.counters.lanes))
+        return Limits(seconds, entries, min(changes, entries), self._stop_flag)
 
     async def _work(self, number: int, unit: Unit) -> None:
-        seconds = self._lanes.unit_seconds * (HUNGRY if self._frontier.is_hungry else 1.0)
-        limits = Limits(seconds, MOST_ENTRIES, self._sizes.changes, self._stop_flag)
+        limits = self._limits()
         scan, sealed, scan_seconds = await in_thread(
             self._look, unit, limits, limiter=self._limiter
         )
@@ -202,6 +248,10 @@ class Run:
             )
         if acted:
             self._sizes.observe(scan.count, scan_seconds + act_seconds)
+        operations = scan.tally.entries + (2 * acted.attempted if acted else 0)
+        self._work_done += operations
+        if self._bucket is not None:
+            self._bucket.spend(operations, monotonic())
         self._finish(number, unit, scan, links, batch, acted)
 
     def _look(self, unit: Unit, limits: Limits) -> tuple[Scan, bytes, float]:
@@ -270,7 +320,7 @@ class Run:
         wide_scope = self._scopes.of_wide(unit, scan)
         top = with_scope(scan.chunks, wide_scope)
         if scan.wide:
-            few = len(self._frontier) < 2 * self._lanes.tasks
+            few = len(self._frontier) < 2 * self._tasks
             at = len(top) if few or self._scopes.cursors > MOST_CURSORS else 0
             top[at:at] = with_scope([scan.wide], wide_scope)
         self._frontier.add([*with_scope(below, scope), *top])
@@ -300,10 +350,14 @@ class Run:
             self._pause = 0.0
 
     async def _calm(self) -> None:
-        """Wait until errors that may pass have had time to."""
-        while (left := self._calm_at - monotonic()) > 0 and not self._stopped.is_set():
+        """Wait until errors that may pass have had time to, and until --max-ops lets us go on."""
+        while (left := self._waiting()) > 0 and not self._stopped.is_set():
             with trio.move_on_after(left):
                 await self._stopped.wait()
+
+    def _waiting(self) -> float:
+        now = monotonic()
+        return max(self._calm_at - now, self._bucket.wait(now) if self._bucket else 0.0)
 
     # -- signals, progress
 

@@ -86,10 +86,13 @@ class UndoJob:
         return _acted(records, applied)
 
     def settle(self, changes: bytes) -> Acted:
-        """Finish a batch that a killed undo was at; its unit will be looked at again."""
+        """Finish a batch that a killed undo was at; its unit will be looked at again.
+
+        What is as before by now counts as put back by that undo.
+        """
         acted = self.act(changes, 0, 0)
-        changed = acted.tally.changed
-        return Acted(acted.outcome, Tally(changed=changed, compliant=-changed))
+        back = acted.tally.changed + acted.tally.compliant
+        return Acted(acted.outcome, Tally(changed=back, compliant=-back))
 
     def _load(self, number: int) -> tuple[bytes, Applied]:
         with self._reading:

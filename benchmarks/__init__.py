@@ -1,0 +1,1 @@
+"""Benchmarks: figures, not assertions. `make bench` runs them; docs/speed.md has a run's result."""

@@ -1,0 +1,80 @@
+"""Runs programs and measures them: wall time, CPU time, peak memory, system calls.
+
+Contestants take turns (a b c a b c ...), so that what else the machine does hits all of them alike;
+what is reported are medians, and ratios within one run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Samples:
+    """What one contestant took, a figure a run: seconds of wall and CPU time, KiB of memory."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """The median of the wall times."""
+        return statistics.median(self.wall)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The median of the CPU times."""
+        return statistics.median(self.cpu)
+
+
+def take_turns(
+    contestants: Mapping[str, Sequence[str]], before: Callable[[], None], rounds: int
+) -> dict[str, Samples]:
+    """Run every contestant *rounds* times in turns, each after *before*, which is not measured."""
+    samples = {name: Samples() for name in contestants}
+    for _ in range(rounds):
+        for name, command in contestants.items():
+            before()
+            wall, cpu, memory = run(command)
+            samples[name].wall.append(wall)
+            samples[name].cpu.append(cpu)
+            samples[name].memory.append(memory)
+    return samples
+
+
+def run(command: Sequence[str]) -> tuple[float, float, int]:
+    """Run a command; return wall seconds, CPU seconds and peak KiB, its children's included."""
+    with tempfile.TemporaryFile() as output:
+        began = time.monotonic()
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            raise RuntimeError(f"{command}: {process.returncode}: {output.read()!r}")
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+
+
+def system_calls(command: Sequence[str]) -> int | None:
+    """Return how many system calls a command makes, all threads together; None without strace."""
+    strace = shutil.which("strace")
+    if strace is None:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch, "calls")
+        subprocess.run(
+            [strace, "-f", "-c", "-qq", "-o", log, *command], check=True, capture_output=True
+        )
+        total = re.search(r"([\d]+)\s+(?:\d+\s+)?total", log.read_text())
+    return int(total[1]) if total else None
