@@ -84,15 +84,7 @@ def whole(path: bytes = b"", inode: int = 0) -> Group:
 
 def pack_groups(groups: Iterable[Group]) -> bytes:
     """Pack groups into a unit's body."""
-    out = bytearray()
-    previous = b""
-    for group in groups:
-        keep = _common(previous, group.path)
-        suffix = group.path[keep:]
-        names = b"".join(bytes((hint, len(name))) + name for hint, name in group.names)
-        out += GROUP.pack(keep, len(suffix), group.inode, len(names)) + suffix + names
-        previous = group.path
-    return bytes(out)
+    return walk_unit(groups).body
 
 
 def unpack_groups(body: bytes) -> Iterator[Group]:
@@ -113,9 +105,18 @@ def unpack_groups(body: bytes) -> Iterator[Group]:
 
 
 def walk_unit(groups: Iterable[Group], *, retries: int = 0, counted: bool = False) -> Unit:
-    """Return the unit that looks at *groups*."""
-    groups = list(groups)
-    return Unit(pack_groups(groups), sum(len(g.names) for g in groups), retries, counted)
+    """Return the unit that looks at *groups*, which are packed as they come."""
+    out = bytearray()
+    entries = 0
+    previous = b""
+    for group in groups:
+        keep = _common(previous, group.path)
+        suffix = group.path[keep:]
+        names = b"".join(bytes((hint, len(name))) + name for hint, name in group.names)
+        out += GROUP.pack(keep, len(suffix), group.inode, len(names)) + suffix + names
+        entries += len(group.names)
+        previous = group.path
+    return Unit(bytes(out), entries, retries, counted)
 
 
 def split_unit(unit: Unit, parts: int) -> list[Unit]:

@@ -258,7 +258,8 @@ def look(args: argparse.Namespace, share: Share, settings: Settings, name: str) 
 
 def _again(args: argparse.Namespace, settings: Settings) -> list[str]:
     """Return the options that a command about the same share needs again."""
-    words = ["--group", group_name(settings.gid)] if args.group != DEFAULT_GROUP else []
+    group = group_name(settings.gid)
+    words = ["--group", group] if group != DEFAULT_GROUP else []
     for name in settings.excludes:
         words += [] if name in DEFAULT_EXCLUDES else ["--exclude", name]
     if not set(DEFAULT_EXCLUDES) <= set(settings.excludes):

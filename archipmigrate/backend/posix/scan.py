@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic
 
 from ...frames import (
@@ -35,14 +35,17 @@ READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
 SET_ID = stat.S_ISUID | stat.S_ISGID
 ANY_EXECUTE = 0o111
+# A unit whose place is n steps down looks at n / FAR entries at least, whatever its limits: finding
+# the place again, to look and to act, costs some 2 n openings, and an entry about 20.
+FAR = 8
 
 
 @dataclass(slots=True)
 class Place:
     """A directory on the way: its own change, and the names in it still to be looked at."""
 
-    path: bytes
     inode: int
+    start: int = 0  # of its part of the path
     own: tuple[int, int, int, int] | None = None
     entries: list[bytes] = field(default_factory=list)
     subdirectories: list[bytes] = field(default_factory=list)
@@ -86,6 +89,8 @@ class Walk:
         self._deadline = monotonic() + limits.seconds
         self._levels = Levels(root, descriptors)
         self._places: list[Place] = []
+        self._path = bytearray()  # of the deepest place: one for all, however many there are
+        self._fewest = 0
         self._writer = ChangeWriter(policy.gid)
         self._looks = 0
         self._counting = True
@@ -100,23 +105,29 @@ class Walk:
 
     def run(self, unit: Unit) -> Scan:
         """Walk the unit until it is done or a limit is reached."""
-        rest: list[Group] = []
+        rest: Unit | None = None
         if isinstance(unit.cursor, WideCursor):
             self._read_wide(unit.cursor, [])
         else:
             self._counting = not unit.counted
             self._last_try = unit.retries >= RETRIES
-            groups = list(unpack_groups(unit.body))
-            while groups and not rest and not (self._looks and self._is_over()):
-                self._open_group(groups.pop(0))
-                rest = self._walk()
-            rest += groups
+            groups = unpack_groups(unit.body)
+            for group in groups:
+                self._walk_group(group)
+                if self._looks and self._is_over():
+                    break
+            left = walk_unit(
+                chain(self._left_over(), groups), retries=unit.retries, counted=unit.counted
+            )
+            rest = left if left.entries else None
+        while self._places:
+            self._leave()
         self._levels.close()
         return Scan(
             self._tally,
             self._writer.finish(),
             self._writer.count,
-            walk_unit(rest, retries=unit.retries, counted=unit.counted) if rest else None,
+            rest,
             self._chunks,
             self._wide,
             [
@@ -133,73 +144,123 @@ class Walk:
 
     def _is_over(self) -> bool:
         limits = self._limits
-        return bool(
-            limits.stop[0]
-            or self._looks >= limits.entries
+        if limits.stop[0] or self._wide is not None or self._chunks:
+            return True  # one wide directory a walk: its names go first
+        return self._looks >= self._fewest and (
+            self._looks >= limits.entries
             or self._writer.count >= limits.changes
-            or self._wide is not None  # one wide directory a walk: its names go first
-            or self._chunks
             or monotonic() >= self._deadline
         )
 
-    def _walk(self) -> list[Group]:
-        """Walk depth first from the one directory on the stack; return what is left over."""
-        rest: list[Group] = []
-        while self._places:
+    def _walk(self, base: int) -> None:
+        """Walk depth first from the deepest of *base* places, until done or a limit is reached."""
+        while True:
             place = self._places[-1]
-            if (place.entries or place.subdirectories) and self._looks and self._is_over():
-                for left in self._places:
-                    names = [(Hint.ENTRY, name) for name in reversed(left.entries)]
-                    names += [(Hint.DIRECTORY, name) for name in reversed(left.subdirectories)]
-                    if names:
-                        rest.append(Group(left.path, left.inode, tuple(names)))
-                    if not left.named and not self._counting:
-                        # The rest of a unit whose names are counted is one, too.
-                        self._count("files", len(left.entries))
-                        self._count("directories", len(left.subdirectories))
-                while self._places:
-                    self._leave()
+            if not place.entries and not place.subdirectories:
+                if len(self._places) == base:
+                    return
+                self._leave()
+            elif self._looks and self._is_over():
+                return
             elif place.entries:
                 self._look(place, place.entries.pop())
-            elif place.subdirectories:
-                self._descend(place, place.subdirectories.pop())
             else:
-                self._leave()
-        return rest
+                self._descend(place, place.subdirectories.pop())
+
+    def _left_over(self) -> Iterator[Group]:
+        """Yield what is not looked at yet of all places, each once."""
+        ends = [place.start for place in self._places[1:]] + [len(self._path)]
+        for place, end in zip(self._places, ends, strict=True):
+            names = [(Hint.ENTRY, name) for name in reversed(place.entries)]
+            names += [(Hint.DIRECTORY, name) for name in reversed(place.subdirectories)]
+            if not place.named and not self._counting:
+                # The rest of a unit whose names are counted is one, too.
+                self._count("files", len(place.entries))
+                self._count("directories", len(place.subdirectories))
+            if names:
+                yield Group(bytes(self._path[:end]), place.inode, tuple(names))
 
     def _enter(self, place: Place, name: bytes, fd: int) -> None:
+        place.start = len(self._path)
+        self._path += b"/" + name if self._path else name
         self._places.append(place)
         self._levels.push(name, place.inode, fd)
         self._writer.enter(name, place.inode)
 
     def _leave(self) -> None:
-        self._writer.leave(self._places.pop().own)
+        place = self._places.pop()
+        del self._path[place.start :]
+        self._writer.leave(place.own)
         self._levels.pop()
+
+    def _join(self, name: bytes) -> bytes:
+        """Return the path of an entry of the deepest place, from the root."""
+        return bytes(self._path) + b"/" + name if self._path else name
 
     # -- directories
 
+    def _walk_group(self, group: Group) -> None:
+        """Open a group's directory, from the deepest place above it, and walk its names.
+
+        Places stay on the stack when their names are done: what a walk over a deep chain leaves
+        over is as many groups as there are levels.
+        """
+        if self._is_at(group):
+            self._take_names(self._places[-1], group)
+        else:
+            self._open_group(group)
+        if self._places:
+            self._walk(len(self._places))
+
+    def _is_at(self, group: Group) -> bool:
+        """Leave the places that a group is not below; say whether the deepest is its own."""
+        while self._places:
+            place = self._places[-1]
+            if len(group.path) == len(self._path) and group.path == self._path:
+                if place.named and group.inode in (0, place.inode) and _names_only(group):
+                    return True
+            elif not self._path or group.path.startswith(self._path + b"/"):
+                break
+            self._leave()
+        return False
+
     def _open_group(self, group: Group) -> None:
-        hints = {hint for hint, _ in group.names}
-        reads = Hint.WALK in hints
+        itself = (Hint.SELF, b"") in group.names
+        reads = (Hint.WALK, b"") in group.names
+        at = self._held()
+        way = group.path[len(self._path) + 1 :] if self._path else group.path
+        self._fewest += way.count(b"/") // FAR
         try:
-            fd, found = self._open(self._root, group.path, reads=reads)
-            if not reads and group.inode not in (0, found.st_ino) and Hint.SELF not in hints:
+            fd, found = self._open(at, way, reads=reads)
+            if not reads and group.inode not in (0, found.st_ino) and not itself:
                 os.close(fd)  # another directory has its place: look at all of that one
                 reads = True
-                fd, found = self._open(self._root, group.path, reads=True)
+                fd, found = self._open(at, way, reads=True)
         except OSError as error:
             self._looks += 1
             self._lost(group.path, error, "open", group, counted=not self._counting)
             return
-        place = Place(group.path, found.st_ino, named=True)
         if reads:
-            self._enter_whole(place, group.path, fd, found, counting=self._counting)
+            self._enter_whole(way, fd, found, counting=self._counting)
             return
-        if Hint.SELF in hints:
+        place = Place(found.st_ino, named=True)
+        if itself:
             self._judge(place, found)
+        self._take_names(place, group)
+        self._enter(place, way, fd)
+
+    @staticmethod
+    def _take_names(place: Place, group: Group) -> None:
         place.entries = [n for h, n in reversed(group.names) if h == Hint.ENTRY]
         place.subdirectories = [n for h, n in reversed(group.names) if h == Hint.DIRECTORY]
-        self._enter(place, group.path, fd)
+
+    def _held(self) -> int:
+        """Return a descriptor of the deepest place that is still where it was."""
+        while True:
+            try:
+                return self._levels.fd()
+            except OSError:
+                self._leave()  # it was moved away: the path from further up decides
 
     def _descend(self, place: Place, name: bytes) -> None:
         self._looks += 1
@@ -208,7 +269,6 @@ class Walk:
             self._count("directories", counting=counting)
             self._tally.skipped += 1
             return
-        path = _join(place.path, name)
         try:
             fd, found = self._open(self._levels.fd(), name, reads=True)
         except OSError as error:
@@ -217,18 +277,17 @@ class Walk:
             else:
                 if error.errno != errno.ENOENT:
                     self._count("directories", counting=counting)
-                again = Group(place.path, place.inode, ((Hint.DIRECTORY, name),))
-                self._lost(path, error, "open", again)
+                again = Group(bytes(self._path), place.inode, ((Hint.DIRECTORY, name),))
+                self._lost(self._join(name), error, "open", again)
             return
-        self._enter_whole(Place(path, found.st_ino), name, fd, found, counting=counting)
+        self._enter_whole(name, fd, found, counting=counting)
 
     def _enter_whole(
-        self, place: Place, name: bytes, fd: int, found: os.stat_result, *, counting: bool
+        self, name: bytes, fd: int, found: os.stat_result, *, counting: bool
     ) -> None:
         """Go into an open directory and take its names, or see that it is a border."""
         self._looks += 1
         self._count("directories", counting=counting)
-        place.named = False
         if not self._options.cross and self._border.is_outside(fd, found.st_dev):
             os.close(fd)
             self._tally.skipped += 1
@@ -241,11 +300,13 @@ class Walk:
             if listing is not None:
                 listing.close()
             os.close(fd)
-            self._lost(place.path, error, "readdir", whole(place.path))
+            path = self._join(name)
+            self._lost(path, error, "readdir", whole(path))
             return
+        place = Place(found.st_ino)
         self._judge(place, found)
         if len(names) > WIDE:
-            cursor = WideCursor(place.path, place.inode, os.dup(fd), listing)
+            cursor = WideCursor(self._join(name), place.inode, os.dup(fd), listing)
             self._read_wide(cursor, names)
         else:
             listing.close()
@@ -305,8 +366,8 @@ class Walk:
         except OSError as error:
             if error.errno != errno.ENOENT:
                 self._count("files", counting=counting)
-            again = Group(place.path, place.inode, ((Hint.ENTRY, name),))
-            self._lost(_join(place.path, name), error, "stat", again)
+            again = Group(bytes(self._path), place.inode, ((Hint.ENTRY, name),))
+            self._lost(self._join(name), error, "stat", again)
             return
         if stat.S_ISDIR(found.st_mode):
             if was_directory:
@@ -318,10 +379,10 @@ class Walk:
             self._count("others", counting=counting)
             return
         self._count("files", counting=counting)
-        self._judge_file(place, name, directory, found, counting=counting)
+        self._judge_file(name, directory, found, counting=counting)
 
     def _judge_file(
-        self, place: Place, name: bytes, directory: int, found: os.stat_result, *, counting: bool
+        self, name: bytes, directory: int, found: os.stat_result, *, counting: bool
     ) -> None:
         linked = found.st_nlink > 1
         if linked and counting:
@@ -351,7 +412,7 @@ class Walk:
             if linked:
                 self._links.append(Link(offset, found.st_dev, found.st_ino))
             if self._options.xattrs:
-                self._notice(_join(place.path, name), directory, name, found.st_mode)
+                self._notice(directory, name, found.st_mode)
 
     def _judge(self, place: Place, found: os.stat_result) -> None:
         """Note the directory's own change, if it must."""
@@ -361,15 +422,15 @@ class Walk:
         wanted = self._policy.wanted(found.st_mode)
         place.own = (found.st_mode, wanted, found.st_uid, found.st_gid)
 
-    def _notice(self, path: bytes, directory: int, name: bytes, mode: int) -> None:
+    def _notice(self, directory: int, name: bytes, mode: int) -> None:
         try:
             held = os.listxattr(b"/proc/self/fd/%d/%s" % (directory, name), follow_symlinks=False)
         except OSError:
             return  # no such attributes here, or the entry went: apply will see
         if "system.posix_acl_access" in held:
-            self._notices.append(Notice(path, "acl"))
+            self._notices.append(Notice(self._join(name), "acl"))
         if mode & ANY_EXECUTE and "security.capability" in held:
-            self._notices.append(Notice(path, "capability"))
+            self._notices.append(Notice(self._join(name), "capability"))
 
     # -- small things
 
@@ -412,5 +473,5 @@ class Walk:
             self._failures.append(Failure(path, operation, error.errno or 0))
 
 
-def _join(directory: bytes, name: bytes) -> bytes:
-    return directory + b"/" + name if directory else name
+def _names_only(group: Group) -> bool:
+    return all(hint in (Hint.ENTRY, Hint.DIRECTORY) for hint, _ in group.names)

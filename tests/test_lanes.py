@@ -1,0 +1,101 @@
+"""The lane controller and the bucket, simulated; --max-ops for real."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from archipmigrate.engine.lanes import Bucket, LaneController, Sample
+from tests.support import GID, Cli
+
+LATENCY_BOUND, CPU_BOUND = 0.1, 0.95
+Curve = Callable[[int], float]
+
+
+def simulate(
+    curve: Curve, first: int, most: int, cpu: float, samples: int = 60, noise: float = 0.05
+) -> list[int]:
+    """Return the lanes, sample by sample, where so many lanes do `curve(lanes)` a second."""
+    dice = random.Random(1)
+    controller = LaneController(first, most)
+    lanes = []
+    for _ in range(samples):
+        lanes.append(controller.lanes)
+        controller.observe(Sample(curve(controller.lanes) * dice.gauss(1, noise), cpu))
+    return lanes
+
+
+def typical(lanes: list[int]) -> int:
+    """Return the number of lanes that was kept most of the time after the first ten samples."""
+    later = lanes[10:]
+    return max(set(later), key=later.count)
+
+
+def test_lanes_stay_at_the_cores_on_a_warm_local_disk() -> None:
+    lanes = simulate(lambda n: 50_000.0 * min(n, 2), first=2, most=16, cpu=CPU_BOUND)
+    assert typical(lanes) == 2
+    assert max(lanes) == 2
+
+
+def test_lanes_grow_on_a_cold_disk_until_it_is_busy() -> None:
+    lanes = simulate(lambda n: 900.0 * min(n, 8), first=2, most=16, cpu=0.3)
+    assert typical(lanes) in (8, 16)
+
+
+@pytest.mark.parametrize("server_limit", [16, 40, 1000])
+def test_lanes_reach_most_of_the_best_rate_within_ten_samples_with_latency(
+    server_limit: int,
+) -> None:
+    def curve(lanes: int) -> float:
+        return 50.0 * min(lanes, server_limit)
+
+    lanes = simulate(curve, first=8, most=64, cpu=LATENCY_BOUND)
+    best = max(curve(n) for n in (1, 4, 16, 64))
+    assert all(curve(n) >= 0.8 * best for n in lanes[6:10])
+    assert curve(typical(lanes)) >= 0.8 * best
+
+
+def test_lanes_go_back_where_more_make_it_slower() -> None:
+    lanes = simulate(lambda n: 1000.0 * n / (1 + (n / 8) ** 3), 4, 64, LATENCY_BOUND)
+    assert typical(lanes) in (4, 8)
+
+
+def test_samples_without_work_decide_nothing() -> None:
+    controller = LaneController(4, 64)
+    for _ in range(50):
+        assert controller.observe(Sample(0.0, 0.0, fed=False)) == 4
+
+
+def test_bucket_keeps_the_rate_whatever_the_lanes_do() -> None:
+    bucket, now, spent = Bucket(1000), 100.0, 0
+    dice = random.Random(2)
+    while now < 160.0:
+        now += bucket.wait(now)
+        operations = dice.randint(1, 100)
+        now += 0.001  # the unit itself takes time, too
+        bucket.spend(operations, now)
+        spent += operations
+    assert spent / 60 == pytest.approx(1000, rel=0.05)
+
+
+def test_bucket_saves_nothing_up_while_lanes_are_idle() -> None:
+    bucket = Bucket(1000)
+    bucket.spend(100, 0.0)
+    bucket.spend(5000, 1000.0)
+    assert bucket.wait(1000.0) == pytest.approx(4.0)
+
+
+def test_max_ops_is_honoured_within_five_percent(cli: Cli, share: Path) -> None:
+    for directory in range(40):
+        (share / str(directory)).mkdir()
+        for name in range(149):
+            (share / str(directory) / str(name)).touch()
+    fast = cli("verify", "--json", "--group", GID, share).summary
+    assert fast["entries"] == 6001
+    ended = cli("verify", "--json", "--group", GID, "--max-ops", 2000, share).summary
+    assert ended["entries"] == 6001
+    assert ended["entries"] / ended["seconds"] == pytest.approx(2000, rel=0.05)
+    assert fast["seconds"] < ended["seconds"]
