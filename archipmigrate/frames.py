@@ -120,18 +120,18 @@ def walk_unit(groups: Iterable[Group], *, retries: int = 0, counted: bool = Fals
 
 
 def split_unit(unit: Unit, parts: int) -> list[Unit]:
-    """Cut a unit into at most *parts* of about as many names each."""
-    share = max(-(-unit.entries // parts), 1)
-    cut: list[list[Group]] = [[]]
-    room = share
+    """Cut a unit into at most *parts* of about as much work each.
+
+    Every part gets its share of every group, for a name high up stands for much more than one deep
+    down: by the count of names, one part would have all the work.
+    """
+    cut: list[list[Group]] = [[] for _ in range(parts)]
+    turn = 0
     for group in unpack_groups(unit.body):
-        names = group.names
-        while names:
-            if not room:
-                cut.append([])
-                room = share
-            cut[-1].append(Group(group.path, group.inode, names[:room]))
-            names, room = names[room:], room - min(room, len(names))
+        for index in range(min(parts, len(group.names))):
+            names = group.names[index::parts]
+            cut[(turn + index) % parts].append(Group(group.path, group.inode, names))
+        turn += len(group.names)
     return [
         replace(unit, body=pack_groups(part), entries=sum(len(g.names) for g in part))
         for part in cut

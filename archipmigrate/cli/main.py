@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,6 +10,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..backend.select import available
 from ..errors import Error
+from ..ui.report import abandon_stdout
 from . import forget, options, perms, resume, status, testshare, undo, verify
 
 COMMANDS = (perms, verify, undo, status, resume, forget, testshare)
@@ -30,7 +29,6 @@ Every option can also be given in the environment: --jobs 8 is ARCHIPMIGRATE_JOB
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the engine listens for it
     try:
         return _run(argv)
     except Error as error:
@@ -40,8 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         # Whoever read our output has gone; what was done is in the journal.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon_stdout()
         return 1
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import trio
-
 from ..backend.base import Backend
 from ..backend.select import open_backend
 from ..engine.job import Job
 from ..engine.limits import LOCAL_SECONDS, NFS_SECONDS
+from ..engine.loop import run_loop
 from ..engine.run import Lanes, Result, Run
 from ..errors import ShareError, StateError, UsageError
 from ..journal.location import (
@@ -60,7 +59,7 @@ class Session:
         """Run the job; return how it ended, the counts of all sessions, this one's seconds."""
         began = monotonic()
         run = Run(job, self.journal, self.header, self.lanes, self.report, retry=self.retry)
-        result = trio.run(run.execute)
+        result = run_loop(run.execute)
         return result, run.counters.tally, monotonic() - began
 
 

@@ -6,8 +6,7 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import trio
-
+from ..engine.loop import run_loop
 from ..engine.settle import settle_run
 from ..jobs.undo import UndoJob
 from ..journal.runs import list_runs, new_run, open_run, supersede_run
@@ -106,7 +105,8 @@ class _Undo:
         self.header.backend = backend.name
         before = target.read_header()
         forward = Settings.from_dict(before.settings).job(backend, self.share, "perms", acts=True)
-        trio.run(settle_run, forward, target, lanes.jobs)
+        target.check()
+        run_loop(settle_run, forward, target, lanes.jobs)
         before.undone = self.header.run
         target.commit([lambda journal: journal.write_header(before)])
         session = Session(self.share, backend, self.journal, self.header, lanes, self.report)

@@ -98,12 +98,7 @@ class Frontier:
 
     @property
     def is_hungry(self) -> bool:
-        """Whether units are so few that small ones serve better."""
-        return len(self._stack) < self.lanes
-
-    @property
-    def is_starved(self) -> bool:
-        """Whether there is a lane that waits for a unit."""
+        """Whether a lane waits for a unit: small ones serve better then."""
         return self._idle > 0
 
     async def _pop(self) -> tuple[int, Unit]:

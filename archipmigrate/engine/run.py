@@ -29,13 +29,14 @@ from .frontier import Frontier, with_scope
 from .job import Acted, Counters, Job, Observer
 from .lanes import Bucket, LaneController, Sample
 from .limits import MOST_ENTRIES, UnitSize
+from .loop import first_error
 from .scopes import Scopes
 from .settle import settle_batches
 from .signals import watch_signals
 from .stop import EarlyStop
 from .threads import in_thread
 
-# While units are few they are this much shorter, so that all lanes get work soon.
+# While lanes wait for work, units are this much shorter.
 HUNGRY = 0.1
 # More wide directories than this are not read side by side: each holds a descriptor.
 MOST_CURSORS = 16
@@ -111,11 +112,12 @@ class Run:
     async def execute(self) -> Result:
         """Run the session to its end: done, stopped, or interrupted by a signal.
 
-        On return the journal is durable and says how the session ended, but for a JournalError,
-        after which it is as a kill would have left it (`stopped`).
+        It also stops when nobody is left to tell (BrokenPipeError of the observer). On return the
+        journal is durable and says how the session ended, but for a JournalError, after which it is
+        as a kill would have left it (`stopped`).
         """
         began = monotonic()
-        broken: BaseException | None = None
+        broken = unread = ""
         try:
             async with trio.open_nursery() as helpers:
                 await helpers.start(watch_signals, self._interrupt, self._show)
@@ -128,11 +130,13 @@ class Run:
                         helpers.start_soon(self._steer)
                 helpers.cancel_scope.cancel()
         except* JournalError as errors:
-            broken = _first(errors)
+            broken = str(first_error(errors))
+        except* BrokenPipeError:
+            unread = "nobody reads the output any more"
         self._frontier.close_cursors()
-        if broken is not None:
-            return Result("stopped", str(broken))
-        return self._end(monotonic() - began)
+        if broken:
+            return Result("stopped", broken)
+        return self._end(monotonic() - began, unread)
 
     async def _begin(self) -> None:
         header, journal = self._header, self._journal
@@ -164,10 +168,12 @@ class Run:
             number = self._frontier.next_number()
             await self._committer.durable(_put(number, unit))
 
-    def _end(self, seconds: float) -> Result:
+    def _end(self, seconds: float, reason: str) -> Result:
+        if self._job.acts:
+            reason = reason or self._early.at_end(self.counters.tally.entries)
         if self._signal:
             result = Result("interrupted", signal=self._signal)
-        elif self._job.acts and (reason := self._early.at_end(self.counters.tally.entries)):
+        elif reason:
             result = Result("stopped", reason)
         else:
             bad = self.counters.tally.failed or next(self._journal.failures(), None)
@@ -203,7 +209,7 @@ class Run:
             sample = Sample(
                 (self._work_done - work) / seconds,
                 (process_time() - cpu) / seconds / cores,
-                fed=not self._frontier.is_starved,
+                fed=not self._frontier.is_hungry,
             )
             if (lanes := controller.observe(sample)) != self.counters.lanes and self._alive:
                 self._set_lanes(lanes)
@@ -382,11 +388,3 @@ class Run:
 
 def _put(number: int, unit: Unit) -> Write:
     return partial(Journal.put_unit, number=number, unit=unit)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error of a group, however deep."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -26,10 +26,14 @@ def seal(content: bytes) -> bytes:
 
 def unseal(blob: bytes) -> bytes:
     """Return the content of a sealed blob. Raises JournalError if it is damaged."""
+    length = check_seal(blob)
+    return zlib.decompress(blob[SEAL.size :], bufsize=max(length, 1))
+
+
+def check_seal(blob: bytes) -> int:
+    """Return the length of the content of a sealed blob. Raises JournalError if it is damaged."""
     if len(blob) >= SEAL.size:
         checksum, length = SEAL.unpack_from(blob)
         if xxh3_64_intdigest(blob[8:]) == checksum:
-            content = zlib.decompress(blob[SEAL.size :], bufsize=max(length, 1))
-            if len(content) == length:
-                return content
+            return int(length)
     raise JournalError("the journal is damaged: a record's checksum is wrong")

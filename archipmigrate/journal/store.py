@@ -16,10 +16,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import JournalError
 from ..model import Failure, Link, Tally, Unit
-from .sealed import seal, unseal
+from .sealed import check_seal, seal, unseal
 
 SUFFIX = ".journal"
 FORMAT = 1
@@ -133,6 +134,13 @@ class Journal:
                 "does not hold: make room there and resume"
             ) from None
 
+    def _select(self, query: str, *values: int) -> Iterator[tuple[Any, ...]]:
+        """Yield what a query finds. Raises JournalError."""
+        try:
+            yield from self._db.execute(query, values)
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal {self.path} cannot be read: {error}") from None
+
     def close(self, *, fold: bool = True) -> None:
         """Close the database, its write-ahead log folded in unless it is only looked at."""
         if fold:
@@ -181,10 +189,10 @@ class Journal:
         return self._units("ORDER BY id")
 
     def _units(self, condition: str, *values: int) -> Iterator[tuple[int, Unit]]:
-        rows = self._db.execute(
+        rows = self._select(
             "SELECT id, scope, retries, counted, entries, body FROM frontier "  # noqa: S608
             + condition,  # one of two literals above
-            values,
+            *values,
         )
         for number, scope, retries, counted, entries, body in rows:
             yield number, Unit(body, entries, retries, bool(counted), None, scope)
@@ -195,7 +203,7 @@ class Journal:
             "SELECT max((SELECT coalesce(max(id), 0) FROM frontier), "
             "(SELECT coalesce(max(id), 0) FROM batch), (SELECT coalesce(max(id), 0) FROM scope))"
         )
-        return int(self._db.execute(query).fetchone()[0])
+        return int(next(self._select(query))[0])
 
     # -- pre-images and outcomes
 
@@ -213,22 +221,27 @@ class Journal:
 
     def unsettled(self) -> list[int]:
         """Return the batches that have no outcome, oldest first."""
-        rows = self._db.execute("SELECT id FROM batch WHERE outcome IS NULL ORDER BY id")
+        rows = self._select("SELECT id FROM batch WHERE outcome IS NULL ORDER BY id")
         return [number for (number,) in rows]
 
     def batches(self) -> Iterator[int]:
         """Yield the numbers of all batches, oldest first."""
-        return (n for (n,) in self._db.execute("SELECT id FROM batch ORDER BY id"))
+        return (number for (number,) in self._select("SELECT id FROM batch ORDER BY id"))
 
     def preimage(self, number: int) -> bytes:
         """Return the changes of a batch. Raises JournalError if they are damaged."""
-        row = self._db.execute("SELECT preimage FROM batch WHERE id = ?", (number,)).fetchone()
-        return unseal(row[0])
+        return unseal(next(self._select("SELECT preimage FROM batch WHERE id = ?", number))[0])
 
     def outcome(self, number: int) -> bytes:
         """Return the outcome of a settled batch. Raises JournalError if it is damaged."""
-        row = self._db.execute("SELECT outcome FROM batch WHERE id = ?", (number,)).fetchone()
-        return unseal(row[0])
+        return unseal(next(self._select("SELECT outcome FROM batch WHERE id = ?", number))[0])
+
+    def check(self) -> None:
+        """See that all pre-images and outcomes are whole. Raises JournalError."""
+        for preimage, outcome in self._select("SELECT preimage, outcome FROM batch"):
+            check_seal(preimage)
+            if outcome is not None:
+                check_seal(outcome)
 
     # -- files with several links
 
@@ -303,17 +316,18 @@ class Journal:
         """Put wide directories that were cut off back into the frontier, to be read again.
 
         What was counted in them is forgotten, but for the changes made: those entries, and the
-        directory itself, will be found compliant, and must not be counted twice.
+        directory itself, will be found compliant, and must not be counted twice. A scope's number
+        becomes that of the unit: a new one could be given out again by a frontier made before.
         """
         rows = self._db.execute("SELECT id, body FROM scope WHERE id != 0").fetchall()
-        for number, (scope, body) in enumerate(rows, start=self.last_number() + 1):
+        for scope, body in rows:
             changed = self._tallies.pop(scope).changed
             self._dirty.discard(scope)
             self._db.execute("DELETE FROM scope WHERE id = ?", (scope,))
             self._db.execute("DELETE FROM frontier WHERE scope = ?", (scope,))
             self._db.execute("DELETE FROM failure WHERE scope = ?", (scope,))
             self.add_tally(0, Tally(changed=changed, compliant=-changed - 1))
-            self.put_unit(number, Unit(body, counted=True))
+            self.put_unit(scope, Unit(body, counted=True))
 
     # -- failures
 
@@ -326,7 +340,7 @@ class Journal:
 
     def failures(self) -> Iterator[Failure]:
         """Yield the failures."""
-        rows = self._db.execute("SELECT path, operation, errno, note, hint FROM failure")
+        rows = self._select("SELECT path, operation, errno, note, hint FROM failure")
         return (Failure(*row) for row in rows)
 
     def take_failures(self) -> list[Failure]:

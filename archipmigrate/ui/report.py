@@ -6,7 +6,9 @@ Results go to stdout, progress and remarks to stderr. Both forms come from the s
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -122,9 +124,18 @@ class Report:
         self.line(json.dumps(thing))
 
     def line(self, text: str) -> None:
-        """Print one line of the results, without tearing the progress line."""
-        with tqdm.external_write_mode(file=self._out):
-            print(text, file=self._out)
+        """Print one line of the results, without tearing the progress line.
+
+        Raises BrokenPipeError once if nobody reads them any more; then what follows, the summary,
+        goes to stderr.
+        """
+        try:
+            with tqdm.external_write_mode(file=self._out):
+                print(text, file=self._out)
+        except BrokenPipeError:
+            abandon_stdout()
+            self._out = sys.stderr
+            raise
 
     def remark(self, text: str, *, always: bool = False) -> None:
         """Print one line to stderr, unless quiet."""
@@ -155,6 +166,12 @@ class Report:
     def close(self) -> None:
         """Leave the terminal as it should be."""
         self._progress.close()
+
+
+def abandon_stdout() -> None:
+    """Let nothing more be written to a pipe that was closed; what is buffered is lost, too."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _path(path: bytes) -> dict[str, str]:

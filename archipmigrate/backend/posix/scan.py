@@ -170,7 +170,7 @@ class Walk:
     def _left_over(self) -> Iterator[Group]:
         """Yield what is not looked at yet of all places, each once."""
         ends = [place.start for place in self._places[1:]] + [len(self._path)]
-        for place, end in zip(self._places, ends, strict=True):
+        for place, end in zip(self._places, ends, strict=False):  # without places, one end too many
             names = [(Hint.ENTRY, name) for name in reversed(place.entries)]
             names += [(Hint.DIRECTORY, name) for name in reversed(place.subdirectories)]
             if not place.named and not self._counting:
@@ -345,14 +345,10 @@ class Walk:
     ) -> None:
         """Put a name where it belongs by its type (by a stat where the directory has none)."""
         try:
-            if entry.is_dir(follow_symlinks=False):
-                subdirectories.append(os.fsencode(entry.name))
-            elif entry.is_file(follow_symlinks=False):
-                entries.append(os.fsencode(entry.name))
-            else:
-                self._count("others")
+            is_directory = entry.is_dir(follow_symlinks=False)
         except OSError:
-            entries.append(os.fsencode(entry.name))  # the look will say what is wrong
+            is_directory = False  # the look will say what is wrong
+        (subdirectories if is_directory else entries).append(os.fsencode(entry.name))
 
     # -- entries
 
