@@ -1,6 +1,7 @@
 # The C module (native/module.c). Absent where there was no compiler.
 
-FEATURES: dict[str, bool]  # which of openat2, fchmodat2 and statx the running kernel has
+# Which of openat2, fchmodat2 and statx the running kernel has; what is set False is done without.
+FEATURES: dict[str, bool]
 
 def scan(  # one argument a field of Unit, policy, options and limits
     root: int,

@@ -88,11 +88,12 @@ class UndoJob:
     def settle(self, changes: bytes) -> Acted:
         """Finish a batch that a killed undo was at; its unit will be looked at again.
 
-        What is as before by now counts as put back by that undo.
+        What that undo had put back counts as "already as before": it may be killed once more before
+        the unit is done, and nothing must be counted twice.
         """
         acted = self.act(changes, 0, 0)
-        back = acted.tally.changed + acted.tally.compliant
-        return Acted(acted.outcome, Tally(changed=back, compliant=-back))
+        changed = acted.tally.changed
+        return Acted(acted.outcome, Tally(changed=changed, compliant=-changed))
 
     def _load(self, number: int) -> tuple[bytes, Applied]:
         with self._reading:

@@ -6,13 +6,15 @@ Painted from the counters by one task; how much is left is shown only where the 
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
-from typing import NoReturn, Protocol
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
 
 from ..engine.job import Counters
 from .text import duration
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 10.0
@@ -26,6 +28,9 @@ class Progress(Protocol):
     def tick(self, counters: Counters) -> None:
         """Show the counters."""
 
+    def aside(self, stream: TextIO) -> AbstractContextManager[None]:
+        """Let something else be printed to *stream*."""
+
     def close(self) -> None:
         """Leave the terminal as it should be."""
 
@@ -38,6 +43,11 @@ class NoProgress:
     def tick(self, counters: Counters) -> None:
         """Show nothing."""
 
+    def aside(self, stream: TextIO) -> AbstractContextManager[None]:
+        """Do nothing."""
+        del stream
+        return nullcontext()
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -48,7 +58,10 @@ class TerminalProgress:
     interval = TERMINAL_SECONDS
 
     def __init__(self, job: str) -> None:
+        from tqdm import tqdm  # noqa: PLC0415 -- 50 ms of start-up that only a terminal is worth
+
         tqdm.monitor_interval = 0  # no thread of its own: it is painted from here
+        self._tqdm = tqdm
         self._job = job
         self._bar: tqdm[NoReturn] | None = None
 
@@ -57,22 +70,13 @@ class TerminalProgress:
         tally = counters.tally
         if self._bar is None:
             self._bar = self._make(tally.entries)
-        parts = [
-            f"{tally.changed:,} changed",
-            f"{tally.failed:,} failed",
-            f"lanes {min(counters.busy, counters.lanes)}/{counters.lanes}",
-        ]
-        if counters.total_units:
-            parts.append(f"unit {counters.done_units:,} of {counters.total_units:,}")
-        if counters.phase:
-            parts.append(counters.phase)
-        self._bar.set_postfix_str(", ".join(parts), refresh=False)
+        self._bar.set_postfix_str(", ".join(_figures(counters)), refresh=False)
         self._bar.update(tally.entries - self._bar.n)
         self._bar.refresh()
 
     def _make(self, entries: int) -> tqdm[NoReturn]:
         """Return the line; what earlier sessions did is no rate of this one."""
-        return tqdm(
+        return self._tqdm(
             initial=entries,
             desc=self._job,
             unit=" entries",
@@ -84,16 +88,18 @@ class TerminalProgress:
             bar_format="{desc}: {n:,} entries, {rate_fmt}, {postfix}, {elapsed}",
         )
 
+    def aside(self, stream: TextIO) -> AbstractContextManager[None]:
+        """Wipe the line, and paint it again."""
+        return self._tqdm.external_write_mode(file=stream)
+
     def close(self) -> None:
         """Wipe the line."""
         if self._bar is not None:
             self._bar.close()
 
 
-class LogProgress:
+class LogProgress(NoProgress):
     """One line every 10 s on stderr, for logs."""
-
-    interval = LOG_SECONDS
 
     def __init__(self, job: str) -> None:
         self._job = job
@@ -106,24 +112,33 @@ class LogProgress:
         before, seen = self._last
         self._last = (now, entries)
         if seen >= 0:
-            print(status_line(self._job, counters, (entries - seen) / (now - before),
-                              now - self._began), file=sys.stderr, flush=True)  # fmt: skip
-
-    def close(self) -> None:
-        """Do nothing."""
+            rate = (entries - seen) / (now - before)
+            line = status_line(self._job, counters, rate, now - self._began)
+            print(line, file=sys.stderr, flush=True)
 
 
 def status_line(job: str, counters: Counters, rate: float, seconds: float) -> str:
     """Say in one line how far a run is; *rate* in entries a second."""
     tally = counters.tally
-    phase = f", {counters.phase}" if counters.phase else ""
-    of = (
-        f", unit {counters.done_units:,} of {counters.total_units:,}"
-        if counters.total_units
-        else ""
-    )
-    return (
-        f"{job}: {tally.entries:,} entries, {rate:,.0f} entries/s, {tally.changed:,} changed, "
-        f"{tally.failed:,} failed, lanes {min(counters.busy, counters.lanes)}/{counters.lanes}"
-        f"{of}{phase}, {duration(seconds)}"
-    )
+    parts = [
+        f"{tally.entries:,} entries",
+        f"{rate:,.0f} entries/s",
+        *_figures(counters),
+        duration(seconds),
+    ]
+    return f"{job}: {', '.join(parts)}"
+
+
+def _figures(counters: Counters) -> list[str]:
+    """Return what both forms of progress show."""
+    tally, lanes = counters.tally, counters.lanes
+    parts = [
+        f"{tally.changed:,} changed",
+        f"{tally.failed:,} failed",
+        f"lanes {min(counters.busy, lanes)}/{lanes}",
+    ]
+    if counters.total_units:
+        parts.append(f"unit {counters.done_units:,} of {counters.total_units:,}")
+    if counters.phase:
+        parts.append(counters.phase)
+    return parts

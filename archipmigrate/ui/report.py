@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol, TextIO
 
-from tqdm import tqdm
-
 from .. import __version__
 from ..engine.job import Counters
 from ..frames import Change
@@ -87,11 +85,10 @@ class Report:
         """List the changes of a unit."""
         if self._decode is None:
             return
-        for change in self._decode(changes, outcome):
-            if self._see.json:
-                self.emit(_change_object(change))
-            else:
-                self.line(_change_line(change))
+        word = _change_json if self._see.json else _change_line
+        lines = [word(change) for change in self._decode(changes, outcome)]
+        if lines:
+            self.line("\n".join(lines))
 
     def noticed(self, notices: Sequence[Notice]) -> None:
         """Group notices."""
@@ -130,7 +127,7 @@ class Report:
         goes to stderr.
         """
         try:
-            with tqdm.external_write_mode(file=self._out):
+            with self._progress.aside(self._out):
                 print(text, file=self._out)
         except BrokenPipeError:
             abandon_stdout()
@@ -140,7 +137,7 @@ class Report:
     def remark(self, text: str, *, always: bool = False) -> None:
         """Print one line to stderr, unless quiet."""
         if always or not self._see.quiet:
-            with tqdm.external_write_mode(file=sys.stderr):
+            with self._progress.aside(sys.stderr):
                 print(text, file=sys.stderr, flush=True)
 
     def summary(self, lines: Sequence[str], thing: Mapping[str, object]) -> None:
@@ -182,16 +179,18 @@ def _path(path: bytes) -> dict[str, str]:
     return {"path": shown}
 
 
-def _change_object(change: Change) -> dict[str, object]:
-    return {
-        "type": "change",
-        **_path(change.path),
-        "kind": "directory" if change.directory else "file",
-        "mode": mode_bits(change.mode),
-        "new_mode": mode_bits(change.new_mode),
-        "gid": change.gid,
-        "new_gid": change.new_gid,
-    }
+def _change_json(change: Change) -> str:
+    return json.dumps(
+        {
+            "type": "change",
+            **_path(change.path),
+            "kind": "directory" if change.directory else "file",
+            "mode": mode_bits(change.mode),
+            "new_mode": mode_bits(change.new_mode),
+            "gid": change.gid,
+            "new_gid": change.new_gid,
+        }
+    )
 
 
 def _change_line(change: Change) -> str:

@@ -282,9 +282,7 @@ class Walk:
             return
         self._enter_whole(name, fd, found, counting=counting)
 
-    def _enter_whole(
-        self, name: bytes, fd: int, found: os.stat_result, *, counting: bool
-    ) -> None:
+    def _enter_whole(self, name: bytes, fd: int, found: os.stat_result, *, counting: bool) -> None:
         """Go into an open directory and take its names, or see that it is a border."""
         self._looks += 1
         self._count("directories", counting=counting)
@@ -305,6 +303,8 @@ class Walk:
             return
         place = Place(found.st_ino)
         self._judge(place, found)
+        if place.own and self._options.xattrs:
+            self._notice(fd, b".", self._join(name), found.st_mode)
         if len(names) > WIDE:
             cursor = WideCursor(self._join(name), place.inode, os.dup(fd), listing)
             self._read_wide(cursor, names)
@@ -408,7 +408,7 @@ class Walk:
             if linked:
                 self._links.append(Link(offset, found.st_dev, found.st_ino))
             if self._options.xattrs:
-                self._notice(directory, name, found.st_mode)
+                self._notice(directory, name, self._join(name), found.st_mode)
 
     def _judge(self, place: Place, found: os.stat_result) -> None:
         """Note the directory's own change, if it must."""
@@ -418,15 +418,16 @@ class Walk:
         wanted = self._policy.wanted(found.st_mode)
         place.own = (found.st_mode, wanted, found.st_uid, found.st_gid)
 
-    def _notice(self, directory: int, name: bytes, mode: int) -> None:
+    def _notice(self, directory: int, name: bytes, path: bytes, mode: int) -> None:
         try:
             held = os.listxattr(b"/proc/self/fd/%d/%s" % (directory, name), follow_symlinks=False)
         except OSError:
             return  # no such attributes here, or the entry went: apply will see
         if "system.posix_acl_access" in held:
-            self._notices.append(Notice(self._join(name), "acl"))
-        if mode & ANY_EXECUTE and "security.capability" in held:
-            self._notices.append(Notice(self._join(name), "capability"))
+            self._notices.append(Notice(path, "acl"))
+        runs = stat.S_ISREG(mode) and mode & ANY_EXECUTE
+        if runs and "security.capability" in held:
+            self._notices.append(Notice(path, "capability"))
 
     # -- small things
 
