@@ -22,7 +22,7 @@ MOST_MEMORY = 100 << 10  # KiB
 
 @pytest.fixture
 def big(tmp_path: Path) -> Iterator[Path]:
-    """A place for a large tree: in memory, where there is room, for its making is no test of ours."""
+    """A place for a large tree, in memory where there is room."""
     room = os.statvfs("/dev/shm")
     top = Path("/dev/shm") if room.f_bavail * room.f_frsize > 8 << 30 else tmp_path
     place = top / f"archipmigrate-long-{os.getpid()}"
