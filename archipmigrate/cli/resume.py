@@ -42,7 +42,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Resume a run. Raises Error."""
     state = state_directory(args)
-    wanted = "with failures" if args.failed else "unfinished"
+    wanted = "unfinished or has failures" if args.failed else "unfinished"
     header = find_run(state, args.run_name, ("perms", "undo"), wanted)
     report = Report(header.job, options.verbosity(args), listed_changes)
     failed = args.failed and header.status == "failures" and not header.undone

@@ -185,12 +185,12 @@ def find_run(state: Path, run: str | None, jobs: tuple[str, ...], wanted: str) -
         "unfinished": [header for header in runs if header.run in unfinished],
         # The same command goes on with an undo that was cut off.
         "not undone": [h for h in runs if not h.undone or h.undone in unfinished],
-        "with failures": [
+        "unfinished or has failures": [
             header
             for header in runs
             if header.run in unfinished or (header.status == "failures" and not header.undone)
         ],
     }[wanted]
     if not fitting:
-        raise UsageError(f"no run in {state} is {wanted}")
+        raise UsageError(f"there is no run in {state} that is {wanted}")
     return fitting[-1]

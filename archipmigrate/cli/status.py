@@ -112,7 +112,7 @@ def _lines(standing: Standing, resume: str) -> list[str]:
     if header.superseded:
         status += f", superseded by {header.superseded}"
     path = quoted(header.path.encode(errors="surrogateescape"))
-    begun = f"begun {header.created}, {count(header.sessions, 'session')}"
+    begun = f"begun {header.created[:19]} UTC, {count(header.sessions, 'session')}"
     pace = f"{duration(standing.seconds)} ({standing.rate:,.0f}/s)"
     changes = f"{tally.changed:,} changed, {tally.failed:,} failed"
     lines = [

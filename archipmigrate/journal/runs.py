@@ -22,7 +22,7 @@ def new_run(state: Path, job: str, share: Share, settings: dict[str, object]) ->
         job,
         share.identity,
         share.path.decode(errors="surrogateescape"),
-        now.isoformat(timespec="seconds"),
+        now.isoformat(timespec="microseconds"),  # runs of one second have an order, too
         settings,
     )
     journal = Journal(state / f"{run}{SUFFIX}", new=True)

@@ -1,7 +1,8 @@
 """The `python` backend: the reference for what scan and apply mean, and the fallback without C.
 
-It needs nothing but the os module: directories are opened step by step with O_NOFOLLOW, entries are
-pinned with O_PATH and changed through /proc/self/fd.
+It needs nothing but the os module, and a C library that it can call: directories are opened step by
+step with O_NOFOLLOW, or by openat2 where that is far; entries are pinned with O_PATH and changed
+through /proc/self/fd.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ import errno
 import os
 from dataclasses import dataclass
 
+from .openat2 import longest_way, open_way
+
 PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 PIN_DIRECTORY = PIN | os.O_DIRECTORY
 
@@ -69,26 +71,19 @@ class Levels:
             self.pop()
 
     def _reopen(self) -> None:
-        start = self._held[-1] if self._held else -1
-        at = self.chain[start].fd if start >= 0 else self._root
-        keep = len(self.chain) - self._window
+        start = self._held[-1] + 1 if self._held else 0
+        at = self.chain[start - 1].fd if start else self._root
+        window = max(len(self.chain) - self._window, start)
         passing = -1  # a descriptor that is needed for the next step only
         try:
-            for index in range(start + 1, len(self.chain)):
+            if window > start:  # what counts is the inode at the end of the way
+                names = (level.name for level in self.chain[start:window])
+                way = b"/".join(name for name in names if name)
+                at = passing = _open_again(at, way, self.chain[window - 1].inode)
+            for index in range(window, len(self.chain)):
                 level = self.chain[index]
-                fd = open_beneath(at, level.name, PIN_DIRECTORY)
-                if os.fstat(fd).st_ino != level.inode:
-                    os.close(fd)
-                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-                if passing >= 0:
-                    os.close(passing)
-                    passing = -1
-                if index >= keep:
-                    level.fd = fd
-                    self._held.append(index)
-                else:
-                    passing = fd
-                at = fd
+                at = level.fd = _open_again(at, level.name, level.inode)
+                self._held.append(index)
         finally:
             if passing >= 0:
                 os.close(passing)
@@ -110,22 +105,43 @@ class Levels:
         self._held = keep
 
 
+def _open_again(directory: int, way: bytes, inode: int) -> int:
+    """Open what is *way* below a directory. Raises OSError: ESTALE if it is not *inode*."""
+    fd = open_beneath(directory, way, PIN_DIRECTORY)
+    try:
+        if os.fstat(fd).st_ino == inode:
+            return fd
+    except OSError:
+        os.close(fd)
+        raise
+    os.close(fd)
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
 def open_beneath(directory: int, path: bytes, flags: int) -> int:
-    """Open *path* below *directory* step by step, following no symbolic link; `b""` is itself.
+    """Open *path* below *directory*, following no symbolic link in it; `b""` is itself.
 
     Raises OSError: ELOOP or ENOTDIR if a step is a link or no directory.
     """
     if not path:
         return os.open(b".", flags, dir_fd=directory)
+    if b"/" not in path:
+        return os.open(path, flags, dir_fd=directory)
     steps = path.split(b"/")
-    at = directory
+    last = steps.pop()
+    at, begin = directory, 0
+    leaps = True
     try:
-        for step in steps[:-1]:
-            deeper = os.open(step, PIN_DIRECTORY, dir_fd=at)
+        while begin < len(steps):
+            end = longest_way(steps, begin) if leaps else begin + 1
+            deeper = open_way(at, b"/".join(steps[begin:end]), PIN_DIRECTORY) if leaps else None
+            if deeper is None:
+                leaps, end = False, begin + 1
+                deeper = os.open(steps[begin], PIN_DIRECTORY, dir_fd=at)
             if at != directory:
                 os.close(at)
-            at = deeper
-        return os.open(steps[-1], flags, dir_fd=at)
+            at, begin = deeper, end
+        return os.open(last, flags, dir_fd=at)
     finally:
         if at != directory:
             os.close(at)
