@@ -5,6 +5,7 @@ Painted from the counters by one task; how much is left is shown only where the 
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 10.0
+UNKNOWN_SIZE = 500  # for terminals that say that they have 0 columns
 
 
 class Progress(Protocol):
@@ -63,29 +65,33 @@ class TerminalProgress:
         tqdm.monitor_interval = 0  # no thread of its own: it is painted from here
         self._tqdm = tqdm
         self._job = job
+        self._began = monotonic()
         self._bar: tqdm[NoReturn] | None = None
 
     def tick(self, counters: Counters) -> None:
         """Paint the line."""
-        tally = counters.tally
+        entries = counters.tally.entries
         if self._bar is None:
-            self._bar = self._make(tally.entries)
-        self._bar.set_postfix_str(", ".join(_figures(counters)), refresh=False)
-        self._bar.update(tally.entries - self._bar.n)
-        self._bar.refresh()
+            self._bar = self._make(entries)
+        rate = self._bar.format_dict["rate"] or 0.0
+        line = status_line(self._job, counters, rate, monotonic() - self._began)
+        self._bar.set_description_str(line, refresh=False)
+        if not self._bar.update(entries - self._bar.n):
+            self._bar.refresh()
 
     def _make(self, entries: int) -> tqdm[NoReturn]:
         """Return the line; what earlier sessions did is no rate of this one."""
+        sized = all(os.get_terminal_size(sys.stderr.fileno()))
         return self._tqdm(
             initial=entries,
-            desc=self._job,
-            unit=" entries",
             file=sys.stderr,
-            dynamic_ncols=True,
+            ncols=None if sized else UNKNOWN_SIZE,
+            nrows=None if sized else UNKNOWN_SIZE,
+            dynamic_ncols=sized,
             mininterval=0,
             smoothing=0.1,
             leave=False,
-            bar_format="{desc}: {n:,} entries, {rate_fmt}, {postfix}, {elapsed}",
+            bar_format="{desc}",
         )
 
     def aside(self, stream: TextIO) -> AbstractContextManager[None]:
