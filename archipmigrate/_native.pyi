@@ -1,6 +1,7 @@
 # The C module (native/module.c). Absent where there was no compiler.
 
-# Which of openat2, fchmodat2 and statx the running kernel has; what is set False is done without.
+# Which of openat2, fchmodat2, statx and listxattrat the running kernel has; what is set False is
+# done without.
 FEATURES: dict[str, bool]
 
 def scan(  # one argument a field of Unit, policy, options and limits

@@ -88,19 +88,25 @@ def pack_groups(groups: Iterable[Group]) -> bytes:
 
 
 def unpack_groups(body: bytes) -> Iterator[Group]:
-    """Yield the groups of a unit's body."""
+    """Yield the groups of a unit's body. Raises ValueError if it is malformed."""
     at, path = 0, b""
     while at < len(body):
+        if at + GROUP.size > len(body):
+            raise ValueError(f"group cut off at {at}")
         keep, more, inode, length = GROUP.unpack_from(body, at)
         at += GROUP.size
+        end = at + more + length
+        if end > len(body) or keep > len(path):
+            raise ValueError(f"group with more than there is at {at}")
         path = path[:keep] + body[at : at + more]
         at += more
         names = []
-        end = at + length
         while at < end:
-            size = body[at + 1]
-            names.append((body[at], body[at + 2 : at + 2 + size]))
-            at += 2 + size
+            after = at + 2 + (body[at + 1] if at + 1 < end else end)
+            if after > end:
+                raise ValueError(f"name of a group cut off at {at}")
+            names.append((body[at], body[at + 2 : after]))
+            at = after
         yield Group(path, inode, tuple(names))
 
 
@@ -236,8 +242,15 @@ class ChangeWriter:
 def read_changes(body: bytes) -> Iterator[Change]:
     """Yield the changes of a buffer, in its order.
 
-    Raises ValueError if it is not one (the journal's checksum makes that our own mistake).
+    Raises ValueError if it is malformed (the journal's checksum makes that our own mistake).
     """
+    try:
+        yield from _changes(body)
+    except (struct.error, IndexError):
+        raise ValueError("changes are cut off, or leave more directories than they enter") from None
+
+
+def _changes(body: bytes) -> Iterator[Change]:
     version, new_gid = HEADER.unpack_from(body, 0)
     if version != VERSION:
         raise ValueError(f"changes of version {version}, not {VERSION}")
@@ -251,9 +264,8 @@ def read_changes(body: bytes) -> Iterator[Change]:
             continue
         if kind == Kind.ENTER:
             _, length, _ = ENTER.unpack_from(body, at)
-            at += ENTER.size
-            name = body[at : at + length]
-            at += length
+            at += ENTER.size + length
+            name = body[at - length : at]
             stack.append(_join(stack[-1], name) if stack else name)
             continue
         if kind not in (Kind.CHANGE, Kind.OWN):
@@ -273,6 +285,8 @@ def read_changes(body: bytes) -> Iterator[Change]:
             index, start, path, own, flags, mode, new_mode, uid, gid, new_gid, inode, size, mtime
         )
         index += 1
+    if at > len(body) or stack:
+        raise ValueError("changes end within a frame, or within a directory")
 
 
 def wrapped(time: int) -> int:

@@ -6,7 +6,7 @@
  * and makes Python values of what they found:
  *
  *     module.c     Python in, Python out
- *     walk.c       scan: one walk over one unit
+ *     walk.c       scan: one walk over one unit, with place.c, read.c, look.c, lost.c (place.h)
  *     setattr.c    apply: one go through packed changes
  *     levels.c     the chain of directories that both are in, on few descriptors
  *     frames.c     the packed buffers that come in and go out
@@ -19,6 +19,7 @@
 #include <Python.h>
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "setattr.h"
 #include "walk.h"
@@ -44,6 +45,7 @@ static struct features allowed_features(PyObject *module)
         .openat2 = state->features.openat2 && is_allowed(state->dict, "openat2"),
         .fchmodat2 = state->features.fchmodat2 && is_allowed(state->dict, "fchmodat2"),
         .statx = state->features.statx && is_allowed(state->dict, "statx"),
+        .listxattrat = state->features.listxattrat && is_allowed(state->dict, "listxattrat"),
     };
 }
 
@@ -221,8 +223,11 @@ static PyObject *native_scan(PyObject *module, PyObject *arguments)
     PyObject *value = NULL;
     struct scan_result result = {.wide = -1};
     int status = -EINVAL;
-    if (gid < 0 || gid >= UINT32_MAX || stop.len < 1 || descriptors < 1 || wide < 1 || chunks < 1)
+    if (gid < 0 || gid >= UINT32_MAX || stop.len < 1 || descriptors < 1 || wide < 1 || chunks < 1) {
+        if (request.cursor >= 0)
+            close(request.cursor);
         goto out;
+    }
     request.body = body.buf;
     request.body_length = (size_t)body.len;
     request.cursor_path = cursor_path.buf;
@@ -294,10 +299,10 @@ static int module_exec(PyObject *module)
 {
     struct state *state = PyModule_GetState(module);
     state->features = probe_features();
-    state->dict =
-        Py_BuildValue("{s:N,s:N,s:N}", "openat2", PyBool_FromLong(state->features.openat2),
-                      "fchmodat2", PyBool_FromLong(state->features.fchmodat2), "statx",
-                      PyBool_FromLong(state->features.statx));
+    state->dict = Py_BuildValue(
+        "{s:N,s:N,s:N,s:N}", "openat2", PyBool_FromLong(state->features.openat2), "fchmodat2",
+        PyBool_FromLong(state->features.fchmodat2), "statx", PyBool_FromLong(state->features.statx),
+        "listxattrat", PyBool_FromLong(state->features.listxattrat));
     if (!state->dict)
         return -1;
     return PyModule_AddObjectRef(module, "FEATURES", state->dict);

@@ -82,15 +82,6 @@ static bool is_gone(int error)
 
 /* ---- what a record says */
 
-/* policy.py, stripped(): what a change of the group leaves of a mode. */
-static uint32_t stripped(uint32_t mode)
-{
-    if (S_ISDIR(mode))
-        return mode;
-    mode &= ~(uint32_t)S_ISUID;
-    return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
-}
-
 static uint32_t without_set_id(uint32_t mode)
 {
     return mode & ~(uint32_t)SET_ID;

@@ -17,6 +17,9 @@
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif
+#ifndef SYS_listxattrat
+#define SYS_listxattrat 465
+#endif
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
 #endif
@@ -96,6 +99,7 @@ struct features probe_features(void)
         .openat2 = !is_absent(fd),
         .fchmodat2 = !is_absent(RETRY(syscall(SYS_fchmodat2, -1, "", 0, AT_EMPTY_PATH))),
         .statx = !is_absent(extended_status(-1, BASIC, &status)),
+        .listxattrat = !is_absent(RETRY(syscall(SYS_listxattrat, -1, "", 0, NULL, 0))),
     };
 }
 
@@ -245,13 +249,26 @@ int change_mode(int fd, uint32_t mode, const struct features *features)
     return RETRY(chmod(path, mode & 07777));
 }
 
-int list_attributes(int directory, const char *name, char *buffer, size_t size)
+int list_attributes(int directory, const char *name, char *buffer, size_t size,
+                    const struct features *features)
 {
+    if (!name)
+        return RETRY(flistxattr(directory, buffer, size));
+    if (features->listxattrat)
+        return RETRY(syscall(SYS_listxattrat, directory, name, AT_SYMLINK_NOFOLLOW, buffer, size));
     char path[sizeof("/proc/self/fd//") + 3 * sizeof(int) + NAME_MAX + 1];
     int length = snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", directory, name);
     if (length >= (int)sizeof(path))
         return -ENAMETOOLONG;
     return RETRY(llistxattr(path, buffer, size));
+}
+
+uint32_t stripped(uint32_t mode)
+{
+    if (S_ISDIR(mode))
+        return mode;
+    mode &= ~(uint32_t)S_ISUID;
+    return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
 }
 
 int64_t monotonic_time(void)

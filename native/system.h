@@ -20,9 +20,10 @@
 #define READ_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 struct features {
-    bool openat2;   /* Linux 5.6: a path in one call, without following links */
-    bool fchmodat2; /* Linux 6.6: chmod by an O_PATH descriptor */
-    bool statx;     /* Linux 4.11; mount ids since 5.8 */
+    bool openat2;     /* Linux 5.6: a path in one call, without following links */
+    bool fchmodat2;   /* Linux 6.6: chmod by an O_PATH descriptor */
+    bool statx;       /* Linux 4.11; mount ids since 5.8 */
+    bool listxattrat; /* Linux 6.13: listxattr beside a descriptor */
 };
 
 struct status {
@@ -65,8 +66,12 @@ int read_directory(int fd, void *buffer, size_t size);
 int change_group(int fd, uint32_t gid);
 int change_mode(int fd, uint32_t mode, const struct features *features);
 
-/* The names of an entry's extended attributes; never follows a link. */
-int list_attributes(int directory, const char *name, char *buffer, size_t size);
+/* The names of an entry's extended attributes (NULL: of the directory, open for reading, itself). */
+int list_attributes(int directory, const char *name, char *buffer, size_t size,
+                    const struct features *features);
+
+/* What the kernel leaves of a mode when the owner or group changes (policy.py has the same). */
+uint32_t stripped(uint32_t mode);
 
 int64_t monotonic_time(void);
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from archipmigrate.backend.select import available
-from tests.support import MISSING, Cli, missing
+from tests.inprocess import Program
+from tests.support import MISSING, Cli, missing, need
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,9 +66,37 @@ def cli(backend: str, state: Path) -> Cli:
 
 
 @pytest.fixture
+def program(backend: str, state: Path) -> Program:
+    """The program called in this process, with one backend and its own state directory."""
+    return Program(backend, state)
+
+
+@pytest.fixture
 def unmounting() -> Iterator[Callable[[Path], None]]:
     """Call with mount points; they are unmounted at the end."""
     mounted: list[Path] = []
     yield mounted.append
     for path in reversed(mounted):
         os.system(f"umount -l '{path}'")
+
+
+@pytest.fixture
+def mount(unmounting: Callable[[Path], None]) -> Callable[..., Path]:
+    """Call with a directory, made if need be, and what mount(8) takes; unmounted at the end."""
+
+    def mount(where: Path, *options: object) -> Path:
+        where.mkdir(exist_ok=True)
+        words = [need("mount"), *map(str, options), str(where)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            missing(f"the right to mount ({done.stderr.strip()})")
+        unmounting(where)
+        return where
+
+    return mount
+
+
+@pytest.fixture
+def tmpfs(mount: Callable[..., Path], tmp_path: Path) -> Path:
+    """An empty tmpfs, where trees are quickly made and vanish at the end, however deep."""
+    return mount(tmp_path / "tmpfs", "-t", "tmpfs", "-o", "mode=700", "tmpfs")

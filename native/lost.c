@@ -1,0 +1,99 @@
+#define _GNU_SOURCE
+#include "place.h"
+
+#include <errno.h>
+
+static bool is_transient(int error)
+{
+    switch (error) {
+    case -EIO:
+    case -ETIMEDOUT:
+    case -ENOSPC:
+    case -EDQUOT:
+    case -ESTALE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool is_no_directory(int error)
+{
+    return error == -ENOTDIR || error == -ELOOP;
+}
+
+/* Say whether what went wrong may pass, so that it is worth another look. */
+static bool passes(const struct walk *walk, int error)
+{
+    return is_transient(error) && !walk->ask->last_try;
+}
+
+static int fail(struct walk *walk, const char *operation, int error)
+{
+    struct scan_failure failure = {.operation = operation, .error = -error};
+    int result = put_text(walk, &failure.path);
+    walk->found->tally.failed++;
+    return result < 0 ? result : buffer_put(&walk->found->failures, &failure, sizeof(failure));
+}
+
+int lost_group(struct walk *walk, const struct group_reader *group, int error)
+{
+    if (error == -ENOENT || is_no_directory(error)) {
+        walk->found->tally.vanished += (int64_t)group->count;
+        return 0;
+    }
+    if (!passes(walk, error)) {
+        walk->path.length = 0;
+        int result = buffer_put(&walk->path, group->path.bytes, group->path.length);
+        return result < 0 ? result : fail(walk, "open", error);
+    }
+    struct group_writer *again = &walk->found->again[!walk->counting];
+    int result = group_begin(again, group->path.bytes, group->path.length, 0, group->inode);
+    if (result == 0)
+        result = group_names(again, group->names, group->names_length, group->count);
+    if (result == 0)
+        group_end(again);
+    return result;
+}
+
+int lost_entry(struct walk *walk, struct entry entry, enum hint hint, int error)
+{
+    const char *operation = hint == HINT_DIRECTORY ? "open" : "stat";
+    if (error == -ENOENT) {
+        walk->found->tally.vanished++;
+        return 0;
+    }
+    if (!passes(walk, error)) {
+        int result = build_path(walk, entry);
+        return result < 0 ? result : fail(walk, operation, error);
+    }
+    struct group_writer *again = &walk->found->again[true];
+    const struct levels *levels = &walk->levels;
+    int result = group_begin(again, levels->path.bytes, levels->path.length, 0,
+                             levels->chain[levels->depth - 1].inode);
+    if (result == 0)
+        result = group_name(again, hint, entry.name, entry.length);
+    if (result == 0)
+        group_end(again);
+    return result;
+}
+
+int lost_directory(struct walk *walk, struct entry directory, int error, bool again)
+{
+    if (error == -ENOENT) {
+        walk->found->tally.vanished++;
+        return 0;
+    }
+    int result = build_path(walk, directory);
+    if (result < 0)
+        return result;
+    if (!again || !passes(walk, error))
+        return fail(walk, "readdir", error);
+    struct group_writer *groups = &walk->found->again[true];
+    result = group_begin(groups, walk->path.bytes, walk->path.length, 0, 0);
+    if (result == 0)
+        result = group_name(groups, HINT_WALK, "", 0);
+    if (result == 0)
+        group_end(groups);
+    return result;
+}
