@@ -100,9 +100,9 @@ def exit_status(result: Result, status: str) -> int:
 
 def state_directory(args: argparse.Namespace, share: Share | None = None) -> Path:
     """Return the state directory, made and checked. Raises StateError."""
-    state = secure_directory(args.state or default_state())
-    check_place(state, share)
-    return state
+    place = args.state or default_state()
+    check_place(place, share)
+    return secure_directory(place)
 
 
 def check_room(state: Path, share: Share, report: Report) -> None:

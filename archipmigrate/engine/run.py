@@ -257,7 +257,7 @@ class Run:
         operations = scan.tally.entries + (2 * acted.attempted if acted else 0)
         self._work_done += operations
         if self._bucket is not None:
-            self._bucket.spend(operations, monotonic())
+            self._bucket.spend(operations, trio.current_time())
         self._finish(number, unit, scan, links, batch, acted)
 
     def _look(self, unit: Unit, limits: Limits) -> tuple[Scan, bytes, float]:
@@ -341,18 +341,17 @@ class Run:
         self._observer.noticed(scan.notices)
         if scan.count:
             self._observer.looked(scan.changes, acted.outcome if acted else None)
-        if not self._job.acts:
-            return
-        succeeded = acted.succeeded if acted else 0
-        self._early.looked(scan.failures)
+        if self._job.acts:
+            self._early.looked(scan.failures)
         if acted:
-            self._early.acted(acted.attempted, succeeded, acted.failures)
+            self._early.acted(acted.attempted, acted.succeeded, acted.failures)
         if self._early.reason:
             self._stop()
+        now = trio.current_time()
         if scan.again or (acted and acted.pause):
             self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
-            self._calm_at = monotonic() + self._pause
-        elif succeeded and monotonic() > self._calm_at:
+            self._calm_at = now + self._pause
+        elif now > self._calm_at and (acted.succeeded if acted else not self._job.acts):
             self._pause = 0.0
 
     async def _calm(self) -> None:
@@ -362,7 +361,7 @@ class Run:
                 await self._stopped.wait()
 
     def _waiting(self) -> float:
-        now = monotonic()
+        now = trio.current_time()
         return max(self._calm_at - now, self._bucket.wait(now) if self._bucket else 0.0)
 
     # -- signals, progress

@@ -68,8 +68,10 @@ def secure_directory(path: Path) -> Path:
 
 
 def check_place(state: Path, share: Share | None) -> None:
-    """Refuse a state directory on NFS, or inside the share. Raises StateError."""
-    fd = os.open(state, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Refuse a state directory, made already or not, on NFS or in the share. Raises StateError."""
+    state = state.resolve()
+    there = [directory for directory in (state, *state.parents) if directory.is_dir()]
+    fd = os.open(there[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if mount_of(fd).fstype in NFS:
             raise StateError(
@@ -81,7 +83,7 @@ def check_place(state: Path, share: Share | None) -> None:
     if share is None:
         return
     root = os.fstat(share.fd)
-    for directory in (state, *state.parents):
+    for directory in there:
         if os.path.samestat(directory.stat(), root):
             raise StateError(
                 f"{state} lies inside the share {os.fsdecode(share.path)}, whose writers could "
