@@ -42,12 +42,14 @@ int lost_group(struct walk *walk, const struct group_reader *group, int error)
         walk->found->tally.vanished += (int64_t)group->count;
         return 0;
     }
+    if (group->walks)
+        count(walk, &walk->found->tally.directories, walk->counting);
     if (!passes(walk, error)) {
         walk->path.length = 0;
         int result = buffer_put(&walk->path, group->path.bytes, group->path.length);
         return result < 0 ? result : fail(walk, "open", error);
     }
-    struct group_writer *again = &walk->found->again[!walk->counting];
+    struct group_writer *again = &walk->found->again[group->walks || !walk->counting];
     int result = group_begin(again, group->path.bytes, group->path.length, 0, group->inode);
     if (result == 0)
         result = group_names(again, group->names, group->names_length, group->count);

@@ -30,22 +30,25 @@ def available() -> list[str]:
     return ["native", "python"] if NATIVE else ["python"]
 
 
+def demand_backend(name: str) -> None:
+    """Raise BackendMissing if a backend is named that is not there: a demand, not a preference."""
+    if name not in ("auto", *available()):
+        raise BackendMissing(
+            f"the {name} backend is not there: install with a C compiler at hand, "
+            f"or use --backend {available()[0]}"
+        )
+
+
 def open_backend(name: str, share: Share, lanes: int) -> Backend:
     """Open the backend called *name* (or `auto`) on a share, for so many *lanes* at once.
 
-    Raises BackendMissing if one is demanded that is not there: a demand, not a preference.
+    Raises BackendMissing.
     """
+    demand_backend(name)
     descriptors = _descriptors(lanes)
-    if name == "auto":
-        name = available()[0]
-    if name == "python":
-        return PosixBackend(share.fd, descriptors=descriptors)
-    if name == "native" and NATIVE:
+    if NATIVE and name != "python":
         return NATIVE(share.fd, descriptors=descriptors)
-    raise BackendMissing(
-        f"the {name} backend is not there: install with a C compiler at hand, "
-        f"or use --backend {available()[0]}"
-    )
+    return PosixBackend(share.fd, descriptors=descriptors)
 
 
 def _descriptors(lanes: int) -> int:

@@ -50,13 +50,13 @@ def from_environment(parser: Parser) -> None:
     for action in parser._actions:  # noqa: SLF001 -- argparse has no public list of them
         if not action.option_strings or action.dest in ("help", "version"):
             continue
-        text = os.environ.get(PREFIX + action.dest.upper())
+        name = PREFIX + action.option_strings[-1].lstrip("-").replace("-", "_").upper()
+        text = os.environ.get(name)
         if text is not None:
-            parser.set_defaults(**{action.dest: _value(action, text)})
+            parser.set_defaults(**{action.dest: _value(action, name, text)})
 
 
-def _value(action: argparse.Action, text: str) -> object:
-    name = PREFIX + action.dest.upper()
+def _value(action: argparse.Action, name: str, text: str) -> object:
     if action.nargs == 0:
         if text.lower() not in TRUE + FALSE:
             raise UsageError(f"{name}={text}: say 1 or 0")

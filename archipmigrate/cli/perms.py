@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, replace
 
 from ..backend.base import Backend, ScanOptions
+from ..backend.select import demand_backend
 from ..errors import FatalError, UsageError
 from ..jobs.perms import PermsJob, listed_changes
 from ..journal.runs import list_runs, new_run, open_run, supersede_run
@@ -142,16 +143,17 @@ def resolve_group(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     settings = settings_of(args)
+    demand_backend(args.backend)
     share = open_share(args.path)
     if args.dry_run:
         return look(args, share, settings, "perms")
     report = Report("perms", options.verbosity(args), listed_changes)
     state = state_directory(args, share)
     with locked(state, share) as lock:
+        check_room(state, share, report)
         journal = find_or_make(args, share, settings, report)
         header = journal.read_header()
         lock.sign(header.run)
-        check_room(state, share, report)
         return work(args, share, settings, journal, header, report)
 
 

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..backend.select import demand_backend
 from ..engine.loop import run_loop
 from ..engine.settle import settle_run
 from ..jobs.undo import UndoJob
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def undo(args: argparse.Namespace, state: Path, target: RunHeader) -> int:
     """Undo the run *target*, or go on with an undo of it that was cut off. Raises Error."""
+    demand_backend(args.backend)
     share = share_of(target, args.path)
     state_directory(args, share)
     report = Report("undo", options.verbosity(args))

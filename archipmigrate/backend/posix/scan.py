@@ -226,7 +226,7 @@ class Walk:
 
     def _open_group(self, group: Group) -> None:
         itself = (Hint.SELF, b"") in group.names
-        reads = (Hint.WALK, b"") in group.names
+        reads = walks = (Hint.WALK, b"") in group.names
         at = self._held()
         way = group.path[len(self._path) + 1 :] if self._path else group.path
         self._fewest += way.count(b"/") // FAR
@@ -238,7 +238,10 @@ class Walk:
                 fd, found = self._open(at, way, reads=True)
         except OSError as error:
             self._looks += 1
-            self._lost(group.path, error, "open", group, counted=not self._counting)
+            if walks and error.errno not in (errno.ENOENT, *NO_DIRECTORY):
+                self._count("directories", counting=self._counting)
+            counted = walks or not self._counting
+            self._lost(group.path, error, "open", group, counted=counted)
             return
         if reads:
             self._enter_whole(way, fd, found, counting=self._counting)

@@ -1,0 +1,246 @@
+"""Entries that cannot be changed: counted, named, and no reason not to change the others."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from archipmigrate.engine.stop import ENOUGH
+from tests.inprocess import Program
+from tests.support import GID, Cli, attrs, drift, need
+
+pytestmark = pytest.mark.privileged
+
+NOBODY = 65534
+LAUNCH = (sys.executable, str(Path(__file__).with_name("launch.py")))
+
+
+# -- what nobody may change
+
+
+@pytest.fixture
+def protected(share: Path) -> Iterator[Path]:
+    """A share with entries that not even root may change, in three places, and others."""
+    chattr = need("chattr", "e2fsprogs")
+    for name in ("fixed", "growing", "free"):
+        (share / name).mkdir(mode=0o700)
+        (share / name / "file").write_text("content")
+        (share / name / "inside").mkdir(mode=0o700)
+    (share / "fixed-file").write_text("content")
+    flags = {"fixed": "i", "growing": "a", "fixed-file": "i", "free/file": "a"}
+    try:
+        for name, flag in flags.items():
+            subprocess.run([chattr, f"+{flag}", share / name], check=True, capture_output=True)
+        yield share
+    finally:
+        subprocess.run([chattr, "-ia", *(share / name for name in flags)], check=False)
+
+
+PROTECTED = {b"fixed": "immutable", b"growing": "append-only"} | {
+    b"fixed-file": "immutable",
+    b"free/file": "append-only",
+}
+
+
+def test_protected_entries_fail_and_all_others_are_changed(
+    program: Program, protected: Path
+) -> None:
+    before = attrs(protected)
+    ended = program.perms(protected)
+    summary = ended.summary
+    assert (ended.status, summary["status"]) == (3, "failures")
+    assert (summary["failed"], summary["changed"]) == (4, len(before) - 4)
+    assert set(drift(protected)) == set(PROTECTED)
+    after = attrs(protected)
+    assert all(after[path] == before[path] for path in PROTECTED)
+    failures = [thing for thing in ended.objects if thing["type"] == "failure"]
+    assert {thing["path"].encode(): thing["reason"] for thing in failures} == {
+        path: f"chown: EPERM ({why})" for path, why in PROTECTED.items()
+    }
+    assert {(thing["operation"], thing["errno"]) for thing in failures} == {("chown", errno.EPERM)}
+
+
+def test_failures_are_grouped_by_cause_in_words(program: Program, protected: Path) -> None:
+    ended = program("perms", "--group", GID, protected)
+    assert ended.status == 3
+    lines = [line for line in ended.out.splitlines() if line.startswith("failed: ")]
+    assert sorted(line.rpartition(": ")[0] for line in lines) == [
+        "failed: 2 x chown: EPERM (append-only)",
+        "failed: 2 x chown: EPERM (immutable)",
+    ]
+    assert sorted(", ".join(line.rpartition(": ")[2] for line in lines).split(", ")) == sorted(
+        path.decode() for path in PROTECTED
+    )
+    assert "done, with failures," in ended.out
+    assert "--failed" in ended.out
+
+
+def test_quiet_prints_failures_only_and_verbose_each_at_once(
+    program: Program, protected: Path
+) -> None:
+    quiet = program("perms", "-q", "--group", GID, protected)
+    assert quiet.status == 3
+    assert len(quiet.out.splitlines()) == 2
+    assert quiet.err == ""
+    verbose = program("perms", "-v", "--group", GID, protected)
+    assert verbose.status == 3
+    assert "fixed-file: chown: EPERM (immutable)" in verbose.err.splitlines()
+
+
+def test_failed_entries_are_changed_when_the_cause_is_gone(
+    program: Program, protected: Path
+) -> None:
+    run = program.perms(protected).summary["run"]
+    subprocess.run([need("chattr"), "-ia", *map(os.fsdecode, paths(protected))], check=True)
+    ended = program("resume", "--failed", "--json", run)
+    assert (ended.status, ended.summary["status"]) == (0, "done")
+    assert (ended.summary["changed"], ended.summary["failed"]) == (len(attrs(protected)), 0)
+    assert not drift(protected)
+
+
+def test_undo_of_a_run_with_failures_restores_what_it_changed(
+    program: Program, protected: Path
+) -> None:
+    before = attrs(protected)
+    changed = program.perms(protected).summary["changed"]
+    ended = program("undo", "--json")
+    assert (ended.status, ended.summary["changed"]) == (0, changed)
+    assert attrs(protected) == before
+
+
+def paths(share: Path) -> list[bytes]:
+    return [os.path.join(os.fsencode(share), path) for path in PROTECTED]
+
+
+# -- what this user may not change
+
+
+@pytest.fixture
+def reachable(backend: str) -> Iterator[tuple[Cli, Path]]:
+    """The program as a user without rights, with a state directory of his, and a share of root's.
+
+    Pytest's own directories are root's alone.
+    """
+    with tempfile.TemporaryDirectory(prefix="archipmigrate-test-") as place:
+        top = Path(place)
+        top.chmod(0o755)
+        share, state = top / "share", top / "state"
+        share.mkdir(mode=0o755)
+        state.mkdir(mode=0o700)
+        os.chown(state, NOBODY, NOBODY)
+        env = {"XDG_RUNTIME_DIR": "", "HOME": str(top)}
+        yield Cli(backend, state, env, (*LAUNCH, "--user", str(NOBODY), "--")), share
+
+
+def fill(share: Path, files: int) -> None:
+    for number in range(files):
+        os.close(os.open(share / f"file-{number}", os.O_CREAT, 0o644))
+
+
+@pytest.mark.parametrize("files", [3, 4 * ENOUGH], ids=["few", "many"])
+def test_refused_user_stops_the_run_and_root_finishes_it(
+    reachable: tuple[Cli, Path], files: int
+) -> None:
+    cli, share = reachable
+    fill(share, files)
+    before = attrs(share)
+    ended = cli("perms", "--jobs", 1, "--group", GID, share)
+    assert ended.status == 1
+    assert "stopped" in ended.out
+    assert "every change was refused (chown: EPERM)" in ended.out
+    assert "run as root against no_root_squash, then resume" in ended.out
+    assert attrs(share) == before
+    told = cli("resume", "--jobs", 1, "--json")
+    assert (told.status, told.summary["status"]) == (1, "stopped")
+    # The whole share was not tried in vain: each unit at work gives up after so many.
+    assert told.summary["failed"] <= min(files + 1, 3 * ENOUGH)
+    os.chown(cli.state, 0, 0)
+    for path in cli.state.iterdir():
+        os.chown(path, 0, 0)
+    root = Program(cli.backend, cli.state)
+    resumed = root("resume", "--json")
+    assert (resumed.status, resumed.summary["status"]) == (0, "done")
+    assert resumed.summary["run"] == told.summary["run"]
+    assert (resumed.summary["changed"], resumed.summary["failed"]) == (files + 1, 0)
+    assert resumed.summary["entries"] == files + 1
+    assert not drift(share)
+
+
+def test_share_that_cannot_be_entered_stops_the_run(reachable: tuple[Cli, Path]) -> None:
+    cli, share = reachable
+    fill(share, 3)
+    share.chmod(0o700)
+    ended = cli("perms", "--json", "--group", GID, share)
+    assert (ended.status, ended.summary["status"]) == (1, "stopped")
+    assert (ended.summary["entries"], ended.summary["failed"]) == (1, 1)
+    words = cli("resume")
+    assert "every change was refused (open: EACCES)" in words.out
+
+
+def test_user_changes_what_is_his_and_the_rest_fails(reachable: tuple[Cli, Path]) -> None:
+    cli, share = reachable
+    (share / "his").mkdir()
+    fill(share / "his", 3)
+    fill(share, 2)
+    (share / "closed").mkdir(mode=0o700)
+    for path in (share / "his", *(share / "his").iterdir()):
+        os.chown(path, NOBODY, GID)
+    cli.env["ARCHIPMIGRATE_GROUP"] = str(NOBODY)
+    ended = cli("perms", "--json", share)
+    assert (ended.status, ended.summary["status"]) == (3, "failures")
+    assert (ended.summary["changed"], ended.summary["failed"]) == (4, 4)
+    wrong = {b"", b"file-0", b"file-1", b"closed"}
+    assert set(drift(share, NOBODY)) == wrong
+
+
+def test_user_can_verify_what_he_can_read(reachable: tuple[Cli, Path]) -> None:
+    cli, share = reachable
+    fill(share, 3)
+    (share / "closed").mkdir(mode=0o700)
+    ended = cli("verify", "--json", "--group", GID, share)
+    assert (ended.status, ended.summary["status"]) == (3, "failures")
+    assert (ended.summary["drift"], ended.summary["failed"]) == (4, 1)
+
+
+# -- system calls that are not there
+
+
+@pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
+def test_system_calls_that_are_denied_are_done_without(cli: Cli, share: Path, error: str) -> None:
+    (share / "a" / "b").mkdir(parents=True, mode=0o700)
+    (share / "a" / "b" / "file").write_text("")
+    (share / "link").symlink_to("a")
+    before = attrs(share)
+    deny = [word for name in ("openat2", "fchmodat2") for word in ("--deny", f"{name}={error}")]
+    denied = replace(cli, prefix=(*LAUNCH, *deny, "--"))
+    ended = denied.perms(share)
+    assert (ended.status, ended.summary["status"]) == (0, "done")
+    assert ended.summary["changed"] == 4
+    assert not drift(share)
+    assert denied("verify", "--group", GID, share).status == 0
+    assert denied("undo").status == 0
+    assert attrs(share) == before
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM])
+def test_launcher_really_denies(error: int) -> None:
+    """The control of the test above."""
+    script = (
+        "import ctypes, errno, sys; sys.path.insert(0, sys.argv[1]); import launch\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "launch.deny([(437, int(sys.argv[2])), (452, int(sys.argv[2]))])\n"
+        "for number in (437, 452):\n"
+        "    assert libc.syscall(number, -100, b'.', 0, 0) == -1\n"
+        "    print(ctypes.get_errno())\n"
+    )
+    words = [sys.executable, "-c", script, str(Path(__file__).parent), str(error)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(error), str(error)]

@@ -1,0 +1,208 @@
+"""Signals at the worst moments, and readers that go away. What is held is held at a known call."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.killing import kill_at_library, migrated
+from tests.support import GID, Cli, attrs, need
+
+pytestmark = pytest.mark.privileged
+
+FILES = 2000
+Held = subprocess.Popen[str]
+
+
+@pytest.fixture
+def filled(share: Path) -> Path:
+    for number in range(FILES):
+        (share / f"{number:040}").touch(mode=0o600)
+    return share
+
+
+@pytest.fixture
+def held(cli: Cli, tmp_path: Path) -> Callable[..., Held]:
+    """Start a command and return when it has stopped itself at a call: STOP_AT=3, for example."""
+    library = kill_at_library(tmp_path)
+
+    def start(at: str, *args: object) -> Held:
+        name, _, number = at.partition("=")
+        env = {"LD_PRELOAD": str(library), name: number}
+        process = replace(cli, env=env).start(
+            *args, "--no-progress", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), (process.stdout, process.stderr)
+        return process
+
+    return start
+
+
+def go_on(process: Held, *signals: signal.Signals) -> tuple[str, str]:
+    """Send signals to a process that is stopped, let it go on, and wait for its end."""
+    for number in (*signals, signal.SIGCONT):
+        process.send_signal(number)
+    return process.communicate(timeout=60)
+
+
+# -- stopping
+
+
+def test_second_signal_leaves_at_once_where_a_lane_hangs_for_good(
+    cli: Cli, held: Callable[..., Held], filled: Path
+) -> None:
+    process = held("HANG_AT=1000", "perms", "--group", GID, "--jobs", 1, filled)
+    assert process.stderr
+    for number in (signal.SIGINT, signal.SIGCONT, signal.SIGUSR1):
+        process.send_signal(number)
+    line = process.stderr.readline()
+    while "stopping" not in line:  # it may tell its status before it sees the first signal
+        assert line
+        process.send_signal(signal.SIGUSR1)
+        line = process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Traceback" not in err
+    ended = cli.perms(filled)
+    assert (ended.status, ended.summary["changed"]) == (0, FILES + 1)
+    assert cli("undo").status == 0
+
+
+@pytest.mark.parametrize("command", ["resume", "undo"])
+def test_undo_that_was_interrupted_is_gone_on_with_and_nothing_else_before(
+    cli: Cli, held: Callable[..., Held], filled: Path, command: str
+) -> None:
+    before = attrs(filled)
+    assert cli.perms(filled).status == 0
+    process = held("STOP_AT=1000", "undo", "--json", "--jobs", 1)
+    assert cli.perms(filled).status == cli("undo").status == 11
+    out, err = go_on(process, signal.SIGINT)
+    assert process.returncode == 130, err
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["status"], summary["entries"] <= FILES) == ("interrupted", True)
+
+    refused = cli.perms(filled)
+    assert refused.status == 1
+    assert f"resume {summary['run']}" in refused.err
+    assert f"forget {summary['run']}" in refused.err
+
+    ended = cli(command, "--json")
+    assert (ended.status, ended.summary["run"], ended.summary["resumed"]) == (
+        0,
+        summary["run"],
+        True,
+    )
+    assert ended.summary["changed"] == ended.summary["entries"] == FILES + 1
+    assert attrs(filled) == before
+    assert cli.perms(filled).summary["resumed"] is False
+
+
+def test_commands_that_need_the_share_are_refused_beside_a_run(
+    cli: Cli, held: Callable[..., Held], filled: Path
+) -> None:
+    process = held("STOP_AT=1000", "perms", "--json", "--group", GID, filled)
+    (run,) = [path.stem for path in cli.state.glob("*.journal")]
+    for command in (["undo", run], ["resume", run], ["forget", run]):
+        ended = cli(*command)
+        assert ended.status == 11
+        assert f"run {run}, process {process.pid}" in ended.err
+    out, _ = go_on(process)
+    assert process.returncode == 0
+    assert json.loads(out.splitlines()[-1])["changed"] == FILES + 1
+
+
+# -- the status line
+
+
+def test_status_is_shown_by_a_run_that_is_asked_and_that_goes_on(
+    held: Callable[..., Held], filled: Path
+) -> None:
+    process = held("STOP_AT=3001", "perms", "--group", GID, "--jobs", 1, filled)
+    _, err = go_on(process, signal.SIGUSR1)
+    assert process.returncode == 0
+    (line,) = [line for line in err.splitlines() if line.startswith("perms: ")]
+    assert "lanes 1/1" in line
+
+
+def test_status_signal_is_ignored_before_all_that_takes_time(cli: Cli, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    watched = replace(
+        cli, prefix=(need("strace"), "-o", str(trace), "-e", "trace=rt_sigaction,openat")
+    )
+    assert watched("--version").status == 0
+    calls = trace.read_text().splitlines()
+    ignored = next(n for n, call in enumerate(calls) if "SIGUSR1, {sa_handler=SIG_IGN" in call)
+    slow = ("/trio/__init__", "/archipmigrate/cli/", "/asyncio/", "/sqlite3/")
+    assert not [call for call in calls[:ignored] if any(name in call for name in slow)]
+    assert [call for call in calls[ignored:] if "/archipmigrate/cli/" in call]
+
+
+# -- readers that go away
+
+
+@pytest.mark.parametrize("form", [["--list"], ["--list", "--json"]])
+def test_run_whose_reader_has_gone_stops_at_a_checkpoint(
+    cli: Cli, filled: Path, form: list[str]
+) -> None:
+    before = attrs(filled)
+    process = cli.start(
+        *("perms", "--no-progress", "--group", GID, "--max-ops", 5000, *form, filled),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout
+    assert process.stderr
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert "Traceback" not in err
+    assert "stopped" in err
+    (stopped,) = cli("status", "--json").objects
+    assert stopped["status"] == "stopped"
+    changed = sum(now != before[path] for path, now in attrs(filled).items())
+    assert 0 < changed <= FILES
+    ended = cli.perms(filled)
+    assert (ended.status, ended.summary["resumed"]) == (0, True)
+    assert ended.summary["changed"] == ended.summary["entries"] == FILES + 1
+    assert attrs(filled) == migrated(before)
+
+
+def test_dry_run_whose_reader_has_gone_ends(cli: Cli, filled: Path) -> None:
+    process = cli.start(
+        *("perms", "-n", "--list", "--group", GID, filled),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout
+    assert process.stderr
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+
+
+def test_summary_that_nobody_reads_is_no_failure_of_the_run(cli: Cli, filled: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = cli.start("perms", "--group", GID, filled, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+    (done,) = cli("status", "--json").objects
+    assert (done["status"], done["changed"]) == ("done", FILES + 1)
