@@ -193,7 +193,7 @@ def test_directories_that_do_not_tell_types_are_walked_whole(
     image = tmp_path / "image"
     image.write_bytes(b"")
     os.truncate(image, 8 << 20)
-    make = [need("mkfs.ext4", "e2fsprogs"), "-q", "-O", "^filetype", image]
+    make = [need("mkfs.ext4", "e2fsprogs"), "-q", "-O", "^filetype", str(image)]
     subprocess.run(make, check=True, capture_output=True)
     share = mount(tmp_path / "untyped", "-o", "loop", image)
     fill(share)

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,12 +130,10 @@ def cut(cli: Cli, share: Path, tmp_path: Path) -> Callable[[int], Cut]:
 
     def run(call: int, *args: object) -> Cut:
         trace = tmp_path / "trace"
-        watched = replace(
-            cli,
-            prefix=(need("strace"), "-f", "-y", "-s", "0", "-o", str(trace), "-e", "trace="
-                    "pwrite64,fdatasync,fsync,chown,fchownat", "-E", f"LD_PRELOAD={library}",
-                    "-E", f"KILL_AT={call}"),
-        )  # fmt: skip
+        calls = "trace=pwrite64,fdatasync,fsync,chown,fchownat"
+        strace = (need("strace"), "-f", "-y", "-s", "0", "-o", str(trace), "-e", calls)
+        preload = ("-E", f"LD_PRELOAD={library}", "-E", f"KILL_AT={call}")
+        watched = replace(cli, prefix=(*strace, *preload))
         ended = watched.perms(share, *args)
         assert ended.status in (-9, 137), ended.err
         return Cut(watched, share, read_trace(trace))
@@ -258,9 +257,9 @@ def test_run_stops_when_the_state_disk_gets_full_and_is_resumed_with_more_room(
     cli: Cli, share: Path, disk: Callable[[int], Path]
 ) -> None:
     state = disk(40 << 10)
-    before = fill(share, 8000)
+    before = fill(share, 5000)
     ballast = state / "ballast"
-    ballast.write_bytes(bytes(24 * MIB - (400 << 10)))
+    ballast.write_bytes(bytes(24 * MIB - (250 << 10)))
     full = replace(cli, state=state)
     ended = full.perms(share)
     check_stopped(ended, before, share, state)
@@ -280,8 +279,8 @@ def test_run_stops_when_the_state_disk_is_full_to_the_last_byte(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     state = disk(40 << 10)
-    before = fill(share, 8000)
-    (state / "ballast").write_bytes(bytes(40 * MIB - (500 << 10)))
+    before = fill(share, 5000)
+    (state / "ballast").write_bytes(bytes(40 * MIB - (350 << 10)))
     monkeypatch.setattr(commit, "SPARE_BYTES", 0)
     monkeypatch.setattr("archipmigrate.cli.session.SPARE_BYTES", 0)
     words = ["--json", "--group", str(GID), "--backend", cli.backend, "--state", str(state)]
@@ -413,10 +412,11 @@ def test_directory_that_is_to_be_read_again_gets_no_number_that_may_be_given_out
 ) -> None:
     """A frontier counts on from the last number that it saw when the journal was opened."""
     for scope in (3, 4, 5):
-        journal.commit([lambda j, s=scope: j.open_scope(s, b"%d" % s)])
-        journal.commit([lambda j, s=scope: j.put_unit(10 + s, Unit(b"names", scope=s))])
+        names = Unit(b"names", scope=scope)
+        journal.commit([partial(Journal.open_scope, scope=scope, body=b"%d" % scope)])
+        journal.commit([partial(Journal.put_unit, number=10 + scope, unit=names)])
     last = journal.last_number()
-    journal.commit([lambda j: j.reopen_scopes()])
+    journal.commit([Journal.reopen_scopes])
     assert [(number, unit.body) for number, unit in journal.units()] == [
         (3, b"3"),
         (4, b"4"),

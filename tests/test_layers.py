@@ -41,7 +41,7 @@ def imported_rooms(path: Path) -> set[str]:
 
 def imported_packages(path: Path) -> set[str]:
     """Return the top-level packages that a module imports by absolute name."""
-    packages = set()
+    packages: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             packages.update(alias.name.split(".")[0] for alias in node.names)
