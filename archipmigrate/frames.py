@@ -174,6 +174,7 @@ class Change:
     gid: int
     new_gid: int
     inode: int
+    within: int  # the inode of the directory that the entry is in, or is
     size: int = 0
     mtime: int = 0
 
@@ -255,7 +256,7 @@ def _changes(body: bytes) -> Iterator[Change]:
     if version != VERSION:
         raise ValueError(f"changes of version {version}, not {VERSION}")
     at, index = HEADER.size, 0
-    stack: list[bytes] = []
+    stack: list[tuple[bytes, int]] = []
     while at < len(body):
         start, kind = at, body[at]
         if kind == Kind.LEAVE:
@@ -263,10 +264,10 @@ def _changes(body: bytes) -> Iterator[Change]:
             at += 1
             continue
         if kind == Kind.ENTER:
-            _, length, _ = ENTER.unpack_from(body, at)
+            _, length, inode = ENTER.unpack_from(body, at)
             at += ENTER.size + length
             name = body[at - length : at]
-            stack.append(_join(stack[-1], name) if stack else name)
+            stack.append((_join(stack[-1][0], name) if stack else name, inode))
             continue
         if kind not in (Kind.CHANGE, Kind.OWN):
             raise ValueError(f"frame of kind {kind} at {at}")
@@ -277,12 +278,26 @@ def _changes(body: bytes) -> Iterator[Change]:
             size, mtime = SETID.unpack_from(body, at)
             at += SETID.size
         own = kind == Kind.OWN
-        path = stack[-1] if own else _join(stack[-1], body[at : at + length])
+        directory, within = stack[-1]
+        path = directory if own else _join(directory, body[at : at + length])
         at += length
         if own:
             stack.pop()
         yield Change(
-            index, start, path, own, flags, mode, new_mode, uid, gid, new_gid, inode, size, mtime
+            index,
+            start,
+            path,
+            own,
+            flags,
+            mode,
+            new_mode,
+            uid,
+            gid,
+            new_gid,
+            inode,
+            within,
+            size,
+            mtime,
         )
         index += 1
     if at > len(body) or stack:

@@ -166,11 +166,14 @@ static int open_group(struct walk *walk, const struct group_reader *group, bool 
     walk->fewest += (int64_t)count_bytes(way, '/') / FAR;
     *reads = group->walks;
     int fd = open_and_look(walk, directory, way, *reads, status);
-    if (fd < 0 || *reads || group->itself || group->inode == 0 || group->inode == status->inode)
+    if (fd < 0 || *reads || group->inode == 0 || group->inode == status->inode)
         return fd;
     close(fd); /* another directory has its place: look at all of that one */
     *reads = true;
-    return open_and_look(walk, directory, way, true, status);
+    fd = open_and_look(walk, directory, way, true, status);
+    if (fd >= 0 && !walk->counting)
+        walk->found->tally.vanished += (int64_t)group->count - group->itself;
+    return fd;
 }
 
 static int walk_group(struct walk *walk, const struct group_reader *group)
@@ -194,7 +197,8 @@ static int walk_group(struct walk *walk, const struct group_reader *group)
         return lost_group(walk, group, fd);
     }
     if (reads) {
-        result = enter_whole(walk, way_to(walk, group), fd, &status, walk->counting);
+        bool known = group->walks || group->itself; /* else only its names were in the unit */
+        result = enter_whole(walk, way_to(walk, group), fd, &status, walk->counting || !known);
     } else {
         struct place place = {.named = true};
         place.begin = place.next = walk->directories.length;

@@ -25,7 +25,7 @@ from tests.support import GID, Cli, need
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(240)]
 
-PAIRS = 40
+PAIRS = 120
 SECONDS = 20.0
 SOURCE = Path(__file__).with_name("attacker.c")
 
@@ -57,8 +57,20 @@ class Arena:
             (self.pit / f"dir{number}" / "key").touch(mode=0o600)
             (self.pit / f"dirlink{number}").symlink_to(self.vault)
         self.pit.chmod(0o777)
-        # The attacker's working directory must be reachable to it, whatever is above.
+        # Held open, to be reached whatever their names are by now.
+        own = [path for path in self.pit.rglob("*") if not path.is_symlink()]
+        self._held = [os.open(path, os.O_RDONLY | os.O_NOFOLLOW) for path in own]
         self.before = self.state_of_victim()
+
+    def reset(self) -> None:
+        """Let all that may be exchanged have to be changed again."""
+        for descriptor in self._held:
+            os.fchown(descriptor, 0, 0)
+            os.fchmod(descriptor, 0o700)
+
+    def close(self) -> None:
+        for descriptor in self._held:
+            os.close(descriptor)
 
     def state_of_victim(self) -> list[tuple[int, int, int, int]]:
         paths = (self.victim, self.victim / "key", self.vault, self.vault / "key")
@@ -98,19 +110,21 @@ def test_naive_tool_hits_the_victim(attacker: str, tmp_path: Path) -> None:
         end = time.monotonic() + 60
         while arena.state_of_victim() == arena.before and time.monotonic() < end:
             naive(arena.pit)
+    arena.close()
     assert arena.state_of_victim() != arena.before
 
 
 def attack(command: str, backend: str, attacker: str, top: Path) -> int:
     """Run a command under attack for SECONDS in all; return how many entries it acted on or found.
 
-    perms and undo need each other to have something to do: the other one runs unattacked.
+    Undo needs a run of perms to have something to do, which is not attacked.
     """
     (top / "state").mkdir(parents=True, mode=0o700)
     cli = Cli(backend, top / "state")
     arena = Arena(top)
     attacked, done = 0.0, 0
     while attacked < SECONDS:
+        arena.reset()
         if command == "undo":
             assert cli.perms(arena.share, "--fresh").status == 0
         began = time.monotonic()
@@ -125,9 +139,7 @@ def attack(command: str, backend: str, attacker: str, top: Path) -> int:
         assert ended.status in (0, 3, 4), ended.err
         done += ended.summary["changed"] + ended.summary.get("drift", 0)
         assert arena.state_of_victim() == arena.before
-        if command == "perms":
-            assert cli("undo", "--json").status in (0, 3)
-            assert arena.state_of_victim() == arena.before
+    arena.close()
     return done
 
 
@@ -140,4 +152,6 @@ def test_victim_never_changes_under_attack(command: str, attacker: str, tmp_path
             pool.submit(attack, command, backend, attacker, tmp_path / backend)
             for backend in backends
         ]
-        assert all(result.result() > PAIRS for result in results)
+        done = [result.result() for result in results]
+    # Each of them met most pairs in a state to act on, again and again.
+    assert min(done) > 2 * PAIRS, done

@@ -7,7 +7,6 @@ import random
 import re
 import shutil
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -199,18 +198,9 @@ def test_run_is_resumed_and_undone_where_every_sync_takes_10_ms(
 
 
 @pytest.fixture
-def disk(tmp_path: Path, unmounting: Callable[[Path], None]) -> Callable[[int], Path]:
+def disk(mount: Callable[..., Path], tmp_path: Path) -> Callable[[int], Path]:
     """Mount a state disk of so many KiB."""
-
-    def mount(kib: int) -> Path:
-        state = tmp_path / "disk"
-        state.mkdir()
-        options = f"size={kib}k,mode=700"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", state], check=True)
-        unmounting(state)
-        return state
-
-    return mount
+    return lambda kib: mount(tmp_path / "disk", "-t", "tmpfs", "-o", f"size={kib}k,mode=700", "no")
 
 
 def check_stopped(ended: Ended, before: dict[bytes, Attrs], share: Path, state: Path) -> None:

@@ -58,6 +58,7 @@ def test_protected_entries_fail_and_all_others_are_changed(
     summary = ended.summary
     assert (ended.status, summary["status"]) == (3, "failures")
     assert (summary["failed"], summary["changed"]) == (4, len(before) - 4)
+    assert summary["entries"] == summary["directories"] + summary["files"] == len(before)
     assert set(drift(protected)) == set(PROTECTED)
     after = attrs(protected)
     assert all(after[path] == before[path] for path in PROTECTED)
@@ -140,6 +141,13 @@ def reachable(backend: str) -> Iterator[tuple[Cli, Path]]:
         yield Cli(backend, state, env, (*LAUNCH, "--user", str(NOBODY), "--")), share
 
 
+def as_root(cli: Cli) -> Program:
+    """Return the program as root, to whom the state directory is given."""
+    for path in (cli.state, *cli.state.iterdir()):
+        os.chown(path, 0, 0)
+    return Program(cli.backend, cli.state)
+
+
 def fill(share: Path, files: int) -> None:
     for number in range(files):
         os.close(os.open(share / f"file-{number}", os.O_CREAT, 0o644))
@@ -162,11 +170,7 @@ def test_refused_user_stops_the_run_and_root_finishes_it(
     assert (told.status, told.summary["status"]) == (1, "stopped")
     # The whole share was not tried in vain: each unit at work gives up after so many.
     assert told.summary["failed"] <= min(files + 1, 3 * ENOUGH)
-    os.chown(cli.state, 0, 0)
-    for path in cli.state.iterdir():
-        os.chown(path, 0, 0)
-    root = Program(cli.backend, cli.state)
-    resumed = root("resume", "--json")
+    resumed = as_root(cli)("resume", "--json")
     assert (resumed.status, resumed.summary["status"]) == (0, "done")
     assert resumed.summary["run"] == told.summary["run"]
     assert (resumed.summary["changed"], resumed.summary["failed"]) == (files + 1, 0)
@@ -183,6 +187,10 @@ def test_share_that_cannot_be_entered_stops_the_run(reachable: tuple[Cli, Path])
     assert (ended.summary["entries"], ended.summary["failed"]) == (1, 1)
     words = cli("resume")
     assert "every change was refused (open: EACCES)" in words.out
+    resumed = as_root(cli)("resume", "--json").summary
+    assert (resumed["status"], resumed["failed"]) == ("done", 0)
+    assert resumed["entries"] == resumed["changed"] == 4
+    assert not drift(share)
 
 
 def test_user_changes_what_is_his_and_the_rest_fails(reachable: tuple[Cli, Path]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from archipmigrate.backend.select import available
 from archipmigrate.testshare import make_share
 from tests.killing import (
     Loaded,
@@ -25,7 +26,7 @@ from tests.killing import (
     strike,
     tally_of,
 )
-from tests.support import GID, Attrs, Ended, attrs
+from tests.support import GID, Attrs, Ended, attrs, missing
 
 pytestmark = pytest.mark.privileged
 KILLED = -9
@@ -228,7 +229,7 @@ class Wide:
     """What a wide directory is made of: more names than are read before lanes have enough."""
 
     files: int = 66_000
-    compliant: int = 50_000
+    every: int = 4  # one in four does not comply
     others: int = 700
     directories: int = 300
     linked: int = 300
@@ -236,10 +237,13 @@ class Wide:
     def make(self, directory: Path, rng: random.Random) -> None:
         names = rng.sample(range(10**9), self.files + self.others + self.directories)
         files = [directory / f"{name:064d}" for name in names[: self.files]]
-        for path in files:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-        for path in files[-self.compliant :]:
-            put(path, 0o660, GID)
+        put(directory, 0o2700, GID)  # files inherit the group
+        umask = os.umask(0)
+        for number, path in enumerate(files):
+            mode = 0o600 if number % self.every == 0 else 0o660
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, mode))
+        os.umask(umask)
+        put(directory, 0o700)
         for name in names[self.files : self.files + self.others]:
             os.symlink("elsewhere", directory / f"{name}")
         for name in names[self.files + self.others :]:
@@ -251,17 +255,18 @@ class Wide:
 
 @pytest.mark.slow
 def test_tally_is_exact_when_killed_again_and_again_in_a_wide_directory(
-    loaded: Loaded, share: Path, states: Path
+    loaded: Loaded, states: Path
 ) -> None:
     seed = random.randrange(10**6)
     rng = random.Random(seed)
-    (share / "wide").mkdir()
+    share = states / "share"  # in memory, too: it is large
+    (share / "wide").mkdir(parents=True)
     Wide().make(share / "wide", rng)
     before, tally = attrs(share), expected_tally(share)
     state = states / "state"
     half_read = 0
     while half_read < 3:
-        ended = loaded.perms(state, share, "--jobs", 1, kill_at=rng.randrange(1, 5000))
+        ended = loaded.perms(state, share, "--jobs", 1, kill_at=rng.randrange(1, 1200))
         assert ended.status == KILLED, f"seed {seed}: finished, killed {half_read} times half read"
         half_read += bool(left(state).scopes)
     check_finished(loaded.perms(state, share), tally)
@@ -353,3 +358,26 @@ def test_killed_at_random_instants_it_ends_as_if_it_had_not_been(
     record_property("kills", (hits, back_hits))
     assert hits >= 25, f"seed {seed}: only {hits} kills landed"
     assert back_hits >= 8, f"seed {seed}: only {back_hits} kills of undo landed"
+
+
+# -- by another backend
+
+
+@pytest.mark.slow
+def test_what_one_backend_left_is_finished_and_undone_by_the_other(
+    loaded: Loaded, loader: Callable[[str], Loaded], share: Path, states: Path
+) -> None:
+    others = [name for name in available() if name != loaded.backend]
+    if not others:
+        missing("gcc (the C extension)")
+    other = loader(others[0])
+    odd_tree(share)
+    before, tally = attrs(share), expected_tally(share)
+    for call in (4, 9, 14):
+        state = states / f"state{call}"
+        assert loaded.perms(state, share, "--jobs", 1, kill_at=call).status == KILLED
+        check_finished(other.perms(state, share), tally)
+        assert attrs(share) == migrated(before)
+        assert loaded.undo(state, "--jobs", 1, kill_at=call).status == KILLED
+        check_undone(other.undo(state), tally["changed"])
+        assert attrs(share) == before

@@ -162,7 +162,7 @@ def test_entry_that_keeps_changing_is_a_failure_after_three_retries() -> None:
     # Each retry looks at that one name again, and does not count it again.
     assert all(unit.counted for unit in backend.scans[1:])
     again = [group for unit in backend.scans[1:] for group in unpack_groups(unit.body)]
-    assert again == RETRIES * [Group(b"", 0, ((Hint.ENTRY, b"file"),))]
+    assert again == RETRIES * [Group(b"", 1, ((Hint.ENTRY, b"file"),))]
 
 
 def test_entry_that_is_gone_is_no_failure() -> None:
@@ -196,5 +196,5 @@ def test_untried_changes_are_looked_at_again_without_being_counted_twice() -> No
     result, tally, _, _ = run(backend)
     assert (result, tally) == (Result("done"), Tally(1, files=1, changed=1))
     assert backend.scans[1] == replace(
-        walk_unit([Group(b"", 0, ((Hint.ENTRY, b"file"),))], counted=True), retries=0
+        walk_unit([Group(b"", 1, ((Hint.ENTRY, b"file"),))], counted=True), retries=0
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,16 @@ def test_missing_backend_is_an_error_if_named(
     assert not list(state.iterdir())
     ended = Program("auto", state).perms(share)
     assert (ended.status, ended.summary["backend"]) == (0, "python")
+
+
+def test_run_that_has_no_room_is_never_begun(
+    program: Program, share: Path, tmp_path: Path, mount: Callable[..., Path]
+) -> None:
+    program.state = mount(tmp_path / "small", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs")
+    ended = program.perms(share)
+    assert ended.status == 1
+    assert "less than 16 MiB left" in ended.err
+    assert not list(program.state.glob("*.journal"))
 
 
 def test_summary_names_the_backend(program: Program, share: Path) -> None:

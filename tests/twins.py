@@ -172,7 +172,7 @@ class Seen:
 
     def attrs(self) -> Counter[Key]:
         """The changes without what twins cannot have in common: inodes and times."""
-        return Counter(record[2:-3] for record in self.records())
+        return Counter(record[2:-4] for record in self.records())
 
     def result(self) -> tuple[object, ...]:
         """What must be the same."""

@@ -6,8 +6,9 @@ With `acts=False` it is the dry run, and `verify`: the same look, nothing change
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from ..backend.base import Backend, ScanOptions
 from ..engine.job import Acted
@@ -145,7 +146,7 @@ class _Rest:
         if outcome == Outcome.GONE:
             self.tally.vanished += 1
         elif outcome == Outcome.UNTRIED:
-            self._untried.append(_again(change.path, hint))
+            self._untried.append(_again(change.path, hint, change.within))
         elif outcome == Outcome.DIFFERENT:
             self._retry(change, hint, Failure(change.path, "change", errno.EAGAIN, KEEPS_CHANGING))
         else:
@@ -163,14 +164,16 @@ class _Rest:
         """Return the units that look again at what was different, and at what was not tried."""
         units = []
         if self._again:
-            units.append(walk_unit(self._again, retries=self.retries + 1, counted=True))
+            groups = _joined(self._again)
+            units.append(walk_unit(groups, retries=self.retries + 1, counted=True))
         if self._untried:
-            units.append(walk_unit(self._untried, retries=self.retries, counted=True))
+            groups = _joined(self._untried)
+            units.append(walk_unit(groups, retries=self.retries, counted=True))
         return units
 
     def _retry(self, change: Change, hint: Hint, failure: Failure) -> None:
         if self.retries < RETRIES:
-            self._again.append(_again(change.path, hint))
+            self._again.append(_again(change.path, hint, change.within))
         else:
             self._fail(replace(failure, hint=hint))
 
@@ -179,9 +182,15 @@ class _Rest:
         self.tally.failed += 1
 
 
-def _again(path: bytes, hint: int) -> Group:
-    """Return the group that looks at one entry again."""
+def _again(path: bytes, hint: int, within: int = 0) -> Group:
+    """Return the group that looks at one entry again, in or of the directory of inode *within*."""
     if hint == Hint.ENTRY:
         directory, _, name = path.rpartition(b"/")
-        return Group(directory, 0, ((Hint.ENTRY, name),))
-    return Group(path, 0, ((hint, b""),))
+        return Group(directory, within, ((Hint.ENTRY, name),))
+    return Group(path, within, ((hint, b""),))
+
+
+def _joined(groups: Iterable[Group]) -> Iterator[Group]:
+    """Yield the groups, those of one directory that follow each other as one."""
+    for (path, inode), same in groupby(groups, lambda group: (group.path, group.inode)):
+        yield Group(path, inode, tuple(name for group in same for name in group.names))

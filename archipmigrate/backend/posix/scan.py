@@ -232,10 +232,11 @@ class Walk:
         self._fewest += way.count(b"/") // FAR
         try:
             fd, found = self._open(at, way, reads=reads)
-            if not reads and group.inode not in (0, found.st_ino) and not itself:
+            if not reads and group.inode not in (0, found.st_ino):
                 os.close(fd)  # another directory has its place: look at all of that one
                 reads = True
                 fd, found = self._open(at, way, reads=True)
+                self._tally.vanished += 0 if self._counting else len(group.names) - itself
         except OSError as error:
             self._looks += 1
             if walks and error.errno not in (errno.ENOENT, *NO_DIRECTORY):
@@ -244,7 +245,8 @@ class Walk:
             self._lost(group.path, error, "open", group, counted=counted)
             return
         if reads:
-            self._enter_whole(way, fd, found, counting=self._counting)
+            known = walks or itself  # else only its names were in the unit
+            self._enter_whole(way, fd, found, counting=self._counting or not known)
             return
         place = Place(found.st_ino, named=True)
         if itself:
