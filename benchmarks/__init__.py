@@ -1,1 +1,1 @@
-"""Benchmarks: figures, not assertions. `make bench` runs them; docs/speed.md has a run's result."""
+"""Figures, not assertions. `make bench` runs them; docs/tuning.md has the result of a run."""

@@ -1,4 +1,4 @@
-"""`perms` against what administrators use, and against the least C program: see docs/speed.md.
+"""`perms` against what administrators use, and against the least C program: see docs/tuning.md.
 
     make bench                                       all of it: half an hour
     make bench PYTEST_ARGS='-k filed-50000'

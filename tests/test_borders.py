@@ -11,6 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from archipmigrate.backend.base import ScanOptions
+from archipmigrate.backend.select import open_backend
+from archipmigrate.frames import read_changes, walk_unit, whole
+from archipmigrate.model import Limits
+from archipmigrate.policy import GroupPolicy
+from archipmigrate.share import open_share
 from tests.inprocess import Program
 from tests.support import GID, attrs, drift, missing, need
 
@@ -109,6 +115,22 @@ def test_filesystems_mounted_below_are_entered_if_asked_for(
     assert attrs(borders) == before
 
 
+def test_filesystem_mounted_during_the_run_is_not_entered(
+    backend: str, share: Path, mount: Mount
+) -> None:
+    fill(share)
+    place = open_share(str(share))
+    opened = open_backend(backend, place, 1)
+    fill(mount(share / "later", "-t", "tmpfs", "-o", "mode=755", "tmpfs"))
+    scan = opened.scan(
+        walk_unit([whole()]), GroupPolicy(GID), ScanOptions(), Limits(60, 10**6, 10**6)
+    )
+    opened.close()
+    place.close()
+    assert (scan.tally.skipped, scan.count) == (1, 10)
+    assert not any(change.path.startswith(b"later") for change in read_changes(scan.changes))
+
+
 def test_share_that_is_itself_a_mount_point_is_entered(program: Program, tmpfs: Path) -> None:
     fill(tmpfs)
     assert program.perms(tmpfs).summary["changed"] == 10
@@ -136,6 +158,7 @@ def test_read_only_share_stops_the_run_and_it_resumes_when_that_is_over(
     before = attrs(read_only)
     ended = program.perms(read_only)
     assert (ended.status, ended.summary["status"], ended.summary["changed"]) == (1, "stopped", 0)
+    assert ended.summary["failed"] < 10 < len(before)  # the first refusal tells it all
     assert attrs(read_only) == before
     in_words = program("resume")
     assert in_words.status == 1
