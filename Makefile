@@ -29,6 +29,7 @@ $(INSTALLED): pyproject.toml $(C_SOURCES)
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@rm -f archipmigrate/_native.*.so
 	$(BIN)/python -m pip install --quiet --editable '.[dev,test,bench]'
+	@$(BIN)/python -m compileall -q archipmigrate # as pip does where it installs a copy
 	@$(BIN)/python -c 'import archipmigrate._native' 2>/dev/null || \
 	    { echo 'No C extension, the slower Python twin works. On Debian it needs gcc, libc6-dev, python3-dev;' >&2; \
 	      echo 'what the compiler said: $(BIN)/pip install --verbose --editable .' >&2; }

@@ -1,3 +1,5 @@
+from array import array
+
 # The C module (native/module.c). Absent where there was no compiler.
 
 # Which of openat2, fchmodat2, statx and listxattrat the running kernel has; what is set False is
@@ -24,6 +26,7 @@ def scan(  # one argument a field of Unit, policy, options and limits
     changes: int,
     stop: bytearray,
     descriptors: int,
+    hold: int,
     wide: int,
     chunks: int,
     /,
@@ -38,6 +41,7 @@ def scan(  # one argument a field of Unit, policy, options and limits
     list[tuple[bytes, str, int]],
     list[tuple[int, int, int]],
     list[tuple[bytes, str]],
+    bytearray | None,  # of C ints: a directory frame's descriptor, the caller's to close, or -1
 ]: ...
 def apply(
     root: int,
@@ -46,5 +50,6 @@ def apply(
     deny_limit: int,
     born_before: int,
     descriptors: int,
+    held: array[int],  # as scan gave it; what was taken over is -1 afterwards
     /,
 ) -> tuple[bytes, list[tuple[int, str, int, str]], list[tuple[int, int]], int]: ...

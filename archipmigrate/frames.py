@@ -68,6 +68,10 @@ class Flag(IntFlag):
     GRANTED = 8  # undo found that nobody wrote: the set-id bits may come back
 
 
+# As plain numbers, for loops over many records: a member of an IntFlag takes 2 us to test.
+SETID_FLAG, DROPPED_FLAG = int(Flag.SETID), int(Flag.DROPPED)
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """A directory (path from the share's root, inode or 0) and names in it with their hints."""
@@ -183,23 +187,25 @@ class ChangeWriter:
     """Writes changes frame by frame, as a walk finds them.
 
     `enter` and `leave` bracket directories; a directory's frame is written only when something in
-    it has to change. The number of changes so far is `count`.
+    it has to change. The number of changes so far is `count`, that of directory frames `entered`.
     """
 
     def __init__(self, new_gid: int) -> None:
         self.out = bytearray(HEADER.pack(VERSION, new_gid))
         self.count = 0
+        self.entered = 0
         self._pending: list[tuple[bytes, int]] = []
-        self._entered = 0
+        self._frames: list[int] = []  # the numbers of the frames of those that have one
 
     def enter(self, name: bytes, inode: int) -> None:
         """Go into a directory; the outermost name is a path from the root."""
         self._pending.append((name, inode))
 
     def _flush(self) -> None:
-        for name, inode in self._pending[self._entered :]:
+        for name, inode in self._pending[len(self._frames) :]:
             self.out += ENTER.pack(Kind.ENTER, len(name), inode) + name
-        self._entered = len(self._pending)
+            self._frames.append(self.entered)
+            self.entered += 1
 
     def change(
         self,
@@ -222,18 +228,22 @@ class ChangeWriter:
         self.count += 1
         return offset
 
-    def leave(self, own: tuple[int, int, int, int] | None = None) -> None:
-        """Leave the directory, with its own (mode, new mode, uid, gid) if it must change."""
+    def leave(self, own: tuple[int, int, int, int] | None = None) -> int:
+        """Leave the directory, with its own (mode, new mode, uid, gid) if it must change.
+
+        Return the number of its frame among those of directories, -1 if it has none.
+        """
         if own is not None:
             self._flush()
         _, inode = self._pending.pop()
-        if self._entered > len(self._pending):
-            self._entered = len(self._pending)
-            if own is None:
-                self.out.append(Kind.LEAVE)
-            else:
-                self.out += CHANGE.pack(Kind.OWN, 0, 0, *own, inode)
-                self.count += 1
+        if len(self._frames) <= len(self._pending):
+            return -1
+        if own is None:
+            self.out.append(Kind.LEAVE)
+        else:
+            self.out += CHANGE.pack(Kind.OWN, 0, 0, *own, inode)
+            self.count += 1
+        return self._frames.pop()
 
     def finish(self) -> bytes:
         """Return the buffer; empty if nothing must change."""
@@ -274,7 +284,7 @@ def _changes(body: bytes) -> Iterator[Change]:
         _, flags, length, mode, new_mode, uid, gid, inode = CHANGE.unpack_from(body, at)
         at += CHANGE.size
         size = mtime = 0
-        if flags & Flag.SETID:
+        if flags & SETID_FLAG:
             size, mtime = SETID.unpack_from(body, at)
             at += SETID.size
         own = kind == Kind.OWN

@@ -80,6 +80,13 @@ class Cursor(Protocol):
         """Give up the place and its descriptor."""
 
 
+class Held(Protocol):
+    """The directories that a scan kept open for the apply of what it found."""
+
+    def close(self) -> None:
+        """Close what apply did not take over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A piece of work that one worker does in one go.
@@ -114,7 +121,8 @@ class Scan:
 
     `changes` are the packed pre-images of what must change (empty: nothing), `count` their number;
     `rest` is what the budget left over; `chunks` are names of a wide directory for any lane, and
-    `wide` its continuation; `again` is what failed for reasons that may pass (`TRANSIENT`).
+    `wide` its continuation; `again` is what failed for reasons that may pass (`TRANSIENT`). `held`
+    is for `apply` of these changes; whoever gets a scan closes it.
     """
 
     tally: Tally
@@ -127,6 +135,7 @@ class Scan:
     failures: Sequence[Failure] = ()
     links: Sequence[Link] = ()
     notices: Sequence[Notice] = ()
+    held: Held | None = None
 
 
 class Outcome(IntEnum):

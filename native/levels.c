@@ -86,7 +86,8 @@ static int make_room(struct levels *levels)
     return 0;
 }
 
-int levels_push(struct levels *levels, const void *name, size_t length, uint64_t inode, int fd)
+int levels_push(struct levels *levels, const void *name, size_t length, uint64_t inode, int fd,
+                bool is_pin)
 {
     struct buffer *path = &levels->path;
     size_t before = path->length;
@@ -102,7 +103,7 @@ int levels_push(struct levels *levels, const void *name, size_t length, uint64_t
             close(fd);
         return result;
     }
-    levels->chain[levels->depth++] = (struct level){start, path->length, inode, fd};
+    levels->chain[levels->depth++] = (struct level){start, path->length, inode, fd, is_pin};
     if (fd >= 0) {
         levels->held[levels->held_count++] = levels->depth - 1;
         shed(levels);
@@ -118,6 +119,23 @@ void levels_pop(struct levels *levels)
         levels->held_count--;
     }
     levels->path.length = levels->depth ? levels->chain[levels->depth - 1].end : 0;
+}
+
+int levels_pop_open(struct levels *levels)
+{
+    struct level *level = &levels->chain[levels->depth - 1];
+    int fd = level->is_pin ? -1 : level->fd;
+    if (fd >= 0) {
+        level->fd = -1;
+        levels->held_count--;
+    }
+    levels_pop(levels);
+    return fd;
+}
+
+bool levels_is_pin(const struct levels *levels)
+{
+    return levels->depth == 0 || levels->chain[levels->depth - 1].is_pin;
 }
 
 /* Open the directory `to` from the one `from` (open as `at`) above it; -ESTALE if it is another. */
@@ -160,6 +178,7 @@ static int reopen(struct levels *levels)
         if (fd < 0)
             return fd;
         levels->chain[next].fd = fd;
+        levels->chain[next].is_pin = true;
         levels->held[levels->held_count++] = next;
         at = fd;
     }

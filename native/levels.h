@@ -20,6 +20,7 @@
 #ifndef ARCHIPMIGRATE_LEVELS_H
 #define ARCHIPMIGRATE_LEVELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,7 +31,8 @@ struct level {
     size_t start; /* of its name in the path; the outermost name, and others, may be paths */
     size_t end;
     uint64_t inode;
-    int fd; /* -1: closed */
+    int fd;      /* -1: closed */
+    bool is_pin; /* it is O_PATH */
 };
 
 struct levels {
@@ -54,10 +56,17 @@ int levels_init(struct levels *levels, int root, size_t limit, const struct feat
 void levels_free(struct levels *levels);
 
 /* Go into a directory that is open as `fd`, which is taken over (closed on an error, too). */
-int levels_push(struct levels *levels, const void *name, size_t length, uint64_t inode, int fd);
+int levels_push(struct levels *levels, const void *name, size_t length, uint64_t inode, int fd,
+                bool is_pin);
 
 /* Leave the deepest directory. */
 void levels_pop(struct levels *levels);
+
+/* Leave it; its descriptor is the caller's from now on. -1: it was closed, or is O_PATH. */
+int levels_pop_open(struct levels *levels);
+
+/* Say whether the descriptor that levels_fd gives is O_PATH. */
+bool levels_is_pin(const struct levels *levels);
 
 /*
  * Return a descriptor of the deepest directory, found again if it was closed; it stays ours. -ESTALE if

@@ -162,6 +162,15 @@ static PyObject *notices_of(const struct scan_result *result)
     return list;
 }
 
+/* int descriptors, one a directory frame; None if none is open. */
+static PyObject *held_of(const struct scan_result *result)
+{
+    if (result->held_count == 0)
+        Py_RETURN_NONE;
+    return PyByteArray_FromStringAndSize((const char *)result->held.bytes,
+                                         (Py_ssize_t)result->held.length);
+}
+
 static PyObject *scan_value(struct scan_result *result)
 {
     const struct buffer *changes = &result->changes;
@@ -169,13 +178,15 @@ static PyObject *scan_value(struct scan_result *result)
                          ? Py_NewRef(Py_None)
                          : Py_BuildValue("(iNK)", result->wide, text_of(result, result->wide_path),
                                          (unsigned long long)result->wide_inode);
-    PyObject *value =
-        Py_BuildValue("(NNLNNNNNNN)", tally_of(&result->tally),
-                      bytes_of(changes->bytes, result->count ? changes->length : 0),
-                      (long long)result->count, groups_of(&result->rest), chunks_of(result), wide,
-                      again_of(result), failures_of(result), links_of(result), notices_of(result));
-    if (value)
-        result->wide = -1; /* the caller's from now on */
+    PyObject *value = Py_BuildValue("(NNLNNNNNNNN)", tally_of(&result->tally),
+                                    bytes_of(changes->bytes, result->count ? changes->length : 0),
+                                    (long long)result->count, groups_of(&result->rest),
+                                    chunks_of(result), wide, again_of(result), failures_of(result),
+                                    links_of(result), notices_of(result), held_of(result));
+    if (value) { /* these descriptors are the caller's from now on */
+        result->wide = -1;
+        result->held.length = 0;
+    }
     return value;
 }
 
@@ -213,17 +224,18 @@ static PyObject *native_scan(PyObject *module, PyObject *arguments)
     int counted, last_try, skip_links, cross, xattrs;
     unsigned directory_bits, file_bits;
     long long gid, entries, changes;
-    Py_ssize_t descriptors, wide, chunks;
-    if (!PyArg_ParseTuple(arguments, "iy*iy*KppLIIy*pppdLLy*nnn:scan", &request.root, &body,
+    Py_ssize_t descriptors, hold, wide, chunks;
+    if (!PyArg_ParseTuple(arguments, "iy*iy*KppLIIy*pppdLLy*nnnn:scan", &request.root, &body,
                           &request.cursor, &cursor_path, &cursor_inode, &counted, &last_try, &gid,
                           &directory_bits, &file_bits, &excludes, &skip_links, &cross, &xattrs,
-                          &request.seconds, &entries, &changes, &stop, &descriptors, &wide,
+                          &request.seconds, &entries, &changes, &stop, &descriptors, &hold, &wide,
                           &chunks))
         return NULL;
     PyObject *value = NULL;
     struct scan_result result = {.wide = -1};
     int status = -EINVAL;
-    if (gid < 0 || gid >= UINT32_MAX || stop.len < 1 || descriptors < 1 || wide < 1 || chunks < 1) {
+    if (gid < 0 || gid >= UINT32_MAX || stop.len < 1 || descriptors < 1 || hold < 0 || wide < 1 ||
+        chunks < 1) {
         if (request.cursor >= 0)
             close(request.cursor);
         goto out;
@@ -247,6 +259,7 @@ static PyObject *native_scan(PyObject *module, PyObject *arguments)
     request.changes = changes;
     request.stop = stop.buf;
     request.descriptors = (size_t)descriptors;
+    request.hold = (size_t)hold;
     request.wide = (size_t)wide;
     request.chunks = (size_t)chunks;
     Py_BEGIN_ALLOW_THREADS;
@@ -267,12 +280,12 @@ PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
 static PyObject *native_apply(PyObject *module, PyObject *arguments)
 {
     struct apply_request request = {.features = allowed_features(module)};
-    Py_buffer changes;
+    Py_buffer changes, held;
     int verb;
     long long deny_limit, born_before;
     Py_ssize_t descriptors;
-    if (!PyArg_ParseTuple(arguments, "iy*iLLn:apply", &request.root, &changes, &verb, &deny_limit,
-                          &born_before, &descriptors))
+    if (!PyArg_ParseTuple(arguments, "iy*iLLnw*:apply", &request.root, &changes, &verb, &deny_limit,
+                          &born_before, &descriptors, &held))
         return NULL;
     struct apply_result result = {0};
     int status = -EINVAL;
@@ -283,6 +296,8 @@ static PyObject *native_apply(PyObject *module, PyObject *arguments)
         request.deny_limit = deny_limit;
         request.born_before = born_before;
         request.descriptors = (size_t)descriptors;
+        request.held = held.buf;
+        request.held_count = (size_t)held.len / sizeof(*request.held);
         Py_BEGIN_ALLOW_THREADS;
         status = apply(&request, &result);
         Py_END_ALLOW_THREADS;
@@ -290,6 +305,7 @@ static PyObject *native_apply(PyObject *module, PyObject *arguments)
     PyObject *value = status < 0 ? raise_error(status) : apply_value(&result);
     apply_result_free(&result);
     PyBuffer_Release(&changes);
+    PyBuffer_Release(&held);
     return value;
 }
 

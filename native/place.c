@@ -76,8 +76,14 @@ int flush(struct walk *walk)
     const struct levels *levels = &walk->levels;
     struct buffer *changes = &walk->found->changes;
     int result = changes->length ? 0 : put_header(changes, walk->ask->gid);
+    struct buffer *held = &walk->found->held;
+    const int closed = -1;
     while (result == 0 && walk->entered < levels->depth) {
-        const struct level *level = &levels->chain[walk->entered++];
+        const struct level *level = &levels->chain[walk->entered];
+        walk->places[walk->entered++].frame = held->length / sizeof(closed);
+        result = buffer_put(held, &closed, sizeof(closed));
+        if (result < 0)
+            return result;
         const uint8_t *name = levels->path.bytes + level->start;
         result = put_enter(changes, name, level->end - level->start, level->inode);
     }
@@ -105,10 +111,19 @@ int enter(struct walk *walk, const struct place *place, struct entry entry, uint
             close(fd);
         return result;
     }
-    result = levels_push(&walk->levels, entry.name, entry.length, inode, fd);
+    result = levels_push(&walk->levels, entry.name, entry.length, inode, fd, place->named);
     if (result == 0)
         *deepest(walk) = *place;
     return result;
+}
+
+/* Leave the deepest directory of the chain, which has a frame; keep it open for apply. */
+static void hold(struct walk *walk, size_t frame)
+{
+    struct scan_result *found = walk->found;
+    int fd = levels_pop_open(&walk->levels);
+    memcpy(found->held.bytes + frame * sizeof(fd), &fd, sizeof(fd));
+    found->held_count += fd >= 0;
 }
 
 int leave(struct walk *walk)
@@ -116,6 +131,7 @@ int leave(struct walk *walk)
     struct place *place = deepest(walk);
     size_t depth = walk->levels.depth;
     int result = place->must_change ? flush(walk) : 0;
+    bool holds = walk->entered == depth && walk->found->held_count < walk->ask->hold;
     if (result == 0 && walk->entered == depth) {
         struct buffer *changes = &walk->found->changes;
         result = place->must_change ? put_change(changes, KIND_OWN, &place->own, "", 0)
@@ -124,6 +140,9 @@ int leave(struct walk *walk)
         walk->entered--;
     }
     walk->directories.length = place->begin;
-    levels_pop(&walk->levels);
+    if (result == 0 && holds)
+        hold(walk, place->frame);
+    else
+        levels_pop(&walk->levels);
     return result;
 }

@@ -41,6 +41,7 @@
 struct place {
     size_t begin; /* of its directories */
     size_t next;  /* of them that is not entered yet */
+    size_t frame; /* the number of its frame among those of directories, if that is written */
     bool named;   /* the names come from the unit, not from reading the directory */
     bool must_change;
     struct change own;

@@ -27,6 +27,7 @@ struct applying {
     const struct apply_request *ask;
     struct apply_result *result;
     struct levels levels;
+    size_t entered; /* directories so far */
     uint32_t new_gid;
     int64_t denied;
     bool succeeded;
@@ -39,6 +40,7 @@ struct applying {
 
 struct pinned {
     int fd;
+    bool is_pin; /* O_PATH; else a directory that is open for reading */
     struct stat found;
     const struct change *record;
 };
@@ -141,12 +143,13 @@ static int forward(struct applying *applying, struct pinned *pinned)
     if (!is_now(&pinned->found, record->mode, record->gid))
         return DIFFERENT;
     if (record->gid != applying->new_gid) {
-        int error = change_group(pinned->fd, applying->new_gid);
+        int error = change_group(pinned->fd, pinned->is_pin, applying->new_gid);
         if (error < 0)
             return refuse_change(applying, "chown", error, pinned->fd);
     }
     if (record->new_mode != record->mode || record->mode & SET_ID) {
-        int error = change_mode(pinned->fd, record->new_mode, &applying->ask->features);
+        int error =
+            change_mode(pinned->fd, pinned->is_pin, record->new_mode, &applying->ask->features);
         if (error < 0)
             return refuse_change(applying, "chmod", error, pinned->fd);
     }
@@ -165,7 +168,8 @@ static int settle(struct applying *applying, struct pinned *pinned)
             return UNCHANGED;
         if (found->st_gid != applying->new_gid || !is_between(found->st_mode, record))
             return DIFFERENT;
-        int error = change_mode(pinned->fd, record->new_mode, &applying->ask->features);
+        int error =
+            change_mode(pinned->fd, pinned->is_pin, record->new_mode, &applying->ask->features);
         if (error < 0)
             return refuse_change(applying, "chmod", error, pinned->fd);
         error = pinned_status(pinned->fd, found);
@@ -203,7 +207,8 @@ static int give_back(struct applying *applying, struct pinned *pinned)
             lost = 0;
     }
     if ((record->mode & ~lost) != without_set_id(record->mode)) {
-        int error = change_mode(pinned->fd, record->mode & ~lost, &applying->ask->features);
+        int error =
+            change_mode(pinned->fd, pinned->is_pin, record->mode & ~lost, &applying->ask->features);
         if (error < 0)
             return refuse_change(applying, "chmod", error, pinned->fd);
     }
@@ -222,12 +227,12 @@ static int back(struct applying *applying, struct pinned *pinned)
     if (!is_ours && !is_now(found, bare, record->gid))
         return DIFFERENT;
     if (found->st_mode != bare) {
-        int error = change_mode(pinned->fd, bare, &applying->ask->features);
+        int error = change_mode(pinned->fd, pinned->is_pin, bare, &applying->ask->features);
         if (error < 0)
             return refuse_change(applying, "chmod", error, pinned->fd);
     }
     if (found->st_gid != record->gid) {
-        int error = change_group(pinned->fd, record->gid);
+        int error = change_group(pinned->fd, pinned->is_pin, record->gid);
         if (error < 0)
             return refuse_change(applying, "chown", error, pinned->fd);
     }
@@ -243,12 +248,30 @@ static verb *const VERBS[] = {
 
 /* ---- frames */
 
+/* Take the descriptor of the next directory, if scan kept it open; else -1. */
+static int take_held(struct applying *applying)
+{
+    const struct apply_request *ask = applying->ask;
+    size_t number = applying->entered++;
+    if (number >= ask->held_count)
+        return -1;
+    int fd = ask->held[number];
+    ask->held[number] = -1;
+    return fd;
+}
+
 static int enter(struct applying *applying, const struct frame *frame)
 {
+    int held = take_held(applying);
     if (applying->lost_depth || applying->ended) {
         applying->lost_depth++;
+        if (held >= 0)
+            close(held);
         return 0;
     }
+    if (held >= 0)
+        return levels_push(&applying->levels, frame->name, frame->length, frame->inode, held,
+                           false);
     int directory = levels_fd(&applying->levels);
     int fd = directory;
     if (directory >= 0)
@@ -257,7 +280,7 @@ static int enter(struct applying *applying, const struct frame *frame)
     struct stat found;
     int error = fd < 0 ? fd : pinned_status(fd, &found);
     if (error >= 0 && found.st_ino == frame->inode)
-        return levels_push(&applying->levels, frame->name, frame->length, frame->inode, fd);
+        return levels_push(&applying->levels, frame->name, frame->length, frame->inode, fd, true);
     if (fd >= 0)
         close(fd);
     applying->lost_depth = 1;
@@ -300,6 +323,7 @@ static bool is_other(const struct applying *applying, const struct pinned *pinne
 static int pin_and_act(struct applying *applying, const struct frame *frame)
 {
     struct pinned pinned = {.fd = pin(applying, frame), .record = &frame->change};
+    pinned.is_pin = frame->length > 0 || levels_is_pin(&applying->levels);
     if (is_gone(pinned.fd))
         return GONE;
     if (pinned.fd < 0)
@@ -308,6 +332,8 @@ static int pin_and_act(struct applying *applying, const struct frame *frame)
     int error = pinned_status(pinned.fd, &pinned.found);
     if (error < 0)
         outcome = refuse(applying, "stat", error, "");
+    else if (pinned.found.st_nlink == 0) /* removed, but scan kept it open */
+        outcome = GONE;
     else if (is_other(applying, &pinned))
         outcome = DIFFERENT;
     else

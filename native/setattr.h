@@ -46,6 +46,12 @@ struct apply_request {
     int64_t deny_limit;  /* 0: none */
     int64_t born_before; /* ns; 0: any time */
     size_t descriptors;
+    /*
+     * Of each directory frame, in their order, the descriptor that scan kept open; -1, and beyond the
+     * count: to be opened. What is taken over is -1 afterwards.
+     */
+    int *held;
+    size_t held_count;
 };
 
 struct apply_failure {

@@ -66,6 +66,9 @@ _Static_assert(sizeof(struct extended) == 256, "struct statx has 256 bytes");
 #define IMMUTABLE   0x10
 #define APPEND_ONLY 0x20
 
+/* Bytes that the names of an entry's extended attributes take at most, as a rule. */
+#define FEW_ATTRIBUTES 512
+
 /* A path is opened at once, or step by step if a rename elsewhere disturbs that (EAGAIN) so often. */
 #define TRIES 32
 
@@ -235,13 +238,17 @@ int read_directory(int fd, void *buffer, size_t size)
     return RETRY(getdents64(fd, buffer, size));
 }
 
-int change_group(int fd, uint32_t gid)
+int change_group(int fd, bool is_pin, uint32_t gid)
 {
+    if (!is_pin)
+        return RETRY(fchown(fd, (uid_t)-1, gid));
     return RETRY(fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH));
 }
 
-int change_mode(int fd, uint32_t mode, const struct features *features)
+int change_mode(int fd, bool is_pin, uint32_t mode, const struct features *features)
 {
+    if (!is_pin)
+        return RETRY(fchmod(fd, mode & 07777));
     if (features->fchmodat2)
         return RETRY(syscall(SYS_fchmodat2, fd, "", mode & 07777, AT_EMPTY_PATH));
     char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
@@ -249,8 +256,8 @@ int change_mode(int fd, uint32_t mode, const struct features *features)
     return RETRY(chmod(path, mode & 07777));
 }
 
-int list_attributes(int directory, const char *name, char *buffer, size_t size,
-                    const struct features *features)
+static int list_at_once(int directory, const char *name, char *buffer, size_t size,
+                        const struct features *features)
 {
     if (!name)
         return RETRY(flistxattr(directory, buffer, size));
@@ -261,6 +268,15 @@ int list_attributes(int directory, const char *name, char *buffer, size_t size,
     if (length >= (int)sizeof(path))
         return -ENAMETOOLONG;
     return RETRY(llistxattr(path, buffer, size));
+}
+
+int list_attributes(int directory, const char *name, char *buffer, size_t size,
+                    const struct features *features)
+{
+    /* The kernel allocates as much as it is offered: 64 KiB take longer than the rest of the call. */
+    size_t few = size < FEW_ATTRIBUTES ? size : FEW_ATTRIBUTES;
+    int length = list_at_once(directory, name, buffer, few, features);
+    return length == -ERANGE ? list_at_once(directory, name, buffer, size, features) : length;
 }
 
 uint32_t stripped(uint32_t mode)

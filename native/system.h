@@ -62,9 +62,9 @@ const char *protection(int fd, const struct features *features);
 /* Directory records (struct dirent64) into a buffer; 0 at the end. */
 int read_directory(int fd, void *buffer, size_t size);
 
-/* Change the group, or the permission bits, of what a descriptor pins. */
-int change_group(int fd, uint32_t gid);
-int change_mode(int fd, uint32_t mode, const struct features *features);
+/* Change the group, or the permission bits, of what a descriptor is open on, or (O_PATH) pins. */
+int change_group(int fd, bool is_pin, uint32_t gid);
+int change_mode(int fd, bool is_pin, uint32_t mode, const struct features *features);
 
 /* The names of an entry's extended attributes (NULL: of the directory, open for reading, itself). */
 int list_attributes(int directory, const char *name, char *buffer, size_t size,

@@ -304,6 +304,14 @@ int scan(const struct scan_request *request, struct scan_result *result)
     return status;
 }
 
+static void close_held(const struct buffer *held)
+{
+    const int *fds = (const void *)held->bytes;
+    for (size_t i = 0; i < held->length / sizeof(*fds); i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
 void scan_result_free(struct scan_result *result)
 {
     for (size_t i = 0; i < result->chunk_count; i++)
@@ -314,6 +322,8 @@ void scan_result_free(struct scan_result *result)
     group_writer_free(&result->again[true]);
     if (result->wide >= 0)
         close(result->wide);
+    close_held(&result->held);
+    buffer_free(&result->held);
     buffer_free(&result->changes);
     buffer_free(&result->text);
     buffer_free(&result->failures);

@@ -48,6 +48,7 @@ struct scan_request {
     int64_t changes;
     const volatile uint8_t *stop;
     size_t descriptors;
+    size_t hold;   /* so many directories at most stay open for apply */
     size_t wide;   /* a directory with more names is wide */
     size_t chunks; /* of `wide` names, that are read of it in one go */
 };
@@ -90,6 +91,8 @@ struct scan_result {
     int wide; /* the descriptor of a wide directory's continuation, the receiver's to close; or -1 */
     struct text wide_path;
     uint64_t wide_inode;
+    struct buffer held; /* of int: each directory frame's descriptor, or -1; ours to close, too */
+    size_t held_count;  /* that are no -1 */
     struct buffer text;
     struct buffer failures; /* of struct scan_failure */
     struct buffer links;    /* of struct scan_link */
@@ -102,7 +105,7 @@ struct scan_result {
  */
 int scan(const struct scan_request *request, struct scan_result *result);
 
-/* Free what a result holds, and close its `wide`. */
+/* Free what a result holds, and close its `wide` and `held`. */
 void scan_result_free(struct scan_result *result);
 
 #endif

@@ -18,7 +18,7 @@ from archipmigrate.engine.run import Lanes, Result, Run
 from archipmigrate.frames import read_changes, walk_unit, whole
 from archipmigrate.jobs.perms import PermsJob
 from archipmigrate.journal.store import Journal, RunHeader
-from archipmigrate.model import RETRIES, Applied, Limits, Outcome, Scan, Tally, Unit, Verb
+from archipmigrate.model import RETRIES, Applied, Held, Limits, Outcome, Scan, Tally, Unit, Verb
 from archipmigrate.policy import GroupPolicy
 from archipmigrate.share import open_share
 from tests.support import GID, attrs, drift
@@ -181,11 +181,19 @@ class Meddler:
         return self.real.scan(unit, policy, options, limits)
 
     def apply(
-        self, changes: bytes, verb: Verb, *, deny_limit: int = 0, born_before: int = 0
+        self,
+        changes: bytes,
+        verb: Verb,
+        *,
+        deny_limit: int = 0,
+        born_before: int = 0,
+        held: Held | None = None,
     ) -> Applied:
         self.times += 1
         self.meddle(self.times)
-        return self.real.apply(changes, verb, deny_limit=deny_limit, born_before=born_before)
+        return self.real.apply(
+            changes, verb, deny_limit=deny_limit, born_before=born_before, held=held
+        )
 
     def close(self) -> None:
         pass

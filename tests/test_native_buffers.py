@@ -128,6 +128,7 @@ def test_scan_refuses_every_truncated_group() -> None:
         {"descriptors": 0},
         {"wide": 0},
         {"chunks": 0},
+        {"hold": -1},
         {"wide": 2**62, "chunks": 2**62},
     ],
 )
@@ -152,6 +153,7 @@ def test_scan_refuses_arguments_out_of_range_and_closes_the_cursor(options: dict
         "changes": 1,
         "stop": bytearray(1),
         "descriptors": 64,
+        "hold": 0,
         "wide": 8,
         "chunks": 2,
     }

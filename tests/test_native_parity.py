@@ -22,7 +22,7 @@ from archipmigrate.backend.posix import PosixBackend
 from archipmigrate.frames import Flag, Group, Hint, read_changes, walk_unit, whole, with_flags
 from archipmigrate.model import Limits, Outcome, Tally, Verb
 from archipmigrate.policy import GroupPolicy
-from tests.support import GID, attrs, need
+from tests.support import GID, attrs, drift, need
 from tests.twins import (
     ENDLESS,
     EVERYTHING,
@@ -456,6 +456,18 @@ def test_apply_names_what_protects_an_entry(share: Path) -> None:
     finally:
         for name, mark in marks.items():
             subprocess.run(["chattr", f"-{mark}", share / name], check=True)
+
+
+@pytest.mark.privileged
+def test_python_changes_modes_where_the_kernel_has_no_fchmodat2(
+    share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipmigrate.backend.posix.setattr.HAS_FCHMODAT2", False)
+    (share / "file").touch(0o600)
+    with opened(share, PosixBackend) as backend:
+        applied = backend.apply(changes_of(backend), Verb.FORWARD)
+    assert Counter(applied.outcomes) == {Outcome.CHANGED: 2}
+    assert not drift(share)
 
 
 @pytest.mark.privileged

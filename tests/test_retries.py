@@ -21,6 +21,7 @@ from archipmigrate.model import (
     RETRIES,
     Applied,
     Failure,
+    Held,
     Limits,
     Notice,
     Outcome,
@@ -59,9 +60,15 @@ class FakeBackend:
         return Scan(tally, writer.finish(), 1)
 
     def apply(
-        self, changes: bytes, verb: Verb, *, deny_limit: int = 0, born_before: int = 0
+        self,
+        changes: bytes,
+        verb: Verb,
+        *,
+        deny_limit: int = 0,
+        born_before: int = 0,
+        held: Held | None = None,
     ) -> Applied:
-        del changes, verb, deny_limit, born_before
+        del changes, verb, deny_limit, born_before, held
         self.applied.append(self.clock())
         return self.apply_nth(len(self.applied))
 

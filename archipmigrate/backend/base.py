@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..model import Applied, Limits, Scan, Unit, Verb
+from ..model import Applied, Held, Limits, Scan, Unit, Verb
 from ..policy import GroupPolicy
 
 # A directory with more names than this is wide: its names go to all lanes in chunks of this many.
@@ -26,13 +26,15 @@ class ScanOptions:
 
     `excludes` are names of directories not to enter; `skip_links` leaves files with several links
     alone; `cross` enters other filesystems; `xattrs` looks for ACLs and file capabilities on what
-    must change (not worth a call over NFS).
+    must change (not worth a call over NFS); `hold` keeps directories that must change open for
+    apply.
     """
 
     excludes: frozenset[bytes] = frozenset()
     skip_links: bool = False
     cross: bool = False
     xattrs: bool = True
+    hold: bool = False
 
 
 class Backend(Protocol):
@@ -48,7 +50,13 @@ class Backend(Protocol):
         """
 
     def apply(
-        self, changes: bytes, verb: Verb, *, deny_limit: int = 0, born_before: int = 0
+        self,
+        changes: bytes,
+        verb: Verb,
+        *,
+        deny_limit: int = 0,
+        born_before: int = 0,
+        held: Held | None = None,
     ) -> Applied:
         """Make, settle, check or put back packed changes, each only if its entry is what it says.
 
@@ -57,6 +65,8 @@ class Backend(Protocol):
         `deny_limit` (0: no limit) refusals before the first success. So does a first change that
         reads back differently (operation "read back": an id mapping, or all_squash). An inode born
         at or after `born_before` (ns, 0: any) is another entry with a reused number: DIFFERENT.
+        `held` is what the scan that found these changes kept open: those directories are not opened
+        again.
         """
 
     def close(self) -> None:

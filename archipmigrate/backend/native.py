@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from array import array
 from dataclasses import dataclass
 
-from .. import _native
+from .. import _native, model
 from ..frames import pack_groups, whole
 from ..model import (
     RETRIES,
@@ -21,6 +22,7 @@ from ..model import (
 )
 from ..policy import GroupPolicy
 from .base import CHUNKS, WIDE, ScanOptions
+from .held import Held, HeldPool
 
 
 @dataclass(slots=True)
@@ -43,10 +45,15 @@ class NativeBackend:
 
     name = "native"
 
-    def __init__(self, root: int, *, descriptors: int = 64) -> None:
-        """Work below *root*, a directory descriptor (duplicated); hold *descriptors* a worker."""
+    def __init__(self, root: int, *, descriptors: int = 64, held: int = 0) -> None:
+        """Work below *root*, a directory descriptor (duplicated).
+
+        A worker has at most *descriptors* open on its way, and *held* directories in all are kept
+        open from scan to apply.
+        """
         self._root = os.dup(root)
         self._descriptors = descriptors
+        self._pool = HeldPool(held)
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
@@ -54,6 +61,7 @@ class NativeBackend:
         place = cursor.fd if cursor else -1
         if cursor:
             cursor.fd = -1  # the call takes it over, however it ends
+        hold = self._pool.take() if options.hold else 0
         (
             tally,
             changes,
@@ -65,6 +73,7 @@ class NativeBackend:
             failures,
             links,
             notices,
+            fds,
         ) = _native.scan(
             self._root,
             b"" if cursor else unit.body,
@@ -85,9 +94,12 @@ class NativeBackend:
             limits.changes,
             limits.stop,
             self._descriptors,
+            hold,
             WIDE,
             CHUNKS,
         )
+        held = Held(self._pool, array("i", fds)) if fds else None
+        self._pool.give(hold - (held.reserved if held else 0))
         return Scan(
             Tally(**tally),
             changes,
@@ -99,15 +111,23 @@ class NativeBackend:
             [Failure(*failure) for failure in failures],
             [Link(*link) for link in links],
             [Notice(*notice) for notice in notices],
+            held,
         )
 
     def apply(
-        self, changes: bytes, verb: Verb, *, deny_limit: int = 0, born_before: int = 0
+        self,
+        changes: bytes,
+        verb: Verb,
+        *,
+        deny_limit: int = 0,
+        born_before: int = 0,
+        held: model.Held | None = None,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`)."""
+        fds = held.fds if isinstance(held, Held) else array("i")
         return Applied(
             *_native.apply(
-                self._root, changes, int(verb), deny_limit, born_before, self._descriptors
+                self._root, changes, int(verb), deny_limit, born_before, self._descriptors, fds
             )
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import resource
 from collections.abc import Callable
 
@@ -22,6 +24,8 @@ NAMES = ("auto", "native", "python")
 # A lane holds at most so many directories open, and fewer where the process may have few.
 DESCRIPTORS = 64
 FEWEST_DESCRIPTORS = 4
+# So many directories in all may be kept open from scan to apply: a few seconds' worth.
+MOST_HELD = 1 << 15
 RESERVED = 64  # for the journal, cursors, entries being pinned, and Python itself
 
 
@@ -45,15 +49,20 @@ def open_backend(name: str, share: Share, lanes: int) -> Backend:
     Raises BackendMissing.
     """
     demand_backend(name)
-    descriptors = _descriptors(lanes)
-    if NATIVE and name != "python":
-        return NATIVE(share.fd, descriptors=descriptors)
-    return PosixBackend(share.fd, descriptors=descriptors)
+    limit = _raised_limit() - RESERVED
+    descriptors = max(min(limit // lanes, DESCRIPTORS), FEWEST_DESCRIPTORS)
+    held = max(min(limit - descriptors * lanes, MOST_HELD), 0)
+    if held:
+        # The kernel grows a table of descriptors that threads share only after a grace period, at
+        # each doubling: let it grow now.
+        os.close(fcntl.fcntl(share.fd, fcntl.F_DUPFD_CLOEXEC, held))
+    make = NATIVE if NATIVE and name != "python" else PosixBackend
+    return make(share.fd, descriptors=descriptors, held=held)
 
 
-def _descriptors(lanes: int) -> int:
-    """Raise the limit on open files as far as allowed, and share it out among the lanes."""
+def _raised_limit() -> int:
+    """Raise the limit on open files as far as allowed, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return max(min((hard - RESERVED) // lanes, DESCRIPTORS), FEWEST_DESCRIPTORS)
+    return hard if hard != resource.RLIM_INFINITY else MOST_HELD * 2

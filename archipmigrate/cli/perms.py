@@ -103,6 +103,7 @@ class Settings:
                 self.skip_links,
                 self.cross,
                 xattrs=not share.is_nfs,
+                hold=acts,
             ),
             name,
             acts,

@@ -14,7 +14,7 @@ from typing import Any
 from ..backend.base import Backend
 from ..backend.select import open_backend
 from ..engine.job import Job
-from ..engine.limits import LOCAL_SECONDS, NFS_SECONDS
+from ..engine.limits import UNIT_SECONDS
 from ..engine.loop import run_loop
 from ..engine.run import Lanes, Result, Run
 from ..errors import ShareError, StateError, UsageError
@@ -150,12 +150,10 @@ def share_of(header: RunHeader, path: str | None) -> Share:
 def choose_lanes(args: argparse.Namespace, share: Share) -> Lanes:
     """Return how many lanes serve this share, and how long their units are."""
     cores = os.cpu_count() or 1
-    first, most, seconds = cores, MOST_LOCAL * cores, LOCAL_SECONDS
-    if share.is_nfs:
-        first, most, seconds = NFS_JOBS, MOST_JOBS, NFS_SECONDS
+    first, most = (NFS_JOBS, MOST_JOBS) if share.is_nfs else (cores, MOST_LOCAL * cores)
     if args.jobs != AUTO:
         first = most = args.jobs
-    return Lanes(first, seconds, max(first, most), args.max_ops or 0)
+    return Lanes(first, UNIT_SECONDS, max(first, most), args.max_ops or 0)
 
 
 def choose_backend(args: argparse.Namespace, share: Share) -> tuple[Backend, Lanes]:

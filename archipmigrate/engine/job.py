@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..model import Failure, Limits, Notice, Scan, Tally, Unit
+from ..model import Failure, Held, Limits, Notice, Scan, Tally, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,11 @@ class Job(Protocol):
     def retry(self, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield units that try failures of an earlier session again."""
 
-    def act(self, changes: bytes, retries: int, deny_limit: int) -> Acted:
-        """Make the changes of a unit that was looked at again *retries* times."""
+    def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:
+        """Make the changes of a unit that was looked at again *retries* times.
+
+        *held* is what its scan kept open; it stays the engine's to close.
+        """
 
     def settle(self, changes: bytes) -> Acted:
         """See how far a killed session came with these changes; finish what is half done."""

@@ -236,10 +236,18 @@ class Run:
         return Limits(seconds, entries, min(changes, entries), self._stop_flag)
 
     async def _work(self, number: int, unit: Unit) -> None:
-        limits = self._limits()
-        scan, sealed, scan_seconds = await in_thread(
-            self._look, unit, limits, limiter=self._limiter
+        scan, sealed, seconds = await in_thread(
+            self._look, unit, self._limits(), limiter=self._limiter
         )
+        try:
+            await self._act_on(number, unit, scan, sealed, seconds)
+        finally:
+            if scan.held:
+                scan.held.close()
+
+    async def _act_on(
+        self, number: int, unit: Unit, scan: Scan, sealed: bytes, scan_seconds: float
+    ) -> None:
         links: Sequence[Link] = scan.links
         if links:
             scan, sealed, links = await self._without_taken(scan, sealed)
@@ -250,7 +258,7 @@ class Run:
                 partial(Journal.add_batch, number=batch, preimage=sealed, links=links)
             )
             acted, act_seconds = await in_thread(
-                self._act, scan.changes, unit.retries, limiter=self._limiter
+                self._act, scan, unit.retries, limiter=self._limiter
             )
         if acted:
             self._sizes.observe(scan.count, scan_seconds + act_seconds)
@@ -266,9 +274,10 @@ class Run:
         sealed = seal(scan.changes) if scan.count and self._job.acts else b""
         return scan, sealed, monotonic() - began
 
-    def _act(self, changes: bytes, retries: int) -> tuple[Acted, float]:
+    def _act(self, scan: Scan, retries: int) -> tuple[Acted, float]:
         began = monotonic()
-        return self._job.act(changes, retries, self._early.deny_limit), monotonic() - began
+        acted = self._job.act(scan.changes, retries, self._early.deny_limit, scan.held)
+        return acted, monotonic() - began
 
     async def _without_taken(self, scan: Scan, sealed: bytes) -> tuple[Scan, bytes, list[Link]]:
         """Leave out the records whose inode another batch covers: each is changed once."""

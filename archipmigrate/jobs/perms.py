@@ -18,6 +18,7 @@ from ..model import (
     TRANSIENT,
     Applied,
     Failure,
+    Held,
     Limits,
     Outcome,
     Scan,
@@ -70,9 +71,9 @@ class PermsJob:
         if groups:
             yield walk_unit(groups, counted=True)
 
-    def act(self, changes: bytes, retries: int, deny_limit: int) -> Acted:
+    def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:
         """Change the entries."""
-        applied = self.backend.apply(changes, Verb.FORWARD, deny_limit=deny_limit)
+        applied = self.backend.apply(changes, Verb.FORWARD, deny_limit=deny_limit, held=held)
         changed = applied.outcomes.count(Outcome.CHANGED)
         outcome = pack_outcome(applied)
         if changed == len(applied.outcomes):

@@ -17,7 +17,7 @@ from ..backend.base import Backend
 from ..engine.job import Acted
 from ..frames import Change, Flag, read_changes, with_flags
 from ..journal.store import Journal
-from ..model import Applied, Failure, Limits, Outcome, Scan, Tally, Unit, Verb
+from ..model import Applied, Failure, Held, Limits, Outcome, Scan, Tally, Unit, Verb
 from .outcome import pack_outcome, unpack_outcome
 
 NUMBER = struct.Struct("<Q")
@@ -68,9 +68,9 @@ class UndoJob:
         del failures
         return ()
 
-    def act(self, changes: bytes, retries: int, deny_limit: int) -> Acted:
+    def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:
         """Put the entries of one batch back."""
-        del retries
+        del retries, held  # the scan looked into the journal only
         (number,) = NUMBER.unpack_from(changes)
         granted = {index for (index,) in INDEX.iter_unpack(changes[NUMBER.size :])}
         preimages, before = self._load(number)

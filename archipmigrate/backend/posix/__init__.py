@@ -8,10 +8,14 @@ through /proc/self/fd.
 from __future__ import annotations
 
 import os
+from array import array
+from dataclasses import replace
 
+from ... import model
 from ...model import Applied, Limits, Scan, Unit, Verb
 from ...policy import GroupPolicy
 from ..base import ScanOptions
+from ..held import Held, HeldPool
 from .apply import Apply
 from .border import Border
 from .scan import Walk
@@ -22,22 +26,39 @@ class PosixBackend:
 
     name = "python"
 
-    def __init__(self, root: int, *, descriptors: int = 64) -> None:
-        """Work below *root*, a directory descriptor (duplicated); hold *descriptors* a worker."""
+    def __init__(self, root: int, *, descriptors: int = 64, held: int = 0) -> None:
+        """Work below *root*, a directory descriptor (duplicated).
+
+        A worker has at most *descriptors* open on its way, and *held* directories in all are kept
+        open from scan to apply.
+        """
         self._root = os.dup(root)
         self._border = Border.of(self._root)
         self._descriptors = descriptors
+        self._pool = HeldPool(held)
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
-        walk = Walk(self._root, self._border, policy, options, limits, self._descriptors)
-        return walk.run(unit)
+        hold = self._pool.take() if options.hold else 0
+        walk = Walk(self._root, self._border, policy, options, limits, self._descriptors, hold)
+        scan = walk.run(unit)
+        held = Held(self._pool, walk.held()) if hold else None
+        self._pool.give(hold - (held.reserved if held else 0))
+        return replace(scan, held=held)
 
     def apply(
-        self, changes: bytes, verb: Verb, *, deny_limit: int = 0, born_before: int = 0
+        self,
+        changes: bytes,
+        verb: Verb,
+        *,
+        deny_limit: int = 0,
+        born_before: int = 0,
+        held: model.Held | None = None,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`)."""
-        return Apply(self._root, verb, deny_limit, born_before, self._descriptors).run(changes)
+        fds = held.fds if isinstance(held, Held) else array("i")
+        apply = Apply(self._root, verb, deny_limit, born_before, self._descriptors, fds)
+        return apply.run(changes)
 
     def close(self) -> None:
         """Give up the root's descriptor."""

@@ -9,12 +9,25 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from array import array
 from dataclasses import dataclass
 
-from ...frames import CHANGE, ENTER, HEADER, SETID, VERSION, Flag, Kind, wrapped
+from ...frames import (
+    CHANGE,
+    DROPPED_FLAG,
+    ENTER,
+    HEADER,
+    SETID,
+    SETID_FLAG,
+    VERSION,
+    Flag,
+    Kind,
+    wrapped,
+)
 from ...model import Applied, Outcome, Verb
 from ...policy import stripped, without_set_id
 from .levels import PIN, PIN_DIRECTORY, Levels, open_beneath
+from .setattr import change_group, change_mode
 from .statx import birth_time, protection
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
@@ -48,7 +61,13 @@ class Apply:
     """One call of apply; made for one call of `run`."""
 
     def __init__(
-        self, root: int, verb: Verb, deny_limit: int, born_before: int, descriptors: int
+        self,
+        root: int,
+        verb: Verb,
+        deny_limit: int,
+        born_before: int,
+        descriptors: int,
+        held: array[int],
     ) -> None:
         self._root = root
         self._act = {
@@ -60,6 +79,8 @@ class Apply:
         self._deny_limit = deny_limit
         self._born_before = born_before
         self._levels = Levels(root, descriptors)
+        self._held = held
+        self._entered = 0
         self._new_gid = 0
         self._outcomes = bytearray()
         self._failures: list[tuple[int, str, int, str]] = []
@@ -92,7 +113,7 @@ class Apply:
                 _, flags, length, mode, new, uid, gid, inode = CHANGE.unpack_from(changes, at)
                 at += CHANGE.size
                 size = mtime = 0
-                if flags & Flag.SETID:
+                if flags & SETID_FLAG:
                     size, mtime = SETID.unpack_from(changes, at)
                     at += SETID.size
                 record = Record(flags, mode, new, uid, gid, inode, size, mtime)
@@ -103,9 +124,23 @@ class Apply:
         self._levels.close()
         return Applied(bytes(self._outcomes), self._failures, self._stamps, self._first_ctime)
 
+    def _take_held(self) -> int:
+        """Take the descriptor of the next directory, if scan kept it open; else -1."""
+        number, self._entered = self._entered, self._entered + 1
+        if number >= len(self._held):
+            return -1
+        fd, self._held[number] = self._held[number], -1
+        return fd
+
     def _enter(self, name: bytes, inode: int) -> None:
+        held = self._take_held()
         if self._lost_depth:
             self._lost_depth += 1
+            if held >= 0:
+                os.close(held)
+            return
+        if held >= 0:
+            self._levels.push(name, inode, held, is_pin=False)
             return
         fd = -1
         try:
@@ -136,7 +171,7 @@ class Apply:
     def _change(self, name: bytes, record: Record) -> None:
         """Deal with one record and add its outcome. An empty name is the directory itself."""
         try:
-            if record.flags & Flag.DROPPED:
+            if record.flags & DROPPED_FLAG:
                 outcome = Outcome.DROPPED
             elif self._ended:
                 outcome = Outcome.UNTRIED
@@ -161,6 +196,8 @@ class Apply:
             raise Refused("open", error.errno or 0) from None
         try:
             found = _stat(fd)
+            if found.st_nlink == 0:
+                return Outcome.GONE  # removed, but scan kept it open
             if (
                 found.st_ino != record.inode
                 or stat.S_IFMT(found.st_mode) != stat.S_IFMT(record.mode)
@@ -191,7 +228,7 @@ class Apply:
             _chown(fd, self._new_gid)
         if record.new_mode != record.mode or record.mode & SET_ID:
             _chmod(fd, record.new_mode)
-        if not self._succeeded or record.flags & Flag.SETID:
+        if not self._succeeded or record.flags & SETID_FLAG:
             self._read_back(fd, record)
         return Outcome.CHANGED
 
@@ -204,7 +241,7 @@ class Apply:
                 note = f"mode {stat.S_IMODE(now.st_mode):04o}, group {now.st_gid}"
                 raise Refused("read back", 0, note)
             self._first_ctime = now.st_ctime_ns
-        if record.flags & Flag.SETID:
+        if record.flags & SETID_FLAG:
             self._stamps.append((len(self._outcomes), now.st_ctime_ns))
 
     def _settle(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
@@ -218,14 +255,14 @@ class Apply:
             found = _stat(fd)
         if not self._first_ctime or found.st_ctime_ns < self._first_ctime:
             self._first_ctime = found.st_ctime_ns
-        if record.flags & Flag.SETID and _untouched(found, record):
+        if record.flags & SETID_FLAG and _untouched(found, record):
             self._stamps.append((len(self._outcomes), found.st_ctime_ns))
         return Outcome.CHANGED
 
     def _check(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
         """Stamp the set-id files to which nobody wrote, by size and mtime."""
         del fd
-        if record.flags & Flag.SETID and _untouched(found, record):
+        if record.flags & SETID_FLAG and _untouched(found, record):
             self._stamps.append((len(self._outcomes), found.st_ctime_ns))
         return Outcome.UNCHANGED
 
@@ -269,14 +306,14 @@ def _stat(fd: int) -> os.stat_result:
 
 def _chown(fd: int, gid: int) -> None:
     try:
-        os.chown(f"/proc/self/fd/{fd}", -1, gid)
+        change_group(fd, gid)
     except OSError as error:
         raise _refused("chown", error, fd) from None
 
 
 def _chmod(fd: int, mode: int) -> None:
     try:
-        os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(mode))
+        change_mode(fd, mode)
     except OSError as error:
         raise _refused("chmod", error, fd) from None
 

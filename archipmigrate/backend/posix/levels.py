@@ -23,6 +23,7 @@ class Level:
     name: bytes
     inode: int
     fd: int = -1
+    is_pin: bool = True  # O_PATH; else open for reading
 
 
 class Levels:
@@ -41,9 +42,9 @@ class Levels:
         self._held: list[int] = []  # indices of open levels, ascending
         self.chain: list[Level] = []
 
-    def push(self, name: bytes, inode: int, fd: int) -> None:
+    def push(self, name: bytes, inode: int, fd: int, *, is_pin: bool = True) -> None:
         """Go into a directory that is open as *fd*, which is ours to close from now on."""
-        self.chain.append(Level(name, inode, fd))
+        self.chain.append(Level(name, inode, fd, is_pin))
         self._held.append(len(self.chain) - 1)
         self._shed()
 
@@ -53,6 +54,16 @@ class Levels:
         if level.fd >= 0:
             os.close(level.fd)
             self._held.pop()
+
+    def pop_open(self) -> int:
+        """Leave the deepest directory; its descriptor is the caller's now. -1: closed, or a pin."""
+        level = self.chain[-1]
+        fd = -1 if level.is_pin else level.fd
+        if fd >= 0:
+            level.fd = -1
+            self._held.pop()
+        self.pop()
+        return fd
 
     def fd(self) -> int:
         """Return a descriptor of the deepest directory, found again if it was closed.
@@ -83,6 +94,7 @@ class Levels:
             for index in range(window, len(self.chain)):
                 level = self.chain[index]
                 at = level.fd = _open_again(at, level.name, level.inode)
+                level.is_pin = True
                 self._held.append(index)
         finally:
             if passing >= 0:

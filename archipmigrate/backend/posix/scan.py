@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -80,6 +81,7 @@ class Walk:
         options: ScanOptions,
         limits: Limits,
         descriptors: int,
+        hold: int,
     ) -> None:
         self._root = root
         self._border = border
@@ -88,6 +90,8 @@ class Walk:
         self._limits = limits
         self._deadline = monotonic() + limits.seconds
         self._levels = Levels(root, descriptors)
+        self._hold = hold
+        self._kept: dict[int, int] = {}  # descriptors by number of frame
         self._places: list[Place] = []
         self._path = bytearray()  # of the deepest place: one for all, however many there are
         self._fewest = 0
@@ -140,6 +144,10 @@ class Walk:
             self._notices,
         )
 
+    def held(self) -> array[int]:
+        """Return what stays open: of each directory frame, the descriptor or -1."""
+        return array("i", (self._kept.get(n, -1) for n in range(self._writer.entered)))
+
     # -- the loop
 
     def _is_over(self) -> bool:
@@ -184,14 +192,17 @@ class Walk:
         place.start = len(self._path)
         self._path += b"/" + name if self._path else name
         self._places.append(place)
-        self._levels.push(name, place.inode, fd)
+        self._levels.push(name, place.inode, fd, is_pin=place.named)
         self._writer.enter(name, place.inode)
 
     def _leave(self) -> None:
         place = self._places.pop()
         del self._path[place.start :]
-        self._writer.leave(place.own)
-        self._levels.pop()
+        frame = self._writer.leave(place.own)
+        if frame < 0 or len(self._kept) >= self._hold:
+            self._levels.pop()
+        elif (fd := self._levels.pop_open()) >= 0:
+            self._kept[frame] = fd
 
     def _join(self, name: bytes) -> bytes:
         """Return the path of an entry of the deepest place, from the root."""
@@ -309,7 +320,7 @@ class Walk:
         place = Place(found.st_ino)
         self._judge(place, found)
         if place.own and self._options.xattrs:
-            self._notice(fd, b".", self._join(name), found.st_mode)
+            self._notice(fd, self._join(name), found.st_mode)
         if len(names) > WIDE:
             cursor = WideCursor(self._join(name), place.inode, os.dup(fd), listing)
             self._read_wide(cursor, names)
@@ -395,7 +406,7 @@ class Walk:
             self._tally.compliant += 1
         else:
             wanted = self._policy.wanted(found.st_mode)
-            flags = Flag.LINKED if linked else Flag(0)
+            flags = int(Flag.LINKED) if linked else 0
             written = None
             if found.st_mode & ~wanted & SET_ID:
                 flags |= Flag.SETID
@@ -413,7 +424,8 @@ class Walk:
             if linked:
                 self._links.append(Link(offset, found.st_dev, found.st_ino))
             if self._options.xattrs:
-                self._notice(directory, name, self._join(name), found.st_mode)
+                where = b"/proc/self/fd/%d/%s" % (directory, name)
+                self._notice(where, self._join(name), found.st_mode)
 
     def _judge(self, place: Place, found: os.stat_result) -> None:
         """Note the directory's own change, if it must."""
@@ -423,9 +435,9 @@ class Walk:
         wanted = self._policy.wanted(found.st_mode)
         place.own = (found.st_mode, wanted, found.st_uid, found.st_gid)
 
-    def _notice(self, directory: int, name: bytes, path: bytes, mode: int) -> None:
+    def _notice(self, where: int | bytes, path: bytes, mode: int) -> None:
         try:
-            held = os.listxattr(b"/proc/self/fd/%d/%s" % (directory, name), follow_symlinks=False)
+            held = os.listxattr(where, follow_symlinks=isinstance(where, int))
         except OSError:
             return  # no such attributes here, or the entry went: apply will see
         if "system.posix_acl_access" in held:
