@@ -41,7 +41,7 @@ def tree(share: Path) -> Path:
 
 @contextmanager
 def opened(name: str, tree: Path, held: int, descriptors: int = 64) -> Iterator[Backend]:
-    make = {"native": NativeBackend, "python": PosixBackend}[name]
+    make: Callable[..., Backend] = NativeBackend if name == "native" else PosixBackend
     root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
     backend = make(root, descriptors=descriptors, held=held)
     os.close(root)
