@@ -29,6 +29,7 @@ def scan(  # one argument a field of Unit, policy, options and limits
     hold: int,
     wide: int,
     chunks: int,
+    remote: bool,
     /,
 ) -> tuple[
     dict[str, int],

@@ -221,15 +221,15 @@ static PyObject *native_scan(PyObject *module, PyObject *arguments)
     struct scan_request request = {.features = allowed_features(module)};
     Py_buffer body, cursor_path, excludes, stop;
     unsigned long long cursor_inode;
-    int counted, last_try, skip_links, cross, xattrs;
+    int counted, last_try, skip_links, cross, xattrs, remote;
     unsigned directory_bits, file_bits;
     long long gid, entries, changes;
     Py_ssize_t descriptors, hold, wide, chunks;
-    if (!PyArg_ParseTuple(arguments, "iy*iy*KppLIIy*pppdLLy*nnnn:scan", &request.root, &body,
+    if (!PyArg_ParseTuple(arguments, "iy*iy*KppLIIy*pppdLLy*nnnnp:scan", &request.root, &body,
                           &request.cursor, &cursor_path, &cursor_inode, &counted, &last_try, &gid,
                           &directory_bits, &file_bits, &excludes, &skip_links, &cross, &xattrs,
                           &request.seconds, &entries, &changes, &stop, &descriptors, &hold, &wide,
-                          &chunks))
+                          &chunks, &remote))
         return NULL;
     PyObject *value = NULL;
     struct scan_result result = {.wide = -1};
@@ -255,6 +255,7 @@ static PyObject *native_scan(PyObject *module, PyObject *arguments)
     request.skip_links = skip_links;
     request.cross = cross;
     request.xattrs = xattrs;
+    request.remote = remote;
     request.entries = entries;
     request.changes = changes;
     request.stop = stop.buf;

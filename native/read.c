@@ -17,6 +17,9 @@
 /* Less than RECORDS where wide directories are declared narrow: a call's names all go into one chunk. */
 #define FEW_RECORDS 1024
 
+/* More than an NFS client's threshold, with room for `.` and `..`: see use_some(). */
+#define USED 16
+
 struct reading {
     int fd;
     struct entry directory; /* its name; its path, if nothing is on the stack */
@@ -86,6 +89,23 @@ static int sort_name(struct walk *walk, struct reading *reading, const struct di
 }
 
 /*
+ * Look at some of the names that were read last. Linux's NFS client asks for attributes with the names
+ * (READDIRPLUS) only as long as somebody looks at more than 8 entries of a directory between two reads of
+ * it (NFS_READDIR_CACHE_USAGE_THRESHOLD, fs/nfs/dir.c); else each look costs a LOOKUP later. These
+ * looks cost no calls.
+ */
+static void use_some(const struct walk *walk, int fd, int size)
+{
+    struct stat unused;
+    int looks = 0;
+    for (int at = 0; at < size && looks < USED; looks++) {
+        const struct dirent64 *record = (const void *)(walk->records + at);
+        entry_status(fd, record->d_name, &unused);
+        at += record->d_reclen;
+    }
+}
+
+/*
  * Read names until the end of the directory or, if it is wide, as many as are read in one go; what one
  * call brings is never cut, so that the descriptor stands where the reading goes on.
  */
@@ -109,6 +129,8 @@ static int read_names(struct walk *walk, struct reading *reading)
                 return result;
             at += record->d_reclen;
         }
+        if (ask->remote && (size_t)size > most / 2)
+            use_some(walk, reading->fd, size);
     } while (reading->names < ask->wide * ask->chunks || !reading->is_wide);
     reading->has_more = true;
     return 0;

@@ -32,7 +32,10 @@ static bool is_over(const struct walk *walk)
 
 /* ---- the loop */
 
-/* Put what is not looked at yet of all places into `rest`. */
+/*
+ * Put what is not looked at yet of all places into `rest`, and with it each place's own change: that
+ * comes after the content (NFSv4 clients look up all names of a directory again once it has changed).
+ */
 static int leave_over(struct walk *walk)
 {
     struct tally *tally = &walk->found->tally;
@@ -40,7 +43,7 @@ static int leave_over(struct walk *walk)
     const struct levels *levels = &walk->levels;
     size_t same = 0;
     for (size_t i = 0; i < levels->depth; i++) {
-        const struct place *place = &walk->places[i];
+        struct place *place = &walk->places[i];
         bool is_last = i + 1 == levels->depth;
         size_t end = is_last ? walk->directories.length : place[1].begin;
         size_t entry = is_last ? walk->entry : walk->entries.length;
@@ -50,6 +53,9 @@ static int leave_over(struct walk *walk)
         int result = group_begin(rest, levels->path.bytes, level->end, same, level->inode);
         if (result < 0)
             return result;
+        if (place->must_change && (result = group_name(rest, HINT_SELF, "", 0)) < 0)
+            return result;
+        place->must_change = false;
         int64_t files = put_names(rest, HINT_ENTRY, &walk->entries, entry, walk->entries.length);
         int64_t directories = put_names(rest, HINT_DIRECTORY, &walk->directories, place->next, end);
         if (files < 0 || directories < 0)
@@ -197,8 +203,9 @@ static int walk_group(struct walk *walk, const struct group_reader *group)
         return lost_group(walk, group, fd);
     }
     if (reads) {
-        bool known = group->walks || group->itself; /* else only its names were in the unit */
-        result = enter_whole(walk, way_to(walk, group), fd, &status, walk->counting || !known);
+        /* What is to be looked at itself is counted; else only its names were in the unit. */
+        bool counting = group->walks ? walk->counting : !group->itself;
+        result = enter_whole(walk, way_to(walk, group), fd, &status, counting);
     } else {
         struct place place = {.named = true};
         place.begin = place.next = walk->directories.length;

@@ -42,6 +42,7 @@ struct scan_request {
     bool skip_links;
     bool cross;
     bool xattrs;
+    bool remote; /* the share is on NFS */
     /* The limits. */
     double seconds;
     int64_t entries;

@@ -251,4 +251,4 @@ def test_names_that_are_gone_when_they_are_looked_at_are_counted_as_vanished(
     scan = opened.scan(unit, POLICY, OPTIONS, PLENTY)
     assert not scan.failures
     assert scan.tally.vanished == 2
-    assert [change.path for change in read_changes(scan.changes)] == [b"other/a", b"other"]
+    assert [change.path for change in read_changes(scan.changes)] == [b"other/a", b"other", b""]

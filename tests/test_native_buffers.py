@@ -156,6 +156,7 @@ def test_scan_refuses_arguments_out_of_range_and_closes_the_cursor(options: dict
         "hold": 0,
         "wide": 8,
         "chunks": 2,
+        "remote": False,
     }
     root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
     before = len(os.listdir("/proc/self/fd"))

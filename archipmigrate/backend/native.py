@@ -21,7 +21,7 @@ from ..model import (
     Verb,
 )
 from ..policy import GroupPolicy
-from .base import CHUNKS, WIDE, ScanOptions
+from .base import CHUNKS, WIDE, ScanOptions, read_ahead
 from .held import Held, HeldPool
 
 
@@ -95,8 +95,8 @@ class NativeBackend:
             limits.stop,
             self._descriptors,
             hold,
-            WIDE,
-            CHUNKS,
+            *read_ahead(WIDE, CHUNKS, remote=options.remote),
+            options.remote,
         )
         held = Held(self._pool, array("i", fds)) if fds else None
         self._pool.give(hold - (held.reserved if held else 0))

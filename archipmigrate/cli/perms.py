@@ -104,6 +104,7 @@ class Settings:
                 self.cross,
                 xattrs=not share.is_nfs,
                 hold=acts,
+                remote=share.is_nfs,
             ),
             name,
             acts,
@@ -187,7 +188,7 @@ def work(
         look=_again(args, settings),
         runs=state_option(args),
     )
-    report.summary(perms_summary(facts), thing)
+    report.summary(perms_summary(facts), thing, facts.reason)
     return exit_status(result, result.status)
 
 
@@ -255,7 +256,7 @@ def look(args: argparse.Namespace, share: Share, settings: Settings, name: str) 
         group=group_name(settings.gid),
         look=_again(args, settings),
     )
-    report.summary(look_summary(facts, found), thing)
+    report.summary(look_summary(facts, found), thing, facts.reason)
     return exit_status(result, status)
 
 

@@ -123,7 +123,7 @@ class _Undo:
             target=self.target,
             runs=state_option(self.args),
         )
-        self.report.summary(undo_summary(facts), thing)
+        self.report.summary(undo_summary(facts), thing, facts.reason)
         return exit_status(result, status)
 
 

@@ -35,6 +35,7 @@ class Frontier:
         self._store = store
         self._last = last_number
         self._stack: list[tuple[int, Unit | None]] = []
+        self.entries = 0  # names in units that wait, each of which may stand for many entries
         self._bytes = 0
         self._bottom = 0  # how many at the bottom are known to have left memory
         self._working = 0
@@ -109,6 +110,7 @@ class Frontier:
             unit = await self._load(number)
         else:
             self._bytes -= len(unit.body)
+        self.entries -= unit.entries
         wanted = self._idle - len(self._stack)
         if wanted > 0 and unit.entries > 1:
             unit, *others = split_unit(unit, wanted + 1)
@@ -119,6 +121,7 @@ class Frontier:
     def _push(self, number: int, unit: Unit) -> None:
         self._stack.append((number, unit))
         self._bytes += len(unit.body)
+        self.entries += unit.entries
         while self._bytes > MEMORY and self._bottom < len(self._stack) - self.lanes:
             number, lowest = self._stack[self._bottom]
             if lowest is not None and lowest.cursor is None:

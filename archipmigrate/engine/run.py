@@ -326,8 +326,8 @@ class Run:
     def _add(self, unit: Unit, scan: Scan, acted: Acted | None, scope: int) -> None:
         """Put new units on the frontier: what can wait below, names of wide directories on top.
 
-        A wide directory goes on being read while fewer units wait than two a lane, and to its end
-        at once if too many are open; otherwise its names come first.
+        A wide directory goes on being read while less waits than the lanes' next units hold, and to
+        its end at once if too many are open; otherwise its names come first.
         """
         below = [*scan.again, *(acted.again if acted else ())]
         if scan.rest:
@@ -335,7 +335,7 @@ class Run:
         wide_scope = self._scopes.of_wide(unit, scan)
         top = with_scope(scan.chunks, wide_scope)
         if scan.wide:
-            few = len(self._frontier) < 2 * self._tasks
+            few = self._frontier.entries < self._tasks * self._sizes.changes
             at = len(top) if few or self._scopes.cursors > MOST_CURSORS else 0
             top[at:at] = with_scope([scan.wide], wide_scope)
         self._frontier.add([*with_scope(below, scope), *top])

@@ -140,9 +140,14 @@ class Report:
             with self._progress.aside(sys.stderr):
                 print(text, file=sys.stderr, flush=True)
 
-    def summary(self, lines: Sequence[str], thing: Mapping[str, object]) -> None:
-        """End the report: failures and notices by cause, then the summary, or its object."""
+    def summary(self, lines: Sequence[str], thing: Mapping[str, object], stopped: str = "") -> None:
+        """End the report: failures and notices by cause, then the summary, or its object.
+
+        Why a run *stopped* is in the lines; where those are not printed it goes to stderr.
+        """
         self._progress.close()
+        if stopped and (self._see.json or self._see.quiet):
+            self.remark(f"archipmigrate: stopped: {stopped}", always=True)
         if self._see.json:
             self.emit(thing)
         else:

@@ -6,6 +6,7 @@ in the tally, or in `rest`, `chunks`, `wide` or `again`: nothing is looked at tw
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -28,7 +29,7 @@ from ...frames import (
 )
 from ...model import RETRIES, TRANSIENT, Failure, Limits, Link, Notice, Scan, Tally, Unit
 from ...policy import GroupPolicy
-from ..base import CHUNKS, WIDE, ScanOptions
+from ..base import CHUNKS, WIDE, ScanOptions, read_ahead
 from .border import Border
 from .levels import PIN_DIRECTORY, Levels, open_beneath
 
@@ -39,6 +40,8 @@ ANY_EXECUTE = 0o111
 # A unit whose place is n steps down looks at n / FAR entries at least, whatever its limits: finding
 # the place again, to look and to act, costs some 2 n openings, and an entry about 20.
 FAR = 8
+# The C library reads some 340 names of 71 bytes at once, and an NFS client wants 9 looks between.
+READ_AT_ONCE, USED = 256, 16
 
 
 @dataclass(slots=True)
@@ -89,6 +92,7 @@ class Walk:
         self._options = options
         self._limits = limits
         self._deadline = monotonic() + limits.seconds
+        self._ahead = read_ahead(WIDE, CHUNKS, remote=options.remote)
         self._levels = Levels(root, descriptors)
         self._hold = hold
         self._kept: dict[int, int] = {}  # descriptors by number of frame
@@ -185,6 +189,10 @@ class Walk:
                 # The rest of a unit whose names are counted is one, too.
                 self._count("files", len(place.entries))
                 self._count("directories", len(place.subdirectories))
+            if names and place.own:
+                # After the content: NFSv4 clients look up all names of a directory that changed.
+                names.insert(0, (Hint.SELF, b""))
+                place.own = None
             if names:
                 yield Group(bytes(self._path[:end]), place.inode, tuple(names))
 
@@ -256,8 +264,8 @@ class Walk:
             self._lost(group.path, error, "open", group, counted=counted)
             return
         if reads:
-            known = walks or itself  # else only its names were in the unit
-            self._enter_whole(way, fd, found, counting=self._counting or not known)
+            # What is to be looked at itself is counted; else only its names were in the unit.
+            self._enter_whole(way, fd, found, counting=self._counting if walks else not itself)
             return
         place = Place(found.st_ino, named=True)
         if itself:
@@ -307,9 +315,11 @@ class Walk:
             self._tally.skipped += 1
             return
         listing = None
+        names: list[os.DirEntry[str]] = []
+        wide, _ = self._ahead
         try:
             listing = os.scandir(fd)
-            names = list(islice(listing, WIDE + 1))
+            self._read(listing, names, wide + 1, fd)
         except OSError as error:
             if listing is not None:
                 listing.close()
@@ -321,7 +331,7 @@ class Walk:
         self._judge(place, found)
         if place.own and self._options.xattrs:
             self._notice(fd, self._join(name), found.st_mode)
-        if len(names) > WIDE:
+        if len(names) > wide:
             cursor = WideCursor(self._join(name), place.inode, os.dup(fd), listing)
             self._read_wide(cursor, names)
         else:
@@ -336,25 +346,43 @@ class Walk:
         """Read the next names of a wide directory into chunks; keep the place if there are more."""
         self._looks += 1
         more = True
+        wide, chunks = self._ahead
         try:
-            names += islice(cursor.names, WIDE * CHUNKS - len(names))
+            self._read(cursor.names, names, wide * chunks, cursor.fd)
         except OSError as error:
             self._lost(cursor.path, error, "readdir")
             more = False  # but what was read is looked at
-        for start in range(0, len(names), WIDE):
+        for start in range(0, len(names), wide):
             entries: list[bytes] = []
             subdirectories: list[bytes] = []
-            for entry in names[start : start + WIDE]:
+            for entry in names[start : start + wide]:
                 self._sort(entry, entries, subdirectories)
             hinted = [(Hint.ENTRY, n) for n in entries]
             hinted += [(Hint.DIRECTORY, n) for n in subdirectories]
             if hinted:
                 self._chunks.append(walk_unit([Group(cursor.path, cursor.inode, tuple(hinted))]))
-        if more and len(names) == WIDE * CHUNKS:
+        if more and len(names) == wide * chunks:
             body = pack_groups([whole(cursor.path, cursor.inode)])
             self._wide = Unit(body, cursor=cursor)
         else:
             cursor.close()
+
+    def _read(
+        self,
+        listing: Iterator[os.DirEntry[str]],
+        names: list[os.DirEntry[str]],
+        wanted: int,
+        fd: int,
+    ) -> None:
+        """Read names until there are so many; on NFS look at some (see native/read.c, use_some)."""
+        if not self._options.remote:
+            names += islice(listing, wanted - len(names))
+            return
+        for entry in islice(listing, wanted - len(names)):
+            names.append(entry)
+            if len(names) % READ_AT_ONCE >= READ_AT_ONCE - USED:
+                with contextlib.suppress(OSError):
+                    os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
 
     def _sort(
         self, entry: os.DirEntry[str], entries: list[bytes], subdirectories: list[bytes]

@@ -1,0 +1,51 @@
+"""Fixtures: a guest to run programs in, and nfs-ganesha on the loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nfs.ganesha import Ganesha
+from tests.nfs.guest import Result, run_guest
+from tests.nfs.packages import GANESHA, GUEST, require
+from tests.support import missing
+
+
+@pytest.fixture(scope="session")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
+    """Call with a program and its arguments: run_guest, with a directory of its own for `out`.
+
+    A boot takes seconds: tests of one run share it by a fixture of their module.
+    """
+    require(GUEST)
+    allowed = subprocess.run(
+        ["unshare", "--pid", "--fork", "true"], capture_output=True, check=False
+    )
+    if allowed.returncode:
+        missing(f"the right to make PID namespaces ({allowed.stderr.decode().strip()})")
+
+    def run(
+        program: Callable[..., None], *arguments: object, timeout: float = 90, memory: str = "1G"
+    ) -> Result:
+        out = tmp_path_factory.mktemp("guest")
+        return run_guest(program, out, *arguments, timeout=timeout, memory=memory)
+
+    return run
+
+
+@pytest.fixture
+def ganesha() -> Iterator[Callable[..., Ganesha]]:
+    """Call with a directory and what Ganesha takes: it is served until the test ends."""
+    require(GANESHA)
+    with contextlib.ExitStack() as stack:
+
+        def serve(
+            export: Path, *, squash: str = "No_Root_Squash", read_only: bool = False
+        ) -> Ganesha:
+            return stack.enter_context(Ganesha(export, squash=squash, read_only=read_only))
+
+        yield serve

@@ -1,0 +1,177 @@
+"""nfs-ganesha on the loopback: a real NFS server in user space, v3 and v4, on free ports.
+
+For clients that speak NFS themselves; the kernel's client is in the guest. Owns one server and its
+run directory; the export's files are the caller's. Nothing of it outlives `stop` or this process.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support import need
+
+HERE = Path(__file__).parent
+ANSWERS = 20.0  # seconds to start, or to stop: it takes 0.1 and 2 on an idle machine
+SHOWN = 2000  # characters of the end of the log of a server that does not start
+SETTINGS = """\
+NFS_CORE_PARAM {{
+    NFS_Port = {nfs}; MNT_Port = {mount}; NLM_Port = 0; Rquota_Port = 0; Bind_addr = 127.0.0.1;
+    Protocols = 3, 4; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false;
+    mount_path_pseudo = false; Dbus_Name_Prefix = "p{nfs}";
+}}
+NFSV4 {{
+    Graceless = true; RecoveryBackend = fs_ng; RecoveryRoot = "{run}/recovery";
+    Minor_Versions = 0, 1, 2; Only_Numeric_Owners = true;
+}}
+NFS_KRB5 {{ Active_krb5 = false; }}
+EXPORT {{
+    Export_Id = 1; Path = "{export}"; Pseudo = "{pseudo}"; Protocols = 3, 4; Transports = TCP;
+    Access_Type = {access}; Squash = {squash}; SecType = sys; Manage_Gids = false;
+    PrivilegedPort = false;
+    FSAL {{ Name = VFS; }}
+}}
+LOG {{ Default_Log_Level = EVENT; }}
+"""
+
+
+class Ganesha:
+    """A server of one directory, started by `with` or `start`.
+
+    The ports stay the same from one start to the next. v3 clients mount the directory's own path,
+    v4 clients PSEUDO.
+    """
+
+    PSEUDO = "/export"
+
+    def __init__(
+        self, export: Path, *, squash: str = "No_Root_Squash", read_only: bool = False
+    ) -> None:
+        self.export = export.resolve(strict=True)  # ganesha would serve nothing
+        self.port, self.mount_port = _free_ports()
+        self._run = Path(tempfile.mkdtemp(prefix="archipmigrate-ganesha-"))
+        (self._run / "recovery").mkdir()
+        source, self._preload = HERE / "norpcbind.c", self._run / "norpcbind.so"
+        subprocess.run([need("gcc"), "-shared", "-fPIC", "-o", self._preload, source], check=True)
+        (self._run / "conf").write_text(
+            SETTINGS.format(
+                nfs=self.port,
+                mount=self.mount_port,
+                run=self._run,
+                export=self.export,
+                pseudo=self.PSEUDO,
+                access="RO" if read_only else "RW",
+                squash=squash,
+            ),
+            encoding="utf-8",
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, version: int = 3, *, port: int = 0, mount_port: int = 0) -> str:
+        """Return the URL for libnfs; the ports can be those of a proxy."""
+        path = self.export if version == 3 else self.PSEUDO
+        ports = f"nfsport={port or self.port}&mountport={mount_port or self.mount_port}"
+        return f"nfs://127.0.0.1{path}?{ports}&version={version}"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        log = self._run / "log"
+        words = ["ganesha.nfsd", "-F", "-N", "NIV_EVENT", "-f", str(self._run / "conf")]
+        words += ["-L", str(log), "-p", str(self._run / "pid")]
+        with (self._run / "said").open("ab") as said:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *words],
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LD_PRELOAD": str(self._preload)},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        end = time.monotonic() + ANSWERS
+        while self._process.poll() is None and time.monotonic() < end:
+            if all(map(_answers, (self.port, self.mount_port))):
+                return
+            time.sleep(0.02)
+        self.kill()
+        shown = log.read_text(errors="backslashreplace")[-SHOWN:] if log.exists() else ""
+        raise RuntimeError(f"ganesha does not start:\n{shown}")
+
+    def stop(self) -> None:
+        """End the server in an orderly way; does nothing if it does not run."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server at once, as a crash would; does nothing if it does not run."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Let the server answer nothing, as if it hung, until `resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        self._signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Kill the server and start it again."""
+        self.kill()
+        self.start()
+
+    def close(self) -> None:
+        """Kill the server and remove its run directory."""
+        self.kill()
+        shutil.rmtree(self._run)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _signal(self, number: int) -> None:
+        if not self._process:
+            raise RuntimeError("ganesha does not run")
+        self._process.send_signal(number)
+
+    def _end(self, number: int) -> None:
+        if self._process:
+            self._process.send_signal(number)
+            try:
+                self._process.wait(ANSWERS)
+            finally:
+                self._process.kill()
+                self._process.wait()
+                self._process = None
+
+
+def _free_ports() -> tuple[int, int]:
+    """Return two ports that nobody uses; that nobody else takes them until the start is a hope."""
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

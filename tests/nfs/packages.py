@@ -1,0 +1,50 @@
+"""Which Debian packages the bed is made of, and what a test does where one is missing."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from collections.abc import Mapping
+
+import pytest
+
+from tests.support import MISSING
+
+SYSTEM = ":/usr/sbin:/sbin"  # where the rest is, for users that do not have it in their PATH
+# Package -> a program that it brings, or files.
+GUEST = {
+    "user-mode-linux": "linux.uml",
+    "busybox-static": "busybox",
+    "e2fsprogs": "mkfs.ext4",
+    "iproute2": "tc",
+    "kmod": "modprobe",
+    "nfs-common": "mount.nfs",
+    "nfs-kernel-server": "nfsdcld",
+    "rpcbind": "rpcbind",
+}
+GANESHA = {
+    "gcc": "gcc",
+    "libc6-dev": "/usr/include/stdlib.h",
+    "nfs-ganesha": "ganesha.nfsd",
+    "nfs-ganesha-vfs": "/usr/lib/*/ganesha/libfsalvfs.so",
+}
+CLIENT = {"libnfs-utils": "nfs-ls"}
+
+
+def require(packages: Mapping[str, str]) -> None:
+    """Skip the test unless all these are installed, saying how to; in CI that is a failure."""
+    absent = sorted(package for package, mark in packages.items() if not _there(mark))
+    if absent:
+        MISSING.update(absent)
+        # In runlevel 1 the packages do not start their servers.
+        message = f"RUNLEVEL=1 apt-get install --no-install-recommends {' '.join(absent)}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+def _there(mark: str) -> bool:
+    if mark.startswith("/"):
+        return bool(glob.glob(mark))
+    return shutil.which(mark, path=os.environ.get("PATH", "") + SYSTEM) is not None
