@@ -6,7 +6,6 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,11 @@ from archipmigrate.engine.run import Lanes, Result, Run
 from archipmigrate.frames import read_changes, walk_unit, whole
 from archipmigrate.jobs.perms import PermsJob
 from archipmigrate.journal.store import Journal, RunHeader
-from archipmigrate.model import RETRIES, Applied, Held, Limits, Outcome, Scan, Tally, Unit, Verb
+from archipmigrate.model import RETRIES, Limits, Outcome, Tally, Verb
 from archipmigrate.policy import GroupPolicy
 from archipmigrate.share import open_share
+from tests.doubles import Meddler, Watch
 from tests.support import GID, attrs, drift
-from tests.test_retries import Watch
 
 pytestmark = pytest.mark.privileged
 
@@ -166,37 +165,6 @@ def test_apply_changes_nothing_but_what_was_looked_at(
     changed = {path for path in before if after[path] != before[path]}
     assert changed == ALL - unlike.keys()
     assert attrs(outside) == beyond
-
-
-@dataclass
-class Meddler:
-    """A backend in whose way somebody gets, just before each time that something is changed."""
-
-    real: Backend
-    meddle: Callable[[int], object]
-    times: int = 0
-    name: str = "meddled with"
-
-    def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
-        return self.real.scan(unit, policy, options, limits)
-
-    def apply(
-        self,
-        changes: bytes,
-        verb: Verb,
-        *,
-        deny_limit: int = 0,
-        born_before: int = 0,
-        held: Held | None = None,
-    ) -> Applied:
-        self.times += 1
-        self.meddle(self.times)
-        return self.real.apply(
-            changes, verb, deny_limit=deny_limit, born_before=born_before, held=held
-        )
-
-    def close(self) -> None:
-        pass
 
 
 def run(meddler: Meddler) -> tuple[Result, Tally, Watch]:

@@ -335,7 +335,7 @@ def _walk_and_change(share: Path, limits: Limits, bits: int) -> None:
 # -- changing
 
 
-def forward(backend: Backend, body: bytes, verb: Verb, **more: int) -> dict[bytes, Key]:
+def forward(backend: Backend, body: bytes, verb: Verb, **more: Any) -> dict[bytes, Key]:
     """Apply and return, by path, the outcome, failure and whether it was stamped."""
     applied = backend.apply(body, verb, **more)
     records = list(read_changes(body))

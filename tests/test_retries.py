@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -12,7 +12,6 @@ import trio
 import trio.testing
 
 from archipmigrate.backend.base import ScanOptions
-from archipmigrate.engine.job import Counters
 from archipmigrate.engine.run import Lanes, Result, Run
 from archipmigrate.frames import ChangeWriter, Group, Hint, unpack_groups, walk_unit
 from archipmigrate.jobs.perms import PermsJob
@@ -23,7 +22,6 @@ from archipmigrate.model import (
     Failure,
     Held,
     Limits,
-    Notice,
     Outcome,
     Scan,
     Tally,
@@ -31,6 +29,7 @@ from archipmigrate.model import (
     Verb,
 )
 from archipmigrate.policy import GroupPolicy
+from tests.doubles import Watch
 from tests.support import GID
 
 Apply = Callable[[int], Applied]
@@ -74,29 +73,6 @@ class FakeBackend:
 
     def close(self) -> None:
         pass
-
-
-@dataclass
-class Watch:
-    """Keeps what the engine tells."""
-
-    interval: float = 1.0
-    failures: list[Failure] = field(default_factory=list)
-
-    def tick(self, counters: Counters) -> None:
-        pass
-
-    def show(self, counters: Counters) -> None:
-        pass
-
-    def looked(self, changes: bytes, outcome: bytes | None) -> None:
-        pass
-
-    def noticed(self, notices: Sequence[Notice]) -> None:
-        pass
-
-    def failed(self, failures: Sequence[Failure]) -> None:
-        self.failures += failures
 
 
 def run(backend: FakeBackend) -> tuple[Result, Tally, list[Failure], list[float]]:

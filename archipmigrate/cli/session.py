@@ -56,10 +56,17 @@ class Session:
     retry: bool = False
 
     def run(self, job: Job) -> tuple[Result, Tally, float]:
-        """Run the job; return how it ended, the counts of all sessions, this one's seconds."""
+        """Run the job; return how it ended, the counts of all sessions, this one's seconds.
+
+        Nothing holds the share open after that.
+        """
         began = monotonic()
         run = Run(job, self.journal, self.header, self.lanes, self.report, retry=self.retry)
-        result = run_loop(run.execute)
+        try:
+            result = run_loop(run.execute)
+        finally:
+            self.backend.close()
+            self.share.close()
         return result, run.counters.tally, monotonic() - began
 
 

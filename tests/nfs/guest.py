@@ -7,6 +7,7 @@ process is killed the guest dies too. See `inside` for what programs are made of
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -32,6 +33,11 @@ wait $guest
 """
 SHARED_MEMORY = "/dev/shm"
 ROOM = 1 << 30  # bytes: with less room there, as in many containers, a guest dies of SIGBUS
+
+# One CPU: the kernel and what it traces take turns, up to 3 times faster where neither has to
+# wake another CPU.
+CPU = str(max(os.sched_getaffinity(0)))
+ALONE = ("taskset", "--cpu-list", CPU, "unshare", "--pid", "--fork")
 
 
 class GuestDied(Exception):
@@ -69,7 +75,7 @@ def run_guest(
         console = bed / "console"
         with console.open("wb") as said:
             guest = subprocess.Popen(
-                ["unshare", "--pid", "--fork", "sh", "-c", WARDEN, "warden", *_kernel(bed, memory)],
+                [*ALONE, "sh", "-c", WARDEN, "warden", *_kernel(bed, memory)],
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=subprocess.STDOUT,

@@ -5,7 +5,6 @@ Each reports what it saw; what is right is for the tests to say.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -28,12 +27,13 @@ from archipmigrate.policy import GroupPolicy
 from archipmigrate.share import open_share
 from archipmigrate.testshare import Layout, make_share
 from tests import crafted
+from tests.doubles import Meddler, Watch
+from tests.inprocess import Program
 from tests.nfs.inside import (
     EXPORT,
     MOUNT,
     ROOT,
     STATE,
-    archipmigrate,
     calls,
     calls_so_far,
     delay,
@@ -46,21 +46,18 @@ from tests.nfs.inside import (
     umount,
 )
 from tests.support import GID, attrs, drift
-from tests.test_exchanges import Meddler
-from tests.test_retries import Watch
 
 PERMS = ("perms", "--json", "--no-progress", "--group", GID)
 VERIFY = ("verify", "--json", "--no-progress", "--group", GID)
 
 
-def ended(*args: object) -> dict[str, Any]:
-    """Run the program; return its exit status, its summary and what it said."""
-    done = archipmigrate(*args)
-    lines = done.stdout.splitlines()
+def ended(*args: object, backend: str = "native") -> dict[str, Any]:
+    """Run the program in this process; return its exit status, its summary and what it said."""
+    done = Program(backend, STATE)(*args)
     return {
-        "status": done.returncode,
-        "summary": json.loads(lines[-1]) if lines else {},
-        "err": done.stderr,
+        "status": done.status,
+        "summary": done.summary if done.out else {},
+        "err": done.err,
     }
 
 
@@ -83,7 +80,7 @@ def counts(version: str, backend: str, layout: str, objects: int) -> None:
     for name, command in (("perms", PERMS), ("compliant", PERMS), ("verify", VERIFY)):
         mount(version)
         with calls() as made:
-            done = ended(*command, "--backend", backend, share)
+            done = ended(*command, share, backend=backend)
         report(name, {**done, "calls": made})
         umount()
     report("drift", len(drift(EXPORT / "share")))
@@ -104,10 +101,10 @@ def crafted_trees(version: str, options: str, backends: list[str]) -> None:
         before = attrs(EXPORT / backend)
         mount(version, options)
         share = MOUNT / backend
-        done = ended(*PERMS, "--backend", backend, share)
+        done = ended(*PERMS, share, backend=backend)
         after = attrs(EXPORT / backend)
-        verified = ended(*VERIFY, "--backend", backend, share)
-        undone = ended("undo", "--json", "--no-progress", "--backend", backend)
+        verified = ended(*VERIFY, share, backend=backend)
+        undone = ended("undo", "--json", "--no-progress", backend=backend)
         umount()
         report(
             backend,

@@ -1,0 +1,65 @@
+"""Stand-ins for tests of the engine: a backend that is meddled with, and an observer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from archipmigrate.backend.base import Backend, ScanOptions
+from archipmigrate.engine.job import Counters
+from archipmigrate.model import Applied, Failure, Held, Limits, Notice, Scan, Unit, Verb
+from archipmigrate.policy import GroupPolicy
+
+
+@dataclass
+class Meddler:
+    """A backend in whose way somebody gets, just before each time that something is changed."""
+
+    real: Backend
+    meddle: Callable[[int], object]
+    times: int = 0
+    name: str = "meddled with"
+
+    def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
+        return self.real.scan(unit, policy, options, limits)
+
+    def apply(
+        self,
+        changes: bytes,
+        verb: Verb,
+        *,
+        deny_limit: int = 0,
+        born_before: int = 0,
+        held: Held | None = None,
+    ) -> Applied:
+        self.times += 1
+        self.meddle(self.times)
+        return self.real.apply(
+            changes, verb, deny_limit=deny_limit, born_before=born_before, held=held
+        )
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class Watch:
+    """Keeps what the engine tells."""
+
+    interval: float = 1.0
+    failures: list[Failure] = field(default_factory=list)
+
+    def tick(self, counters: Counters) -> None:
+        pass
+
+    def show(self, counters: Counters) -> None:
+        pass
+
+    def looked(self, changes: bytes, outcome: bytes | None) -> None:
+        pass
+
+    def noticed(self, notices: Sequence[Notice]) -> None:
+        pass
+
+    def failed(self, failures: Sequence[Failure]) -> None:
+        self.failures += failures
