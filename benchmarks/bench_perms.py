@@ -22,19 +22,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from archipmigrate.testshare import Layout, make_share
 
-from .measure import Samples, system_calls, take_turns
+from .commands import FIND_PLUS, GID, GUIDE, TRIPLE
+from .measure import Replay, Samples, system_calls, take_turns
 
-GID = "54321"
 ROUNDS = 5
 HERE = Path(__file__).parent
-TRIPLE = (
-    "chgrp -R {gid} {share}; chmod -R g+rwX {share}; find {share} -type d -exec chmod g+s {{}} +"
-)
-FIND_PLUS = (
-    "find {share} -type d -exec chmod g+rwxs {{}} +; find {share} -type f -exec chmod g+rw {{}} +; "
-    "find {share} -type d -exec chgrp {gid} {{}} +; find {share} -type f -exec chgrp {gid} {{}} +"
-)
-GUIDE = FIND_PLUS.replace(" +", " \\;")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +132,6 @@ def _print(
             f"{count / entries if count else float('nan'):11.2f}"
         )
     print("\n".join(lines), flush=True)
-
-
-class Replay:
-    """A clock for pytest-benchmark that tells the times of runs measured before."""
-
-    def __init__(self, seconds: Sequence[float]) -> None:
-        self._ticks = iter([tick for taken in seconds for tick in (0.0, taken)])
-
-    def __call__(self) -> float:
-        """Return the next tick: the begin of a run, then its end."""
-        return next(self._ticks)
 
 
 @pytest.mark.timeout(3600)

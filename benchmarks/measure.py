@@ -78,3 +78,14 @@ def system_calls(command: Sequence[str]) -> int | None:
         )
         total = re.search(r"([\d]+)\s+(?:\d+\s+)?total", log.read_text())
     return int(total[1]) if total else None
+
+
+class Replay:
+    """A clock for pytest-benchmark that tells the times of runs measured before."""
+
+    def __init__(self, seconds: Sequence[float]) -> None:
+        self._ticks = iter([tick for taken in seconds for tick in (0.0, taken)])
+
+    def __call__(self) -> float:
+        """Return the next tick: the begin of a run, then its end."""
+        return next(self._ticks)

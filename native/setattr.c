@@ -332,7 +332,7 @@ static int pin_and_act(struct applying *applying, const struct frame *frame)
     int error = pinned_status(pinned.fd, &pinned.found);
     if (error < 0)
         outcome = refuse(applying, "stat", error, "");
-    else if (pinned.found.st_nlink == 0) /* removed, but scan kept it open */
+    else if (!pinned.is_pin && pinned.found.st_nlink == 0) /* removed, but scan kept it open */
         outcome = GONE;
     else if (is_other(applying, &pinned))
         outcome = DIFFERENT;

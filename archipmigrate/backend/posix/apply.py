@@ -196,7 +196,7 @@ class Apply:
             raise Refused("open", error.errno or 0) from None
         try:
             found = _stat(fd)
-            if found.st_nlink == 0:
+            if not name and found.st_nlink == 0:
                 return Outcome.GONE  # removed, but scan kept it open
             if (
                 found.st_ino != record.inode
