@@ -1,6 +1,6 @@
 /*
  * For LD_PRELOAD: something happens in place of the n-th call that changes the mode or the group of an
- * entry, counted over all threads; SQLite's fchown of its own files is not such a call.
+ * entry, counted over all threads. By fchown and fchmod that is a directory: SQLite has its own files.
  *
  *     KILL_AT=n   the process kills itself
  *     STOP_AT=n   the process stops itself (SIGSTOP), and goes on when it is told to
@@ -61,6 +61,26 @@ int fchownat(int directory, const char *path, uid_t uid, gid_t gid, int flags)
 {
     count();
     return REAL(fchownat)(directory, path, uid, gid, flags);
+}
+
+static int is_directory(int fd)
+{
+    struct stat found;
+    return fstat(fd, &found) == 0 && S_ISDIR(found.st_mode);
+}
+
+int fchmod(int fd, mode_t mode)
+{
+    if (is_directory(fd))
+        count();
+    return REAL(fchmod)(fd, mode);
+}
+
+int fchown(int fd, uid_t uid, gid_t gid)
+{
+    if (is_directory(fd))
+        count();
+    return REAL(fchown)(fd, uid, gid);
 }
 
 /* As on x86_64 and aarch64, where all arguments are passed in the same way. */
