@@ -69,8 +69,10 @@ class PythonCodec:
         """Convert entries, as Codec has it."""
         _check_whole(entries, _entry_size(version))
         if version == 0:
-            digests = (entries[at : at + 32] for at in range(0, len(entries), 32))
-            return b"".join([_plain(digest) for digest in digests])
+            size = v0.DIGEST_SIZE
+            return b"".join(
+                [_plain(entries[at : at + size]) for at in range(0, len(entries), size)]
+            )
         return b"".join(
             [
                 _ARCHIP + digest.hex().encode() + _AFTER_ARCHIP if flag else _plain(digest)
