@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 # Errors that may pass: tried again after a pause, RETRIES times, before they are failures.
 TRANSIENT = frozenset((errno.EIO, errno.ETIMEDOUT, errno.ENOSPC, errno.EDQUOT, errno.ESTALE))
@@ -122,7 +122,8 @@ class Scan:
     `changes` are the packed pre-images of what must change (empty: nothing), `count` their number;
     `rest` is what the budget left over; `chunks` are names of a wide directory for any lane, and
     `wide` its continuation; `again` is what failed for reasons that may pass (`TRANSIENT`). `held`
-    is for `apply` of these changes; whoever gets a scan closes it.
+    is for `apply` of these changes; whoever gets a scan closes it. `writes` are what a job has to
+    say to the journal beside that, called with it in the transaction that finishes the unit.
     """
 
     tally: Tally
@@ -136,6 +137,7 @@ class Scan:
     links: Sequence[Link] = ()
     notices: Sequence[Notice] = ()
     held: Held | None = None
+    writes: Sequence[Callable[[Any], None]] = ()
 
 
 class Outcome(IntEnum):

@@ -17,6 +17,7 @@ ROOMS = [
     ("policy", "mapfile", "frames"),
     ("share",),
     ("backend", "journal", "testshare"),
+    ("blocker",),
     ("engine",),
     ("jobs",),
     ("ui",),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..journal.store import Journal, Write
 from ..model import Failure, Held, Limits, Notice, Scan, Tally, Unit
 
 
@@ -13,12 +14,14 @@ from ..model import Failure, Held, Limits, Notice, Scan, Tally, Unit
 class Acted:
     """What became of the changes of one unit.
 
-    `outcome` goes into the journal as it is. `again` is to be looked at once more, after a pause if
+    `outcome` goes into the journal as it is; None leaves the batch to be settled by a later session.
+    `again` is to be looked at once more, after a pause if
     `pause`. `unchanged` are the offsets, `unchanged_inodes` the inodes, of linked records that were
-    not changed. `attempted`, `succeeded` and `denied` (EPERM, EACCES) count changes.
+    not changed. `attempted`, `succeeded` and `denied` (EPERM, EACCES) count changes. `writes` are as
+    in `Scan`.
     """
 
-    outcome: bytes
+    outcome: bytes | None
     tally: Tally
     failures: Sequence[Failure] = ()
     again: Sequence[Unit] = ()
@@ -28,6 +31,7 @@ class Acted:
     attempted: int = 0
     succeeded: int = 0
     denied: int = 0
+    writes: Sequence[Write] = ()
 
 
 class Job(Protocol):
@@ -39,9 +43,16 @@ class Job(Protocol):
     name: str
     acts: bool  # False: only looks
     knows_total: bool  # whether the first units are all there will be
+    total: int | None  # how many things will have been changed, or not, at the end; None: unknown
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the units to begin with."""
+
+    def next_units(self, journal: Journal) -> Sequence[Unit]:
+        """Return more units now that all are done; none ends the run. Called by the writer.
+
+        Raises FatalError with why the run must stop here.
+        """
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Look at a unit; `changes` in the result are what must be durable before `act`."""
@@ -92,4 +103,5 @@ class Counters:
     busy: int = 0
     done_units: int = 0
     total_units: int | None = None  # known where units are (undo); a walk does not know
+    total: int | None = None  # see `Job`
     phase: str = ""

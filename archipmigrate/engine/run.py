@@ -20,7 +20,7 @@ from time import monotonic, process_time
 
 import trio
 
-from ..errors import JournalError
+from ..errors import FatalError, JournalError
 from ..journal.sealed import seal
 from ..journal.store import Journal, RunHeader, Write
 from ..model import Limits, Link, Scan, Tally, Unit
@@ -124,10 +124,13 @@ class Run:
                 helpers.start_soon(self._committer.run)
                 helpers.start_soon(self._paint)
                 await self._begin()
-                async with trio.open_nursery() as self._lane_nursery:
-                    self._set_lanes(self._lanes.jobs)
-                    if self._lanes.most > self._lanes.jobs:
-                        helpers.start_soon(self._steer)
+                if self._lanes.most > self._lanes.jobs:
+                    helpers.start_soon(self._steer)
+                while True:
+                    async with trio.open_nursery() as self._lane_nursery:
+                        self._set_lanes(self.counters.lanes)
+                    if self._stopped.is_set() or not await self._go_on():
+                        break
                 helpers.cancel_scope.cancel()
         except* JournalError as errors:
             broken = str(first_error(errors))
@@ -159,6 +162,25 @@ class Run:
         if self._job.knows_total:
             self.counters.total_units = len(self._frontier)
         self.counters.phase = ""
+
+    async def _go_on(self) -> bool:
+        """Ask the job for what comes after all that is done; False if nothing does."""
+
+        def ask(journal: Journal) -> Sequence[Unit] | FatalError:
+            try:
+                return self._job.next_units(journal)
+            except JournalError:
+                raise
+            except FatalError as error:
+                return error
+
+        units = await self._committer.call(ask)
+        if isinstance(units, FatalError):
+            self._early.reason = str(units)
+            return False
+        self.counters.total = self._job.total
+        self._frontier.add(units)
+        return bool(units)
 
     async def _retry_failures(self) -> None:
         failures = await self._committer.call(Journal.take_failures)
@@ -308,8 +330,11 @@ class Run:
         self._add(unit, scan, acted, scope)
         self._count(scope, scan.tally)
         failures = list(scan.failures)
+        for write in (*scan.writes, *(acted.writes if acted else ())):
+            soon(write)
         if acted is not None:
-            soon(partial(Journal.set_outcome, number=batch, outcome=acted.outcome))
+            if acted.outcome is not None:
+                soon(partial(Journal.set_outcome, number=batch, outcome=acted.outcome))
             soon(partial(Journal.release_links, links=links, unchanged=acted.unchanged))
             self._count(scope, acted.tally)
             failures += acted.failures

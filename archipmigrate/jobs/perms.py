@@ -13,6 +13,7 @@ from itertools import groupby
 from ..backend.base import Backend, ScanOptions
 from ..engine.job import Acted
 from ..frames import Change, Flag, Group, Hint, read_changes, walk_unit, whole, with_flags
+from ..journal.store import Journal
 from ..model import (
     RETRIES,
     TRANSIENT,
@@ -45,10 +46,16 @@ class PermsJob:
     name: str = "perms"
     acts: bool = True
     knows_total: bool = False
+    total: int | None = None
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the whole share."""
         yield walk_unit([whole()])
+
+    def next_units(self, journal: Journal) -> Sequence[Unit]:
+        """Return nothing: the first units were all."""
+        del journal
+        return ()
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Look at a unit through the backend."""

@@ -41,11 +41,17 @@ class UndoJob:
     name: str = "undo"
     acts: bool = True
     knows_total: bool = True
+    total: int | None = None
     _reading: threading.Lock = field(default_factory=threading.Lock)
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the batches of the run; the frontier hands out the last one first."""
         return (Unit(NUMBER.pack(number)) for number in self.target.batches())
+
+    def next_units(self, journal: Journal) -> Sequence[Unit]:
+        """Return nothing: the first units were all."""
+        del journal
+        return ()
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Find out which files of a batch may get their set-id bits back."""

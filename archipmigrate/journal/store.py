@@ -141,6 +141,11 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(f"the journal {self.path} cannot be read: {error}") from None
 
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The database, for the tables that a job has beside these. Written in `commit` only."""
+        return self._db
+
     def close(self, *, fold: bool = True) -> None:
         """Close the database, its write-ahead log folded in unless it is only looked at."""
         if fold:

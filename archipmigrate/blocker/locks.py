@@ -1,0 +1,150 @@
+"""The blocker's lock protocol, as `filed` has it, so that no daemon works on a volume that we change.
+
+    take      create N_lock<ours>_aa exclusively, write <ours>, fsync; link it to N_lock; unlink it
+    release   compare the content, unlink N_lock
+
+A link that fails because N_lock exists means that somebody holds it: us, if the content is ours.
+`filed` compares only as many bytes as its own string has; we compare all of them, NULs at the end
+(direct mode pads) aside. The lock of a run of ours that is dead counts as ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..mapfile.names import lock_name
+from ..mapfile.placement import sha256_place
+from .tree import Place, Tree, open_file, status, unlink
+
+LONGEST = 1024  # bytes of a lock's content that are looked at
+PART = b"_aa"
+# A lock that vanishes between our link and our look was released: so often we try again.
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """Where locks lie, and who we are.
+
+    `flat`: in the root of `tree` (a lock directory), else each at its own sha256 place. `ours` is
+    this run's string, `dead` are those of earlier runs of ours, which nobody works for any more.
+    """
+
+    tree: Tree
+    flat: bool
+    ours: bytes
+    dead: frozenset[bytes] = frozenset()
+
+    def take(self, name: bytes) -> bytes | None:
+        """Take the lock of a map; None if it is ours now, else the string of who holds it.
+
+        Raises OSError.
+        """
+        lock = lock_name(name)
+        part = lock + self.ours + PART
+        with self.tree.directory(self._place(lock), make=True) as directory:
+            self._sweep_part(directory, part)
+            made = self.tree.create(directory, part, (self.ours,))
+            try:
+                for _ in range(ATTEMPTS):
+                    if _link(directory, part, lock, made.inode):
+                        return None
+                    holder = _content(directory, lock)
+                    if holder is not None:
+                        return None if self.is_ours(holder) else holder
+                raise OSError(errno.EAGAIN, "the lock is taken and released all the time")
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(part, dir_fd=directory)
+
+    def release(self, name: bytes) -> None:
+        """Release the lock of a map if it is ours. Raises OSError."""
+        lock = lock_name(name)
+        with (
+            contextlib.suppress(FileNotFoundError),
+            self.tree.directory(self._place(lock)) as directory,
+        ):
+            holder = _content(directory, lock)
+            if holder is not None and self.is_ours(holder):
+                unlink(directory, lock)
+
+    def holder(self, name: bytes) -> bytes | None:
+        """Return the string of who holds the lock of a map; None if nobody, or a run of ours, does.
+
+        Raises OSError.
+        """
+        lock = lock_name(name)
+        try:
+            with self.tree.directory(self._place(lock)) as directory:
+                holder = _content(directory, lock)
+        except FileNotFoundError:
+            return None
+        return None if holder is None or self.is_ours(holder) else holder
+
+    def sweep(self, name: bytes) -> None:
+        """Remove what dead runs of ours left of taking this lock. Raises OSError."""
+        lock = lock_name(name)
+        with (
+            contextlib.suppress(FileNotFoundError),
+            self.tree.directory(self._place(lock)) as directory,
+        ):
+            for holder in self.dead:
+                self._sweep_part(directory, lock + holder + PART)
+
+    def is_ours(self, holder: bytes) -> bool:
+        """Whether a lock's content is that of this run, or of one of ours that is dead."""
+        return holder == self.ours or holder in self.dead
+
+    def _place(self, lock: bytes) -> Place:
+        return () if self.flat else sha256_place(lock)
+
+    def _sweep_part(self, directory: int, part: bytes) -> None:
+        if status(directory, part) is not None:
+            unlink(directory, part)
+
+
+def holder_string(host: str, run: str) -> bytes:
+    """Return the unique string of a run's locks."""
+    return f"archipmigrate_{host}_{run}".encode()
+
+
+def clash(ours: bytes, theirs: Iterable[bytes]) -> bytes | None:
+    """Return the string that `filed`'s comparison of beginnings would take for ours, if any."""
+    return next((s for s in theirs if s and (ours.startswith(s) or s.startswith(ours))), None)
+
+
+def shown_holder(holder: bytes) -> str:
+    """Word who holds a lock."""
+    if not holder:
+        return "held by v0.3 (an empty lock file)"
+    return f"held by {holder.decode(errors='backslashreplace')}"
+
+
+def _link(directory: int, part: bytes, lock: bytes, inode: int) -> bool:
+    """Link a part to its lock; False if there is one. A resent NFS call may fail by its success."""
+    try:
+        os.link(part, lock, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+    except FileExistsError:
+        found = status(directory, lock)
+        return found is not None and found.st_ino == inode
+    return True
+
+
+def _content(directory: int, lock: bytes) -> bytes | None:
+    """Return what is in a lock, without NULs at the end; None if there is none."""
+    try:
+        fd = open_file(directory, lock)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EINVAL):
+            return b"? (no regular file)"
+        raise
+    try:
+        return os.pread(fd, LONGEST, 0).rstrip(b"\0")
+    finally:
+        os.close(fd)

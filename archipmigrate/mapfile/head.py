@@ -1,0 +1,106 @@
+"""What a mapfile is by its first bytes, its length and, for v0, the size that Pithos knows. Pure.
+
+A v1 map is valid if it is as long as its size says, or longer. Only a name of 64 hex digits may be a
+v0 map, which has no header and might begin like a v1 map: there a v1 map must be exactly as long as
+its size says, or padded to 512 bytes as `filed` does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from . import v1, v2
+
+HEAD_BYTES = 32
+PAD = 512  # `direct = True` writes multiples of this
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A map's version (None: it is none that can be read, for `reason`) and its header's fields.
+
+    `size` is in bytes; `length` is the file's.
+    """
+
+    version: int | None
+    length: int = 0
+    size: int = 0
+    block_size: int = v2.BLOCK_SIZE
+    flags: int = 0
+    epoch: int = 0
+    reason: str = ""
+
+    @property
+    def header(self) -> v2.HeaderV2:
+        """The v2 header with these fields."""
+        return v2.HeaderV2(self.size, self.block_size, self.flags, self.epoch)
+
+    @property
+    def objects(self) -> int:
+        """How many entries the map has."""
+        return self.header.objects if self.version == v2.VERSION else v1.object_count(self.size)
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether this is a v2 map that was marked deleted."""
+        return self.version == v2.VERSION and self.header.is_deleted
+
+
+def invalid(reason: str, length: int = 0) -> Head:
+    """Return the head of a file that is no map."""
+    return Head(None, length, reason=reason)
+
+
+def read_head(
+    raw: bytes,
+    length: int,
+    *,
+    digest: bool = False,
+    sizes: Sequence[int] = (),
+    fit: Callable[[int], str] = lambda _: "",
+) -> Head:
+    """Return what a map is by its first `HEAD_BYTES` bytes and its length.
+
+    *digest*: the name allows v0. *sizes* are what Pithos says of it, and `fit(size)` reads the file
+    and says why it does not fit a size ("" if it does).
+    """
+    if raw.startswith(v2.SIGNATURE):
+        return _head_v2(raw, length)
+    if digest and sizes:
+        if len(sizes) > 1:
+            return invalid(f"two sizes are given for it: {sizes[0]} and {sizes[1]}", length)
+        misfit = fit(sizes[0])
+        if not misfit:
+            return Head(0, length, sizes[0])
+    else:
+        misfit = ""
+    found = _head_v1(raw, length, exact=digest)
+    if found.version is None and digest:
+        reason = misfit or "a v0 map needs its size (--sizes or --pithos-db)"
+        return dataclasses.replace(found, reason=reason)
+    return found
+
+
+def _head_v2(raw: bytes, length: int) -> Head:
+    try:
+        header = v2.decode_header_v2(raw)
+    except ValueError as error:
+        return invalid(str(error), length)
+    return Head(2, length, header.size, header.block_size, header.flags, header.epoch)
+
+
+def _head_v1(raw: bytes, length: int, *, exact: bool) -> Head:
+    if not length:
+        return invalid("empty", length)
+    try:
+        size = v1.decode_header_v1(raw)
+    except ValueError as error:
+        return invalid(str(error), length)
+    needed = v1.HEADER_SIZE + v1.ENTRY_SIZE * v1.object_count(size)
+    if length < needed:
+        return invalid(f"cut off: {length:,} bytes of {needed:,}", length)
+    if exact and length not in (needed, -(-needed // PAD) * PAD):
+        return invalid(f"too long for a v1 map: {length:,} bytes, not {needed:,}", length)
+    return Head(1, length, size)

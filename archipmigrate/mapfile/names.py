@@ -1,0 +1,100 @@
+"""What a file of a maps directory is by its name alone. Pure.
+
+    foobar, archip_foobar             the mapfile of the volume foobar
+    foobar_00000000000000ff           a block of the map foobar
+    foobar_lock                       the lock of the map foobar
+    foobar_lock<holder>_xy            what a lock is made from, left behind by somebody who was killed
+    foobar.archipmigrate_<run>        what a file of ours is made from, the same
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+
+PREFIX = b"archip_"
+LOCK = b"_lock"
+# Bytes of a volume's name: v0.4 cannot open others (measured on the real daemons).
+SHORTEST_NAME, LONGEST_NAME = 6, 82
+
+_BLOCK = re.compile(rb"(.+)_([0-9a-f]{16})", re.DOTALL)
+_LOCK_PART = re.compile(rb"(.+)_lock(.+)_[a-z]{2}", re.DOTALL)
+_OWN_PART = re.compile(rb"(.+)\.(archipmigrate_[^/]+)", re.DOTALL)
+_DIGITS = re.compile(rb"[0-9a-f]{64}")
+
+
+class Role(IntEnum):
+    """What a name says that a file is. The order is that in which a volume is classified."""
+
+    MAP = 0
+    BLOCK = 1
+    LOCK = 2
+    LOCK_PART = 3
+    OWN_PART = 4
+    FOREIGN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name taken apart.
+
+    `volume` has no prefix, `prefixed` says whether there was one; `number` is a block's; `holder`
+    is whose lock, or (OWN_PART) which run's file, this was to become.
+    """
+
+    role: Role
+    volume: bytes
+    prefixed: bool = False
+    number: int = 0
+    holder: bytes = b""
+
+    @property
+    def map_name(self) -> bytes:
+        """The name of the map that this is, or belongs to."""
+        return map_name(self.volume, prefixed=self.prefixed)
+
+
+def parse_name(name: bytes) -> Name:
+    """Take a file's name apart."""
+    if found := _OWN_PART.fullmatch(name):
+        return _of(Role.OWN_PART, found[1], holder=found[2])
+    if name.endswith(LOCK) and len(name) > len(LOCK):
+        return _of(Role.LOCK, name.removesuffix(LOCK))
+    if found := _LOCK_PART.fullmatch(name):
+        return _of(Role.LOCK_PART, found[1], holder=found[2])
+    if found := _BLOCK.fullmatch(name):
+        return _of(Role.BLOCK, found[1], number=int(found[2], 16))
+    return _of(Role.MAP, name)
+
+
+def _of(role: Role, base: bytes, *, number: int = 0, holder: bytes = b"") -> Name:
+    volume = base.removeprefix(PREFIX)
+    if volume.startswith(PREFIX) or not volume:
+        return Name(Role.FOREIGN, base)
+    return Name(role, volume, volume != base, number, holder)
+
+
+def map_name(volume: bytes, *, prefixed: bool) -> bytes:
+    """Return the name of a volume's map."""
+    return PREFIX + volume if prefixed else volume
+
+
+def lock_name(name: bytes) -> bytes:
+    """Return the name of a map's lock."""
+    return name + LOCK
+
+
+def is_digest(volume: bytes) -> bool:
+    """Whether a name is 64 hex digits: only those may be v0 maps."""
+    return _DIGITS.fullmatch(volume) is not None
+
+
+def bad_name(volume: bytes) -> str:
+    """Return why v0.4 cannot open a volume of this name, or ""."""
+    if not SHORTEST_NAME <= len(volume) <= LONGEST_NAME:
+        return (
+            f"the name has {len(volume)} bytes: v0.4 opens those of {SHORTEST_NAME} to "
+            f"{LONGEST_NAME} only"
+        )
+    return ""

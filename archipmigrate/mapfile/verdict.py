@@ -1,0 +1,223 @@
+"""Which volume is what: the matrix of a volume's two maps, `foobar` and `archip_foobar`. Pure.
+
+A volume is fed with what was found of it, maps first, then blocks in order of their numbers; nothing is
+kept of a block but how far the row of them is complete. Locks have no say here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum, auto
+
+from . import v2
+from .head import Head
+from .names import bad_name, map_name
+from .placement import Place
+
+# More files of one name than this are not remembered; two make a conflict.
+MOST_CANDIDATES = 4
+
+
+class Result(StrEnum):
+    """What became of a volume; in a survey `would-upgrade` stands for `upgraded`."""
+
+    PENDING = "pending"  # not yet; never shown
+    UPGRADED = "upgraded"
+    WOULD_UPGRADE = "would-upgrade"
+    CURRENT = "current"
+    INVALID = "invalid"
+    SHADOWED = "shadowed"
+    CONFLICT = "conflict"
+    LEFTOVER = "leftover"
+    LOCKED = "locked"
+    FAILED = "failed"
+
+
+GOOD = (Result.UPGRADED, Result.CURRENT, Result.WOULD_UPGRADE)
+
+
+class Plan(StrEnum):
+    """What is to be done with a volume."""
+
+    NONE = ""
+    RENAME = "rename"  # v1 archip_foobar becomes v2 foobar
+    IN_PLACE = "in place"  # v1 or v0 foobar becomes v2 in its own inode
+    FINISH = "finish"  # v2 archip_foobar becomes foobar
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a volume is, why, by which map, and what is to be done with it."""
+
+    result: Result
+    reason: str = ""
+    head: Head | None = None
+    plan: Plan = Plan.NONE
+
+    @property
+    def target(self) -> v2.HeaderV2:
+        """The header that an upgrade leaves behind."""
+        assert self.head is not None  # noqa: S101 -- only asked of what has a plan
+        if self.plan is Plan.FINISH:
+            return v2.HeaderV2(self.head.size, self.head.block_size, self.head.flags, epoch=1)
+        if self.plan is Plan.RENAME:
+            return v2.HeaderV2(self.head.size, epoch=1)
+        flags = v2.MapFlag.READONLY if self.head.version == 0 else 0
+        return v2.HeaderV2(self.head.size, flags=flags)
+
+
+class _State(Enum):
+    ABSENT = auto()
+    LIVE = auto()
+    DELETED = auto()
+    OLD = auto()
+    BAD = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file that is a map by its name: where it lies, its inode, what is in it."""
+
+    place: Place
+    inode: int
+    head: Head
+
+
+@dataclass(slots=True)
+class Side:
+    """One of a volume's two names, and what was found under it."""
+
+    name: bytes
+    prefixed: bool
+    candidates: list[Candidate] = field(default_factory=list)
+    complete: int = 0  # blocks 0 to complete - 1 are there, and long enough
+    _short: str = ""
+
+    def add_map(self, candidate: Candidate) -> bool:
+        """Take in a file; False if it says nothing about the volume."""
+        if candidate.place is Place.ELSEWHERE and candidate.head.version is None:
+            return False
+        if len(self.candidates) < MOST_CANDIDATES:
+            self.candidates.append(candidate)
+        return True
+
+    def add_block(self, number: int, place: Place, length: int) -> None:
+        """Take in a block; numbers never go down."""
+        head = self.head
+        if head is None or head.version != v2.VERSION or place is not Place.V04:
+            return
+        if number == self.complete < head.header.blocks:
+            needed = head.header.block_length(number)
+            if length >= needed:
+                self.complete += 1
+            else:
+                self._short = f"block {number} is cut off: {length:,} bytes of {needed:,}"
+
+    @property
+    def head(self) -> Head | None:
+        """The first file's head."""
+        return self.candidates[0].head if self.candidates else None
+
+    def conflict(self) -> str:
+        """Return why the name is at two places, or ""."""
+        if len({candidate.inode for candidate in self.candidates}) > 1:
+            return f"there are two different files called {_shown(self.name)}"
+        return ""
+
+    def state(self) -> tuple[_State, str]:
+        """Return what this name is, and why it is bad, if it is."""
+        head = self.head
+        if head is None:
+            return _State.ABSENT, ""
+        if head.version is None:
+            return _State.BAD, f"{_shown(self.name)}: {head.reason}"
+        if not self._is_found(head):
+            return _State.BAD, f"{_shown(self.name)} (v{head.version}) lies where v0.4 does not look"
+        if head.version != v2.VERSION:
+            return _State.OLD, ""
+        if head.is_deleted:
+            return _State.DELETED, ""
+        if self.complete < head.header.blocks:
+            why = self._short or f"block {self.complete} of {head.header.blocks:,} is missing"
+            return _State.BAD, f"{_shown(self.name)}: {why}"
+        return _State.LIVE, ""
+
+    def _is_found(self, head: Head) -> bool:
+        places = {candidate.place for candidate in self.candidates}
+        if self.prefixed and head.version == v2.VERSION:
+            return Place.V04 in places
+        return places != {Place.ELSEWHERE}
+
+
+class Volume:
+    """A volume while it is looked at."""
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.plain = Side(map_name(name, prefixed=False), prefixed=False)
+        self.prefixed = Side(map_name(name, prefixed=True), prefixed=True)
+
+    def side(self, *, prefixed: bool) -> Side:
+        """Return one of the two names."""
+        return self.prefixed if prefixed else self.plain
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is any map."""
+        return bool(self.plain.candidates or self.prefixed.candidates)
+
+    def owns_block(self, number: int, *, prefixed: bool) -> bool:
+        """Whether a block belongs to one of the maps, or will be replaced by an upgrade."""
+        head = self.side(prefixed=prefixed).head
+        if head is None and not prefixed:
+            head = self.prefixed.head
+        if head is None or head.version is None or (prefixed and head.version != v2.VERSION):
+            return False
+        if head.version == v2.VERSION:
+            return number < head.header.blocks
+        return number < v2.HeaderV2(head.size).blocks
+
+    def verdict(self) -> Verdict:
+        """Return what the volume is, once everything was taken in."""
+        plain, prefixed = self.plain, self.prefixed
+        head = plain.head if plain.head and plain.head.version is not None else prefixed.head
+        head = head or plain.head
+        if why := bad_name(self.name):
+            return Verdict(Result.INVALID, why, head)
+        if why := plain.conflict() or prefixed.conflict():
+            return Verdict(Result.CONFLICT, why, head)
+        return _judge(plain, prefixed, head)
+
+
+def _judge(plain: Side, prefixed: Side, head: Head | None) -> Verdict:
+    state, why = plain.state()
+    other, other_why = prefixed.state()
+    match state, other:
+        case _State.ABSENT, _State.OLD:
+            return Verdict(Result.PENDING, "", prefixed.head, Plan.RENAME)
+        case _State.ABSENT, _State.LIVE:
+            return Verdict(Result.PENDING, "", prefixed.head, Plan.FINISH)
+        case _State.OLD, _State.ABSENT:
+            return Verdict(Result.PENDING, "", plain.head, Plan.IN_PLACE)
+        case (_State.LIVE | _State.DELETED), _State.ABSENT:
+            return Verdict(Result.CURRENT, "", head)
+        case (_State.ABSENT | _State.LIVE | _State.DELETED), _State.DELETED:
+            reason = f"{_shown(prefixed.name)} is a map marked deleted: v0.4 never removes it"
+            return Verdict(Result.LEFTOVER, reason, head)
+        case _State.LIVE, _:
+            reason = f"v0.4 opens {_shown(plain.name)} and never sees {_shown(prefixed.name)}"
+            return Verdict(Result.SHADOWED, reason, head)
+        case _State.ABSENT, _State.BAD:
+            return Verdict(Result.INVALID, other_why, head)
+        case _State.BAD, _State.ABSENT:
+            return Verdict(Result.INVALID, why, head)
+    what = {_State.DELETED: "marked deleted", _State.OLD: "an older map", _State.BAD: "unusable"}
+    reason = (
+        f"{_shown(plain.name)} is {what[state]}{f' ({why})' if why else ''}, "
+        f"and {_shown(prefixed.name)} is there too"
+    )
+    return Verdict(Result.CONFLICT, reason, head)
+
+
+def _shown(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
