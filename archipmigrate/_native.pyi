@@ -54,3 +54,9 @@ def apply(
     held: array[int],  # as scan gave it; what was taken over is -1 afterwards
     /,
 ) -> tuple[bytes, list[tuple[int, str, int, str]], list[tuple[int, int]], int]: ...
+
+# Entries of a map of version 0 or 1 (ValueError: not whole) as v2 entries.
+def convert_entries(version: int, entries: bytes, /) -> bytes: ...
+
+# The index of the first v2 entry whose name is too long, or -1.
+def check_entries(block: bytes, /) -> int: ...

@@ -1,13 +1,14 @@
 /*
- * The Python module archipmigrate._native: scan and apply, and FEATURES. archipmigrate/_native.pyi has
- * the signatures.
+ * The Python module archipmigrate._native: scan and apply, the entries of maps, and FEATURES.
+ * archipmigrate/_native.pyi has the signatures.
  *
- * Only this file knows Python. It takes the arguments apart, runs walk.c or setattr.c without the GIL,
- * and makes Python values of what they found:
+ * Only this file knows Python. It takes the arguments apart, runs walk.c, setattr.c or mapfile.c without
+ * the GIL, and makes Python values of what they found:
  *
  *     module.c     Python in, Python out
  *     walk.c       scan: one walk over one unit, with place.c, read.c, look.c, lost.c (place.h)
  *     setattr.c    apply: one go through packed changes
+ *     mapfile.c    convert_entries, check_entries: a map block's worth of entries
  *     levels.c     the chain of directories that both are in, on few descriptors
  *     frames.c     the packed buffers that come in and go out
  *     system.c     the kernel's calls, and which of them there are
@@ -21,6 +22,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "mapfile.h"
 #include "setattr.h"
 #include "walk.h"
 
@@ -56,7 +58,7 @@ static PyObject *raise_error(int status)
     if (status == -ENOMEM)
         return PyErr_NoMemory();
     if (status == -EINVAL) {
-        PyErr_SetString(PyExc_ValueError, "malformed unit, changes or options");
+        PyErr_SetString(PyExc_ValueError, "malformed unit, changes, entries or options");
         return NULL;
     }
     errno = -status;
@@ -310,6 +312,56 @@ static PyObject *native_apply(PyObject *module, PyObject *arguments)
     return value;
 }
 
+/* ---- entries of maps */
+
+PyDoc_STRVAR(convert_entries_doc, "Return v2 entries for the entries of a map of version 0 or 1.");
+
+static PyObject *native_convert_entries(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    int version;
+    Py_buffer entries;
+    if (!PyArg_ParseTuple(arguments, "iy*:convert_entries", &version, &entries))
+        return NULL;
+    PyObject *value = NULL;
+    size_t count;
+    int status = count_entries(version, (size_t)entries.len, &count);
+    if (status == 0 && count > PY_SSIZE_T_MAX / ENTRY_BYTES)
+        status = -ENOMEM;
+    if (status < 0)
+        raise_error(status);
+    else
+        value = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(count * ENTRY_BYTES));
+    if (value) {
+        uint8_t *to = (uint8_t *)PyBytes_AS_STRING(value); /* nobody else has it yet */
+        Py_BEGIN_ALLOW_THREADS;
+        convert_entries(version, entries.buf, (size_t)entries.len, to); /* whole: just counted */
+        Py_END_ALLOW_THREADS;
+    }
+    PyBuffer_Release(&entries);
+    return value;
+}
+
+PyDoc_STRVAR(check_entries_doc, "Return the index of the first malformed v2 entry, or -1.");
+
+static PyObject *native_check_entries(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    Py_buffer block;
+    if (!PyArg_ParseTuple(arguments, "y*:check_entries", &block))
+        return NULL;
+    size_t first = 0;
+    int status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = check_entries(block.buf, (size_t)block.len, &first);
+    Py_END_ALLOW_THREADS;
+    bool is_good = first == (size_t)block.len / ENTRY_BYTES;
+    PyBuffer_Release(&block);
+    if (status < 0)
+        return raise_error(status);
+    return PyLong_FromSsize_t(is_good ? -1 : (Py_ssize_t)first);
+}
+
 /* ---- the module */
 
 static int module_exec(PyObject *module)
@@ -347,6 +399,8 @@ static void module_free(void *module)
 static PyMethodDef methods[] = {
     {"scan", native_scan, METH_VARARGS, scan_doc},
     {"apply", native_apply, METH_VARARGS, apply_doc},
+    {"convert_entries", native_convert_entries, METH_VARARGS, convert_entries_doc},
+    {"check_entries", native_check_entries, METH_VARARGS, check_entries_doc},
     {0},
 };
 
@@ -362,9 +416,15 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,          .m_name = "_native",     .m_doc = "Scan and apply in C.",
-    .m_size = sizeof(struct state), .m_methods = methods,    .m_slots = slots,
-    .m_traverse = module_traverse,  .m_clear = module_clear, .m_free = module_free,
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_native",
+    .m_doc = "Scan, apply and map entries in C.",
+    .m_size = sizeof(struct state),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
 };
 
 PyMODINIT_FUNC PyInit__native(void)

@@ -1,4 +1,4 @@
-"""The map format of Archipelago v0.3. Pure: entries in, bytes out.
+"""The map format of Archipelago v0.3. Pure: entries in, bytes out; bytes in, size out.
 
     header  u32 version = 1, u64 size (bytes)
     entry   u8 flag, 32 bytes digest, one for each object of 4 MiB
@@ -18,6 +18,8 @@ OBJECT_SIZE = 4 << 20
 VERSION = 1
 HEADER = struct.Struct("<IQ")
 ENTRY = struct.Struct("<B32s")
+HEADER_SIZE = HEADER.size
+ENTRY_SIZE = ENTRY.size
 # With flag 0: an object of zeros, which is not stored.
 ZERO_DIGEST = hashlib.sha256(b"").digest()
 
@@ -46,3 +48,17 @@ def encode_v1(size: int, entries: Sequence[EntryV1]) -> bytes:
         raise ValueError("a digest has 32 bytes")
     packed = [ENTRY.pack(entry.flag, entry.digest) for entry in entries]
     return HEADER.pack(VERSION, size) + b"".join(packed)
+
+
+def decode_header_v1(raw: bytes) -> int:
+    """Return the size in bytes of the volume whose map begins with *raw*; surplus is ignored.
+
+    Raises ValueError, with the reason, if that is no header of version 1. Whether the entries that
+    the size asks for are there is for the caller to see.
+    """
+    if len(raw) < HEADER_SIZE:
+        raise ValueError(f"is shorter than a header: {len(raw)} bytes of {HEADER_SIZE}")
+    version, size = HEADER.unpack_from(raw)
+    if version != VERSION:
+        raise ValueError(f"version {version}, not {VERSION}")
+    return int(size)
