@@ -24,6 +24,8 @@ ROOMS = [
     ("cli",),
 ]
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+# An extra each, and the one module that may ask for it.
+OPTIONAL = {"sqlalchemy": "journal/pithos.py"}
 MOST_LINES = 600
 
 
@@ -75,7 +77,17 @@ def test_trio_is_imported_in_engine_and_cli_only() -> None:
 def test_run_time_dependencies_are_three() -> None:
     packages = set().union(*(imported_packages(path) for path in MODULES))
     outside = {name for name in packages if name not in _stdlib() and name != "archipmigrate"}
-    assert outside == {"trio", "tqdm", "xxhash"}
+    assert outside - set(OPTIONAL) == {"trio", "tqdm", "xxhash"}
+
+
+@pytest.mark.parametrize("package", OPTIONAL)
+def test_optional_package_is_imported_in_one_module_and_only_when_needed(package: str) -> None:
+    importing = [path for path in MODULES if package in imported_packages(path)]
+    assert [str(path.relative_to(PACKAGE)) for path in importing] == [OPTIONAL[package]]
+    for statement in ast.parse(importing[0].read_text()).body:
+        assert not isinstance(statement, ast.Import | ast.ImportFrom) or package not in ast.unparse(
+            statement
+        )
 
 
 def test_python_h_is_included_in_module_c_only() -> None:

@@ -101,3 +101,12 @@ def estimated_bytes(share: Share) -> int:
     """Return how large a journal of the whole share may get, by the inodes of its filesystem."""
     room = os.fstatvfs(share.fd)
     return (room.f_files - room.f_ffree) * BYTES_PER_ENTRY
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import JournalError
 from ..model import Failure, Link, Tally, Unit
+from .location import sync_directory
 from .sealed import check_seal, seal, unseal
 
 SUFFIX = ".journal"
@@ -103,7 +104,7 @@ class Journal:
                 self._db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
                 self._db.execute("INSERT INTO scope VALUES (0, NULL, '{}')")
                 if path:
-                    _sync_directory(path.parent)
+                    sync_directory(path.parent)
             self._load_tallies()
         except (sqlite3.Error, OSError) as error:
             raise JournalError(f"{path or 'temporary journal'}: {error}") from None
@@ -358,11 +359,3 @@ class Journal:
 def _signed(device: int, inode: int) -> tuple[int, int]:
     """SQLite's integers are signed; inode numbers may use all 64 bits."""
     return device, inode - (1 << 64) if inode >= 1 << 63 else inode
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -1,1 +1,1 @@
-"""Mapfiles: the formats of maps, and where a file of a given name lies. Pure: touches no file."""
+"""Mapfiles: formats, which directory a file is in, what v0.4 is told. Pure: touches no file."""

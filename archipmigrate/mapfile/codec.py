@@ -15,6 +15,7 @@ from typing import Protocol
 
 from ..errors import BackendMissing
 from . import v0, v1, v2
+from .names import PREFIX
 from .v2 import EntryFlag, EntryV2
 
 try:
@@ -24,7 +25,6 @@ except ImportError:  # no C compiler where this was installed
 else:
     BUILT = True
 
-PREFIX = b"archip_"
 ENTRY_SIZES = {0: v0.DIGEST_SIZE, 1: v1.ENTRY_SIZE}
 _GOOD_LENGTHS = bytes(range(v2.LONGEST_NAME + 1))
 

@@ -1,7 +1,7 @@
 """Which directory of a blocker a file is in. Pure: names in, names out.
 
 `filed` keeps the file of an object three directories deep, `aa/bb/cc/<name>`. What `aabbcc` is
-depends on who wrote the file; Archipelago v0.4 hashes the name.
+depends on who wrote the file: Archipelago v0.4 hashes the name, v0.3 and Pithos cut it up.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ def v03_place(name: bytes) -> tuple[bytes, ...] | None:
 
 
 def pithos_place(name: bytes) -> tuple[bytes, ...] | None:
-    """Return the directories that Pithos kept a map in: its own first 6 hex digits, else None."""
+    """Return the directories that Pithos kept a map in: its own first 6 hex digits.
+
+    None unless the name is 64 lowercase hex digits.
+    """
     return (name[:2], name[2:4], name[4:6]) if is_digest(name) else None
 
 

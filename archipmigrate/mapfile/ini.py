@@ -1,0 +1,105 @@
+"""INI files as Python 2's ConfigParser, and so v0.4, reads them. Pure: text in, values out.
+
+Python 3's differs in what is a comment, what continues a line, and what `%` means: it could find
+another directory in a file that works for v0.4. The rules are those of Python 2.7's ConfigParser,
+`_read` and `ConfigParser._interpolate`. Works on bytes, as Python 2 did: only ASCII letters have a
+case, only ASCII spaces are spaces.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import UsageError
+
+DEFAULTS = b"DEFAULT"  # the section whose options every other section has, too
+DEEPEST = 10  # MAX_INTERPOLATION_DEPTH
+SECTION = re.compile(rb"\[([^]]+)\]")
+OPTION = re.compile(rb"([^:=\s][^:=]*)\s*[:=]\s*(.*)$")
+REFERENCE = re.compile(rb"%\([^)]*\)s")
+# Python 2 takes all that % formatting knows, such as widths. Here the rest is an error.
+PERCENT = re.compile(rb"%%|%(?:\(([^)]*)\)s)?")
+# A surrogate in the text is a byte that is not UTF-8: see PEP 383.
+CODEC = ("utf-8", "surrogateescape")
+
+
+class Ini:
+    """The sections and options of one file."""
+
+    def __init__(self, text: str) -> None:
+        """Read *text*. Raises UsageError with the first line that is none of an INI file's."""
+        self._sections: dict[bytes, dict[bytes, list[bytes]]] = {DEFAULTS: {}}
+        options: dict[bytes, list[bytes]] | None = None
+        option = b""
+        for number, line in enumerate(text.encode(*CODEC).split(b"\n"), 1):
+            if _is_comment(line):
+                continue
+            if line[:1].isspace() and option and options is not None:
+                options[option].append(line.strip())
+            elif section := SECTION.match(line):
+                options, option = self._sections.setdefault(section[1], {}), b""
+            elif options is None:
+                raise UsageError(f"line {number} comes before any [section]: {_shown(line)}")
+            elif found := OPTION.match(line):
+                option = found[1].rstrip().lower()
+                options[option] = [_value(found[2])]
+            else:
+                raise UsageError(
+                    f"line {number} is no [section], no option and no comment: {_shown(line)}"
+                )
+
+    def __contains__(self, section: str) -> bool:
+        """Whether there is a section of that name, in that case."""
+        return section.encode() in self._sections
+
+    def get(self, section: str, option: str) -> str | None:
+        """Return an option's value, references in it replaced; None if neither has it.
+
+        Raises UsageError if a reference cannot be replaced.
+        """
+        name = section.encode()
+        own = {b"__name__": [name], **self._sections.get(name, {})}
+        lines = {**self._sections[DEFAULTS], **own}
+        values = {name: b"\n".join(parts) for name, parts in lines.items()}
+        value = values.get(option.lower().encode())
+        if value is None:
+            return None
+        try:
+            return _interpolated(value, values).decode(*CODEC)
+        except (KeyError, ValueError):
+            raise UsageError(
+                f"[{section}] {option} = {_shown(value)}: %(NAME)s must name an option of this "
+                "section or of [DEFAULT], and any other % beside it be written twice"
+            ) from None
+
+
+def _is_comment(line: bytes) -> bool:
+    """Whether a line is blank, or a comment: `#`, `;` or the word `rem`, with no space before."""
+    words = line.split(None, 1)
+    return not words or line[:1] in b"#;" or (line[:1] in b"rR" and words[0].lower() == b"rem")
+
+
+def _value(text: bytes) -> bytes:
+    """Return an option's value without a comment after it: only the first `;` can begin one."""
+    at = text.find(b";")
+    # At 0 this looks at the last character, as Python 2 does.
+    if at >= 0 and text[at - 1 :][:1].isspace():
+        text = text[:at]
+    text = text.strip()
+    return b"" if text == b'""' else text
+
+
+def _interpolated(value: bytes, values: dict[bytes, bytes]) -> bytes:
+    """Replace references, and those in what replaced them. A `%` in a value without any stays."""
+    for _ in range(DEEPEST):
+        if b"%(" not in value:
+            return value
+        value = REFERENCE.sub(lambda found: found[0].lower(), value)
+        value = PERCENT.sub(lambda found: b"%" if found[0] == b"%%" else values[found[1]], value)
+    if b"%(" in value:
+        raise ValueError(value)
+    return value
+
+
+def _shown(line: bytes) -> str:
+    return ascii(line.decode(*CODEC).strip())
