@@ -60,11 +60,20 @@ def open_share(path: str | bytes) -> Share:
         found = os.fstat(fd)
         _refuse_root(found, shown)
         mount = mount_of(fd)
-        identity = f"{_filesystem(fd, mount, found)}#{found.st_ino}"
+        identity = identity_of(fd)
         return Share(os.readlink(f"/proc/self/fd/{fd}".encode()), fd, identity, mount)
     except BaseException:
         os.close(fd)
         raise
+
+
+def identity_of(fd: int) -> str:
+    """Return what names an open directory, wherever its filesystem is mounted.
+
+    Raises ShareError where /proc is not mounted.
+    """
+    found = os.fstat(fd)
+    return f"{_filesystem(fd, mount_of(fd), found)}#{found.st_ino}"
 
 
 def _refuse_root(found: os.stat_result, shown: str) -> None:

@@ -71,13 +71,14 @@ def volume_row(name: bytes, verdict: Verdict, *, check: bool = False) -> VolumeR
     result = verdict.result
     if check and result is Result.CURRENT and head is not None and not head.is_deleted:
         result, plan = Result.PENDING, CHECK
+    row = VolumeRow(name, result, verdict.reason, plan, verdict.map_name)
     if head is None or head.version is None:
-        return VolumeRow(name, result, verdict.reason, plan)
+        return row
     epoch = head.epoch if head.version == 2 else None
     if verdict.plan is not Plan.NONE:
         epoch = verdict.target.epoch
-    return VolumeRow(
-        name, result, verdict.reason, plan, head.version, head.objects, head.size, epoch
+    return replace(
+        row, version=head.version, objects=head.objects, size=head.size, epoch=epoch
     )
 
 

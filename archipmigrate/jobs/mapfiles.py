@@ -372,6 +372,7 @@ def upgraded_row(record: Record) -> VolumeRow:
         record.volume,
         Result.UPGRADED,
         plan=record.plan,
+        map_name=record.volume,
         version=record.version,
         objects=header.objects,
         size=header.size,

@@ -21,16 +21,16 @@ CREATE TABLE IF NOT EXISTS file (
     PRIMARY KEY (volume, role, prefixed, number, place, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS volume (
     name BLOB PRIMARY KEY, result TEXT NOT NULL, reason TEXT NOT NULL, plan TEXT NOT NULL,
-    version INTEGER, objects TEXT, size TEXT, epoch TEXT) WITHOUT ROWID;
+    map_name BLOB NOT NULL, version INTEGER, objects TEXT, size TEXT, epoch TEXT) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting ON volume (name) WHERE result = 'pending';
 CREATE TABLE IF NOT EXISTS mark (surveying INTEGER NOT NULL, bytes INTEGER NOT NULL);
 """
 # What was upgraded in this run stays so, whatever a later look says.
 PUT = """
-INSERT INTO volume VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET
+INSERT INTO volume VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET
     result = excluded.result, reason = excluded.reason, plan = excluded.plan,
-    version = excluded.version, objects = excluded.objects, size = excluded.size,
-    epoch = excluded.epoch
+    map_name = excluded.map_name, version = excluded.version, objects = excluded.objects,
+    size = excluded.size, epoch = excluded.epoch
 WHERE volume.result != 'upgraded'
 """
 SIGN = 1 << 63
@@ -59,12 +59,16 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class VolumeRow:
-    """A volume and its result; what is not known is None. `plan` is what its upgrade is to do."""
+    """A volume and its result; what is not known is None. `plan` is what its upgrade is to do.
+
+    `map_name` is the name of the map that decided.
+    """
 
     name: bytes
     result: str
     reason: str = ""
     plan: str = ""
+    map_name: bytes = b""
     version: int | None = None
     objects: int | None = None
     size: int | None = None
@@ -72,9 +76,11 @@ class VolumeRow:
 
 
 def prepare_tables(journal: Journal) -> None:
-    """Make the tables of a new run."""
-    journal.database.executescript(SCHEMA)
-    journal.database.execute("INSERT INTO mark VALUES (1, 0)")
+    """Make the tables, unless they are there."""
+    for statement in SCHEMA.split(";"):
+        journal.database.execute(statement)
+    if not journal.database.execute("SELECT count(*) FROM mark").fetchone()[0]:
+        journal.database.execute("INSERT INTO mark VALUES (1, 0)")
 
 
 def put_files(journal: Journal, files: Sequence[FoundFile]) -> None:
@@ -192,13 +198,13 @@ def _file(row: Sequence[object]) -> FoundFile:
 def _volume_row(row: VolumeRow) -> tuple[object, ...]:
     """Sizes and epochs have 64 bits: as text they fit."""
     wide = (None if n is None else str(n) for n in (row.objects, row.size, row.epoch))
-    return (row.name, row.result, row.reason, row.plan, row.version, *wide)
+    return (row.name, row.result, row.reason, row.plan, row.map_name, row.version, *wide)
 
 
 def _volume(row: Sequence[str | None]) -> VolumeRow:
-    name, result, reason, plan, version, *wide = row
-    numbers = [None if text is None else int(text) for text in wide]
-    return VolumeRow(name, result, reason, plan, version, *numbers)  # type: ignore[arg-type]
+    *texts, objects, size, epoch = row
+    numbers = (None if text is None else int(text) for text in (objects, size, epoch))
+    return VolumeRow(*texts, *numbers)  # type: ignore[arg-type]
 
 
 def _signed(number: int) -> int:

@@ -6,7 +6,7 @@ kept of a block but how far the row of them is complete. Locks have no say here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, auto
 
 from . import v2
@@ -47,12 +47,17 @@ class Plan(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a volume is, why, by which map, and what is to be done with it."""
+    """What a volume is, why, and what is to be done with it.
+
+    `head` is that of the map which v0.4 opens, or would once it is upgraded; `map_name` is the name
+    of the map that decided.
+    """
 
     result: Result
     reason: str = ""
     head: Head | None = None
     plan: Plan = Plan.NONE
+    map_name: bytes = b""
 
     @property
     def target(self) -> v2.HeaderV2:
@@ -129,18 +134,23 @@ class Side:
         head = self.head
         if head is None:
             return _State.ABSENT, ""
-        if head.version is None:
-            return _State.BAD, f"{_shown(self.name)}: {head.reason}"
-        if not self._is_found(head):
-            return _State.BAD, f"{_shown(self.name)} (v{head.version}) lies where v0.4 does not look"
+        if why := self._fault(head):
+            return _State.BAD, f"{_shown(self.name)}: {why}"
         if head.version != v2.VERSION:
             return _State.OLD, ""
-        if head.is_deleted:
-            return _State.DELETED, ""
-        if self.complete < head.header.blocks:
-            why = self._short or f"block {self.complete} of {head.header.blocks:,} is missing"
-            return _State.BAD, f"{_shown(self.name)}: {why}"
-        return _State.LIVE, ""
+        return _State.DELETED if head.is_deleted else _State.LIVE, ""
+
+    def _fault(self, head: Head) -> str:
+        """Return why v0.4 could not open, or we not upgrade, this map, or ""."""
+        if head.version is None:
+            return head.reason
+        if not self._is_found(head):
+            return f"a v{head.version} map that lies where v0.4 does not look"
+        if head.version == v2.VERSION and not head.is_deleted:
+            if self.complete < head.header.blocks:
+                missing = f"block {self.complete} of {head.header.blocks:,} is missing"
+                return self._short or missing
+        return ""
 
     def _is_found(self, head: Head) -> bool:
         places = {candidate.place for candidate in self.candidates}
@@ -179,6 +189,10 @@ class Volume:
 
     def verdict(self) -> Verdict:
         """Return what the volume is, once everything was taken in."""
+        decides = self.plain if self.plain.candidates else self.prefixed
+        return replace(self._verdict(), map_name=decides.name)
+
+    def _verdict(self) -> Verdict:
         plain, prefixed = self.plain, self.prefixed
         head = plain.head if plain.head and plain.head.version is not None else prefixed.head
         head = head or plain.head
@@ -192,31 +206,36 @@ class Volume:
 def _judge(plain: Side, prefixed: Side, head: Head | None) -> Verdict:
     state, why = plain.state()
     other, other_why = prefixed.state()
+    here, there = _shown(plain.name), _shown(prefixed.name)
     match state, other:
         case _State.ABSENT, _State.OLD:
-            return Verdict(Result.PENDING, "", prefixed.head, Plan.RENAME)
+            verdict = Verdict(Result.PENDING, "", prefixed.head, Plan.RENAME)
         case _State.ABSENT, _State.LIVE:
-            return Verdict(Result.PENDING, "", prefixed.head, Plan.FINISH)
+            verdict = Verdict(Result.PENDING, "", prefixed.head, Plan.FINISH)
         case _State.OLD, _State.ABSENT:
-            return Verdict(Result.PENDING, "", plain.head, Plan.IN_PLACE)
+            verdict = Verdict(Result.PENDING, "", plain.head, Plan.IN_PLACE)
         case (_State.LIVE | _State.DELETED), _State.ABSENT:
-            return Verdict(Result.CURRENT, "", head)
+            verdict = Verdict(Result.CURRENT, "", head)
         case (_State.ABSENT | _State.LIVE | _State.DELETED), _State.DELETED:
-            reason = f"{_shown(prefixed.name)} is a map marked deleted: v0.4 never removes it"
-            return Verdict(Result.LEFTOVER, reason, head)
+            reason = f"{there} is a map marked deleted, which v0.4 never removes"
+            verdict = Verdict(Result.LEFTOVER, reason, head)
         case _State.LIVE, _:
-            reason = f"v0.4 opens {_shown(plain.name)} and never sees {_shown(prefixed.name)}"
-            return Verdict(Result.SHADOWED, reason, head)
-        case _State.ABSENT, _State.BAD:
-            return Verdict(Result.INVALID, other_why, head)
-        case _State.BAD, _State.ABSENT:
-            return Verdict(Result.INVALID, why, head)
-    what = {_State.DELETED: "marked deleted", _State.OLD: "an older map", _State.BAD: "unusable"}
-    reason = (
-        f"{_shown(plain.name)} is {what[state]}{f' ({why})' if why else ''}, "
-        f"and {_shown(prefixed.name)} is there too"
-    )
-    return Verdict(Result.CONFLICT, reason, head)
+            reason = f"v0.4 opens {here} and never sees {there}: keep the one that is right"
+            verdict = Verdict(Result.SHADOWED, reason, head)
+        case (_State.ABSENT, _State.BAD) | (_State.BAD, _State.ABSENT):
+            verdict = Verdict(Result.INVALID, why or other_why, head)
+        case _:
+            what = _WHAT[state].format(why=why)
+            reason = f"{here} is {what}, and {there} is there too: keep the one that is right"
+            verdict = Verdict(Result.CONFLICT, reason, head)
+    return verdict
+
+
+_WHAT = {
+    _State.DELETED: "marked deleted",
+    _State.OLD: "an older map",
+    _State.BAD: "unusable ({why})",
+}
 
 
 def _shown(name: bytes) -> str:
