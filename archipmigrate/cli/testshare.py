@@ -8,12 +8,13 @@ import os
 import shlex
 
 from ..errors import FatalError, UsageError
-from ..testshare import Layout, make_share
+from ..testshare import Layout, MapPlace, OtherVolumes, make_share
 
 DESCRIPTION = """\
 Make a share like those of Archipelago v0.3: objects in DIR/blocks, volumes with v1 mapfiles in
-DIR/maps, DIR/locks. Files are 0600, directories 0700, all owned by whoever runs this. The same
-arguments give the same share. DIR must not exist yet, or be empty.
+DIR/maps, DIR/locks. Volumes of other kinds can be added. Files are 0600 (locks 0660), directories
+0700, all owned by whoever runs this. The same arguments give the same share. DIR must not exist
+yet, or be empty.
 """
 
 EPILOG = """\
@@ -24,11 +25,23 @@ examples:
       a million empty objects: two million entries with the directories
   archipmigrate testshare /tmp/share --layout deep
       eight levels of directories instead of three
+  archipmigrate testshare /tmp/share --v0 5 --v2 5 --half-renamed 2 --locks 3
+      volumes of other kinds, too, three of them in use elsewhere; the sizes that Pithos knows
+      of the v0 ones are in /tmp/share/sizes.csv
+  archipmigrate testshare /tmp/share --v1-in-place 5 --map-place v03
+      maps where v0.3 keeps them, and where v0.4 does not find them
 """
 
 LAYOUTS = """\
 where the files lie: aa/bb/cc/NAME by sha256 of the name, as v0.4 has it (filed), all in one
 directory (flat), or eight levels deep (deep); default: %(default)s
+"""
+
+
+MAP_PLACES = """\
+where maps lie that are not v2: all where v0.4 looks for them (v04), v1 maps with the prefix where
+v0.3 has them, maps/vo/l0/00/archip_vol000000 (v03), or v0 maps where Pithos has them (pithos);
+default: %(default)s
 """
 
 
@@ -61,7 +74,47 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="N",
         help="the most that an object holds; default: %(default)s",
     )
+    _add_others(parser)
     parser.set_defaults(run=run)
+
+
+def _add_others(parser: argparse.ArgumentParser) -> None:
+    """Add the options for volumes of other kinds."""
+    group = parser.add_argument_group(
+        "volumes of other kinds",
+        "added to --volumes; they refer to objects that are not there",
+    )
+    for option, volumes in (
+        ("--v1", "with v1 maps, as --volumes are"),
+        ("--v1-in-place", "with v1 maps and no archip_ before their names"),
+        ("--v0", "with v0 maps, as Pithos writes them; DIR/sizes.csv has their sizes"),
+        ("--v2", "with v2 maps: upgraded already"),
+        ("--half-renamed", "with v2 maps still called archip_..., of an upgrade that was cut off"),
+    ):
+        group.add_argument(option, type=_count, default=0, metavar="N", help=f"N volumes {volumes}")
+    group.add_argument(
+        "--map-objects",
+        type=_count,
+        default=OtherVolumes().objects,
+        metavar="N",
+        help="how many objects each of these has; default: %(default)s",
+    )
+    group.add_argument(
+        "--map-place",
+        choices=[place.value for place in MapPlace],
+        default=MapPlace.V04.value,
+        help=MAP_PLACES,
+    )
+    group.add_argument(
+        "--locks",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="the first N of these are locked by another host",
+    )
+    group.add_argument(
+        "--lock-dir", action="store_true", help="locks lie in DIR/locks, not beside the maps"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,6 +128,17 @@ def run(args: argparse.Namespace) -> int:
             layout=Layout(args.layout),
             seed=args.seed,
             object_bytes=args.object_bytes,
+            others=OtherVolumes(
+                v1=args.v1,
+                v1_in_place=args.v1_in_place,
+                v0=args.v0,
+                v2=args.v2,
+                half_renamed=args.half_renamed,
+                objects=args.map_objects,
+                place=MapPlace(args.map_place),
+                locks=args.locks,
+                lock_dir=args.lock_dir,
+            ),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

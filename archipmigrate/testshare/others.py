@@ -1,0 +1,137 @@
+"""The volumes of other kinds than v0.3 left behind: their maps, their locks, what Pithos knows.
+
+Each volume depends on the seed, its name and the length of its map, on nothing else. The objects
+that a map refers to are not made: a map is upgraded without a look at them.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..mapfile import v1, v2
+from ..mapfile.placement import PREFIX, pithos_place, v03_place
+from .tree import Tree
+
+LOCK_SUFFIX = b"_lock"
+LOCK_MODE = 0o660
+HOLDER = b"otherhost_1002"  # as a v0.4 blocker of maps on another host writes it
+SIZES = b"sizes.csv"
+# Fields of OtherVolumes, in their order; a v0 map has no name of this kind.
+NAMES = {
+    "v1": b"archip_%06d-v1",
+    "v1_in_place": b"%06d-v1-in-place",
+    "v0": b"",
+    "v2": b"%06d-v2",
+    "half_renamed": b"archip_%06d-half-renamed",
+}
+
+
+class MapPlace(StrEnum):
+    """Where the maps lie that v0.4 did not write."""
+
+    V04 = "v04"  # where v0.4 looks for them: all maps
+    V03 = "v03"  # v1 maps with the prefix: where v0.3 has them
+    PITHOS = "pithos"  # v0 maps: where Pithos has them
+
+
+@dataclass(frozen=True, slots=True)
+class OtherVolumes:
+    """How many volumes of each kind to add, `objects` each, and where their v1 and v0 maps lie.
+
+    The first `locks` of them, in the order of the fields, are locked by another host: beside the
+    maps, or in the lock directory.
+    """
+
+    v1: int = 0
+    v1_in_place: int = 0  # without the prefix
+    v0: int = 0
+    v2: int = 0
+    half_renamed: int = 0  # v2 with the prefix: an upgrade that was cut off
+    objects: int = 100
+    place: MapPlace = MapPlace.V04
+    locks: int = 0
+    lock_dir: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many volumes there are."""
+        return sum(self._counts())
+
+    def check(self) -> None:
+        """Raise ValueError if a number is out of range."""
+        if min(*self._counts(), self.objects, self.locks) < 0:
+            raise ValueError("there is no negative number of volumes, objects or locks")
+        if self.locks > self.count:
+            raise ValueError(f"{self.locks} locks are more than the {self.count} volumes to lock")
+
+    def _counts(self) -> list[int]:
+        return [getattr(self, kind) for kind in NAMES]
+
+
+def place_of_v1(name: bytes, place: MapPlace) -> tuple[bytes, ...] | None:
+    """Return where a v1 map with the prefix lies; None: where v0.4 looks for it."""
+    return v03_place(name) if place is MapPlace.V03 else None
+
+
+def add_others(top: Tree, maps: Tree, locks: Tree, others: OtherVolumes, seed: int) -> None:
+    """Add the volumes, their locks, and `sizes.csv` in *top* for those that have v0 maps."""
+    sizes = [b"mapfile,size\n"]
+    unlocked = others.locks
+    for kind in NAMES:
+        for number in range(getattr(others, kind)):
+            name, size = _add_map(maps, kind, number, others, seed)
+            if kind == "v0":
+                sizes.append(b"%s,%d\n" % (name, size))
+            if unlocked:
+                unlocked -= 1
+                lock = name.removeprefix(PREFIX) + LOCK_SUFFIX
+                if others.lock_dir:
+                    locks.add(lock, HOLDER, place=(), mode=LOCK_MODE)
+                else:
+                    maps.add(lock, HOLDER, mode=LOCK_MODE)
+    if others.v0:
+        top.add(SIZES, b"".join(sizes), place=())
+
+
+def _add_map(
+    maps: Tree, kind: str, number: int, others: OtherVolumes, seed: int
+) -> tuple[bytes, int]:
+    """Add a volume's map, and its map blocks if it has any. Return its name and size in bytes."""
+    rng = random.Random(f"{seed} {kind} {number}")  # noqa: S311 (as for the objects)
+    entries = [_draw(rng) for _ in range(others.objects)]
+    size = len(entries) * v1.OBJECT_SIZE
+    size -= rng.randrange(v1.OBJECT_SIZE) if entries else 0  # the last object may be a short one
+    if kind == "v0":
+        name = rng.randbytes(32).hex().encode()
+        place = pithos_place(name) if others.place is MapPlace.PITHOS else None
+        maps.add(name, b"".join(entry.digest for entry in entries), place)
+        return name, size
+    name = NAMES[kind] % number
+    if kind in ("v1", "v1_in_place"):
+        place = place_of_v1(name, others.place)  # without the prefix there is none of v0.3
+        maps.add(name, v1.encode_v1(size, entries), place)
+        return name, size
+    maps.add(name, v2.encode_header_v2(v2.HeaderV2(size, epoch=1)))
+    for block, first in enumerate(range(0, len(entries), v2.BLOCK_ENTRIES)):
+        part = entries[first : first + v2.BLOCK_ENTRIES]
+        content = b"".join(v2.encode_entry_v2(_as_v2(entry)) for entry in part)
+        maps.add(v2.block_name(name, block), content)
+    return name, size
+
+
+def _draw(rng: random.Random) -> v1.EntryV1:
+    """Return an entry: of four, two are objects of a volume, one is Pithos' and one of zeros."""
+    drawn = rng.randrange(4)
+    if drawn == 0:
+        return v1.EntryV1(0, v1.ZERO_DIGEST)
+    return v1.EntryV1(int(drawn > 1), rng.randbytes(32))
+
+
+def _as_v2(entry: v1.EntryV1) -> v2.EntryV2:
+    """Return what v0.4 makes of an entry."""
+    name = entry.digest.hex().encode()
+    if entry.flag:
+        return v2.EntryV2(v2.EntryFlag.WRITABLE | v2.EntryFlag.ARCHIP, PREFIX + name)
+    return v2.EntryV2(v2.EntryFlag.ZERO if entry.digest == v1.ZERO_DIGEST else 0, name)
