@@ -5,14 +5,19 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 
+from ..mapfile import v0, v1, v2
 from ..mapfile.codec import Codec
+from ..mapfile.head import Head
+from ..mapfile.placement import sha256_place
 from ..mapfile.v2 import ENTRY_SIZE
+from .look import Look
 from .record import Record
 from .tree import PIECE, Tree, open_file, read_pieces
 
 ENTRIES = PIECE // ENTRY_SIZE  # so many are converted in one go: 1 MiB of v2
+# Where an old map's entries begin, and how many bytes each has, by version.
+ENTRIES_AT = {0: (0, v0.DIGEST_SIZE), 1: (v1.HEADER_SIZE, v1.ENTRY_SIZE)}
 Pieces = Iterator[bytes]
 _Read = Callable[[int, int], bytes]  # start and length in the old map
 
@@ -26,36 +31,60 @@ def new_blocks(tree: Tree, record: Record, codec: Codec) -> Iterator[Pieces]:
 
     Each is to be read to its end before the next. Raises OSError, BadEntry.
     """
-    if record.version == 2:
-        for number in range(record.header.blocks):
-            with _source_block(tree, record, number) as fd:
-                yield checked(read_pieces(fd, 0, record.header.block_length(number)), codec)
+    header, name = record.header, record.source.name
+    if record.version == v2.VERSION:
+        for number in range(header.blocks):
+            yield _block(tree, name, number, header.block_length(number), codec)
         return
     with tree.directory(record.source.place) as directory:
-        fd = open_file(directory, record.source.name)
+        fd = open_file(directory, name)
     try:
         if os.fstat(fd).st_ino != record.source.inode:
             raise OSError(errno.ESTALE, "the map was exchanged")
-        yield from _converted(record, codec, lambda start, length: _read(fd, record, start, length))
+        first = record.first
+        yield from _converted(
+            record.version, header, codec, lambda start, length: _read(fd, first, start, length)
+        )
+    finally:
+        os.close(fd)
+
+
+def map_blocks(
+    tree: Tree, look: Look, head: Head, *, prefixed: bool, codec: Codec
+) -> Iterator[Pieces]:
+    """Yield the entries of a map of any version as v2 blocks. Raises OSError, BadEntry."""
+    spot = look.sources(prefixed=prefixed)[0]
+    with tree.directory(spot.place) as directory:
+        fd = open_file(directory, spot.name)
+    try:
+        if head.version == v2.VERSION:
+            for number in range(head.header.blocks):
+                yield _block(tree, spot.name, number, head.header.block_length(number), codec)
+        else:
+            header = v2.HeaderV2(head.size)
+            yield from _converted(
+                head.version or 0,
+                header,
+                codec,
+                lambda start, length: _read(fd, b"", start, length),
+            )
+    finally:
+        os.close(fd)
+
+
+def _block(tree: Tree, name: bytes, number: int, length: int, codec: Codec) -> Pieces:
+    block = v2.block_name(name, number)
+    with tree.directory(sha256_place(block)) as directory:
+        fd = open_file(directory, block)
+    try:
+        yield from checked(read_pieces(fd, 0, length), codec)
     finally:
         os.close(fd)
 
 
 def new_blocks_from(record: Record, codec: Codec, kept: Iterable[bytes]) -> Iterator[Pieces]:
     """Yield the content of each new block of a v1 or v0 map whose content was kept."""
-    stream = _Stream(kept)
-    yield from _converted(record, codec, stream.read)
-
-
-@contextmanager
-def _source_block(tree: Tree, record: Record, number: int) -> Iterator[int]:
-    place, name = record.source_block(number)
-    with tree.directory(place) as directory:
-        fd = open_file(directory, name)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+    yield from _converted(record.version, record.header, codec, _Stream(kept).read)
 
 
 def checked(pieces: Iterable[bytes], codec: Codec) -> Pieces:
@@ -69,12 +98,11 @@ def checked(pieces: Iterable[bytes], codec: Codec) -> Pieces:
         yield piece
 
 
-def _converted(record: Record, codec: Codec, read: _Read) -> Iterator[Pieces]:
-    start, size = record.entries_at
-    header = record.header
+def _converted(version: int, header: v2.HeaderV2, codec: Codec, read: _Read) -> Iterator[Pieces]:
+    start, size = ENTRIES_AT[version]
     for number in range(header.blocks):
         count = header.block_length(number) // ENTRY_SIZE
-        yield _converted_block(record.version, codec, read, start, count, size)
+        yield _converted_block(version, codec, read, start, count, size)
         start += count * size
 
 
@@ -86,16 +114,16 @@ def _converted_block(
         yield codec.convert(version, read(start + at * size, some * size))
 
 
-def _read(fd: int, record: Record, start: int, length: int) -> bytes:
-    """Read a part of the source as it was: its first bytes may be a header by now."""
+def _read(fd: int, first: bytes, start: int, length: int) -> bytes:
+    """Read a part of a map that begins with *first*: there may be a header by now."""
     raw = b""
     while len(raw) < length:
         more = os.pread(fd, length - len(raw), start + len(raw))
         if not more:
             raise OSError(errno.EIO, "the map is shorter than it was")
         raw += more
-    first = record.first[start : start + length]
-    return first + raw[len(first) :]
+    known = first[start : start + length]
+    return known + raw[len(known) :]
 
 
 class _Stream:

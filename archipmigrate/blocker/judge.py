@@ -77,9 +77,7 @@ def volume_row(name: bytes, verdict: Verdict, *, check: bool = False) -> VolumeR
     epoch = head.epoch if head.version == 2 else None
     if verdict.plan is not Plan.NONE:
         epoch = verdict.target.epoch
-    return replace(
-        row, version=head.version, objects=head.objects, size=head.size, epoch=epoch
-    )
+    return replace(row, version=head.version, objects=head.objects, size=head.size, epoch=epoch)
 
 
 def _volumes(journal: Journal, *, locks_apart: bool) -> Iterator[_Judged]:

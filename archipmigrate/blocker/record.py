@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..mapfile import v1, v2
+from ..mapfile import v2
 from ..mapfile.names import PREFIX
 from ..mapfile.placement import sha256_place
 from ..mapfile.v2 import HeaderV2, block_name, decode_header_v2
@@ -93,16 +93,6 @@ class Record:
         name = block_name(self.volume, number)
         return sha256_place(name), name
 
-    def source_block(self, number: int) -> tuple[Place, bytes]:
-        """Return place and name of a block of a half-renamed map."""
-        name = block_name(PREFIX + self.volume, number)
-        return sha256_place(name), name
-
-    @property
-    def entries_at(self) -> tuple[int, int]:
-        """Where a v0 or v1 map's entries begin, and how many bytes each has."""
-        return (v1.HEADER_SIZE, v1.ENTRY_SIZE) if self.version == v1.VERSION else (0, 32)
-
     @property
     def new_length(self) -> int:
         """How long a map is after its header was written into it."""
@@ -160,5 +150,3 @@ def _old_file(thing: dict[str, Any]) -> OldFile:
             "pieces": None if pieces is None else [(at, length) for at, length in pieces],
         }
     )
-
-

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from ..frames import Group, Hint, unpack_groups, walk_unit, whole
-from ..journal.volumes import FoundFile
+from ..journal.volumes import LOCKS, FoundFile
 from ..mapfile.head import Head, invalid
 from ..mapfile.names import Role, parse_name
 from ..mapfile.placement import Place, place_of, sha256_place, v03_place
@@ -27,8 +27,6 @@ from .tree import Tree, open_file
 
 # A directory with more names than this is read in several goes.
 WIDE = 4096
-# The lock directory's group: no directory of the maps can be called so.
-LOCKS = b"\0locks"
 OTHER_FILESYSTEM = "another filesystem is mounted here"
 
 
@@ -108,9 +106,7 @@ class _Walk:
 
     def scan(self) -> Scan:
         """Return what was found, but for the files."""
-        self._tally.entries = (
-            self._tally.files + self._tally.directories + self._tally.others
-        )
+        self._tally.entries = self._tally.files + self._tally.directories + self._tally.others
         return Scan(
             self._tally,
             rest=_unit(self._todo, self.unit) if self._todo else None,
@@ -194,9 +190,7 @@ class _Walk:
             and place_of(name, tuple(directory.split(b"/"))) is not Place.ELSEWHERE
         )
 
-    def _file(
-        self, listing: Listing, path: bytes, name: bytes, found: os.stat_result
-    ) -> FoundFile:
+    def _file(self, listing: Listing, path: bytes, name: bytes, found: os.stat_result) -> FoundFile:
         parsed = parse_name(name)
         place = self._place(listing.path, name, parsed.role)
         shown = b"" if place not in (Place.ELSEWHERE, Place.LOCKS) else path

@@ -27,7 +27,6 @@ from xxhash import xxh3_128
 
 from ..mapfile import v2
 from ..mapfile.head import HEAD_BYTES
-from ..mapfile.names import PREFIX
 from ..mapfile.v2 import encode_header_v2
 from ..mapfile.verdict import Plan, Result, Verdict
 from .entries import BadEntry, checked, new_blocks

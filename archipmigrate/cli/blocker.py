@@ -169,9 +169,17 @@ def _open_locks(path: str) -> int:
 
 
 def open_store(
-    share: Share, blocker: Blocker, run: str, backend: str, sizes: KnownSizes, state: Path | None
+    share: Share,
+    blocker: Blocker,
+    run: str,
+    backend: str,
+    sizes: KnownSizes,
+    state: Path | None,
+    kept_by: str = "",
 ) -> Opened:
     """Open maps and locks for a run; *state* is None for one that only looks.
+
+    *kept_by* is the run that keeps old maps, unless that is this one.
 
     Raises BackendMissing, ShareError, JournalError.
     """
@@ -180,7 +188,7 @@ def open_store(
     locks = Tree(_lock_directory(share, blocker), blocker.owner) if blocker.locks else maps
     host = socket.gethostname()
     dead = _holders(state, share, run, host) if state else ()
-    kept = Kept(state / f"{run}{KEPT}") if state and blocker.keep else None
+    kept = Kept(state / f"{kept_by or run}{KEPT}") if state and blocker.keep else None
     store = Store(
         maps,
         Locks(locks, bool(blocker.locks), holder_string(host, run), frozenset(dead)),

@@ -11,9 +11,9 @@ from .. import __version__
 from ..backend.select import available
 from ..errors import Error
 from ..ui.report import abandon_stdout
-from . import forget, options, perms, resume, status, testshare, undo, verify
+from . import forget, mapfiles, options, perms, resume, status, testshare, undo, verify
 
-COMMANDS = (perms, verify, undo, status, resume, forget, testshare)
+COMMANDS = (perms, verify, mapfiles, undo, status, resume, forget, testshare)
 DESCRIPTION = """\
 Brings an Archipelago share from v0.3 to what v0.4 expects: in parallel, resumable
 after any interruption, and with an undo."""
@@ -23,6 +23,8 @@ first steps:
   archipmigrate perms /srv/archip              change it
   archipmigrate verify /srv/archip             see that all is well
   archipmigrate undo                           put everything back
+  archipmigrate mapfiles -n                    see what would become of the volumes' maps
+  archipmigrate mapfiles                       bring them to v2
 
 Every option can also be given in the environment: --jobs 8 is ARCHIPMIGRATE_JOBS=8."""
 

@@ -96,8 +96,8 @@ def add_state(parser: Parser) -> None:
     )
 
 
-def add_work(parser: Parser) -> None:
-    """Add what decides how the work is done: --jobs and --backend."""
+def add_jobs(parser: Parser) -> None:
+    """Add --jobs."""
     parser.add_argument(
         "--jobs",
         metavar="N|auto",
@@ -106,13 +106,10 @@ def add_work(parser: Parser) -> None:
         help="lanes at work at once; auto begins with one a core (8 on NFS) and finds out whether "
         "more serve better (default: auto)",
     )
-    parser.add_argument(
-        "--max-ops",
-        metavar="N",
-        type=positive,
-        help="do at most N operations a second, for a share in use: a look at an entry is one, "
-        "a change two more",
-    )
+
+
+def add_backend(parser: Parser) -> None:
+    """Add --backend."""
     parser.add_argument(
         "--backend",
         choices=NAMES,
@@ -120,6 +117,19 @@ def add_work(parser: Parser) -> None:
         help="native is C, python the same in Python (default: auto, the fastest there is); "
         "one that is named and missing is an error",
     )
+
+
+def add_work(parser: Parser) -> None:
+    """Add what decides how the work is done: --jobs, --max-ops and --backend."""
+    add_jobs(parser)
+    parser.add_argument(
+        "--max-ops",
+        metavar="N",
+        type=positive,
+        help="do at most N operations a second, for a share in use: a look at an entry is one, "
+        "a change two more",
+    )
+    add_backend(parser)
 
 
 def add_output(parser: Parser, *, lists: bool) -> None:

@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 
 from ..backend.base import Backend, ScanOptions
 from ..backend.select import demand_backend
-from ..errors import FatalError, UsageError
+from ..errors import UsageError
 from ..jobs.perms import PermsJob, listed_changes
-from ..journal.runs import list_runs, new_run, open_run, supersede_run
 from ..journal.store import Journal, RunHeader
 from ..policy import NO_GID, GroupPolicy
 from ..share import Share, open_share
 from ..ui.report import Report
 from ..ui.summary import look_summary, perms_summary
-from ..ui.text import count, group_name
+from ..ui.text import group_name
 from . import options
 from .session import (
     Session,
@@ -25,6 +24,7 @@ from .session import (
     choose_backend,
     exit_status,
     facts_of,
+    find_or_make,
     locked,
     state_directory,
     state_option,
@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
     state = state_directory(args, share)
     with locked(state, share) as lock:
         check_room(state, share, report)
-        journal = find_or_make(args, share, settings, report)
+        journal = find_or_make(args, share, "perms", settings.as_dict(), report)
         header = journal.read_header()
         lock.sign(header.run)
         return work(args, share, settings, journal, header, report)
@@ -190,42 +190,6 @@ def work(
     )
     report.summary(perms_summary(facts), thing, facts.reason)
     return exit_status(result, result.status)
-
-
-def find_or_make(
-    args: argparse.Namespace, share: Share, settings: Settings, report: Report
-) -> Journal:
-    """Return the journal of the run to resume, or of a new one. Raises FatalError."""
-    state = state_directory(args, share)
-    runs = [header for header in list_runs(state) if header.share == share.identity]
-    superseded = []
-    for header in reversed(runs):
-        if header.job == "undo" and header.is_unfinished:
-            raise FatalError(
-                f"the undo {header.run} is unfinished: finish it with `archipmigrate resume "
-                f"{header.run}`, or drop it with `archipmigrate forget {header.run}`"
-            )
-        if header.job != "perms" or not header.is_unfinished:
-            continue
-        if args.fresh:
-            superseded.append(header.run)
-        elif header.settings == settings.as_dict():
-            journal = open_run(state, header.run)
-            done = journal.tally().entries
-            report.remark(
-                f"resuming {header.run} ({header.status}, {count(done, 'entry')} done): "
-                "--fresh would start over"
-            )
-            return journal
-        else:
-            report.remark(
-                f"{header.run} is unfinished, but has other options: starting anew beside it "
-                f"(`archipmigrate resume {header.run}` goes on with it)"
-            )
-    journal = new_run(state, "perms", share, settings.as_dict())
-    for run_name in superseded:
-        supersede_run(state, run_name, journal.read_header().run)
-    return journal
 
 
 def look(args: argparse.Namespace, share: Share, settings: Settings, name: str) -> int:

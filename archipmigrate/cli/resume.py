@@ -7,7 +7,7 @@ import argparse
 from ..jobs.perms import listed_changes
 from ..journal.runs import open_run
 from ..ui.report import Report
-from . import options, perms, undo
+from . import mapfiles, options, perms, undo
 from .session import check_room, find_run, locked, share_of, state_directory
 
 DESCRIPTION = """\
@@ -43,14 +43,14 @@ def run(args: argparse.Namespace) -> int:
     """Resume a run. Raises Error."""
     state = state_directory(args)
     wanted = "unfinished or has failures" if args.failed else "unfinished"
-    header = find_run(state, args.run_name, ("perms", "undo"), wanted)
+    header = find_run(state, args.run_name, (*undo.JOBS, "undo"), wanted)
     report = Report(header.job, options.verbosity(args), listed_changes)
     failed = args.failed and header.status == "failures" and not header.undone
     if not (header.is_unfinished or failed):
         report.remark(f"{header.run} has nothing left to do ({header.undone or header.status})")
         return 0
     if header.job == "undo":
-        return undo.undo(args, state, find_run(state, str(header.settings["of"]), ("perms",), ""))
+        return undo.undo(args, state, find_run(state, str(header.settings["of"]), undo.JOBS, ""))
     share = share_of(header, args.path)
     state_directory(args, share)
     with locked(state, share) as lock:
@@ -58,5 +58,7 @@ def run(args: argparse.Namespace) -> int:
         header = journal.read_header()
         lock.sign(header.run)
         check_room(state, share, report)
+        if header.job == "mapfiles":
+            return mapfiles.work(args, state, share, journal, header, report)
         settings = perms.Settings.from_dict(header.settings)
         return perms.work(args, share, settings, journal, header, report)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from ..backend.base import Backend
 from ..backend.select import open_backend
@@ -17,7 +17,7 @@ from ..engine.job import Job
 from ..engine.limits import UNIT_SECONDS
 from ..engine.loop import run_loop
 from ..engine.run import Lanes, Result, Run
-from ..errors import ShareError, StateError, UsageError
+from ..errors import FatalError, ShareError, StateError, UsageError
 from ..journal.location import (
     SPARE_BYTES,
     check_place,
@@ -28,13 +28,13 @@ from ..journal.location import (
     spare_bytes,
 )
 from ..journal.lock import ShareLock
-from ..journal.runs import list_runs
+from ..journal.runs import list_runs, new_run, open_run, supersede_run
 from ..journal.store import Journal, RunHeader
 from ..model import Tally
 from ..share import Share, open_share
 from ..ui.report import Report
 from ..ui.summary import Facts
-from ..ui.text import quoted
+from ..ui.text import count, quoted
 from .options import AUTO
 
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
@@ -43,12 +43,23 @@ MOST_JOBS = 64
 MOST_LOCAL = 8  # lanes a core: for a cold disk
 
 
+class Works(Protocol):
+    """What a job works through: a backend, or something like it."""
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+
+    def close(self) -> None:
+        """Give up what it has open."""
+
+
 @dataclass(slots=True)
 class Session:
     """One run of a job: what it works on, and what it reports to."""
 
     share: Share
-    backend: Backend
+    backend: Works
     journal: Journal
     header: RunHeader
     lanes: Lanes
@@ -138,6 +149,46 @@ def locked(state: Path, share: Share) -> Iterator[ShareLock]:
         lock.release()
 
 
+def find_or_make(
+    args: argparse.Namespace,
+    share: Share,
+    job: str,
+    settings: dict[str, object],
+    report: Report,
+) -> Journal:
+    """Return the journal of the run to resume, or of a new one. Raises FatalError."""
+    state = state_directory(args, share)
+    runs = [header for header in list_runs(state) if header.share == share.identity]
+    superseded = []
+    for header in reversed(runs):
+        if header.job == "undo" and header.is_unfinished:
+            raise FatalError(
+                f"the undo {header.run} is unfinished: finish it with `archipmigrate resume "
+                f"{header.run}`, or drop it with `archipmigrate forget {header.run}`"
+            )
+        if header.job != job or not header.is_unfinished:
+            continue
+        if args.fresh:
+            superseded.append(header.run)
+        elif header.settings == settings:
+            journal = open_run(state, header.run)
+            done = journal.tally().entries
+            report.remark(
+                f"resuming {header.run} ({header.status}, {count(done, 'entry')} done): "
+                "--fresh would start over"
+            )
+            return journal
+        else:
+            report.remark(
+                f"{header.run} is unfinished, but has other options: starting anew beside it "
+                f"(`archipmigrate resume {header.run}` goes on with it)"
+            )
+    journal = new_run(state, job, share, settings)
+    for run_name in superseded:
+        supersede_run(state, run_name, journal.read_header().run)
+    return journal
+
+
 def share_of(header: RunHeader, path: str | None) -> Share:
     """Open the share of an earlier run, where it was or at *path*. Raises ShareError."""
     where = path or header.path
@@ -160,7 +211,7 @@ def choose_lanes(args: argparse.Namespace, share: Share) -> Lanes:
     first, most = (NFS_JOBS, MOST_JOBS) if share.is_nfs else (cores, MOST_LOCAL * cores)
     if args.jobs != AUTO:
         first = most = args.jobs
-    return Lanes(first, UNIT_SECONDS, max(first, most), args.max_ops or 0)
+    return Lanes(first, UNIT_SECONDS, max(first, most), getattr(args, "max_ops", None) or 0)
 
 
 def choose_backend(args: argparse.Namespace, share: Share) -> tuple[Backend, Lanes]:

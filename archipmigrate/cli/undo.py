@@ -7,19 +7,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..backend.select import demand_backend
+from ..engine.job import Job
 from ..engine.loop import run_loop
+from ..engine.run import Lanes
 from ..engine.settle import settle_run
+from ..errors import FatalError
 from ..jobs.undo import UndoJob
+from ..jobs.undo_mapfiles import UndoMapfilesJob
 from ..journal.runs import list_runs, new_run, open_run, supersede_run
+from ..journal.sizes import Sizes
 from ..journal.store import Journal, RunHeader
 from ..share import Share
 from ..ui.report import Report
 from ..ui.summary import undo_summary
-from . import options
+from . import mapfiles, options
+from .blocker import Blocker, open_store
 from .perms import Settings
 from .session import (
     Session,
+    Works,
     choose_backend,
+    choose_lanes,
     exit_status,
     facts_of,
     find_run,
@@ -30,10 +38,12 @@ from .session import (
     summary_object,
 )
 
+JOBS = ("perms", "mapfiles")
 DESCRIPTION = """\
-Put back mode and group of every entry that a run of `archipmigrate perms` changed,
-if it is still as the run left it: what somebody else changed since stays, and is
-reported. Works on interrupted runs too, and may be repeated.
+Put back what a run of `archipmigrate perms` or `archipmigrate mapfiles` changed:
+mode and group of every entry, or the old maps of every volume, if it is still as
+the run left it. What somebody else changed since stays, and is reported. Works on
+interrupted runs too, and may be repeated.
 
 Set-uid, and set-gid on executables, come back only if nobody can have written to
 the file in between. File capabilities cannot be put back."""
@@ -67,7 +77,7 @@ def add_path(parser: options.Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Undo a run. Raises Error."""
     state = state_directory(args)
-    target = find_run(state, args.run_name, ("perms",), "not undone")
+    target = find_run(state, args.run_name, JOBS, "not undone")
     return undo(args, state, target)
 
 
@@ -103,16 +113,42 @@ class _Undo:
     report: Report
 
     def run(self, target: Journal) -> int:
-        backend, lanes = choose_backend(self.args, self.share)
-        self.header.backend = backend.name
         before = target.read_header()
-        forward = Settings.from_dict(before.settings).job(backend, self.share, "perms", acts=True)
         target.check()
+        if before.job == "mapfiles":
+            return self._run_mapfiles(target, before)
+        backend, lanes = choose_backend(self.args, self.share)
+        forward = Settings.from_dict(before.settings).job(backend, self.share, "perms", acts=True)
         run_loop(settle_run, forward, target, lanes.jobs)
+        self._mark(target, before)
+        return self._put_back(backend, lanes, UndoJob(backend, target), "entry")
+
+    def _run_mapfiles(self, target: Journal, before: RunHeader) -> int:
+        args, state = self.args, state_directory(self.args)
+        mapfiles.settle_mapfiles(args, state, self.share, target, before)
+        if target.unsettled():
+            raise FatalError(
+                f"{before.run} left upgrades half done that cannot be finished now: see "
+                f"`archipmigrate status {before.run}`, then try again"
+            )
+        self._mark(target, before)
+        blocker = Blocker.from_dict(before.settings)
+        opened = open_store(
+            self.share, blocker, self.header.run, args.backend, Sizes.empty(), state, before.run
+        )
+        with mapfiles.masked(blocker.umask):
+            job = UndoMapfilesJob(opened.store, target)
+            return self._put_back(opened, choose_lanes(args, self.share), job, "volume")
+
+    def _mark(self, target: Journal, before: RunHeader) -> None:
+        """Note in the run's journal that this undo takes it back."""
         before.undone = self.header.run
         target.commit([lambda journal: journal.write_header(before)])
-        session = Session(self.share, backend, self.journal, self.header, lanes, self.report)
-        result, tally, seconds = session.run(UndoJob(backend, target))
+
+    def _put_back(self, works: Works, lanes: Lanes, job: Job, noun: str) -> int:
+        self.header.backend = works.name
+        session = Session(self.share, works, self.journal, self.header, lanes, self.report)
+        result, tally, seconds = session.run(job)
         status = "failures" if result.status == "done" and tally.skipped else result.status
         thing = summary_object(session, status, tally, seconds, undone=self.target)
         facts = facts_of(
@@ -123,7 +159,7 @@ class _Undo:
             target=self.target,
             runs=state_option(self.args),
         )
-        self.report.summary(undo_summary(facts), thing, facts.reason)
+        self.report.summary(undo_summary(facts, noun), thing, facts.reason)
         return exit_status(result, status)
 
 

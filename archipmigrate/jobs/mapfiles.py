@@ -293,9 +293,7 @@ class _Ending:
     unfinished: bool = False
     pause: bool = False
 
-    def note(
-        self, record: Record, work: Callable[[], object], *, settling: bool = False
-    ) -> None:
+    def note(self, record: Record, work: Callable[[], object], *, settling: bool = False) -> None:
         """Do it, and take note of how it ends."""
         try:
             ours = work()

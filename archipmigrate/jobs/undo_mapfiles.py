@@ -69,9 +69,7 @@ class UndoMapfilesJob:
             held.close()
             raise
         changes = unit.body + b"".join(map(INDEX.pack, granted)) if granted else b""
-        return Scan(
-            tally, changes, len(granted), failures=failures, held=held if granted else None
-        )
+        return Scan(tally, changes, len(granted), failures=failures, held=held if granted else None)
 
     def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
         """Return *changes*: no two volumes share anything."""

@@ -34,6 +34,8 @@ INSERT INTO volume VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDA
 WHERE volume.result != 'upgraded'
 """
 SIGN = 1 << 63
+# What stands for the lock directory in paths: no directory of the maps can be called so.
+LOCKS = b"\0locks"
 
 
 @dataclass(frozen=True, slots=True)

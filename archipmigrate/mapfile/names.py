@@ -1,10 +1,10 @@
 """What a file of a maps directory is by its name alone. Pure.
 
-    foobar, archip_foobar             the mapfile of the volume foobar
-    foobar_00000000000000ff           a block of the map foobar
-    foobar_lock                       the lock of the map foobar
-    foobar_lock<holder>_xy            what a lock is made from, left behind by somebody who was killed
-    foobar.archipmigrate_<run>        what a file of ours is made from, the same
+foobar, archip_foobar             the mapfile of the volume foobar
+foobar_00000000000000ff           a block of the map foobar
+foobar_lock                       the lock of the map foobar
+foobar_lock<holder>_xy            what a lock is made from, left behind by somebody who was killed
+foobar.archipmigrate_<run>        what a file of ours is made from, the same
 """
 
 from __future__ import annotations

@@ -214,9 +214,9 @@ def _judge(plain: Side, prefixed: Side, head: Head | None) -> Verdict:
             verdict = Verdict(Result.PENDING, "", prefixed.head, Plan.FINISH)
         case _State.OLD, _State.ABSENT:
             verdict = Verdict(Result.PENDING, "", plain.head, Plan.IN_PLACE)
-        case (_State.LIVE | _State.DELETED), _State.ABSENT:
+        case ((_State.LIVE | _State.DELETED), _State.ABSENT):
             verdict = Verdict(Result.CURRENT, "", head)
-        case (_State.ABSENT | _State.LIVE | _State.DELETED), _State.DELETED:
+        case ((_State.ABSENT | _State.LIVE | _State.DELETED), _State.DELETED):
             reason = f"{there} is a map marked deleted, which v0.4 never removes"
             verdict = Verdict(Result.LEFTOVER, reason, head)
         case _State.LIVE, _:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..mapfile import v1, v2
-from ..mapfile.placement import PREFIX, pithos_place, v03_place
+from ..mapfile.names import PREFIX
+from ..mapfile.placement import pithos_place, v03_place
 from .tree import Tree
 
 LOCK_SUFFIX = b"_lock"

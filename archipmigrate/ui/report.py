@@ -69,6 +69,16 @@ class Report:
             return NoProgress()
         return TerminalProgress(self._job) if sys.stderr.isatty() else LogProgress(self._job)
 
+    @property
+    def is_json(self) -> bool:
+        """Whether results are JSON objects."""
+        return self._see.json
+
+    @property
+    def is_verbose(self) -> bool:
+        """Whether the user wants to see everything."""
+        return self._see.verbose
+
     # -- the engine's observer
 
     def tick(self, counters: Counters) -> None:

@@ -74,15 +74,15 @@ def look_summary(facts: Facts, found: int) -> list[str]:
     ]
 
 
-def undo_summary(facts: Facts) -> list[str]:
-    """Word what `undo` put back."""
+def undo_summary(facts: Facts, noun: str) -> list[str]:
+    """Word what `undo` put back: entries or volumes."""
     tally = facts.tally
     back = f"{tally.changed:,} put back, {tally.compliant:,} already as before"
     left = f"{tally.skipped:,} left as they are, {tally.vanished:,} gone, {tally.failed:,} failed"
     resume = facts.command("resume", facts.run, options=facts.runs)
     return [
         f"undo of {facts.target} on {facts.path}: {_ended(facts)} (run {facts.run})",
-        f"  {count(tally.entries, 'entry')} of that run: {back}, {left}",
+        f"  {count(tally.entries, noun)} of that run: {back}, {left}",
         *([f"go on with: {resume}"] if facts.status in ("stopped", "interrupted") else []),
     ]
 

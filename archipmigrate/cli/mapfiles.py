@@ -1,0 +1,291 @@
+"""`archipmigrate mapfiles`: every volume's mapfile to v2."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import trio
+
+from ..engine.loop import run_loop
+from ..engine.run import Result
+from ..engine.settle import settle_run
+from ..errors import JournalError, UsageError
+from ..jobs.mapfiles import MapfilesJob
+from ..journal.pithos import read_pithos_db, read_sizes_csv
+from ..journal.runs import list_runs, open_run
+from ..journal.sizes import Sizes
+from ..journal.store import Journal, RunHeader
+from ..journal.volumes import prepare_tables
+from ..mapfile.codec import codec_of
+from ..share import Share, open_share
+from ..ui.report import Report
+from ..ui.volumes import VolumesReport
+from . import options, show
+from .blocker import Blocker, add_place, find_blocker, open_store
+from .session import (
+    Session,
+    check_room,
+    choose_lanes,
+    exit_status,
+    find_or_make,
+    locked,
+    state_directory,
+    state_option,
+)
+
+SIZES = ".journal-sizes"
+DESCRIPTION = """\
+Bring every volume's mapfile to the format of v0.4 (v2): v1 maps, with or without
+the prefix archip_, where v0.4 or v0.3 put them; v0 maps of Pithos, given their
+sizes; renames that were cut off. Each map is taken under the blocker's own locks,
+checked, written anew, read back, and only then the old one goes. At every instant
+v0.4 finds either the complete old or the complete new map.
+
+What cannot be upgraded safely is left alone and reported: invalid, shadowed,
+conflict, leftover or locked, with the reason. The old maps are kept in the state
+directory, and `archipmigrate undo` puts them back."""
+EXAMPLES = """\
+  archipmigrate mapfiles -n                       what would be done
+  archipmigrate mapfiles                          do it, as archipelago.conf says
+  archipmigrate mapfiles --maps /srv/archip/maps --locks /srv/archip/locks
+  archipmigrate mapfiles --sizes sizes.csv        v0 maps, too: lines of mapfile,size
+  archipmigrate mapfiles show VOLUME              the header of one map; -v its entries
+
+exit status: 0 every volume is upgraded or current; 1 stopped (resumable); 2 usage;
+3 some volumes are neither; 11 another run holds the share; 130, 143 interrupted"""
+
+
+def add_parser(commands: options.Commands[options.Parser]) -> None:
+    """Add the command."""
+    parser = options.command(
+        commands, "mapfiles", "bring mapfiles to v2", DESCRIPTION, EXAMPLES, run
+    )
+    add_place(parser)
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="change nothing; say what would become of each"
+    )
+    parser.add_argument(
+        "--survey",
+        dest="dry_run",
+        action="store_true",
+        help="only look at what there is (the same as --dry-run)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="read the blocks of maps that are v2 already, too, and see that they can be opened",
+    )
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument(
+        "--sizes", metavar="FILE", type=Path, help="the sizes of v0 maps: CSV, mapfile,size"
+    )
+    sizes.add_argument(
+        "--pithos-db",
+        metavar="URL",
+        help="read them from Pithos' database, by an URL of SQLAlchemy "
+        "(pip install 'archipmigrate[pithos]')",
+    )
+    parser.add_argument(
+        "--no-keep",
+        dest="keep",
+        action="store_false",
+        help="keep no old maps: takes no room in the state directory, and rules out an undo",
+    )
+    parser.add_argument(
+        "--log-dir",
+        metavar="DIR",
+        type=Path,
+        help="write upgraded.log, invalid.log and failed.log there, as finalize_upgrade_0.4 does",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
+    )
+    options.add_jobs(parser)
+    options.add_backend(parser)
+    options.add_state(parser)
+    options.add_output(parser, lists=False)
+    show.add_parser(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run or resume the job. Raises Error."""
+    codec_of(args.backend)
+    maps, blocker = find_blocker(args)
+    log_dir = _log_directory(args)
+    share = open_share(maps)
+    with _given_sizes(args) as sizes:
+        blocker = replace(blocker, check=args.check, keep=args.keep, sizes=sizes.digest)
+        if args.dry_run:
+            return look(args, share, blocker, sizes, log_dir)
+        report = Report("mapfiles", options.verbosity(args))
+        state = state_directory(args, share)
+        with locked(state, share) as lock:
+            check_room(state, share, report)
+            _settle_others(args, state, share, report)
+            journal = find_or_make(args, share, "mapfiles", blocker.as_dict(), report)
+            header = journal.read_header()
+            lock.sign(header.run)
+            if sizes.digest and not (path := sizes_path(state, header.run)).exists():
+                sizes.save(path)
+            return work(args, state, share, journal, header, report, log_dir)
+
+
+def look(
+    args: argparse.Namespace, share: Share, blocker: Blocker, sizes: Sizes, log_dir: Path | None
+) -> int:
+    """Only look. Raises Error."""
+    report = Report("mapfiles", options.verbosity(args))
+    journal = Journal(None, new=True)
+    header = RunHeader("", "mapfiles", share.identity, os.fsdecode(share.path), "", {})
+    opened = open_store(share, blocker, "", args.backend, sizes, None)
+    job = MapfilesJob(opened.store, acts=False, check=blocker.check)
+    session = Session(share, opened, journal, header, choose_lanes(args, share), report)
+    return _run(args, session, blocker, job, log_dir)
+
+
+def work(
+    args: argparse.Namespace,
+    state: Path,
+    share: Share,
+    journal: Journal,
+    header: RunHeader,
+    report: Report,
+    log_dir: Path | None = None,
+) -> int:
+    """Run one session over *journal* and report it. Raises Error."""
+    blocker = Blocker.from_dict(header.settings)
+    sizes = saved_sizes(state, header)
+    opened = open_store(share, blocker, header.run, args.backend, sizes, state)
+    header.backend = opened.name
+    job = MapfilesJob(opened.store, check=blocker.check, say=_from_thread(report))
+    session = Session(
+        share,
+        opened,
+        journal,
+        header,
+        choose_lanes(args, share),
+        report,
+        getattr(args, "failed", False),
+    )
+    try:
+        return _run(args, session, blocker, job, log_dir)
+    finally:
+        sizes.close()
+
+
+def _run(
+    args: argparse.Namespace,
+    session: Session,
+    blocker: Blocker,
+    job: MapfilesJob,
+    log_dir: Path | None,
+) -> int:
+    journal = session.journal
+    try:
+        journal.commit([prepare_tables])
+        with masked(blocker.umask):
+            result, _, seconds = session.run(job)
+        volumes = VolumesReport(session.report, journal)
+        left = volumes.left
+        status = "failures" if result.status == "done" and left else result.status
+        if log_dir is not None:
+            volumes.write_logs(log_dir)
+        volumes.show(
+            replace(session.header, status=status),
+            reason=result.reason,
+            seconds=seconds,
+            dry_run=not job.acts,
+            runs=state_option(args),
+        )
+    finally:
+        journal.close()
+        session.report.close()
+    return exit_status(Result(status, result.reason, result.signal), status)
+
+
+def saved_sizes(state: Path, header: RunHeader) -> Sizes:
+    """Return the sizes that a run was begun with. Raises JournalError if they are not there."""
+    if not header.settings.get("sizes"):
+        return Sizes.empty()
+    path = sizes_path(state, header.run)
+    if not path.exists():
+        raise JournalError(
+            f"{header.run} was killed before its sizes were saved: give the same command again"
+        )
+    return Sizes.open(path)
+
+
+def sizes_path(state: Path, run_name: str) -> Path:
+    """Return where a run keeps the sizes that it was given."""
+    return state / f"{run_name}{SIZES}"
+
+
+def settle_mapfiles(
+    args: argparse.Namespace, state: Path, share: Share, journal: Journal, header: RunHeader
+) -> None:
+    """Finish what a killed session of another run left of upgrades. Raises Error."""
+    blocker = Blocker.from_dict(header.settings)
+    opened = open_store(share, blocker, header.run, args.backend, Sizes.empty(), state)
+    try:
+        journal.commit([prepare_tables])
+        with masked(blocker.umask):
+            run_loop(settle_run, MapfilesJob(opened.store), journal, 1)
+    finally:
+        opened.close()
+
+
+@contextlib.contextmanager
+def masked(umask: int) -> Iterator[None]:
+    """Have the blocker's umask for as long as files are made."""
+    before = os.umask(umask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _settle_others(args: argparse.Namespace, state: Path, share: Share, report: Report) -> None:
+    """Finish what earlier runs on this share left, unless this command resumes them."""
+    for header in list_runs(state):
+        if header.job != "mapfiles" or header.share != share.identity or header.undone:
+            continue
+        if header.is_unfinished and not args.fresh:
+            continue
+        journal = open_run(state, header.run)
+        try:
+            if journal.unsettled():
+                report.remark(f"finishing what {header.run} left of upgrades")
+                settle_mapfiles(args, state, share, journal, header)
+        finally:
+            journal.close()
+
+
+@contextlib.contextmanager
+def _given_sizes(args: argparse.Namespace) -> Iterator[Sizes]:
+    if args.sizes:
+        sizes = Sizes.load(read_sizes_csv(args.sizes))
+    elif args.pithos_db:
+        sizes = Sizes.load(read_pithos_db(args.pithos_db))
+    else:
+        sizes = Sizes.empty()
+    try:
+        yield sizes
+    finally:
+        sizes.close()
+
+
+def _log_directory(args: argparse.Namespace) -> Path | None:
+    directory: Path | None = args.log_dir
+    if directory is not None and not directory.is_dir():
+        raise UsageError(f"--log-dir {directory}: there is no such directory")
+    return directory
+
+
+def _from_thread(report: Report):  # type: ignore[no-untyped-def]
+    """Return what lets a worker thread remark something."""
+    return lambda text: trio.from_thread.run_sync(report.remark, text)

@@ -1,0 +1,148 @@
+"""`archipmigrate mapfiles show`: what is in one volume's map."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from ..blocker.entries import BadEntry, map_blocks
+from ..blocker.look import Look, look_at_volume
+from ..blocker.tree import Tree
+from ..errors import FatalError, ShareError
+from ..journal.pithos import read_sizes_csv
+from ..journal.sizes import Sizes
+from ..mapfile.codec import codec_of
+from ..mapfile.head import Head
+from ..mapfile.names import PREFIX
+from ..mapfile.v2 import ENTRY_SIZE, EntryFlag, MapFlag, decode_entry_v2
+from ..share import open_share
+from ..ui.text import count, quoted
+from . import options
+from .blocker import add_place, find_blocker
+
+DESCRIPTION = """\
+Show the map of a volume as v0.4 finds it, or would once it is upgraded: version,
+size, number of objects, flags, epoch, where it lies; with -v its entries, one a
+line: number, flags, name of the object. Takes no lock and changes nothing."""
+EXAMPLES = """\
+  archipmigrate mapfiles show myvolume
+  archipmigrate mapfiles show -v myvolume | head
+  archipmigrate mapfiles show --json -v myvolume
+
+exit status: 0 shown; 1 there is no such map, or it cannot be read; 2 usage"""
+
+
+def add_parser(mapfiles: options.Parser) -> None:
+    """Add the command below `mapfiles`, whose options may also stand before it."""
+    commands = mapfiles.add_subparsers(metavar="show", title="one volume")
+    parser = options.command(commands, "show", "show one volume's map", DESCRIPTION, EXAMPLES, run)
+    parser.add_argument("volume", metavar="VOLUME", help="the volume, without the prefix archip_")
+    # What stands before `show` was read by `mapfiles`: no default of ours may replace it.
+    add_place(parser, default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--sizes",
+        metavar="FILE",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="the sizes of v0 maps",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print JSON objects, one a line",
+    )
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print the entries, too",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show a map. Raises Error."""
+    maps, _ = find_blocker(args)
+    share = open_share(maps)
+    sizes = Sizes.load(read_sizes_csv(args.sizes)) if args.sizes else Sizes.empty()
+    try:
+        _show(args, Tree(share.fd), sizes)
+    except BrokenPipeError:
+        raise
+    except (OSError, BadEntry) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise FatalError(f"the map of {args.volume} cannot be read: {what}") from None
+    finally:
+        sizes.close()
+        share.close()
+    return 0
+
+
+def _show(args: argparse.Namespace, tree: Tree, sizes: Sizes) -> None:
+    volume = os.fsencode(args.volume).removeprefix(PREFIX)
+    look = look_at_volume(tree, volume, sizes)
+    if not look.volume.exists:
+        raise ShareError(
+            f"there is no map of {args.volume} where v0.4, v0.3 or Pithos would put it"
+        )
+    verdict = look.verdict
+    head = verdict.head
+    if head is None or head.version is None:
+        raise FatalError(f"the map of {args.volume} cannot be read: {verdict.reason}")
+    prefixed = not look.sources(prefixed=False)
+    _print_head(args, look, head, verdict.result.replace("pending", "to be upgraded"))
+    if args.verbose:
+        number = 0
+        for block in map_blocks(tree, look, head, prefixed=prefixed, codec=codec_of("auto")):
+            for piece in block:
+                for at in range(0, len(piece), ENTRY_SIZE):
+                    _print_entry(args, number, piece[at : at + ENTRY_SIZE])
+                    number += 1
+
+
+def _print_head(args: argparse.Namespace, look: Look, head: Head, result: str) -> None:
+    spot = look.maps[0]
+    path = b"/".join((*spot.place, spot.name))
+    flags = _names(MapFlag, head.flags)
+    if args.json:
+        thing = {
+            "type": "map",
+            "volume": args.volume,
+            "path": os.fsdecode(path),
+            "result": result,
+            "version": head.version,
+            "size": head.size,
+            "objects": head.objects,
+            "block_size": head.block_size,
+            "flags": flags,
+            "epoch": head.epoch if head.version == 2 else None,
+        }
+        print(json.dumps(thing))
+        return
+    print(f"{quoted(look.volume.name)}: {result}")
+    print(f"  v{head.version} at {quoted(path)}")
+    print(f"  {head.size:,} bytes, {count(head.objects, 'object')}", end="")
+    if head.version == 2:
+        print(f" of {head.block_size:,} bytes, epoch {head.epoch}, flags {' '.join(flags) or '-'}")
+    else:
+        print()
+
+
+def _print_entry(args: argparse.Namespace, number: int, raw: bytes) -> None:
+    entry = decode_entry_v2(raw)
+    flags = _names(EntryFlag, entry.flags)
+    if args.json:
+        name = entry.name.decode(errors="replace")
+        print(json.dumps({"type": "entry", "number": number, "flags": flags, "name": name}))
+    else:
+        print(f"{number} {','.join(flags) or '-'} {quoted(entry.name)}")
+
+
+def _names(kind: type[MapFlag | EntryFlag], flags: int) -> list[str]:
+    """Return the names of the flags that are set, and the number of those without a name."""
+    named = [str(flag.name).lower() for flag in kind if flags & flag]
+    rest = flags & ~sum(kind)
+    return [*named, *([f"{rest:#x}"] if rest else [])]

@@ -1,0 +1,230 @@
+"""What became of the volumes: a line for each in JSON, a table in text, the official tool's logs."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..journal.store import Journal, RunHeader
+from ..journal.volumes import (
+    LOCKS,
+    FoundFile,
+    VolumeRow,
+    listed_files,
+    result_counts,
+    volumes,
+)
+from ..mapfile.names import Role, lock_name, map_name
+from ..mapfile.placement import Place, pithos_place, sha256_place, v03_place
+from ..mapfile.v2 import block_name
+from ..mapfile.verdict import GOOD, Result
+from .report import Report
+from .summary import Facts
+from .text import count, duration, quoted
+
+# In the order of the table.
+SHOWN = (
+    Result.WOULD_UPGRADE,
+    Result.UPGRADED,
+    Result.CURRENT,
+    Result.INVALID,
+    Result.SHADOWED,
+    Result.CONFLICT,
+    Result.LEFTOVER,
+    Result.LOCKED,
+    Result.FAILED,
+)
+BAD = tuple(result for result in SHOWN if result not in GOOD)
+EXAMPLES = 20  # lines for each result, without -v
+LOGS = {
+    "upgraded.log": (Result.UPGRADED,),
+    "invalid.log": (Result.INVALID,),
+    "failed.log": tuple(result for result in BAD if result is not Result.INVALID),
+}
+
+
+class VolumesReport:
+    """The end of a session over mapfiles; reads from its journal."""
+
+    def __init__(self, report: Report, journal: Journal) -> None:
+        self._report = report
+        self._journal = journal
+        self._counts = result_counts(journal)
+
+    @property
+    def left(self) -> int:
+        """How many volumes are neither upgraded nor current."""
+        return sum(self._counts.get(result, 0) for result in BAD)
+
+    def show(
+        self,
+        header: RunHeader,
+        *,
+        reason: str,
+        seconds: float,
+        dry_run: bool,
+        runs: Sequence[str],
+    ) -> None:
+        """Print the lines of volumes and files, then the summary."""
+        if self._report.is_json:
+            self._print_objects()
+            lines: list[str] = []
+        else:
+            facts = Facts(
+                "mapfiles", header.run, header.path, header.status, reason, self._journal.tally(),
+                seconds, runs=runs,
+            )  # fmt: skip
+            lines = list(self._lines(facts, dry_run=dry_run))
+        thing = {
+            "type": "summary",
+            "job": "mapfiles",
+            "run": header.run,
+            "share": header.path.encode(errors="replace").decode(),
+            "backend": header.backend,
+            "status": header.status,
+            "maps": sum(self._counts.values()),
+            **{
+                result.value.replace("-", "_"): self._counts.get(result, 0)
+                for result in SHOWN
+                if dry_run or result is not Result.WOULD_UPGRADE
+            },
+            "pending": self._counts.get(Result.PENDING, 0),
+            "seconds": round(seconds, 3),
+            "resumed": header.sessions > 1,
+            "dry_run": dry_run,
+        }
+        self._report.summary(lines, thing, reason if header.status == "stopped" else "")
+
+    # -- JSON
+
+    def _print_objects(self) -> None:
+        for row in volumes(self._journal):
+            self._report.emit(
+                {
+                    "type": "volume",
+                    **_named("volume", row.name),
+                    "result": row.result,
+                    "reason": row.reason,
+                    "version_before": row.version,
+                    "objects": row.objects,
+                    "size": row.size,
+                    "epoch": row.epoch,
+                }
+            )
+        for file in listed_files(self._journal):
+            self._report.emit(
+                {
+                    "type": "file",
+                    **_named("path", file_path(file)),
+                    "kind": _kind(file),
+                    "reason": file.listed,
+                }
+            )
+
+    # -- text
+
+    def _lines(self, facts: Facts, *, dry_run: bool) -> Iterator[str]:
+        run = f" (run {facts.run})" if facts.run else "; nothing was changed"
+        ended = {
+            "failures": "done, but not all volumes are v2,",
+            "stopped": "stopped",
+        }.get(facts.status, facts.status)
+        why = f": {facts.reason}" if facts.status == "stopped" else ""
+        yield f"mapfiles {quoted_text(facts.path)}: {ended} after {duration(facts.seconds)}{why}{run}"
+        total = sum(self._counts.values())
+        yield f"  {count(total, 'volume')}"
+        for result in (*SHOWN, Result.PENDING):
+            if self._counts.get(result):
+                yield f"  {result.value:<14} {self._counts[result]:>10,}"
+        yield from self._left_lines()
+        yield from self._file_lines()
+        yield from self._following(facts, dry_run=dry_run)
+
+    def _left_lines(self) -> Iterator[str]:
+        """Yield a line for each volume that is neither upgraded nor current."""
+        printed = dict.fromkeys(BAD, 0)
+        for row in volumes(self._journal):
+            if row.result not in printed:
+                continue
+            result = Result(row.result)
+            printed[result] += 1
+            if self._report.is_verbose or printed[result] <= EXAMPLES:
+                yield f"{result.value}: {quoted(row.name)}: {row.reason}"
+        for result, number in printed.items():
+            if number > EXAMPLES and not self._report.is_verbose:
+                yield f"{result.value}: ... and {number - EXAMPLES:,} more (-v or --json: all)"
+
+    def _file_lines(self) -> Iterator[str]:
+        number = 0
+        for file in listed_files(self._journal):
+            number += 1
+            if self._report.is_verbose or number <= EXAMPLES:
+                yield f"{_kind(file)}: {quoted(file_path(file))}: {file.listed}"
+        if number > EXAMPLES and not self._report.is_verbose:
+            yield f"... and {number - EXAMPLES:,} more such files (-v or --json: all)"
+
+    def _following(self, facts: Facts, *, dry_run: bool) -> Iterator[str]:
+        if dry_run:
+            return
+        if facts.status in ("stopped", "interrupted"):
+            yield f"go on with: {facts.command('resume', facts.run, options=facts.runs)}"
+        elif self._counts.get(Result.FAILED):
+            yield (
+                "see to the failures above, then try them again: "
+                f"{facts.command('resume', facts.run, options=facts.runs)} --failed"
+            )
+        if self._counts.get(Result.UPGRADED):
+            yield f"take it back with: {facts.command('undo', facts.run, options=facts.runs)}"
+
+    # -- logs
+
+    def write_logs(self, directory: Path) -> None:
+        """Write the logs that users of finalize_upgrade_0.4 know. Raises OSError."""
+        for name, results in LOGS.items():
+            with (directory / name).open("wb") as log:
+                for row in volumes(self._journal):
+                    if row.result in results:
+                        log.write(_log_line(row) + b"\n")
+
+
+def quoted_text(path: str) -> str:
+    """Return a path as `quoted` does."""
+    return quoted(path.encode(errors="surrogateescape"))
+
+
+def _log_line(row: VolumeRow) -> bytes:
+    if row.result == Result.UPGRADED:
+        return b"Upgraded " + row.name
+    if row.result == Result.INVALID:
+        return row.name + b" has invalid header object " + (row.map_name or row.name)
+    return b"Failed to upgrade " + row.name
+
+
+def _named(key: str, name: bytes) -> dict[str, str]:
+    """Return a name for JSON; one that is not UTF-8 also in base64."""
+    try:
+        return {key: name.decode()}
+    except UnicodeDecodeError:
+        shown = name.decode(errors="replace")
+        return {key: shown, f"{key}_b64": base64.b64encode(name).decode()}
+
+
+def file_path(file: FoundFile) -> bytes:
+    """Return where a file lies, relative to the maps directory (or, in the lock directory, its name)."""
+    if file.path:
+        return file.path.removeprefix(LOCKS + b"/")
+    base = map_name(file.volume, prefixed=file.prefixed)
+    name = {
+        Role.BLOCK: block_name(base, file.number),
+        Role.LOCK: lock_name(base),
+    }.get(Role(file.role), base)
+    if file.place == Place.V03:
+        place = v03_place(base)
+    else:
+        place = pithos_place(base) if file.place == Place.PITHOS else sha256_place(name)
+    return b"/".join((*(place or ()), name))
+
+
+def _kind(file: FoundFile) -> str:
+    return "temporary" if file.role in (Role.LOCK_PART, Role.OWN_PART) else "foreign"
