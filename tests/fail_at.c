@@ -7,6 +7,7 @@
  *     FAIL_HOW=kill       the process kills itself in place of the call
  *     FAIL_HOW=after      the process kills itself when the call has returned
  *     FAIL_HOW=EIO        the call fails so, once; or ENOSPC
+ *     FAIL_HOW=stop       the process stops itself (SIGSTOP) before the call
  *     FAIL_REPORT=FILE    is made when that happens, with the call and what it was about
  */
 
@@ -106,6 +107,10 @@ static enum fate fate(const char *call, const char *path)
         end();
     if (!strcmp(how, "after"))
         return IS_LAST;
+    if (!strcmp(how, "stop")) {
+        kill(getpid(), SIGSTOP);
+        return HAPPENS;
+    }
     errno = strcmp(how, "ENOSPC") ? EIO : ENOSPC;
     return FAILS;
 }
