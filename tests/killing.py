@@ -53,17 +53,22 @@ for line in sys.stdin:
 
 def kill_at_library(directory: Path) -> Path:
     """Compile kill_at.c."""
-    library = directory / "kill_at.so"
-    command = [need("gcc"), "-O2", "-shared", "-fPIC", "-o", str(library)]
-    subprocess.run([*command, str(HERE / "kill_at.c"), "-ldl"], check=True)
+    return preloaded("kill_at", directory)
+
+
+def preloaded(name: str, directory: Path) -> Path:
+    """Compile the C file of that name for LD_PRELOAD."""
+    library = directory / f"{name}.so"
+    command = [need("gcc"), "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run([*command, "-o", str(library), str(HERE / f"{name}.c"), "-ldl"], check=True)
     return library
 
 
 class Loaded:
     """The program, loaded once and forked for every run, one at a time."""
 
-    def __init__(self, backend: str, directory: Path) -> None:
-        """Serve one backend; *directory* is for the output of runs."""
+    def __init__(self, backend: str, directory: Path, library: str = "kill_at") -> None:
+        """Serve one backend, with a library preloaded; *directory* is for the output of runs."""
         self.backend = backend
         self._directory = directory
         self._server = subprocess.Popen(
@@ -72,20 +77,25 @@ class Loaded:
                 **os.environ,
                 "PYTHONPATH": str(HERE.parent),
                 "ARCHIPMIGRATE_BACKEND": backend,
-                "LD_PRELOAD": str(kill_at_library(directory)),
+                "LD_PRELOAD": str(preloaded(library, directory)),
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
 
-    def start(self, state: Path, *args: object, kill_at: int = 0) -> Running:
-        """Start a run; with *kill_at* it dies in place of its so manieth changing call."""
+    def start(
+        self, state: Path, *args: object, kill_at: int = 0, env: Mapping[str, str] | None = None
+    ) -> Running:
+        """Start a run; with *kill_at* it dies in place of its so manieth changing call.
+
+        *env* is added to its environment, for libraries that want to know more.
+        """
         assert self._server.stdin
         assert self._server.stdout
         out, err = self._directory / "out", self._directory / "err"
         order = {
             "args": [str(arg) for arg in args],
-            "env": {"ARCHIPMIGRATE_STATE": str(state), "KILL_AT": str(kill_at)},
+            "env": {"ARCHIPMIGRATE_STATE": str(state), "KILL_AT": str(kill_at), **(env or {})},
             "out": str(out),
             "err": str(err),
         }
