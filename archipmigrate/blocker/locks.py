@@ -86,13 +86,13 @@ class Locks:
         return None if holder is None or self.is_ours(holder) else holder
 
     def sweep(self, name: bytes) -> None:
-        """Remove what dead runs of ours left of taking this lock. Raises OSError."""
+        """Remove what killed sessions of ours left of taking this lock. Raises OSError."""
         lock = lock_name(name)
         with (
             contextlib.suppress(FileNotFoundError),
             self.tree.directory(self._place(lock)) as directory,
         ):
-            for holder in self.dead:
+            for holder in (self.ours, *self.dead):
                 self._sweep_part(directory, lock + holder + PART)
 
     def is_ours(self, holder: bytes) -> bool:

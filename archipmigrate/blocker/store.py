@@ -35,7 +35,8 @@ class Different(Exception):
 class Store:
     """The maps and locks of one share, and a run that works on them.
 
-    `kept` is where contents are kept (None: nowhere); `run` names our files on the way.
+    `kept` is where contents are kept (None: nowhere); `run` names our files on the way: an undo has
+    the name of the run that it takes back, so that another undo of that run finds what it left.
     """
 
     maps: Tree
@@ -135,6 +136,7 @@ class Store:
         Names that are back already stay. Raises Different, OSError, JournalError.
         """
         first = files[0]
+        self.sweep_part(first.place, first.name)
         missing = [file for file in files if not self._is_back(file)]
         if not missing:
             return

@@ -175,11 +175,11 @@ def open_store(
     backend: str,
     sizes: KnownSizes,
     state: Path | None,
-    kept_by: str = "",
+    undone: str = "",
 ) -> Opened:
     """Open maps and locks for a run; *state* is None for one that only looks.
 
-    *kept_by* is the run that keeps old maps, unless that is this one.
+    *undone* is the run that is put back.
 
     Raises BackendMissing, ShareError, JournalError.
     """
@@ -188,13 +188,13 @@ def open_store(
     locks = Tree(_lock_directory(share, blocker), blocker.owner) if blocker.locks else maps
     host = socket.gethostname()
     dead = _holders(state, share, run, host) if state else ()
-    kept = Kept(state / f"{kept_by or run}{KEPT}") if state and blocker.keep else None
+    kept = Kept(state / f"{undone or run}{KEPT}") if state and blocker.keep else None
     store = Store(
         maps,
         Locks(locks, bool(blocker.locks), holder_string(host, run), frozenset(dead)),
         sizes,
         codec,
-        run,
+        undone or run,
         kept,
     )
     return Opened(store, codec.name)

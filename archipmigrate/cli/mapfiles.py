@@ -15,7 +15,7 @@ from ..engine.loop import run_loop
 from ..engine.run import Result
 from ..engine.settle import settle_run
 from ..errors import JournalError, UsageError
-from ..jobs.mapfiles import MapfilesJob
+from ..jobs.mapfiles import MapfilesJob, release_left
 from ..journal.pithos import read_pithos_db, read_sizes_csv
 from ..journal.runs import list_runs, open_run
 from ..journal.sizes import Sizes
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         state = state_directory(args, share)
         with locked(state, share) as lock:
             check_room(state, share, report)
-            _settle_others(args, state, share, report)
+            _settle_others(args, state, share, blocker, report)
             journal = find_or_make(args, share, "mapfiles", blocker.as_dict(), report)
             header = journal.read_header()
             lock.sign(header.run)
@@ -235,6 +235,7 @@ def settle_mapfiles(
         journal.commit([prepare_tables])
         with masked(blocker.umask):
             run_loop(settle_run, MapfilesJob(opened.store), journal, 1)
+            release_left(opened.store, journal)
     finally:
         opened.close()
 
@@ -249,12 +250,14 @@ def masked(umask: int) -> Iterator[None]:
         os.umask(before)
 
 
-def _settle_others(args: argparse.Namespace, state: Path, share: Share, report: Report) -> None:
+def _settle_others(
+    args: argparse.Namespace, state: Path, share: Share, blocker: Blocker, report: Report
+) -> None:
     """Finish what earlier runs on this share left, unless this command resumes them."""
     for header in list_runs(state):
         if header.job != "mapfiles" or header.share != share.identity or header.undone:
             continue
-        if header.is_unfinished and not args.fresh:
+        if header.is_unfinished and not args.fresh and header.settings == blocker.as_dict():
             continue
         journal = open_run(state, header.run)
         try:

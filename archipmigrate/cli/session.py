@@ -239,8 +239,12 @@ def find_run(state: Path, run: str | None, jobs: tuple[str, ...], wanted: str) -
     unfinished = {header.run for header in every if header.is_unfinished}
     fitting = {
         "unfinished": [header for header in runs if header.run in unfinished],
-        # The same command goes on with an undo that was cut off.
-        "not undone": [h for h in runs if not h.undone or h.undone in unfinished],
+        # The same command goes on with an undo that was cut off, and repeats one that failed.
+        "not undone": [
+            h
+            for h in runs
+            if not h.undone or h.undone in unfinished or _has_failed(state, h.undone)
+        ],
         "unfinished or has failures": [
             header
             for header in runs
@@ -250,3 +254,15 @@ def find_run(state: Path, run: str | None, jobs: tuple[str, ...], wanted: str) -
     if not fitting:
         raise UsageError(f"there is no run in {state} that is {wanted}")
     return fitting[-1]
+
+
+def _has_failed(state: Path, undo: str) -> bool:
+    """Whether something could not be put back by an undo (what somebody else changed aside)."""
+    try:
+        journal = open_run(state, undo)
+    except UsageError:  # forgotten
+        return False
+    try:
+        return journal.tally().failed > 0
+    finally:
+        journal.close(fold=False)

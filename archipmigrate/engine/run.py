@@ -148,6 +148,9 @@ class Run:
         retried = header.status == "stopped" or self._retry
         header.status = "running"
         header.began = datetime.now(UTC).isoformat(timespec="seconds")
+        if header.sessions == 1:
+            # In one transaction with the header: a session that says it was the first has units.
+            self._frontier.add(self._job.first_units())
         await self._committer.durable(lambda j: j.write_header(header))
         if header.sessions > 1:
             self.counters.phase = "settling"
@@ -157,8 +160,6 @@ class Run:
             if retried:
                 await self._retry_failures()
             self._frontier.restore(await self._committer.call(lambda j: list(j.units())))
-        else:
-            self._frontier.add(self._job.first_units())
         if self._job.knows_total:
             self.counters.total_units = len(self._frontier)
         self.counters.phase = ""

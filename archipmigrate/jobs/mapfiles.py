@@ -100,8 +100,7 @@ class MapfilesJob:
                 self._make_room(bytes_to_keep(journal))
         if self.total is None:
             self.total = pending_count(journal)
-        rows = pending_volumes(journal, AT_ONCE)
-        names = [(_hint(row.plan), row.name) for row in rows]
+        names = [(_hint(row.plan), row.name) for row in pending_volumes(journal, AT_ONCE)]
         return [
             walk_unit([Group(b"", 0, tuple(names[at : at + IN_A_UNIT]))])
             for at in range(0, len(names), IN_A_UNIT)
@@ -173,6 +172,12 @@ class MapfilesJob:
         # Its unit will be looked at again, and finds these current.
         tally = replace(acted.tally, compliant=-acted.tally.changed)
         return replace(acted, tally=tally, again=())
+
+
+def release_left(store: Store, journal: Journal) -> None:
+    """Release what a killed session may hold of volumes that it had not begun. Raises OSError."""
+    for row in pending_volumes(journal):
+        _sweep(store, row.name)
 
 
 def _hint(plan: str) -> int:

@@ -139,10 +139,10 @@ def put_volumes(journal: Journal, rows: Iterable[VolumeRow]) -> None:
     journal.database.executemany(PUT, map(_volume_row, rows))
 
 
-def pending_volumes(journal: Journal, most: int) -> list[VolumeRow]:
-    """Return volumes that have no result yet."""
+def pending_volumes(journal: Journal, most: int = -1) -> Iterator[VolumeRow]:
+    """Yield volumes that have no result yet, *most* of them at most (below 0: all)."""
     query = "SELECT * FROM volume WHERE result = 'pending' ORDER BY name LIMIT ?"
-    return [_volume(row) for row in journal.database.execute(query, (most,))]
+    return (_volume(row) for row in journal.database.execute(query, (most,)))
 
 
 def pending_count(journal: Journal) -> int:
