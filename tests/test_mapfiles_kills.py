@@ -30,8 +30,8 @@ KILLED = -9
 # Which calls are tried: each n-th. In the reference backend every kill; the other one goes through
 # the same calls, some of them from C. A kill after a call is mostly one before the next.
 STEPS = {
-    "python": {"kill": 1, "after": 3, "EIO": 3, "ENOSPC": 5, "undo": 2},
-    "native": {"kill": 3, "after": 7, "EIO": 7, "ENOSPC": 7, "undo": 5},
+    "python": {"kill": 1, "after": 4, "EIO": 4, "ENOSPC": 7, "undo": 3},
+    "native": {"kill": 3, "after": 9, "EIO": 9, "ENOSPC": 9, "undo": 7},
 }
 FEWEST = 12  # calls that change something, in any upgrade
 WAYS = [(scene, bool(number % 2)) for number, scene in enumerate(SCENES.values())]
