@@ -29,6 +29,8 @@ WATCHED = 0.0005  # seconds between two looks at what a run is doing
 LOADED = """
 import json, os, sys, traceback
 from archipmigrate.cli.main import main
+from archipmigrate.engine import run
+run.FIRST_PAUSE = 0.01  # what is made to fail once works at once
 
 def child(order):
     os.environ.update(order["env"])

@@ -58,8 +58,10 @@ class Locks:
                         return None if self.is_ours(holder) else holder
                 raise OSError(errno.EAGAIN, "the lock is taken and released all the time")
             finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(part, dir_fd=directory)
+                try:
+                    unlink(directory, part)
+                except OSError:
+                    unlink(directory, part)  # it would be in the way of nobody, but stay
 
     def release(self, name: bytes) -> None:
         """Release the lock of a map if it is ours. Raises OSError."""

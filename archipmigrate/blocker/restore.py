@@ -29,6 +29,8 @@ def check(store: Store, record: Record) -> None:
 
     Raises Locked, Different with what is in the way, OSError, JournalError; no lock is held then.
     """
+    for name in record.lock_names:
+        store.locks.sweep(name)
     store.take_locks(record.lock_names)
     try:
         if not record.in_place and record.source.pieces is None:

@@ -253,6 +253,9 @@ def find_run(state: Path, run: str | None, jobs: tuple[str, ...], wanted: str) -
     }[wanted]
     if not fitting:
         raise UsageError(f"there is no run in {state} that is {wanted}")
+    if wanted == "not undone":  # one that found nothing to change is not what is meant
+        changed = (header for header in reversed(fitting) if _has_changed(state, header.run))
+        return next(changed, fitting[-1])
     return fitting[-1]
 
 
@@ -264,5 +267,14 @@ def _has_failed(state: Path, undo: str) -> bool:
         return False
     try:
         return journal.tally().failed > 0
+    finally:
+        journal.close(fold=False)
+
+
+def _has_changed(state: Path, run: str) -> bool:
+    """Whether a run may have changed something."""
+    journal = open_run(state, run)
+    try:
+        return next(journal.batches(), None) is not None
     finally:
         journal.close(fold=False)

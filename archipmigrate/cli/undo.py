@@ -60,7 +60,12 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser = options.command(
         commands, "undo", "put back what a run changed", DESCRIPTION, EXAMPLES, run
     )
-    parser.add_argument("run_name", metavar="RUN", nargs="?", help="the run (default: the latest)")
+    parser.add_argument(
+        "run_name",
+        metavar="RUN",
+        nargs="?",
+        help="the run (default: the latest that changed something)",
+    )
     add_path(parser)
     options.add_work(parser)
     options.add_state(parser)
