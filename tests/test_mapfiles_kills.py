@@ -235,7 +235,8 @@ def test_undo_with_a_call_that_fails_leaves_a_whole_volume_and_can_be_run_again(
         assert ended.status in {0, 1, 3}, f"{site.fired}{ended.err}"
         assert "Traceback" not in ended.err
         site.check_whole()
-        site.check_undone(site.undo())
+        # What works at the second try, such as releasing a lock, is no failure.
+        site.check_undone(site.undo() if ended.status else ended)
     site.check_undone(ended)
 
 
