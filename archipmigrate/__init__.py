@@ -5,10 +5,13 @@ The map of the program, from the bottom up; a room imports only from rooms above
     errors, model      errors that end a run; the values that pass between the rooms
     policy, mapfile/   pure: which mode and group an entry must have; formats and placement
     frames             pure: the packed buffers of units and changes
-    backend/           what touches files: scan and apply, in Python and in C (native/)
+    share              the directory that the user named: its filesystem and identity
+    backend/           what touches attrs: scan and apply, in Python and in C (native/)
     journal/           what outlives the process: runs, frontier, pre-images, outcomes
+    testshare/         sample shares
+    blocker/           what touches maps and locks: survey, upgrade, restore
     engine/            runs any job: lanes, checkpoints, group commit, signals
-    jobs/              what a unit is, for each job: perms, verify, undo
+    jobs/              what a unit is, for each job: perms (also verify), mapfiles, and their undo
     ui/                what people and scripts see
     cli/               options and wiring, one module a command
 """

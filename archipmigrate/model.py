@@ -55,6 +55,11 @@ class Tally:
     failed: int = 0
     hard_linked: int = 0
 
+    @property
+    def ended(self) -> int:
+        """How many of the things to be done are done, one way or another."""
+        return self.changed + self.compliant + self.skipped + self.failed
+
     def add(self, other: Tally) -> None:
         """Add the counts of *other* to these."""
         for name in TALLY_FIELDS:

@@ -1,7 +1,7 @@
 """Judging the survey: from files in the journal to volumes with a result, or one still to come.
 
-Goes once through all files, in the order of volumes; what is kept of a volume meanwhile is its maps. Runs
-in one transaction.
+Goes once through all files, in the order of volumes; what is kept of a volume meanwhile is its
+maps. Runs in one transaction.
 """
 
 from __future__ import annotations

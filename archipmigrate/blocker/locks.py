@@ -1,4 +1,4 @@
-"""The blocker's lock protocol, as `filed` has it, so that no daemon works on a volume that we change.
+"""The lock protocol of `filed`, so that no daemon works on a volume that we change.
 
     take      create N_lock<ours>_aa exclusively, write <ours>, fsync; link it to N_lock; unlink it
     release   compare the content, unlink N_lock

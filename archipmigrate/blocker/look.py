@@ -1,7 +1,7 @@
 """What a file is, and what the files of one volume are. Looks only.
 
-A look at a volume asks for its files by name, wherever v0.4, v0.3 or Pithos would have put them: a few
-calls, and no listing of directories. The survey has seen what lies elsewhere.
+A look at a volume asks for its files by name, wherever v0.4, v0.3 or Pithos would have put them: a
+few calls, and no listing of directories. The survey has seen what lies elsewhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What upgrade and undo share: where they work, for whom, and how they put files in place.
 
-A file appears under its name complete and durable, by a link from `NAME.archipmigrate_<run>`, which
-never replaces anything; what a killed run left of that name is removed by whoever finishes its work.
+A file appears under its name complete and durable, by a link from `NAME.archipmigrate_<run>`,
+which never replaces anything; what a killed run left of that name is removed by whoever finishes
+its work.
 """
 
 from __future__ import annotations
@@ -160,9 +161,9 @@ class Store:
             found = status(directory, file.name)
             if found is None:
                 return False
-            if stat.S_ISREG(found.st_mode) and found.st_size == file.length:
-                if digest_on_disk(directory, file.name) == (file.length, file.digest):
-                    return True
+            is_alike = stat.S_ISREG(found.st_mode) and found.st_size == file.length
+            if is_alike and digest_on_disk(directory, file.name)[1] == file.digest:
+                return True
             shown = file.name.decode(errors="backslashreplace")
             raise Different(f"there is another file called {shown} now")
         return False

@@ -1,8 +1,8 @@
 """The survey: one walk over a maps directory, and over the lock directory, that reads headers only.
 
-A unit's groups are directories to list. Of each file its name and place say what it is to be; a map's
-head is read, a block's length taken from the listing. Nothing is judged here: what a volume is shows
-when all is found.
+A unit's groups are directories to list. Of each file its name and place say what it is to be; a
+map's head is read, a block's length taken from the listing. Nothing is judged here: what a volume
+is shows when all is found.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Directories and files below an open root: no symbolic link is followed, what is made is durable.
 
-A place is a tuple of directory names from the root. New files get 0666 and new directories 0777, less the
-umask of the process, which is the blocker's while a job runs; owner and group are those configured.
-Every function raises OSError.
+A place is a tuple of directory names from the root. New files get 0666 and new directories 0777,
+less the umask of the process, which is the blocker's while a job runs; owner and group are those
+configured. Every function raises OSError.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""One volume from v1, v0 or a half-done rename to v2, so that a mapper can read it at every instant.
+"""One volume from v1, v0 or a half-done rename to v2: a mapper can read it at every instant.
 
-    prepare   locks; look, judge, keep what goes away         nothing of the volume is changed
-    (the pre-image becomes durable here)
+    (locks are held, the pre-image is durable: see `prepare`)
     act       blocks written, synced, read back               the old map is what v0.4 finds
               header put in place: one link, or 32 bytes      from here on the new one is
               old map removed; locks released
@@ -19,217 +18,18 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from contextlib import suppress
-from dataclasses import dataclass, replace
-
-from xxhash import xxh3_128
 
 from ..mapfile import v2
 from ..mapfile.head import HEAD_BYTES
-from ..mapfile.v2 import encode_header_v2
-from ..mapfile.verdict import Plan, Result, Verdict
-from .entries import BadEntry, checked, new_blocks
-from .look import Look, Spot, find_block, look_at_volume, v03_lock
-from .record import OldFile, Record, lock_names
-from .store import Different, Locked, Store, held_by, names_of_inodes, read_first
-from .tree import digest_on_disk, open_file, read_pieces, status, unlink
-
-# A volume whose plan changes while its locks are taken is judged so often again.
-ATTEMPTS = 3
+from .entries import new_blocks
+from .record import OldFile, Record
+from .store import Different, Store, names_of_inodes, read_first
+from .tree import digest_on_disk, open_file, status, unlink
 
 
 class Unfinished(Exception):
     """The new map is in place, or may be, and the rest failed: a later session goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a volume is, and, if it is to be upgraded, its pre-image: its locks are held then."""
-
-    verdict: Verdict
-    record: Record | None = None
-
-
-class Refused(Exception):
-    """A volume turns out not to be one that can be upgraded."""
-
-    def __init__(self, result: Result, reason: str) -> None:
-        super().__init__(reason)
-        self.result = result
-
-
-def peek(store: Store, volume: bytes) -> Prepared:
-    """Say what `prepare` would, and touch nothing. Raises OSError."""
-    look = look_at_volume(store.maps, volume, store.sizes)
-    verdict = look.verdict
-    if verdict.plan is Plan.NONE:
-        return Prepared(verdict)
-    try:
-        _refuse_v03_lock(store, look, verdict)
-        for name in lock_names(volume, verdict.plan):
-            holder = store.locks.holder(name)
-            if holder is not None:
-                raise Locked(held_by(name, holder))
-        _record(replace(store, kept=None), look, verdict)
-    except Locked as locked:
-        return Prepared(replace(verdict, result=Result.LOCKED, reason=str(locked)))
-    except Refused as refused:
-        return Prepared(replace(verdict, result=refused.result, reason=str(refused)))
-    return Prepared(replace(verdict, result=Result.WOULD_UPGRADE))
-
-
-def checked_verdict(store: Store, volume: bytes, verdict: Verdict) -> Verdict:
-    """Read the blocks of a current map; return the verdict, or `invalid`. Raises OSError."""
-    assert verdict.head is not None  # noqa: S101 -- a current volume has a map
-    if verdict.head.is_deleted:
-        return verdict
-    header = verdict.head.header
-    try:
-        for number in range(header.blocks):
-            spot = find_block(store.maps, volume, number)
-            if spot is None:
-                raise Refused(Result.INVALID, f"block {number} is missing")
-            _check_block(store, spot, header.block_length(number))
-    except Refused as refused:
-        return replace(verdict, result=refused.result, reason=str(refused))
-    return verdict
-
-
-def prepare(store: Store, volume: bytes, plan: Plan) -> Prepared:
-    """Take the locks that *plan* needs, judge again, keep what goes away.
-
-    Raises OSError, JournalError; no lock is held then.
-    """
-    for _ in range(ATTEMPTS):
-        names = lock_names(volume, plan)
-        try:
-            store.take_locks(names)
-        except Locked as locked:
-            verdict = look_at_volume(store.maps, volume, store.sizes).verdict
-            if verdict.plan is not Plan.NONE:
-                verdict = replace(verdict, result=Result.LOCKED, reason=str(locked))
-            return Prepared(verdict)
-        try:
-            prepared = _under_locks(store, volume)
-        except BaseException:
-            with suppress(OSError):
-                store.release_locks(names)
-            raise
-        if prepared.record is not None and prepared.verdict.plan is plan:
-            return prepared
-        store.release_locks(names)
-        if prepared.record is None:
-            return prepared
-        plan = prepared.verdict.plan
-    raise OSError(errno.EAGAIN, "the volume keeps changing")
-
-
-def _under_locks(store: Store, volume: bytes) -> Prepared:
-    look = look_at_volume(store.maps, volume, store.sizes)
-    verdict = look.verdict
-    if verdict.plan is Plan.NONE:
-        return Prepared(verdict)
-    try:
-        _refuse_v03_lock(store, look, verdict)
-        return Prepared(verdict, _record(store, look, verdict))
-    except Refused as refused:
-        return Prepared(replace(verdict, result=refused.result, reason=str(refused)))
-
-
-def _refuse_v03_lock(store: Store, look: Look, verdict: Verdict) -> None:
-    if verdict.plan is not Plan.IN_PLACE and v03_lock(store.maps, look.volume.prefixed.name):
-        shown = look.volume.prefixed.name.decode(errors="backslashreplace")
-        raise Refused(Result.LOCKED, f"{shown} is held by v0.3 (its lock lies beside it)")
-
-
-def _record(store: Store, look: Look, verdict: Verdict) -> Record:
-    """Make the pre-image, with what goes away kept. Raises Refused."""
-    volume, head = look.volume.name, verdict.head
-    assert head is not None  # noqa: S101 -- what has a plan has a map
-    maps = look.sources(prefixed=verdict.plan is not Plan.IN_PLACE)
-    first = _first(store, maps[0])
-    record = Record(
-        volume, verdict.plan, head.version or 0, encode_header_v2(verdict.target), first, ()
-    )
-    sources: list[OldFile] = []
-    for spot in maps:
-        if sources and sources[-1].inode == spot.status.st_ino:
-            known = sources[-1]
-            sources.append(replace(known, place=spot.place, name=spot.name))
-        else:
-            sources.append(_old_file(store, spot, keep=verdict.plan is not Plan.IN_PLACE))
-    for number, spot in enumerate(look.blocks if verdict.plan is Plan.FINISH else ()):
-        sources.append(_old_block(store, spot, record.header.block_length(number)))
-    replaced = []
-    for number in range(record.header.blocks):
-        there = find_block(store.maps, volume, number)
-        if there is None:
-            continue
-        if not stat.S_ISREG(there.status.st_mode):
-            shown = there.name.decode(errors="backslashreplace")
-            raise Refused(Result.CONFLICT, f"{shown}, which is to be a block, is no regular file")
-        replaced.append(_old_file(store, there, keep=True))
-    return replace(record, sources=sources, replaced=replaced)
-
-
-def _first(store: Store, spot: Spot) -> bytes:
-    with store.maps.directory(spot.place) as directory:
-        fd = open_file(directory, spot.name)
-    try:
-        return os.pread(fd, HEAD_BYTES, 0)
-    finally:
-        os.close(fd)
-
-
-def _old_file(store: Store, spot: Spot, *, keep: bool) -> OldFile:
-    found = spot.status
-    file = OldFile(
-        spot.place,
-        spot.name,
-        found.st_ino,
-        found.st_mode,
-        found.st_uid,
-        found.st_gid,
-        found.st_mtime_ns,
-        found.st_size,
-    )
-    if not keep or store.kept is None:
-        return file
-    digest = xxh3_128()
-    with store.maps.directory(spot.place) as directory:
-        fd = open_file(directory, spot.name)
-    try:
-        pieces = []
-        for piece in read_pieces(fd):
-            digest.update(piece)
-            pieces.append(store.kept.add(piece))
-    finally:
-        os.close(fd)
-    return replace(file, pieces=pieces, digest=digest.hexdigest())
-
-
-def _old_block(store: Store, spot: Spot, needed: int) -> OldFile:
-    """Check a block of a half-renamed map, and keep it. Raises Refused."""
-    _check_block(store, spot, needed)
-    return _old_file(store, spot, keep=True)
-
-
-def _check_block(store: Store, spot: Spot, needed: int) -> None:
-    """See that every entry of a block can be read. Raises Refused."""
-    with store.maps.directory(spot.place) as directory:
-        fd = open_file(directory, spot.name)
-    try:
-        for _ in checked(read_pieces(fd, 0, needed), store.codec):
-            pass
-    except BadEntry as bad:
-        shown = spot.name.decode(errors="backslashreplace")
-        raise Refused(Result.INVALID, f"{shown}: {bad}") from None
-    finally:
-        os.close(fd)
-
-
-# -- act
 
 
 def act(store: Store, record: Record) -> None:

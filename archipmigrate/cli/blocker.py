@@ -1,4 +1,4 @@
-"""Where a share's maps and locks are, and for whom files are made: from a configuration or options."""
+"""Where maps and locks are, and for whom files are made: from a configuration or options."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -162,7 +163,7 @@ def work(
     sizes = saved_sizes(state, header)
     opened = open_store(share, blocker, header.run, args.backend, sizes, state)
     header.backend = opened.name
-    job = MapfilesJob(opened.store, check=blocker.check, say=_from_thread(report))
+    job = MapfilesJob(opened.store, check=blocker.check, say=partial(_say, report))
     session = Session(
         share,
         opened,
@@ -289,6 +290,6 @@ def _log_directory(args: argparse.Namespace) -> Path | None:
     return directory
 
 
-def _from_thread(report: Report):  # type: ignore[no-untyped-def]
-    """Return what lets a worker thread remark something."""
-    return lambda text: trio.from_thread.run_sync(report.remark, text)
+def _say(report: Report, text: str) -> None:
+    """Remark something, from a worker thread: the loop's may be painting."""
+    trio.from_thread.run_sync(report.remark, text)

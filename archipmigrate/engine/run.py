@@ -179,7 +179,8 @@ class Run:
         if isinstance(units, FatalError):
             self._early.reason = str(units)
             return False
-        self.counters.total = self._job.total
+        if self.counters.total is None and self._job.total is not None:
+            self.counters.total = self.counters.tally.ended + self._job.total
         self._frontier.add(units)
         return bool(units)
 

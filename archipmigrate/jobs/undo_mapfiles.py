@@ -1,7 +1,7 @@
 """The undo of a mapfiles run: volumes that it upgraded get their old maps back.
 
-A unit is one batch of that run, newest first. The scan takes the locks of its volumes and sees that each
-still is as the run left it; which ones go back is durable before the first is touched.
+A unit is one batch of that run, newest first. The scan takes the locks of its volumes and sees that
+each still is as the run left it; which ones go back is durable before the first is touched.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..blocker.store import Different, Locked, Store
 from ..engine.job import Acted
 from ..journal.store import Journal
 from ..model import Applied, Failure, Held, Limits, Outcome, Scan, Tally, Unit
-from .mapfiles import DENIED, HeldLocks
 from .outcome import pack_outcome, unpack_outcome
+from .volumes import DENIED, HeldLocks
 
 NUMBER = struct.Struct("<Q")
 INDEX = struct.Struct("<I")

@@ -1,7 +1,7 @@
 """What a run takes away and must be able to give back: contents of files, beside its journal.
 
-One file that is only added to, `RUN.journal-kept`: sealed pieces one after another. Which pieces make
-up what is in the pre-images; a piece that no pre-image names (a kill came between) is dead.
+One file that is only added to, `RUN.journal-kept`: sealed pieces one after another. Which pieces
+make up what is in the pre-images; a piece that no pre-image names (a kill came between) is dead.
 """
 
 from __future__ import annotations

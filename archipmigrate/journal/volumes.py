@@ -1,8 +1,8 @@
 """What a run over mapfiles knows: the files that its survey found, then every volume's result.
 
-Two tables in the run's journal, and a mark that says whether the survey still has to be judged. All is
-keyed by what it is about, so what a killed session had written is only written again. A file leaves the
-journal once it is judged, unless it has to be listed.
+Two tables in the run's journal, and a mark that says whether the survey still has to be judged. All
+is keyed by what it is about, so what a killed session had written is only written again. A file
+leaves the journal once it is judged, unless it has to be listed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a mapfile is by its first bytes, its length and, for v0, the size that Pithos knows. Pure.
 
-A v1 map is valid if it is as long as its size says, or longer. Only a name of 64 hex digits may be a
-v0 map, which has no header and might begin like a v1 map: there a v1 map must be exactly as long as
-its size says, or padded to 512 bytes as `filed` does.
+A v1 map is valid if it is as long as its size says, or longer. Only a name of 64 hex digits may be
+a v0 map, which has no header and might begin like a v1 map: there a v1 map must be exactly as long
+as its size says, or padded to 512 bytes as `filed` does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What became of the volumes: a line for each in JSON, a table in text, the official tool's logs."""
+"""What became of volumes: a line for each in JSON, a table in text, the official tool's logs."""
 
 from __future__ import annotations
 
@@ -131,7 +131,8 @@ class VolumesReport:
             "stopped": "stopped",
         }.get(facts.status, facts.status)
         why = f": {facts.reason}" if facts.status == "stopped" else ""
-        yield f"mapfiles {quoted_text(facts.path)}: {ended} after {duration(facts.seconds)}{why}{run}"
+        after = f"{ended} after {duration(facts.seconds)}{why}{run}"
+        yield f"mapfiles {quoted_text(facts.path)}: {after}"
         total = sum(self._counts.values())
         yield f"  {count(total, 'volume')}"
         for result in (*SHOWN, Result.PENDING):
@@ -211,7 +212,7 @@ def _named(key: str, name: bytes) -> dict[str, str]:
 
 
 def file_path(file: FoundFile) -> bytes:
-    """Return where a file lies, relative to the maps directory (or, in the lock directory, its name)."""
+    """Return where a file lies below the maps directory, or its name in the lock directory."""
     if file.path:
         return file.path.removeprefix(LOCKS + b"/")
     base = map_name(file.volume, prefixed=file.prefixed)
