@@ -127,7 +127,8 @@ class Scan:
     `changes` are the packed pre-images of what must change (empty: nothing), `count` their number;
     `rest` is what the budget left over; `chunks` are names of a wide directory for any lane, and
     `wide` its continuation; `again` is what failed for reasons that may pass (`TRANSIENT`). `held`
-    is for `apply` of these changes; whoever gets a scan closes it. `writes` are what a job has to
+    is for `apply` of these changes; whoever gets a scan closes it. `attempted` counts what failed
+    because already the look had to change something (take a lock). `writes` are what a job has to
     say to the journal beside that, called with it in the transaction that finishes the unit.
     """
 
@@ -142,6 +143,7 @@ class Scan:
     links: Sequence[Link] = ()
     notices: Sequence[Notice] = ()
     held: Held | None = None
+    attempted: int = 0
     writes: Sequence[Callable[[Any], None]] = ()
 
 

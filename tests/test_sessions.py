@@ -34,7 +34,7 @@ def test_session_killed_in_its_first_look_leaves_all_to_the_next(
     share: Path, state: Path, backend: str
 ) -> None:
     (share / "directory").mkdir()
-    opened = open_share(share)
+    opened = open_share(str(share))
     journal = new_run(state, "perms", opened, {})
     run = journal.read_header().run
     job = Mortal(open_backend(backend, opened, 1), GroupPolicy(GID), ScanOptions())

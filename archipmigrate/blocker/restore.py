@@ -71,10 +71,10 @@ def _finds_new(store: Store, record: Record) -> bool:
     """Whether the new header is there, not the old one again. Raises Different."""
     there = read_first(store, record, len(record.raw_header) + 1)
     if record.in_place:
-        return _finds_new_in_place(store, record, there)
-    if there and there != record.raw_header:
+        return _finds_new_in_place(store, record, there or b"")
+    if there not in (None, record.raw_header):
         raise Different("its map has changed since")
-    return bool(there)
+    return there is not None
 
 
 def _finds_new_in_place(store: Store, record: Record, there: bytes) -> bool:

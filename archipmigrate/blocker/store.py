@@ -212,14 +212,14 @@ def names_of_inodes(files: Sequence[OldFile]) -> list[list[OldFile]]:
     return grouped
 
 
-def read_first(store: Store, record: Record, length: int) -> bytes:
-    """Return the first bytes of the file where the v2 header is to be; b"" if there is none."""
+def read_first(store: Store, record: Record, length: int) -> bytes | None:
+    """Return the first bytes of the file where the v2 header is to be; None if there is none."""
     name = record.volume
     try:
         with store.maps.directory(record.header_place) as directory:
             fd = open_file(directory, name)
     except FileNotFoundError:
-        return b""
+        return None
     try:
         return b"".join(read_pieces(fd, 0, length))
     finally:

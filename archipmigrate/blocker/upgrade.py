@@ -82,13 +82,13 @@ def _standing(store: Store, record: Record) -> str:
     there = read_first(store, record, v2.HEADER_SIZE)
     if there == record.raw_header:
         return "new"
+    sources = [_is_there(store, file) for file in record.sources]
+    if there is None:
+        return "old" if all(sources) and not record.in_place else "other"
     if record.in_place:
-        if _is_torn(there, record) and _is_there(store, record.source):
+        if _is_torn(there, record) and all(sources):
             return "old"
         return "new" if _is_v2(there) else "other"
-    sources = [_is_there(store, file) for file in record.sources]
-    if not there:
-        return "old" if all(sources) else "other"
     return "new" if _is_v2(there) and not any(sources) else "other"
 
 

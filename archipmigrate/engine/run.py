@@ -378,7 +378,7 @@ class Run:
         if scan.count:
             self._observer.looked(scan.changes, acted.outcome if acted else None)
         if self._job.acts:
-            self._early.looked(scan.failures)
+            self._early.looked(scan.failures, scan.attempted)
         if acted:
             self._early.acted(acted.attempted, acted.succeeded, acted.failures)
         if self._early.reason:

@@ -42,9 +42,14 @@ class EarlyStop:
     def _denied(self) -> int:
         return self._denied_acts + self._denied_looks
 
-    def looked(self, failures: Iterable[Failure]) -> None:
-        """Take in what could not be looked at."""
-        self._denied_looks += self._sift(failures)
+    def looked(self, failures: Iterable[Failure], attempted: int = 0) -> None:
+        """Take in what could not be looked at, or not without an attempt to change something."""
+        denied = self._sift(failures)
+        if attempted:
+            self._attempted += attempted
+            self._denied_acts += denied
+        else:
+            self._denied_looks += denied
 
     def acted(self, attempted: int, succeeded: int, failures: Iterable[Failure]) -> None:
         """Take in the attempts at the changes of a unit."""

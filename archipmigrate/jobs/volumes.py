@@ -7,6 +7,7 @@ are taken by the look, and released by whoever upgrades them.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -119,6 +120,7 @@ class VolumesLook:
             again=[volumes_unit(self.again, self.unit.retries + 1)] if self.again else (),
             failures=self.failures,
             held=held if self.records else None,
+            attempted=len(self.failures),
             writes=[partial(put_volumes, rows=self.rows)],
         )
 
@@ -273,10 +275,12 @@ def upgraded_row(record: Record) -> VolumeRow:
 def failed_row(volume: bytes, failure: Failure, record: Record | None = None) -> VolumeRow:
     """Return the result of a volume that failed."""
     name = errno.errorcode.get(failure.errno, str(failure.errno))
-    reason = f"{failure.operation}: {name} ({failure.note})"
+    reason = f"{failure.operation}: {name} ({failure.note or os.strerror(failure.errno)})"
     version = record.version if record else None
     return VolumeRow(volume, Result.FAILED, reason, version=version)
 
 
 def _note(error: OSError) -> str:
-    return error.strerror or str(error)
+    """Return what an error says beyond its number."""
+    words = error.strerror or str(error)
+    return "" if error.errno and words == os.strerror(error.errno) else words
