@@ -30,7 +30,7 @@ def test_volumes_of_all_kinds_are_upgraded_and_put_back(guest: Guest, version: s
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_survey_costs_one_small_read_a_map(guest: Guest, version: str) -> None:
-    """A file that is read costs GETATTR, ACCESS, READ; on v4 OPEN, READ, CLOSE. Blocks cost none."""
+    """A map costs GETATTR, ACCESS, READ; on v4 OPEN, READ, CLOSE. Blocks cost nothing."""
     volumes = 200
     found = reports(guest(map_programs.costs, version, volumes, timeout=200))
     survey = found["survey"]
