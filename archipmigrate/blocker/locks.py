@@ -143,7 +143,7 @@ def _content(directory: int, lock: bytes) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EINVAL):
+        if error.errno in (errno.ELOOP, errno.EINVAL, errno.ENXIO):
             return b"? (no regular file)"
         raise
     try:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from xxhash import xxh3_128
 
-from ..mapfile.head import HEAD_BYTES
-from ..mapfile.v2 import encode_header_v2
+from ..mapfile.head import HEAD_BYTES, SLACK, needed_length
+from ..mapfile.placement import v03_place
+from ..mapfile.v2 import BLOCK_SIZE, encode_header_v2
 from ..mapfile.verdict import Plan, Result, Verdict
 from .entries import BadEntry, checked
 from .look import Look, Spot, find_block, look_at_volume, v03_lock
@@ -34,6 +36,10 @@ class Prepared:
     record: Record | None = None
 
 
+class Vanished(Exception):
+    """There is no map of that volume any more."""
+
+
 class Refused(Exception):
     """A volume turns out not to be one that can be upgraded."""
 
@@ -42,9 +48,17 @@ class Refused(Exception):
         self.result = result
 
 
-def peek(store: Store, volume: bytes) -> Prepared:
-    """Say what `prepare` would, and touch nothing. Raises OSError."""
+def judged(store: Store, volume: bytes) -> Look:
+    """Look at a volume. Raises Vanished, OSError."""
     look = look_at_volume(store.maps, volume, store.sizes)
+    if not look.volume.exists:
+        raise Vanished
+    return look
+
+
+def peek(store: Store, volume: bytes) -> Prepared:
+    """Say what `prepare` would, and touch nothing. Raises Vanished, OSError."""
+    look = judged(store, volume)
     verdict = look.verdict
     if verdict.plan is Plan.NONE:
         return Prepared(verdict)
@@ -82,14 +96,14 @@ def checked_verdict(store: Store, volume: bytes, verdict: Verdict) -> Verdict:
 def prepare(store: Store, volume: bytes, plan: Plan) -> Prepared:
     """Take the locks that *plan* needs, judge again, keep what goes away.
 
-    Raises OSError, JournalError; no lock is held then.
+    Raises Vanished, OSError, JournalError; no lock is held then.
     """
     for _ in range(ATTEMPTS):
         names = lock_names(volume, plan)
         try:
             store.take_locks(names)
         except Locked as locked:
-            verdict = look_at_volume(store.maps, volume, store.sizes).verdict
+            verdict = judged(store, volume).verdict
             if verdict.plan is not Plan.NONE:
                 verdict = replace(verdict, result=Result.LOCKED, reason=str(locked))
             return Prepared(verdict)
@@ -109,7 +123,7 @@ def prepare(store: Store, volume: bytes, plan: Plan) -> Prepared:
 
 
 def _under_locks(store: Store, volume: bytes) -> Prepared:
-    look = look_at_volume(store.maps, volume, store.sizes)
+    look = judged(store, volume)
     verdict = look.verdict
     if verdict.plan is Plan.NONE:
         return Prepared(verdict)
@@ -121,8 +135,10 @@ def _under_locks(store: Store, volume: bytes) -> Prepared:
 
 
 def _refuse_v03_lock(store: Store, look: Look, verdict: Verdict) -> None:
-    if verdict.plan is not Plan.IN_PLACE and v03_lock(store.maps, look.volume.prefixed.name):
-        shown = look.volume.prefixed.name.decode(errors="backslashreplace")
+    name = look.volume.prefixed.name
+    places = [spot.place for spot in look.sources(prefixed=True)]
+    if verdict.plan is Plan.RENAME and v03_place(name) in places and v03_lock(store.maps, name):
+        shown = name.decode(errors="backslashreplace")
         raise Refused(Result.LOCKED, f"{shown} is held by v0.3 (its lock lies beside it)")
 
 
@@ -141,7 +157,8 @@ def _record(store: Store, look: Look, verdict: Verdict) -> Record:
             known = sources[-1]
             sources.append(replace(known, place=spot.place, name=spot.name))
         else:
-            sources.append(_old_file(store, spot, keep=verdict.plan is not Plan.IN_PLACE))
+            keep = verdict.plan is not Plan.IN_PLACE
+            sources.append(_old_file(store, spot, needed_length(head), keep=keep))
     for number, spot in enumerate(look.blocks if verdict.plan is Plan.FINISH else ()):
         sources.append(_old_block(store, spot, record.header.block_length(number)))
     replaced = []
@@ -152,20 +169,30 @@ def _record(store: Store, look: Look, verdict: Verdict) -> Record:
         if not stat.S_ISREG(there.status.st_mode):
             shown = there.name.decode(errors="backslashreplace")
             raise Refused(Result.CONFLICT, f"{shown}, which is to be a block, is no regular file")
-        replaced.append(_old_file(store, there, keep=True))
+        replaced.append(_old_file(store, there, BLOCK_SIZE, keep=True))
     return replace(record, sources=sources, replaced=replaced)
 
 
 def _first(store: Store, spot: Spot) -> bytes:
+    with _opened(store, spot) as fd:
+        return os.pread(fd, HEAD_BYTES, 0)
+
+
+@contextmanager
+def _opened(store: Store, spot: Spot) -> Iterator[int]:
+    """Open a file that was looked at. Raises OSError: ESTALE if another has its name now."""
     with store.maps.directory(spot.place) as directory:
         fd = open_file(directory, spot.name)
     try:
-        return os.pread(fd, HEAD_BYTES, 0)
+        if os.fstat(fd).st_ino != spot.status.st_ino:
+            raise OSError(errno.ESTALE, "the file was exchanged")
+        yield fd
     finally:
         os.close(fd)
 
 
-def _old_file(store: Store, spot: Spot, *, keep: bool) -> OldFile:
+def _old_file(store: Store, spot: Spot, needed: int, *, keep: bool) -> OldFile:
+    """Note what a file is, of which so many bytes are *needed*, and keep it. Raises Refused."""
     found = spot.status
     file = OldFile(
         spot.place,
@@ -179,34 +206,34 @@ def _old_file(store: Store, spot: Spot, *, keep: bool) -> OldFile:
     )
     if not keep or store.kept is None:
         return file
+    if found.st_size > needed + SLACK:
+        shown = spot.name.decode(errors="backslashreplace")
+        raise Refused(
+            Result.INVALID,
+            f"{shown} has {found.st_size - needed:,} bytes more than it needs, too many to keep "
+            "for undo: cut them off (truncate), or use --no-keep",
+        )
     digest = xxh3_128()
-    with store.maps.directory(spot.place) as directory:
-        fd = open_file(directory, spot.name)
-    try:
-        pieces = []
-        for piece in read_pieces(fd):
+    pieces = []
+    with _opened(store, spot) as fd:
+        for piece in read_pieces(fd, 0, found.st_size):
             digest.update(piece)
             pieces.append(store.kept.add(piece))
-    finally:
-        os.close(fd)
     return replace(file, pieces=pieces, digest=digest.hexdigest())
 
 
 def _old_block(store: Store, spot: Spot, needed: int) -> OldFile:
     """Check a block of a half-renamed map, and keep it. Raises Refused."""
     _check_block(store, spot, needed)
-    return _old_file(store, spot, keep=True)
+    return _old_file(store, spot, needed, keep=True)
 
 
 def _check_block(store: Store, spot: Spot, needed: int) -> None:
     """See that every entry of a block can be read. Raises Refused."""
-    with store.maps.directory(spot.place) as directory:
-        fd = open_file(directory, spot.name)
-    try:
-        for _ in checked(read_pieces(fd, 0, needed), store.codec):
-            pass
-    except BadEntry as bad:
-        shown = spot.name.decode(errors="backslashreplace")
-        raise Refused(Result.INVALID, f"{shown}: {bad}") from None
-    finally:
-        os.close(fd)
+    with _opened(store, spot) as fd:
+        try:
+            for _ in checked(read_pieces(fd, 0, needed), store.codec):
+                pass
+        except BadEntry as bad:
+            shown = spot.name.decode(errors="backslashreplace")
+            raise Refused(Result.INVALID, f"{shown}: {bad}") from None

@@ -94,6 +94,13 @@ class Record:
         name = block_name(self.volume, number)
         return sha256_place(name), name
 
+    def is_torn(self, there: bytes) -> bool:
+        """Whether first bytes of a map in place are partly the old and partly the new ones."""
+        old = self.first.ljust(len(self.raw_header), b"\0")
+        return len(there) >= len(self.first) and all(
+            byte in pair for byte, *pair in zip(there, old, self.raw_header, strict=False)
+        )
+
     @property
     def new_length(self) -> int:
         """How long a map is after its header was written into it."""

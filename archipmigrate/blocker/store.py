@@ -19,9 +19,7 @@ from ..mapfile.codec import Codec
 from .locks import Locks, shown_holder
 from .look import KnownSizes
 from .record import OldFile, Record
-from .tree import Created, Place, Tree, digest_on_disk, open_file, read_pieces, status, unlink
-
-MODE_BITS = 0o7777
+from .tree import Created, Place, Tree, open_file, read_pieces, same_on_disk, status, unlink
 
 
 class Locked(Exception):
@@ -81,7 +79,7 @@ class Store:
     # -- contents
 
     def content(self, file: OldFile) -> Iterator[bytes]:
-        """Yield the kept content of a file. Raises JournalError."""
+        """Yield the kept content of a file. Raises Different if there is none, OSError."""
         if self.kept is None or file.pieces is None:
             raise Different("its old content was not kept")
         return self.kept.read(file.pieces)
@@ -134,7 +132,7 @@ class Store:
     def restore_file(self, files: Sequence[OldFile]) -> None:
         """Put a file back under all its names, with its content, mode, owner and mtime.
 
-        Names that are back already stay. Raises Different, OSError, JournalError.
+        Names that are back already stay. Raises Different, OSError.
         """
         first = files[0]
         self.sweep_part(first.place, first.name)
@@ -161,8 +159,9 @@ class Store:
             found = status(directory, file.name)
             if found is None:
                 return False
-            is_alike = stat.S_ISREG(found.st_mode) and found.st_size == file.length
-            if is_alike and digest_on_disk(directory, file.name)[1] == file.digest:
+            if stat.S_ISREG(found.st_mode) and same_on_disk(
+                directory, file.name, file.length, file.digest
+            ):
                 return True
             shown = file.name.decode(errors="backslashreplace")
             raise Different(f"there is another file called {shown} now")
@@ -178,11 +177,15 @@ class Store:
             os.close(fd)
 
     def remove_source(self, file: OldFile) -> None:
-        """Remove a file of an old map if it is still the one that was looked at; durable."""
+        """Remove a file of an old map; durable. Raises Different if somebody wrote to it since."""
         with (
             contextlib.suppress(FileNotFoundError),
             self.maps.directory(file.place) as directory,
         ):
+            found = status(directory, file.name)
+            if found is not None and found.st_ino == file.inode and not file.is_same(found):
+                shown = file.name.decode(errors="backslashreplace")
+                raise Different(f"{shown} was changed after it was upgraded")
             if unlink(directory, file.name, file.inode):
                 os.fsync(directory)
 
@@ -193,11 +196,11 @@ def held_by(name: bytes, holder: bytes) -> str:
 
 
 def give_attrs(fd: int, file: OldFile) -> None:
-    """Give a file the mode, owner and mtime that it had."""
+    """Give a file the mode (no set-id bits: it is a map), owner and mtime that it had."""
     found = os.fstat(fd)
     if (found.st_uid, found.st_gid) != (file.uid, file.gid):
         os.fchown(fd, file.uid, file.gid)
-    os.fchmod(fd, stat.S_IMODE(file.mode))
+    os.fchmod(fd, file.mode & 0o1777)
     os.utime(fd, ns=(found.st_atime_ns, file.mtime))
 
 

@@ -80,22 +80,23 @@ class Tree:
     def _make_one(self, above: int, name: bytes) -> None:
         try:
             os.mkdir(name, 0o777, dir_fd=above)
+            fd = os.open(name, DIRECTORY, dir_fd=above)
+            try:
+                self.give(fd)
+            finally:
+                os.close(fd)
         except FileExistsError:
-            return
-        fd = os.open(name, DIRECTORY, dir_fd=above)
-        try:
-            self.give(fd)
-        finally:
-            os.close(fd)
+            pass  # whoever made it may not have synced it yet
         os.fsync(above)
 
     def give(self, fd: int) -> None:
-        """Give what was just made to the configured owner."""
+        """Give what was just made to the configured owner; what others own stays theirs."""
         if self.owner is None:
             return
         found = os.fstat(fd)
-        if (found.st_uid, found.st_gid) != (self.owner.uid, self.owner.gid):
-            os.fchown(fd, self.owner.uid, self.owner.gid)
+        wanted = (self.owner.uid, self.owner.gid)
+        if found.st_uid == os.geteuid() and (found.st_uid, found.st_gid) != wanted:
+            os.fchown(fd, *wanted)
 
     def create(self, directory: int, name: bytes, content: Iterable[bytes]) -> Created:
         """Make a new file and write it durably; it is gone again if that fails.
@@ -171,16 +172,17 @@ def read_pieces(fd: int, start: int = 0, end: int | None = None) -> Iterator[byt
         yield piece
 
 
-def digest_on_disk(directory: int, name: bytes) -> tuple[int, str]:
-    """Return length and xxh3-128 of a file, read again from where it is stored."""
+def same_on_disk(directory: int, name: bytes, length: int, digest: str) -> bool:
+    """Whether a file has this length and xxh3-128, read again from where it is stored."""
     fd = open_file(directory, name)
     try:
+        if os.fstat(fd).st_size != length:
+            return False
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        digest, length = xxh3_128(), 0
-        for piece in read_pieces(fd):
-            digest.update(piece)
-            length += len(piece)
-        return length, digest.hexdigest()
+        found = xxh3_128()
+        for piece in read_pieces(fd, 0, length):
+            found.update(piece)
+        return found.hexdigest() == digest
     finally:
         os.close(fd)
 

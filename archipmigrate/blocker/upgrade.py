@@ -6,11 +6,11 @@
               old map removed; locks released
 
 What fails before the header is in place is rolled back; what fails after it is finished by a later
-session, as is what a kill cut off (`settle`): it does the same again, from the pre-image.
+session, as is what a kill cut off (`settle`).
 
     killed                     v0.4 finds      settling
-    before the header          the old map     writes the blocks again, goes on from there
-    within 32 bytes in place   neither         the same: the pre-image has what is overwritten
+    before the header          the old map     does it again if nobody wrote to the map since
+    within 32 bytes in place   neither         does it again: the pre-image has what is overwritten
     after the header           the new map     removes the old one
 """
 
@@ -19,21 +19,36 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from enum import Enum, auto
 
 from ..mapfile import v2
-from ..mapfile.head import HEAD_BYTES
+from ..mapfile.placement import v03_place
 from .entries import new_blocks
+from .look import v03_lock
 from .record import OldFile, Record
-from .store import Different, Store, names_of_inodes, read_first
-from .tree import digest_on_disk, open_file, status, unlink
+from .store import Different, Locked, Store, names_of_inodes, read_first
+from .tree import open_file, same_on_disk, status, unlink
 
 
 class Unfinished(Exception):
-    """The new map is in place, or may be, and the rest failed: a later session goes on."""
+    """The new map is in place and the rest failed: a later session goes on."""
+
+
+class Torn(Unfinished):
+    """A header may be written in part: the locks stay, for nobody may open the map like that."""
+
+
+class _Standing(Enum):
+    """What v0.4 finds."""
+
+    OLD = auto()  # the old map, as it was
+    TORN = auto()  # a header of which some bytes are new
+    NEW = auto()  # the new map
+    OTHER = auto()  # what is none of this run's
 
 
 def act(store: Store, record: Record) -> None:
-    """Upgrade a volume whose locks are held; they are released on return, whatever happens.
+    """Upgrade a volume whose locks are held; they are released on return, but for a torn header.
 
     Raises OSError, Different or BadEntry if nothing was changed, or all was rolled back, and
     Unfinished if not.
@@ -41,6 +56,8 @@ def act(store: Store, record: Record) -> None:
     try:
         _refuse_different(store, record)
         _upgrade(store, record, begun=0)
+    except Torn:
+        raise
     except BaseException:
         with suppress(OSError):  # a lock that stays is a dead run's, and is swept by the next one
             store.release_locks(record.lock_names)
@@ -48,26 +65,53 @@ def act(store: Store, record: Record) -> None:
     _release(store, record)
 
 
-def settle(store: Store, record: Record) -> bool:
+def settle(store: Store, record: Record, *, finish: bool = True) -> bool:
     """Finish what a killed session, or a failure, left of an upgrade.
 
-    Return False if the volume is none of ours any more. Raises OSError, Locked, Unfinished.
+    What was not begun, or is not *finish*ed, becomes as it was, and is none of ours any more: False
+    then. Raises OSError, Locked, Different, Unfinished if it has to be settled again.
     """
     standing = _standing(store, record)
-    names = record.lock_names
-    for name in names:
+    for name in record.lock_names:
         store.locks.sweep(name)
-    if standing == "new":
+    if standing is _Standing.OLD:
+        return _settle_old(store, record, finish=finish)
+    if standing is _Standing.NEW:
+        _finish_new(store, record)
+    elif standing is _Standing.TORN:
+        store.take_locks(record.lock_names)
         try:
-            _remove_old(store, record)
+            _upgrade(store, record, begun=record.header.blocks)
         except OSError as error:
-            raise Unfinished(str(error)) from error
-        store.sweep_part(record.header_place, record.volume)
-    elif standing == "old":
-        store.take_locks(names)
-        _upgrade(store, record, begun=record.header.blocks)
+            raise Torn(str(error)) from error
     _release(store, record)
-    return standing != "other"
+    return standing is not _Standing.OTHER
+
+
+def _settle_old(store: Store, record: Record, *, finish: bool) -> bool:
+    try:
+        store.take_locks(record.lock_names)
+    except Locked:
+        return False  # somebody works on the old map; blocks that we began are nobody's
+    done, blocks = False, record.header.blocks
+    try:
+        if finish and _is_unchanged(store, record):
+            _upgrade(store, record, begun=blocks)
+            done = True
+        else:
+            _roll_back(store, record, blocks, OSError(errno.ECANCELED, "not begun"))
+    except OSError:
+        pass  # rolled back: to be looked at again as any other volume
+    _release(store, record)
+    return done
+
+
+def _finish_new(store: Store, record: Record) -> None:
+    try:
+        _remove_old(store, record)
+        store.sweep_part(record.header_place, record.volume)
+    except OSError as error:
+        raise Unfinished(str(error)) from error
 
 
 def _release(store: Store, record: Record) -> None:
@@ -77,27 +121,26 @@ def _release(store: Store, record: Record) -> None:
         raise Unfinished(f"its lock could not be released: {error.strerror}") from error
 
 
-def _standing(store: Store, record: Record) -> str:
-    """Return whether v0.4 finds the "old" map (or a torn header), the "new" one, or "other"."""
+def _standing(store: Store, record: Record) -> _Standing:
     there = read_first(store, record, v2.HEADER_SIZE)
     if there == record.raw_header:
-        return "new"
-    sources = [_is_there(store, file) for file in record.sources]
-    if there is None:
-        return "old" if all(sources) and not record.in_place else "other"
+        return _Standing.NEW
+    sources = [_found(store, file) is not None for file in record.sources]
     if record.in_place:
-        if _is_torn(there, record) and all(sources):
-            return "old"
-        return "new" if _is_v2(there) else "other"
-    return "new" if _is_v2(there) and not any(sources) else "other"
+        if there is None or not all(sources):
+            return _Standing.OTHER
+        return _standing_in_place(record, there)
+    if there is None:
+        return _Standing.OLD if all(sources) else _Standing.OTHER
+    return _Standing.NEW if _is_v2(there) and not any(sources) else _Standing.OTHER
 
 
-def _is_torn(there: bytes, record: Record) -> bool:
-    """Whether each byte is the old or the new one: a header that was written in part, or not."""
-    old, new = record.first.ljust(HEAD_BYTES, b"\0"), record.raw_header
-    return len(there) >= len(record.first) and all(
-        byte in pair for byte, *pair in zip(there, old, new, strict=False)
-    )
+def _standing_in_place(record: Record, there: bytes) -> _Standing:
+    if there == record.first:
+        return _Standing.OLD
+    if record.is_torn(there):
+        return _Standing.TORN
+    return _Standing.NEW if _is_v2(there) else _Standing.OTHER
 
 
 def _is_v2(there: bytes) -> bool:
@@ -108,11 +151,23 @@ def _is_v2(there: bytes) -> bool:
     return True
 
 
-def _is_there(store: Store, file: OldFile) -> bool:
+def _found(store: Store, file: OldFile) -> os.stat_result | None:
+    """Return the status of an old file, None if it is not there any more."""
     with suppress(FileNotFoundError), store.maps.directory(file.place) as directory:
         found = status(directory, file.name)
-        return found is not None and found.st_ino == file.inode
-    return False
+        return found if found is not None and found.st_ino == file.inode else None
+    return None
+
+
+def _is_unchanged(store: Store, record: Record) -> bool:
+    """Whether nobody wrote to the old map since it was looked at, or is about to (v0.3)."""
+    for file in record.sources:
+        found = _found(store, file)
+        if found is None or not file.is_same(found):
+            return False
+        if file.place == v03_place(file.name) and v03_lock(store.maps, file.name):
+            return False
+    return True
 
 
 def _refuse_different(store: Store, record: Record) -> None:
@@ -151,7 +206,7 @@ def _write_blocks(store: Store, record: Record, written: list[int]) -> None:
             unlink(directory, name)
             made = store.maps.create(directory, name, content)
             os.fsync(directory)
-            if digest_on_disk(directory, name) != (made.length, made.digest):
+            if not same_on_disk(directory, name, made.length, made.digest):
                 raise OSError(errno.EIO, "a block reads back differently")
 
 
@@ -161,7 +216,8 @@ def _link_header(store: Store, record: Record) -> None:
         inode = -1
         try:
             with store.part(directory, name, (record.raw_header,)) as made:
-                if digest_on_disk(directory, store.part_name(name)) != (made.length, made.digest):
+                part = store.part_name(name)
+                if not same_on_disk(directory, part, made.length, made.digest):
                     raise OSError(errno.EIO, "the header reads back differently")
                 inode = made.inode
                 store.put_in_place(directory, name, made)
@@ -185,7 +241,7 @@ def _write_header(store: Store, record: Record) -> None:
                 _overwrite(fd, record.first)
                 os.ftruncate(fd, record.source.length)
             except OSError:
-                raise Unfinished(str(error)) from error
+                raise Torn(str(error)) from error
             raise
     finally:
         os.close(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,7 +109,7 @@ def facts_of(session: Session, result: Result, tally: Tally, seconds: float, **m
 
 def state_option(args: argparse.Namespace) -> list[str]:
     """Return --state as it was given, for commands that are to find the same runs."""
-    return ["--state", str(args.state)] if args.state else []
+    return ["--state", str(args.state.absolute())] if args.state else []
 
 
 def exit_status(result: Result, status: str) -> int:
@@ -162,10 +163,8 @@ def find_or_make(
     superseded = []
     for header in reversed(runs):
         if header.job == "undo" and header.is_unfinished:
-            raise FatalError(
-                f"the undo {header.run} is unfinished: finish it with `archipmigrate resume "
-                f"{header.run}`, or drop it with `archipmigrate forget {header.run}`"
-            )
+            resume = shlex.join(["archipmigrate", "resume", *state_option(args), header.run])
+            raise FatalError(f"the undo {header.run} is unfinished: finish it with `{resume}`")
         if header.job != job or not header.is_unfinished:
             continue
         if args.fresh:

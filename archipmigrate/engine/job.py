@@ -14,13 +14,13 @@ from ..model import Failure, Held, Limits, Notice, Scan, Tally, Unit
 class Acted:
     """What became of the changes of one unit.
 
-    `outcome` goes into the journal as it is; None leaves the batch to be settled by a later
-    session. `again` is to be looked at once more, after a pause if `pause`. `unchanged` are the
-    offsets, `unchanged_inodes` the inodes, of linked records that were not changed. `attempted`,
-    `succeeded` and `denied` (EPERM, EACCES) count changes. `writes` are as in `Scan`.
+    `outcome` goes into the journal as it is. `again` is to be looked at once more, after a pause if
+    `pause`. `unchanged` are the offsets, `unchanged_inodes` the inodes, of linked records that were
+    not changed. `attempted`, `succeeded` and `denied` (EPERM, EACCES) count changes. `writes` are
+    as in `Scan`.
     """
 
-    outcome: bytes | None
+    outcome: bytes
     tally: Tally
     failures: Sequence[Failure] = ()
     again: Sequence[Unit] = ()
@@ -59,8 +59,8 @@ class Job(Protocol):
     def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
         """Return *changes* without effect for the records at *offsets*: others cover them."""
 
-    def retry(self, failures: Sequence[Failure]) -> Iterable[Unit]:
-        """Yield units that try failures of an earlier session again."""
+    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
+        """Yield units that try failures of an earlier session again. Called by the writer."""
 
     def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:
         """Make the changes of a unit that was looked at again *retries* times.

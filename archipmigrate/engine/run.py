@@ -185,9 +185,12 @@ class Run:
         return bool(units)
 
     async def _retry_failures(self) -> None:
-        failures = await self._committer.call(Journal.take_failures)
-        again = self._job.retry(failures)
-        self._count(0, Tally(failed=-len(failures)))
+        def take(journal: Journal) -> tuple[int, list[Unit]]:
+            failures = journal.take_failures()
+            return len(failures), list(self._job.retry(journal, failures))
+
+        failed, again = await self._committer.call(take)
+        self._count(0, Tally(failed=-failed))
         for unit in again:
             number = self._frontier.next_number()
             await self._committer.durable(_put(number, unit))
@@ -335,8 +338,7 @@ class Run:
         for write in (*scan.writes, *(acted.writes if acted else ())):
             soon(write)
         if acted is not None:
-            if acted.outcome is not None:
-                soon(partial(Journal.set_outcome, number=batch, outcome=acted.outcome))
+            soon(partial(Journal.set_outcome, number=batch, outcome=acted.outcome))
             soon(partial(Journal.release_links, links=links, unchanged=acted.unchanged))
             self._count(scope, acted.tally)
             failures += acted.failures

@@ -15,7 +15,7 @@ from functools import partial
 
 from ..blocker import upgrade
 from ..blocker.judge import judge_survey
-from ..blocker.record import read_records
+from ..blocker.record import lock_names, read_records
 from ..blocker.store import Store
 from ..blocker.survey import Survey
 from ..engine.job import Acted
@@ -24,24 +24,17 @@ from ..frames import Hint, unpack_groups
 from ..journal.location import SPARE_BYTES, spare_bytes
 from ..journal.store import Journal
 from ..journal.volumes import (
+    begin_survey,
     bytes_to_keep,
     is_surveying,
     pending_count,
     pending_volumes,
     put_files,
+    wait_again,
 )
-from ..mapfile.verdict import Plan
+from ..mapfile.verdict import Plan, Result
 from ..model import RETRIES, Failure, Held, Limits, Scan, Unit
-from .volumes import (
-    HINTS,
-    HeldLocks,
-    VolumesEnding,
-    VolumesLook,
-    hint_of,
-    is_volume,
-    sweep,
-    volumes_unit,
-)
+from .volumes import HINTS, PLANS, HeldLocks, VolumesEnding, VolumesLook, volumes_unit
 
 IN_A_UNIT = 64  # volumes
 AT_ONCE = 20_000  # volumes that are in the frontier at once
@@ -49,15 +42,17 @@ AT_ONCE = 20_000  # volumes that are in the frontier at once
 
 @dataclass(slots=True)
 class MapfilesJob:
-    """See the module. `keeps` says whether old maps are kept, `check` whether blocks are read.
+    """See the module. `check` says whether the blocks of current maps are read.
 
-    `say` is told what the administrator should know before volumes are upgraded.
+    `say` is told what the administrator should know before volumes are upgraded. Settling goes on
+    with upgrades that had not got to the header, unless `finish` says to take them back.
     """
 
     store: Store
     acts: bool = True
     check: bool = False
     say: Callable[[str], None] = lambda _: None
+    finish: bool = True
     name: str = "mapfiles"
     knows_total: bool = False
     total: int | None = None
@@ -70,11 +65,11 @@ class MapfilesJob:
         """Judge the survey; then yield the volumes to work on, so many at once."""
         if is_surveying(journal):
             judge_survey(journal, locks_apart=self.store.locks.flat, check=self.check)
-            if self.acts:
-                self._make_room(bytes_to_keep(journal))
         if self.total is None:
             self.total = pending_count(journal)
-        names = [(hint_of(row.plan), row.name) for row in pending_volumes(journal, AT_ONCE)]
+            if self.acts:
+                self._make_room(bytes_to_keep(journal))
+        names = [(HINTS[row.plan], row.name) for row in pending_volumes(journal, AT_ONCE)]
         return [volumes_unit(names[at : at + IN_A_UNIT]) for at in range(0, len(names), IN_A_UNIT)]
 
     def _make_room(self, needed: int) -> None:
@@ -95,26 +90,29 @@ class MapfilesJob:
         """List directories, or prepare volumes."""
         if unit.cursor is None:
             names = [name for group in unpack_groups(unit.body) for name in group.names]
-            if is_volume(names[0][0]):
+            if names[0][0] in PLANS:
                 return VolumesLook(self.store, self.acts, self.check, unit, limits).scan(names)
         scan, files = self._survey().scan(unit, limits)
         return replace(scan, writes=[partial(put_files, files=files)])
 
     def _survey(self) -> Survey:
-        return Survey(self.store.maps, self.store.locks, self.store.sizes)
+        return Survey(self.store.maps, self.store.locks, self.store.sizes, self.acts)
 
     def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
         """Return *changes*: no two volumes share anything."""
         del offsets
         return changes
 
-    def retry(self, failures: Sequence[Failure]) -> Iterable[Unit]:
-        """Yield the volumes that failed; everything anew if a directory could not be listed."""
+    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
+        """Yield the volumes that failed; everything anew if a directory could not be listed.
+
+        What was locked is tried again, too.
+        """
         if any(failure.hint == Hint.WALK for failure in failures):
+            begin_survey(journal)
             yield from self.first_units()
-        names = [(HINTS[Plan.RENAME], f.path) for f in failures if f.hint == Hint.ENTRY]
-        if names:
-            yield volumes_unit(names)
+            return
+        wait_again(journal, (Result.LOCKED, Result.FAILED))
 
     def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:
         """Upgrade volumes whose locks are held."""
@@ -130,17 +128,30 @@ class MapfilesJob:
         return ending.acted()
 
     def settle(self, changes: bytes) -> Acted:
-        """Finish what a killed session, or a failure, left of upgrades."""
+        """Finish what a killed session, or a failure, left of upgrades.
+
+        A unit that a kill cut off will be looked at again, and finds these current.
+        """
         ending = VolumesEnding(RETRIES)
         for record in read_records(changes):
-            ending.note(record, partial(upgrade.settle, self.store, record), settling=True)
+            work = partial(upgrade.settle, self.store, record, finish=self.finish)
+            ending.note(record, work, settling=True)
         acted = ending.acted()
-        # Its unit will be looked at again, and finds these current.
         tally = replace(acted.tally, compliant=-acted.tally.changed)
         return replace(acted, tally=tally, again=())
 
 
-def release_left(store: Store, journal: Journal) -> None:
-    """Release what a killed session may hold of volumes that it had not begun. Raises OSError."""
+def release_left(store: Store, journal: Journal) -> list[bytes]:
+    """Release what a killed session may hold of volumes that it had not begun.
+
+    Return the volumes whose locks could not be looked at.
+    """
+    failed = []
     for row in pending_volumes(journal):
-        sweep(store, row.name)
+        try:
+            for name in lock_names(row.name, Plan.RENAME):
+                store.locks.sweep(name)
+                store.locks.release(name)
+        except OSError:
+            failed.append(row.name)
+    return failed

@@ -22,7 +22,7 @@ from ..model import Applied, Failure, Held, Limits, Outcome, Scan, Tally, Unit
 from .outcome import pack_outcome, unpack_outcome
 from .volumes import DENIED, HeldLocks
 
-NUMBER = struct.Struct("<Q")
+NUMBER = struct.Struct("<q")  # below 0: what was settled apart from its batch
 INDEX = struct.Struct("<I")
 
 
@@ -76,9 +76,9 @@ class UndoMapfilesJob:
         del offsets
         return changes
 
-    def retry(self, failures: Sequence[Failure]) -> Iterable[Unit]:
+    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield nothing: a new undo of the same run tries everything again."""
-        del failures
+        del journal, failures
         return ()
 
     def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:

@@ -15,44 +15,33 @@ from time import monotonic
 
 from ..blocker import prepare
 from ..blocker.entries import BadEntry
-from ..blocker.judge import CHECK, SWEEP, volume_row
-from ..blocker.look import look_at_volume
-from ..blocker.record import Record, lock_names, pack_records
+from ..blocker.judge import CHECK, volume_row
+from ..blocker.prepare import Vanished, judged
+from ..blocker.record import Record, pack_records
 from ..blocker.store import Different, Locked, Store
 from ..blocker.upgrade import Unfinished
 from ..engine.job import Acted
 from ..frames import Group, Hint, walk_unit
-from ..journal.volumes import VolumeRow, put_volumes
+from ..journal.sealed import seal
+from ..journal.store import Journal, Write
+from ..journal.volumes import VolumeRow, drop_volumes, put_volumes
 from ..mapfile.verdict import Plan, Result
 from ..model import RETRIES, TRANSIENT, Applied, Failure, Limits, Outcome, Scan, Tally, Unit
 from .outcome import pack_outcome
 
 DENIED = (errno.EPERM, errno.EACCES)
-# What is to be done with a volume, as the hint of its name in a unit; in lower case: swept before.
+# What is to be done with a volume, as the hint of its name in a unit.
 HINTS = {
     Plan.RENAME: ord("R"),
     Plan.IN_PLACE: ord("I"),
     Plan.FINISH: ord("F"),
     CHECK: ord("C"),
-    "": ord("N"),
+    Plan.NONE: ord("N"),  # to be seen
 }
 PLANS = {hint: plan for plan, hint in HINTS.items()}
-LOWER = 0x20
 MOST_BYTES = 64 << 20  # of old maps that one unit keeps before the first is upgraded
 
 Names = Sequence[tuple[int, bytes]]  # hints and volumes
-
-
-def hint_of(plan: str) -> int:
-    """Return the hint for a plan of the journal."""
-    if plan.startswith(SWEEP):
-        return HINTS[plan.removeprefix(SWEEP)] | LOWER
-    return HINTS[plan]
-
-
-def is_volume(hint: int) -> bool:
-    """Whether a name of a unit is a volume's."""
-    return hint & ~LOWER in PLANS
 
 
 def volumes_unit(names: Names, retries: int = 0) -> Unit:
@@ -92,6 +81,7 @@ class VolumesLook:
     tally: Tally = field(default_factory=Tally)
     failures: list[Failure] = field(default_factory=list)
     again: list[tuple[int, bytes]] = field(default_factory=list)
+    vanished: list[bytes] = field(default_factory=list)
     _bytes: int = 0
 
     def scan(self, volumes: Sequence[tuple[int, bytes]]) -> Scan:
@@ -121,7 +111,10 @@ class VolumesLook:
             failures=self.failures,
             held=held if self.records else None,
             attempted=len(self.failures),
-            writes=[partial(put_volumes, rows=self.rows)],
+            writes=[
+                partial(put_volumes, rows=self.rows),
+                partial(drop_volumes, names=self.vanished),
+            ],
         )
 
     def _is_full(self) -> bool:
@@ -132,6 +125,10 @@ class VolumesLook:
     def _look(self, hint: int, name: bytes) -> None:
         try:
             row, record = self._volume(hint, name)
+        except Vanished:
+            self.tally.vanished += 1
+            self.vanished.append(name)
+            return
         except OSError as error:
             number = error.errno or errno.EIO
             if number in TRANSIENT and self.unit.retries < RETRIES:
@@ -152,11 +149,9 @@ class VolumesLook:
         self.tally.skipped += row.result not in (Result.WOULD_UPGRADE, Result.CURRENT)
 
     def _volume(self, hint: int, name: bytes) -> tuple[VolumeRow, Record | None]:
-        store, plan = self.store, PLANS[hint & ~LOWER]
-        if hint & LOWER and self.acts:
-            sweep(store, name)
+        store, plan = self.store, PLANS[hint]
         if plan == CHECK or not plan:
-            verdict = look_at_volume(store.maps, name, store.sizes).verdict
+            verdict = judged(store, name).verdict
             if verdict.plan is Plan.NONE:
                 if self.check and verdict.result is Result.CURRENT:
                     verdict = prepare.checked_verdict(store, name, verdict)
@@ -166,13 +161,6 @@ class VolumesLook:
             return volume_row(name, prepare.peek(store, name).verdict), None
         prepared = prepare.prepare(store, name, Plan(plan))
         return volume_row(name, prepared.verdict), prepared.record
-
-
-def sweep(store: Store, volume: bytes) -> None:
-    """Remove what dead runs of ours left of locking a volume."""
-    for name in lock_names(volume, Plan.RENAME):
-        store.locks.sweep(name)
-        store.locks.release(name)
 
 
 @dataclass(slots=True)
@@ -185,28 +173,27 @@ class VolumesEnding:
     failures: list[Failure] = field(default_factory=list)
     again: list[bytes] = field(default_factory=list)
     untried_names: list[bytes] = field(default_factory=list)
-    unfinished: bool = False
+    unfinished: list[Record] = field(default_factory=list)
+    settled: list[bytes] = field(default_factory=list)
     pause: bool = False
 
     def note(self, record: Record, work: Callable[[], object], *, settling: bool = False) -> None:
         """Do it, and take note of how it ends."""
         try:
             ours = work()
-        except Unfinished as error:
-            self.unfinished = True
+        except (Unfinished, Locked) as error:
+            self.unfinished.append(record)
             self._fail(record, errno.EIO, f"not finished yet: {error}")
         except BadEntry as error:
             row = VolumeRow(record.volume, Result.INVALID, str(error), version=record.version)
             self.rows.append(row)
             self.outcomes.append(Outcome.UNCHANGED)
-        except Locked as error:
-            self.unfinished = True
-            self._fail(record, errno.EBUSY, str(error))
         except Different as error:
             self._try_again(record, errno.EAGAIN, str(error), pause=False)
         except OSError as error:
             number = error.errno or errno.EIO
-            self.unfinished = self.unfinished or settling
+            if settling:
+                self.unfinished.append(record)
             if number in TRANSIENT:
                 self._try_again(record, number, _note(error), pause=True)
             else:
@@ -217,6 +204,7 @@ class VolumesEnding:
             else:
                 self.outcomes.append(Outcome.CHANGED)
                 self.rows.append(upgraded_row(record))
+                self.settled += [record.volume] if settling else []
 
     def untried(self, record: Record) -> None:
         """Leave a volume to the next session: its locks are released with what held them."""
@@ -243,9 +231,9 @@ class VolumesEnding:
         units = []
         for names, retries in ((self.again, self.retries + 1), (self.untried_names, self.retries)):
             if names:
-                units.append(volumes_unit([(HINTS[Plan.RENAME], n) for n in names], retries))
+                units.append(volumes_unit([(HINTS[Plan.NONE], n) for n in names], retries))
         return Acted(
-            None if self.unfinished else pack_outcome(Applied(bytes(self.outcomes))),
+            pack_outcome(Applied(bytes(self.outcomes))),
             Tally(changed=changed, failed=len(self.failures)),
             self.failures,
             units,
@@ -253,8 +241,16 @@ class VolumesEnding:
             attempted=len(self.outcomes) - len(self.untried_names),
             succeeded=changed,
             denied=sum(failure.errno in DENIED for failure in self.failures),
-            writes=[partial(put_volumes, rows=self.rows)],
+            writes=self._writes(),
         )
+
+    def _writes(self) -> list[Write]:
+        writes: list[Write] = [partial(put_volumes, rows=self.rows)]
+        writes += [partial(Journal.forgive, path=volume) for volume in self.settled]
+        if self.unfinished:
+            preimage = seal(pack_records(self.unfinished))
+            writes.append(partial(Journal.add_unfinished, preimage=preimage))
+        return writes
 
 
 def upgraded_row(record: Record) -> VolumeRow:

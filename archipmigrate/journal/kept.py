@@ -6,12 +6,14 @@ make up what is in the pre-images; a piece that no pre-image names (a kill came 
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import JournalError
+from .location import sync_directory
 from .sealed import seal, unseal
 
 SUFFIX = ".journal-kept"
@@ -23,14 +25,17 @@ Piece = tuple[int, int]  # offset and length in the file
 class Kept:
     """The kept contents of one run. Several threads may add and read."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file. Raises JournalError."""
+    def __init__(self, path: Path, *, make: bool = True) -> None:
+        """Open the file, or *make* it, durably. Raises JournalError."""
         self.path = path
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        is_new = make and not path.exists()
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
         try:
             self._fd = os.open(path, flags, 0o600)
+            if is_new:
+                sync_directory(path.parent)
         except OSError as error:
-            raise JournalError(f"{path}: {error.strerror}") from None
+            raise JournalError(f"{path}, where old maps are kept: {error.strerror}") from None
         self._end = os.fstat(self._fd).st_size
         self._adding = threading.Lock()
 
@@ -58,9 +63,12 @@ class Kept:
             raise JournalError(f"{self.path}: {error.strerror}") from None
 
     def read(self, pieces: Sequence[Piece]) -> Iterator[bytes]:
-        """Yield the contents of pieces. Raises JournalError if one is damaged."""
+        """Yield the contents of pieces. Raises OSError if one is damaged: others may not be."""
         for offset, length in pieces:
-            yield unseal(os.pread(self._fd, length, offset))
+            try:
+                yield unseal(os.pread(self._fd, length, offset))
+            except JournalError:
+                raise OSError(errno.EIO, f"what was kept of it in {self.path} is damaged") from None
 
     def close(self) -> None:
         """Close the file."""

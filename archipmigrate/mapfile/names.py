@@ -68,6 +68,11 @@ def parse_name(name: bytes) -> Name:
     return _of(Role.MAP, name)
 
 
+def parse_map_name(name: bytes) -> Name:
+    """Take the name of a file that is a map apart, whatever else it looks like."""
+    return _of(Role.MAP, name)
+
+
 def _of(role: Role, base: bytes, *, number: int = 0, holder: bytes = b"") -> Name:
     volume = base.removeprefix(PREFIX)
     if volume.startswith(PREFIX) or not volume:

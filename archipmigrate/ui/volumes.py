@@ -51,6 +51,7 @@ class VolumesReport:
         self._report = report
         self._journal = journal
         self._counts = result_counts(journal)
+        self._keeps = True
 
     @property
     def left(self) -> int:
@@ -67,6 +68,7 @@ class VolumesReport:
         runs: Sequence[str],
     ) -> None:
         """Print the lines of volumes and files, then the summary."""
+        self._keeps = bool(header.settings.get("keep"))
         if self._report.is_json:
             self._print_objects()
             lines: list[str] = []
@@ -170,12 +172,12 @@ class VolumesReport:
             return
         if facts.status in ("stopped", "interrupted"):
             yield f"go on with: {facts.command('resume', facts.run, options=facts.runs)}"
-        elif self._counts.get(Result.FAILED):
+        elif self._counts.get(Result.FAILED) or facts.tally.failed:
             yield (
                 "see to the failures above, then try them again: "
                 f"{facts.command('resume', facts.run, options=facts.runs)} --failed"
             )
-        if self._counts.get(Result.UPGRADED):
+        if self._counts.get(Result.UPGRADED) and self._keeps:
             yield f"take it back with: {facts.command('undo', facts.run, options=facts.runs)}"
 
     # -- logs
@@ -186,7 +188,7 @@ class VolumesReport:
             with (directory / name).open("wb") as log:
                 for row in volumes(self._journal):
                     if row.result in results:
-                        log.write(_log_line(row) + b"\n")
+                        log.write(_log_line(row).replace(b"\n", b"\\n") + b"\n")
 
 
 def quoted_text(path: str) -> str:
