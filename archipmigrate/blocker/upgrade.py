@@ -83,7 +83,7 @@ def settle(store: Store, record: Record, *, finish: bool = True) -> bool:
         try:
             _upgrade(store, record, begun=record.header.blocks)
         except OSError as error:
-            raise Torn(str(error)) from error
+            raise Torn(error.strerror) from error
     _release(store, record)
     return standing is not _Standing.OTHER
 
@@ -111,7 +111,7 @@ def _finish_new(store: Store, record: Record) -> None:
         _remove_old(store, record)
         store.sweep_part(record.header_place, record.volume)
     except OSError as error:
-        raise Unfinished(str(error)) from error
+        raise Unfinished(error.strerror) from error
 
 
 def _release(store: Store, record: Record) -> None:
@@ -195,7 +195,7 @@ def _upgrade(store: Store, record: Record, begun: int) -> None:
     try:
         _remove_old(store, record)
     except OSError as error:
-        raise Unfinished(str(error)) from error
+        raise Unfinished(error.strerror) from error
 
 
 def _write_blocks(store: Store, record: Record, written: list[int]) -> None:
@@ -224,7 +224,7 @@ def _link_header(store: Store, record: Record) -> None:
         except OSError as error:
             found = status(directory, name)
             if found is not None and found.st_ino == inode:
-                raise Unfinished(str(error)) from error
+                raise Unfinished(error.strerror) from error
             raise
 
 
@@ -241,7 +241,7 @@ def _write_header(store: Store, record: Record) -> None:
                 _overwrite(fd, record.first)
                 os.ftruncate(fd, record.source.length)
             except OSError:
-                raise Torn(str(error)) from error
+                raise Torn(error.strerror) from error
             raise
     finally:
         os.close(fd)

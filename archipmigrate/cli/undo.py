@@ -21,7 +21,7 @@ from ..journal.store import Journal, RunHeader
 from ..share import Share
 from ..ui.report import Report
 from ..ui.summary import undo_summary
-from ..ui.text import quoted
+from ..ui.text import quoted, reason
 from . import mapfiles, options
 from .blocker import Blocker, open_store
 from .perms import Settings
@@ -134,7 +134,7 @@ class _Undo:
         args, state = self.args, state_directory(self.args)
         mapfiles.settle_mapfiles(args, state, self.share, target, self.report, finish=False)
         if target.unsettled():
-            why = "; ".join(f"{quoted(f.path)}: {f.note}" for f in islice(target.failures(), 3))
+            why = "; ".join(f"{quoted(f.path)}: {reason(f)}" for f in islice(target.failures(), 3))
             raise FatalError(
                 f"{before.run} left upgrades half done that cannot be finished now ({why}): see to "
                 "that, then try again"

@@ -78,7 +78,8 @@ class MapfilesJob:
         if kept is None or not needed:
             return
         spare = spare_bytes(kept.path.parent)
-        words = f"{needed / 1e6:,.1f} MB of old maps are kept for undo in {kept.path.parent}"
+        size = f"{needed / 1e6:,.1f} MB" if needed >= 1e5 else f"{needed:,} bytes"
+        words = f"{size} of old maps are kept for undo in {kept.path.parent}"
         if needed + SPARE_BYTES > spare:
             raise FatalError(
                 f"{words}, which has {spare / 1e6:,.1f} MB left: make room there, or choose "
