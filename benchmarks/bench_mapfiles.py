@@ -88,18 +88,19 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sample
     """Upgrade one volume of 4 TiB."""
     top = tmp_path_factory.mktemp("large")
     maps, state = top / "maps", top / "state"
-    digests = random.Random(1).randbytes(32 << 10)
-    piece = b"".join(v1.ENTRY.pack(1, digests[at : at + 32]) for at in range(0, len(digests), 32))
+    source = top / "source"
+    rng = random.Random(1)  # no two digests alike: what is kept for undo must not shrink
+    with source.open("wb") as file:
+        file.write(v1.HEADER.pack(v1.VERSION, LARGEST * v1.OBJECT_SIZE))
+        for _ in range(LARGEST):
+            file.write(v1.ENTRY.pack(1, rng.randbytes(32)))
 
     def before() -> None:
         shutil.rmtree(maps, ignore_errors=True)
         shutil.rmtree(state, ignore_errors=True)
-        path = maps.joinpath(*map(os.fsdecode, sha256_place(b"archip_large")), "archip_large")
+        path = maps.joinpath(*map(os.fsdecode, sha256_place(b"archip_largest")), "archip_largest")
         path.parent.mkdir(parents=True)
-        with path.open("wb") as file:
-            file.write(v1.HEADER.pack(1, LARGEST * v1.OBJECT_SIZE))
-            for _ in range(LARGEST >> 10):
-                file.write(piece)
+        shutil.copyfile(source, path)
         os.sync()
 
     ours = [*PROGRAM, "--maps", str(maps), "--state", str(state)]
