@@ -161,6 +161,8 @@ def _write_first(store: Store, record: Record) -> None:
     with store.maps.directory(source.place) as directory:
         fd = open_file(directory, source.name, os.O_RDWR)
     try:
+        if os.fstat(fd).st_ino != source.inode:
+            raise Different("its map is another file now")
         if record.first and os.pwrite(fd, record.first, 0) != len(record.first):
             raise OSError(errno.EIO, "a header was written in part")
         os.ftruncate(fd, source.length)

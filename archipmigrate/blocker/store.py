@@ -145,7 +145,7 @@ class Store:
         ):
             if made.digest != first.digest:
                 raise OSError(errno.EIO, "what was kept reads back differently")
-            self._give_attrs(directory, self.part_name(first.name), first)
+            self._give_attrs(directory, first, made)
             for file in missing:
                 with self.maps.directory(file.place, make=True) as there:
                     self.put_in_place(directory, file.name, made, there)
@@ -167,10 +167,11 @@ class Store:
             raise Different(f"there is another file called {shown} now")
         return False
 
-    @staticmethod
-    def _give_attrs(directory: int, name: bytes, file: OldFile) -> None:
-        fd = open_file(directory, name)
+    def _give_attrs(self, directory: int, file: OldFile, made: Created) -> None:
+        fd = open_file(directory, self.part_name(file.name))
         try:
+            if os.fstat(fd).st_ino != made.inode:
+                raise Different("a file of ours was exchanged for another")
             give_attrs(fd, file)
             os.fsync(fd)
         finally:

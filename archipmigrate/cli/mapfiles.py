@@ -145,6 +145,7 @@ def look(
     journal = Journal(None, new=True)
     header = RunHeader("", "mapfiles", share.identity, os.fsdecode(share.path), "", {})
     opened = open_store(share, blocker, header, args.backend, sizes, args.state or default_state())
+    header.backend = opened.name
     job = MapfilesJob(opened.store, acts=False, check=blocker.check)
     session = Session(share, opened, journal, header, choose_lanes(args, share), report)
     return _run(args, session, blocker, job, log_dir)
@@ -203,6 +204,7 @@ def _run(
             seconds=seconds,
             dry_run=not job.acts,
             runs=state_option(args),
+            again=_again(args),
         )
         if log_dir is not None:
             volumes.write_logs(log_dir)
@@ -210,6 +212,18 @@ def _run(
         journal.close()
         session.report.close()
     return exit_status(result, result.status)
+
+
+def _again(args: argparse.Namespace) -> list[str]:
+    """Return the options that a command over the same maps needs again."""
+    named = {"config": "--config", "maps": "--maps", "locks": "--locks", "sizes": "--sizes"}
+    words = []
+    for name, option in named.items():
+        if (value := getattr(args, name, None)) is not None:
+            words += [option, str(value)]
+    if getattr(args, "pithos_db", None):
+        words += ["--pithos-db", "URL"]  # there may be a password in it
+    return words + state_option(args)
 
 
 def saved_sizes(state: Path, header: RunHeader) -> Sizes:

@@ -77,12 +77,12 @@ class MapfilesJob:
         kept = self.store.kept
         if kept is None or not needed:
             return
-        spare = spare_bytes(kept.path.parent)
+        spare = max(spare_bytes(kept.path.parent) - SPARE_BYTES, 0)
         size = f"{needed / 1e6:,.1f} MB" if needed >= 1e5 else f"{needed:,} bytes"
         words = f"{size} of old maps are kept for undo in {kept.path.parent}"
-        if needed + SPARE_BYTES > spare:
+        if needed > spare:
             raise FatalError(
-                f"{words}, which has {spare / 1e6:,.1f} MB left: make room there, or choose "
+                f"{words}, which has {spare / 1e6:,.1f} MB for it: make room there, or choose "
                 "another directory with --state, or give up the undo with --no-keep"
             )
         self.say(f"{words} (--no-keep keeps none)")

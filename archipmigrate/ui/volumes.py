@@ -66,6 +66,7 @@ class VolumesReport:
         seconds: float,
         dry_run: bool,
         runs: Sequence[str],
+        again: Sequence[str],
     ) -> None:
         """Print the lines of volumes and files, then the summary."""
         self._keeps = bool(header.settings.get("keep"))
@@ -77,7 +78,10 @@ class VolumesReport:
                 "mapfiles", header.run, header.path, header.status, reason, self._journal.tally(),
                 seconds, runs=runs,
             )  # fmt: skip
-            lines = list(self._lines(facts, dry_run=dry_run))
+            lines = list(self._lines(facts, dry_run=dry_run, again=again))
+            if self._report.is_quiet:
+                for line in self._left_lines():
+                    self._report.line(line)
         thing = {
             "type": "summary",
             "job": "mapfiles",
@@ -126,7 +130,7 @@ class VolumesReport:
 
     # -- text
 
-    def _lines(self, facts: Facts, *, dry_run: bool) -> Iterator[str]:
+    def _lines(self, facts: Facts, *, dry_run: bool, again: Sequence[str]) -> Iterator[str]:
         run = f" (run {facts.run})" if facts.run else "; nothing was changed"
         ended = {
             "failures": "done, but not all volumes are v2,",
@@ -142,7 +146,10 @@ class VolumesReport:
                 yield f"  {result.value:<14} {self._counts[result]:>10,}"
         yield from self._left_lines()
         yield from self._file_lines()
-        yield from self._following(facts, dry_run=dry_run)
+        if dry_run and self._counts.get(Result.WOULD_UPGRADE):
+            yield f"do it with: {facts.command('mapfiles', options=again)}"
+        elif not dry_run:
+            yield from self._following(facts)
 
     def _left_lines(self) -> Iterator[str]:
         """Yield a line for each volume that is neither upgraded nor current."""
@@ -153,7 +160,8 @@ class VolumesReport:
             result = Result(row.result)
             printed[result] += 1
             if self._report.is_verbose or printed[result] <= EXAMPLES:
-                yield f"{result.value}: {quoted(row.name)}: {row.reason}"
+                reason = row.reason.removeprefix(f"{row.name.decode(errors='backslashreplace')}: ")
+                yield f"{result.value}: {quoted(row.name)}: {reason}"
         for result, number in printed.items():
             if number > EXAMPLES and not self._report.is_verbose:
                 yield f"{result.value}: ... and {number - EXAMPLES:,} more (-v or --json: all)"
@@ -167,9 +175,7 @@ class VolumesReport:
         if number > EXAMPLES and not self._report.is_verbose:
             yield f"... and {number - EXAMPLES:,} more such files (-v or --json: all)"
 
-    def _following(self, facts: Facts, *, dry_run: bool) -> Iterator[str]:
-        if dry_run:
-            return
+    def _following(self, facts: Facts) -> Iterator[str]:
         if facts.status in ("stopped", "interrupted"):
             yield f"go on with: {facts.command('resume', facts.run, options=facts.runs)}"
         elif self._counts.get(Result.FAILED) or facts.tally.failed:
