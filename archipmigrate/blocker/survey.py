@@ -130,8 +130,7 @@ class _Walk:
     def _open(self, path: bytes) -> int:
         tree = self.survey.locks.tree if path == LOCKS else self.survey.maps
         place = tuple(path.split(b"/")) if path not in (LOCKS, b"") else ()
-        with tree.directory(place) as fd:
-            return os.dup(fd)
+        return tree.open(place)
 
     def _list(self, listing: Listing) -> None:
         """Look at the entries of a directory, of a wide one at some of them."""
@@ -165,7 +164,8 @@ class _Walk:
         path = _join(listing.path, name)
         try:
             found = os.stat(name, dir_fd=listing.fd, follow_symlinks=False)
-            if stat.S_ISDIR(found.st_mode) and not self._is_place_of_map(listing.path, name):
+            is_directory = stat.S_ISDIR(found.st_mode)
+            if is_directory and not self._is_place_of_map(listing.path, name):
                 self._directory(listing, path, found)
             elif not self._sweep(listing, name, found):
                 self.files.append(self._file(listing, path, name, found))
@@ -236,8 +236,10 @@ class _Walk:
     def _sweep(self, listing: Listing, name: bytes, found: os.stat_result) -> bool:
         """Remove what a dead run of ours left of taking a lock; say whether it was that."""
         locks = self.survey.locks
+        if not locks.dead or not self.survey.acts:
+            return False
         role = parse_name(name).role
-        if not locks.dead or role not in (Role.LOCK, Role.LOCK_PART) or not self.survey.acts:
+        if role not in (Role.LOCK, Role.LOCK_PART):
             return False
         content = _content(listing.fd, name, found)
         is_part = role is Role.LOCK_PART and parse_name(name).holder in locks.dead

@@ -44,7 +44,7 @@ class Tree:
     def directory(self, place: Place, *, make: bool = False) -> Iterator[int]:
         """Open a directory; *make* what is missing of the way to it."""
         try:
-            fd = self._open(place)
+            fd = self.open(place)
         except FileNotFoundError:
             if not make:
                 raise
@@ -54,7 +54,8 @@ class Tree:
         finally:
             os.close(fd)
 
-    def _open(self, place: Place) -> int:
+    def open(self, place: Place) -> int:
+        """Open a directory; the descriptor is the caller's."""
         if not place:
             return os.open(b".", DIRECTORY, dir_fd=self.root)
         fd = open_way(self.root, b"/".join(place), DIRECTORY)

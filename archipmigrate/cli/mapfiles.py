@@ -13,6 +13,7 @@ from pathlib import Path
 import trio
 
 from ..engine.loop import run_loop
+from ..engine.run import Lanes
 from ..engine.settle import settle_run
 from ..errors import JournalError, UsageError
 from ..jobs.mapfiles import MapfilesJob, release_left
@@ -21,7 +22,7 @@ from ..journal.pithos import read_pithos_db, read_sizes_csv
 from ..journal.runs import list_runs, open_run
 from ..journal.sizes import Sizes
 from ..journal.store import Journal, RunHeader
-from ..journal.volumes import prepare_tables
+from ..journal.volumes import is_surveying, prepare_tables
 from ..mapfile.codec import codec_of
 from ..share import Share, open_share
 from ..ui.report import Report
@@ -143,11 +144,12 @@ def look(
     """Only look. Raises Error."""
     report = Report("mapfiles", options.verbosity(args))
     journal = Journal(None, new=True)
+    journal.commit([prepare_tables])
     header = RunHeader("", "mapfiles", share.identity, os.fsdecode(share.path), "", {})
     opened = open_store(share, blocker, header, args.backend, sizes, args.state or default_state())
     header.backend = opened.name
     job = MapfilesJob(opened.store, acts=False, check=blocker.check)
-    session = Session(share, opened, journal, header, choose_lanes(args, share), report)
+    session = Session(share, opened, journal, header, _lanes(args, share), report)
     return _run(args, session, blocker, job, log_dir)
 
 
@@ -166,12 +168,13 @@ def work(
     opened = open_store(share, blocker, header, args.backend, sizes, state)
     header.backend = opened.name
     job = MapfilesJob(opened.store, check=blocker.check, say=partial(_say, report))
+    journal.commit([prepare_tables])
     session = Session(
         share,
         opened,
         journal,
         header,
-        choose_lanes(args, share),
+        _lanes(args, share, surveying=is_surveying(journal)),
         report,
         getattr(args, "failed", False),
     )
@@ -190,7 +193,6 @@ def _run(
 ) -> int:
     journal = session.journal
     try:
-        journal.commit([prepare_tables])
         with masked(blocker.umask):
             result, _, seconds = session.run(job)
         volumes = VolumesReport(session.report, journal)
@@ -212,6 +214,13 @@ def _run(
         journal.close()
         session.report.close()
     return exit_status(result, result.status)
+
+
+def _lanes(args: argparse.Namespace, share: Share, *, surveying: bool = True) -> Lanes:
+    """Return the lanes; on a local disk a survey gets one, for two would wait for each other."""
+    lanes = choose_lanes(args, share)
+    is_local = not share.is_nfs and args.jobs == options.AUTO
+    return replace(lanes, survey=1) if surveying and is_local else lanes
 
 
 def _again(args: argparse.Namespace) -> list[str]:

@@ -163,8 +163,7 @@ def find_or_make(
     superseded = []
     for header in reversed(runs):
         if header.job == "undo" and header.is_unfinished:
-            resume = shlex.join(["archipmigrate", "resume", *state_option(args), header.run])
-            raise FatalError(f"the undo {header.run} is unfinished: finish it with `{resume}`")
+            raise FatalError(_refusal(args, header))
         if header.job != job or not header.is_unfinished:
             continue
         if args.fresh:
@@ -186,6 +185,17 @@ def find_or_make(
     for run_name in superseded:
         supersede_run(state, run_name, journal.read_header().run)
     return journal
+
+
+def _refusal(args: argparse.Namespace, undo: RunHeader) -> str:
+    """Word that an undo is unfinished; one of mapfiles cannot be dropped: it may hold locks."""
+    resume, forget = (
+        shlex.join(["archipmigrate", command, undo.run, *state_option(args)])
+        for command in ("resume", "forget")
+    )
+    words = f"the undo {undo.run} is unfinished: finish it with `{resume}`"
+    is_of_perms = str(undo.settings["of"]).startswith("perms-")
+    return f"{words}, or drop it with `{forget}`" if is_of_perms else words
 
 
 def share_of(header: RunHeader, path: str | None) -> Share:

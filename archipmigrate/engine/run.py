@@ -59,12 +59,14 @@ class Lanes:
 
     Begins with `jobs`; with `most` above that the number is found while running. `max_ops` are
     operations a second (0: as fast as it goes): one for a look at an entry, two more for a change.
+    `survey` is how many there are until the job is first asked for more units (0: `jobs`).
     """
 
     jobs: int
     unit_seconds: float
     most: int = 0
     max_ops: int = 0
+    survey: int = 0
 
 
 class Run:
@@ -81,7 +83,7 @@ class Run:
         retry: bool = False,
     ) -> None:
         """Prepare a session over an open journal; *retry* tries its failures again."""
-        self.counters = Counters(lanes=lanes.jobs)
+        self.counters = Counters(lanes=lanes.survey or lanes.jobs)
         self._job = job
         self._journal = journal
         self._header = header
@@ -124,13 +126,7 @@ class Run:
                 helpers.start_soon(self._committer.run)
                 helpers.start_soon(self._paint)
                 await self._begin()
-                if self._lanes.most > self._lanes.jobs:
-                    helpers.start_soon(self._steer)
-                while True:
-                    async with trio.open_nursery() as self._lane_nursery:
-                        self._set_lanes(self.counters.lanes)
-                    if self._stopped.is_set() or not await self._go_on():
-                        break
+                await self._work_off(helpers)
                 helpers.cancel_scope.cancel()
         except* JournalError as errors:
             broken = str(first_error(errors))
@@ -140,6 +136,22 @@ class Run:
         if broken:
             return Result("stopped", broken)
         return self._end(monotonic() - began, unread)
+
+    async def _work_off(self, helpers: trio.Nursery) -> None:
+        """Have lanes work until nothing is left, and the job has nothing more."""
+        if self._lanes.survey:
+            await self._have_lanes(self._lanes.survey)
+            self.counters.lanes = self._lanes.jobs
+        if self._lanes.most > self._lanes.jobs:
+            helpers.start_soon(self._steer)
+        if not self._lanes.survey:
+            await self._have_lanes(self._lanes.jobs)
+        while not self._stopped.is_set() and await self._go_on():
+            await self._have_lanes(self.counters.lanes)
+
+    async def _have_lanes(self, lanes: int) -> None:
+        async with trio.open_nursery() as self._lane_nursery:
+            self._set_lanes(lanes)
 
     async def _begin(self) -> None:
         header, journal = self._header, self._journal
