@@ -46,6 +46,7 @@ class LaneController:
         self._before = (first, 0.0)  # lanes and rate before the step
         self._rest = 0
         self._next = _Step.UP
+        self._doubted = False
 
     def observe(self, sample: Sample) -> int:
         """Take in a sample at the present number of lanes; return how many there are to be."""
@@ -62,6 +63,7 @@ class LaneController:
 
     def _try(self, sample: Sample) -> None:
         """Take a step, if there is one to take."""
+        self._doubted = False
         self._before = (self.lanes, sample.rate)
         if self._next is _Step.UP and sample.cpu < CPU_BOUND and self.lanes < self._most:
             self._step, self.lanes = _Step.UP, min(2 * self.lanes, self._most)
@@ -71,10 +73,17 @@ class LaneController:
             self._settle()
 
     def _judge(self, sample: Sample) -> None:
-        """Keep the step, and take another, or undo it and rest."""
+        """Keep the step, and take another, or undo it and rest.
+
+        A second sample may speak for a step that the first one spoke against: somebody else may have
+        had the machine, or the server, for that second.
+        """
         lanes, rate = self._before
         if sample.rate >= rate * (WORTH if self._step is _Step.UP else HARMLESS):
             self._try(sample)
+            return
+        if not self._doubted:
+            self._doubted = True
             return
         self.lanes = lanes
         self._settle()
