@@ -5,7 +5,9 @@ The map of the program, from the bottom up; a room imports only from rooms above
     errors, model      errors that end a run; the values that pass between the rooms
     policy, mapfile/   pure: which mode and group an entry must have; formats and placement
     frames             pure: the packed buffers of units and changes
-    backend/           what touches files: scan and apply, in Python and in C (native/)
+    remote, share      what the user named: a URL, or a directory; opened once
+    backend/           what touches files: scan and apply, in Python and in C (native/);
+                       below a mount, or by calls to an NFS server
     journal/           what outlives the process: runs, frontier, pre-images, outcomes
     engine/            runs any job: lanes, checkpoints, group commit, signals
     jobs/              what a unit is, for each job: perms, verify, undo

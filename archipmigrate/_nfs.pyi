@@ -5,9 +5,9 @@ from typing import NewType
 # An open share; it is closed when nobody has it any more.
 Opened = NewType("Opened", object)
 
-# Ports of 0 are the usual one, and the port mapper's; uid and gid of -1 are the process's. `patience`
-# is in seconds.
-def open(
+# Ports of 0 are the usual one, and the port mapper's; uid and gid of -1 are the process's.
+# `patience` is in seconds.
+def mount(
     server: str,
     path: bytes,
     nfs_port: int,

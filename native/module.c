@@ -85,15 +85,16 @@ static PyObject *held_of(const struct scan_result *result)
 static PyObject *scan_value(struct scan_result *result)
 {
     const struct buffer *changes = &result->changes;
-    PyObject *wide = result->wide < 0
-                         ? Py_NewRef(Py_None)
-                         : Py_BuildValue("(iNK)", result->wide, text_of(&result->text, result->wide_path),
-                                         (unsigned long long)result->wide_inode);
-    PyObject *value = Py_BuildValue("(NNLNNNNNNNN)", tally_of(&result->tally),
-                                    bytes_of(changes->bytes, result->count ? changes->length : 0),
-                                    (long long)result->count, groups_of(&result->rest),
-                                    chunks_of(result), wide, again_of(result->again), failures_of(&result->failures, &result->text),
-                                    links_of(&result->links), notices_of(result), held_of(result));
+    PyObject *wide = result->wide < 0 ? Py_NewRef(Py_None)
+                                      : Py_BuildValue("(iNK)", result->wide,
+                                                      text_of(&result->text, result->wide_path),
+                                                      (unsigned long long)result->wide_inode);
+    PyObject *value =
+        Py_BuildValue("(NNLNNNNNNNN)", tally_of(&result->tally),
+                      bytes_of(changes->bytes, result->count ? changes->length : 0),
+                      (long long)result->count, groups_of(&result->rest), chunks_of(result), wide,
+                      again_of(result->again), failures_of(&result->failures, &result->text),
+                      links_of(&result->links), notices_of(result), held_of(result));
     if (value) { /* these descriptors are the caller's from now on */
         result->wide = -1;
         result->held.length = 0;

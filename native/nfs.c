@@ -333,8 +333,8 @@ void nfs_give(struct nfs *nfs, struct rpc *rpc)
 
 bool nfs_may_call(const struct nfs *nfs, const struct rpc *rpc)
 {
-    return rpc_waiting(rpc) == 0 || (rpc_waiting(rpc) < nfs->limit &&
-                                     atomic_load(&nfs->in_flight) < (long)nfs->limit);
+    return rpc_waiting(rpc) == 0 ||
+           (rpc_waiting(rpc) < nfs->limit && atomic_load(&nfs->in_flight) < (long)nfs->limit);
 }
 
 void nfs_send(struct nfs *nfs, struct rpc *rpc, enum procedure3 procedure, rpc_answer *answer,

@@ -49,7 +49,7 @@ struct attributes {
     uint64_t size;
     uint64_t fsid;
     uint64_t fileid;
-    int64_t mtime; /* ns */
+    int64_t mtime;  /* ns */
     uint64_t ctime; /* as the server has it: seconds, nanoseconds */
 };
 

@@ -145,9 +145,8 @@ static int find_record(struct nfs_applying *applying, struct record *record)
             call_lookup(applying->rpc, &directory->handle, record->name, record->length), LOOKUP3,
             AWAITS_HANDLE);
     case LOST:
-        return directory->outcome == FAILED
-                   ? refuse(applying, record, "open", directory->error, "")
-                   : directory->outcome;
+        return directory->outcome == FAILED ? refuse(applying, record, "open", directory->error, "")
+                                            : directory->outcome;
     case NOT_SOUGHT:
         find_directory(applying, record->directory);
         break;

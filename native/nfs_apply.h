@@ -38,9 +38,9 @@ struct record {
     uint16_t length;
     bool is_own;
     bool is_active;
-    bool is_stale; /* its handle was found again once */
-    bool is_again; /* a change was sent more than once: it may be ours that is found */
-    bool is_bare;  /* BACK: all but the set-id bits is back */
+    bool is_stale;  /* its handle was found again once */
+    bool is_again;  /* a change was sent more than once: it may be ours that is found */
+    bool is_bare;   /* BACK: all but the set-id bits is back */
     bool gives_off; /* BACK: set-id bits stay away */
     uint8_t tries;
     enum awaits awaits;
@@ -58,9 +58,9 @@ enum where {
 };
 
 struct directory {
-    uint32_t parent; /* NOTHING: the root */
-    uint32_t own;    /* its own record, or NOTHING */
-    uint32_t next;   /* in the list that it is in */
+    uint32_t parent;               /* NOTHING: the root */
+    uint32_t own;                  /* its own record, or NOTHING */
+    uint32_t next;                 /* in the list that it is in */
     uint32_t records, directories; /* that wait for it */
     size_t left;                   /* records and directories in it that are not finished */
     const uint8_t *name;

@@ -75,8 +75,7 @@ static bool is_other(const struct record *record)
 
 static void stamp(struct nfs_applying *applying, const struct record *record)
 {
-    struct apply_stamp stamp = {(size_t)(record - applying->records),
-                                time_of(record->found.ctime)};
+    struct apply_stamp stamp = {(size_t)(record - applying->records), time_of(record->found.ctime)};
     if (buffer_put(&applying->result->stamps, &stamp, sizeof(stamp)) < 0)
         applying->error = -ENOMEM;
 }

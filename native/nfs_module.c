@@ -39,16 +39,16 @@ static void close_capsule(PyObject *capsule)
 
 /* ---- the share */
 
-PyDoc_STRVAR(open_doc, "Mount a share and return it. Raises OSError; its filename is what failed.");
+PyDoc_STRVAR(mount_doc, "Mount a share and return it. Raises OSError; its filename is what failed.");
 
-static PyObject *nfs_module_open(PyObject *module, PyObject *arguments)
+static PyObject *nfs_module_mount(PyObject *module, PyObject *arguments)
 {
     (void)module;
     struct nfs_settings settings;
     long long uid, gid;
     unsigned short nfs_port, mount_port;
     Py_ssize_t calls;
-    if (!PyArg_ParseTuple(arguments, "syHHLLnd:open", &settings.server, &settings.path, &nfs_port,
+    if (!PyArg_ParseTuple(arguments, "syHHLLnd:mount", &settings.server, &settings.path, &nfs_port,
                           &mount_port, &uid, &gid, &calls, &settings.patience))
         return NULL;
     if (calls < 1 || calls > MOST_FLIGHT || !(settings.patience > 0 && settings.patience < 1e6))
@@ -237,7 +237,7 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
 /* ---- the module */
 
 static PyMethodDef methods[] = {
-    {"open", nfs_module_open, METH_VARARGS, open_doc},
+    {"mount", nfs_module_mount, METH_VARARGS, mount_doc},
     {"root_inode", nfs_module_root_inode, METH_O, root_inode_doc},
     {"used_inodes", nfs_module_used_inodes, METH_O, used_inodes_doc},
     {"calls", nfs_module_calls, METH_O, calls_doc},
@@ -257,11 +257,8 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "_nfs",
-    .m_doc = "Scan and apply over NFS.",
-    .m_methods = methods,
-    .m_slots = slots,
+    PyModuleDef_HEAD_INIT, .m_name = "_nfs", .m_doc = "Scan and apply over NFS.",
+    .m_methods = methods,  .m_slots = slots,
 };
 
 PyMODINIT_FUNC PyInit__nfs(void)

@@ -202,12 +202,12 @@ static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *
     if (error == JUKEBOX_ERROR)
         return LATER;
     walk->reading -= question->about == ABOUT_NAME;
+    walk->window++;
     if (question->reading != node->reading)
         return 0;
     if (error == 0)
-        error = question->handle.length
-                    ? read_getattr(reply, &entry.attributes)
-                    : read_lookup(reply, &question->handle, &entry.attributes);
+        error = question->handle.length ? read_getattr(reply, &entry.attributes)
+                                        : read_lookup(reply, &question->handle, &entry.attributes);
     if (error == 0 && !entry.attributes.known) {
         put_question(&walk->questions, question);
         walk->reading += question->about == ABOUT_NAME;
@@ -369,6 +369,7 @@ static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *r
         error = read_status(reply);
     if (error == JUKEBOX_ERROR)
         return LATER;
+    walk->window++;
     if (error == 0)
         error = take_listing(walk, node, reply);
     if (error == -EILSEQ && !node->is_cursor && node->restarts++ < MOST_RESTARTS) {

@@ -11,6 +11,11 @@
 /* A unit whose place was n steps away looks at n / FAR entries at least (see walk.c). */
 #define FAR  8
 #define STEP 100 /* ms between two looks at the stop flag */
+/*
+ * So many directories are read at once at first, and one more with each reply: the children of the first
+ * ones come next, not their neighbours, or what is left over would be half of the share.
+ */
+#define FIRST_WINDOW 16
 /* A server that said nothing for so long does not keep us from stopping. */
 #define SILENT (2 * 1000000000LL)
 
@@ -21,9 +26,9 @@ bool is_over(const struct nfs_walk *walk)
         (int64_t)(walk->records.length + walk->found->text.length) >= MOST_FOUND)
         return true;
     /* What is under way brings something each, so that small units stay small. */
-    return walk->looks >= walk->fewest && (walk->looks + walk->reading >= ask->entries ||
-                                           walk->count + walk->reading >= ask->changes ||
-                                           monotonic_time() >= walk->deadline);
+    return walk->looks >= walk->fewest &&
+           (walk->looks + walk->reading >= ask->entries ||
+            walk->count + walk->reading >= ask->changes || monotonic_time() >= walk->deadline);
 }
 
 /* ---- groups */
@@ -232,6 +237,8 @@ static int make_calls(struct nfs_walk *walk, struct group_reader *group, int *mo
             send_question(walk, &walk->questions);
         } else if (walk->looks + walk->reading && is_over(walk)) {
             return 0;
+        } else if (walk->reading >= walk->window) {
+            return 0;
         } else if (walk->names.first) {
             send_question(walk, &walk->names);
         } else if (walk->stack) {
@@ -324,6 +331,7 @@ int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *res
         .nfs = request->nfs,
         .counting = !request->counted,
         .deadline = INT64_MAX,
+        .window = FIRST_WINDOW,
     };
     *result = (struct nfs_scan_result){0};
     if (!are_names(request->excludes, request->excludes_length))

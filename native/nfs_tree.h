@@ -107,6 +107,7 @@ struct nfs_walk {
     struct buffer path;
     struct buffer way;
     struct buffer steps; /* of struct step */
+    int64_t window;      /* so many may be */
     int64_t reading;     /* directories being read, names being looked up */
     int64_t looks;
     int64_t fewest; /* looks before a limit counts */

@@ -45,9 +45,9 @@ struct slot {
     uint32_t serial;
     unsigned later; /* so often it was to be made anew */
     bool sent;
-    bool again;     /* more than once */
-    size_t length;  /* of the message; 0: free */
-    int64_t due;    /* not before; 0: it was sent */
+    bool again;    /* more than once */
+    size_t length; /* of the message; 0: free */
+    int64_t due;   /* not before; 0: it was sent */
     rpc_answer *answer;
     void *owner;
     uint64_t tag;
@@ -326,8 +326,8 @@ static int read_head(struct xdr_in *reply)
     uint32_t denied = xdr_get32(reply);
     if (denied)
         return reply->bad || denied > 1 ? -EBADMSG
-               : xdr_get32(reply) == 0 ? -EPROTONOSUPPORT
-                                       : -EACCES;
+               : xdr_get32(reply) == 0  ? -EPROTONOSUPPORT
+                                        : -EACCES;
     uint32_t length;
     xdr_get32(reply);
     xdr_get_bytes(reply, MOST_VERIFIER, &length);

@@ -1,8 +1,8 @@
 """The `nfs` backend: the two verbs by calls of NFSv3, without a mount, many of them in flight.
 
 READDIRPLUS brings a directory's entries with attributes and handles, and one SETATTR sets mode and
-group together, guarded by the ctime that was seen. Handles live from scan to apply, and as long as a
-session: later ones find entries by their paths again.
+group together, guarded by the ctime that was seen. Handles live from scan to apply, and a minute at
+most; after that entries are found by their paths again.
 """
 
 from __future__ import annotations

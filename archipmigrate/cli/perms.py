@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     settings = settings_of(args)
     demand_backend(args.backend)
-    share = open_share(args.path)
+    share = open_share(args.path, remote=True)
     if args.dry_run:
         return look(args, share, settings, "perms")
     report = Report("perms", options.verbosity(args), listed_changes)

@@ -31,4 +31,4 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look. Raises Error."""
-    return perms.look(args, open_share(args.path), perms.settings_of(args), "verify")
+    return perms.look(args, open_share(args.path, remote=True), perms.settings_of(args), "verify")
