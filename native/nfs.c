@@ -76,10 +76,13 @@ static int answer_single(void *owner, uint64_t tag, int error, struct xdr_in *re
     return 0;
 }
 
-static int wait_for(struct rpc *rpc, const struct single *single)
+static int wait_for(struct rpc *rpc, const struct single *single, const volatile uint8_t *stop)
 {
-    while (!single->is_done)
+    while (!single->is_done) {
         rpc_step(rpc, STEP);
+        if (stop && *stop && rpc_is_silent(rpc, SILENT))
+            rpc_cancel(rpc, -ECANCELED);
+    }
     return single->error;
 }
 
@@ -109,25 +112,26 @@ static int single_fsstat(struct xdr_in *reply, struct single *single)
 }
 
 int nfs_getattr(struct nfs *nfs, struct rpc *rpc, const struct handle *handle,
-                struct attributes *found)
+                struct attributes *found, const volatile uint8_t *stop)
 {
     struct single single = {.read = single_getattr, .has_status = true, .found = found};
     if (!call_getattr(rpc, handle))
         return -EBUSY;
     nfs_send(nfs, rpc, GETATTR3, answer_single, &single, 0);
-    return wait_for(rpc, &single);
+    return wait_for(rpc, &single, stop);
 }
 
 int nfs_lookup(struct nfs *nfs, struct rpc *rpc, const struct handle *directory, const void *name,
-               size_t length, struct handle *handle, struct attributes *found)
+               size_t length, struct handle *handle, struct attributes *found,
+               const volatile uint8_t *stop)
 {
     struct single single = {
         .read = single_lookup, .has_status = true, .handle = handle, .found = found};
     if (!call_lookup(rpc, directory, name, length))
         return -EBUSY;
     nfs_send(nfs, rpc, LOOKUP3, answer_single, &single, 0);
-    int error = wait_for(rpc, &single);
-    return error || found->known ? error : nfs_getattr(nfs, rpc, handle, found);
+    int error = wait_for(rpc, &single, stop);
+    return error || found->known ? error : nfs_getattr(nfs, rpc, handle, found, stop);
 }
 
 int nfs_used_inodes(struct nfs *nfs, uint64_t *used)
@@ -139,7 +143,7 @@ int nfs_used_inodes(struct nfs *nfs, uint64_t *used)
     struct single single = {.read = single_fsstat, .has_status = true, .used = used};
     if (call_fsstat(rpc, &nfs->root)) {
         nfs_send(nfs, rpc, FSSTAT3, answer_single, &single, 0);
-        error = wait_for(rpc, &single);
+        error = wait_for(rpc, &single, NULL);
     }
     nfs_give(nfs, rpc);
     return error;
@@ -165,7 +169,7 @@ static int ask_port(struct nfs *nfs, uint16_t *port)
     struct single single = {.read = single_port, .port = port};
     call_port(rpc, MOUNT_PROGRAM, MOUNT_VERSION);
     rpc_send(rpc, answer_single, &single, 0);
-    error = wait_for(rpc, &single);
+    error = wait_for(rpc, &single, NULL);
     rpc_close(rpc);
     return error;
 }
@@ -180,7 +184,7 @@ static int ask_root(struct nfs *nfs, uint16_t port, const char *path)
     struct single single = {.read = single_mount, .handle = &nfs->root};
     if (call_mount(rpc, path)) {
         rpc_send(rpc, answer_single, &single, 0);
-        error = wait_for(rpc, &single);
+        error = wait_for(rpc, &single, NULL);
     } else {
         error = -ENAMETOOLONG;
     }
@@ -195,7 +199,7 @@ static int ask_attributes(struct nfs *nfs, uint16_t port)
     int error = nfs_take(nfs, &rpc);
     if (error)
         return error;
-    error = nfs_getattr(nfs, rpc, &nfs->root, &nfs->attributes);
+    error = nfs_getattr(nfs, rpc, &nfs->root, &nfs->attributes, NULL);
     nfs_give(nfs, rpc);
     return error || S_ISDIR(nfs->attributes.mode) ? error : -ENOTDIR;
 }
@@ -329,6 +333,11 @@ void nfs_give(struct nfs *nfs, struct rpc *rpc)
     pthread_mutex_lock(&nfs->mutex);
     nfs->idle[nfs->idle_count++] = rpc;
     pthread_mutex_unlock(&nfs->mutex);
+}
+
+size_t nfs_limit(const struct nfs *nfs)
+{
+    return nfs->limit;
 }
 
 bool nfs_may_call(const struct nfs *nfs, const struct rpc *rpc)

@@ -27,6 +27,8 @@
 #include "setattr.h"
 #include "walk.h"
 
+/* A server that said nothing for so long does not keep us from stopping. */
+#define SILENT (2 * 1000000000LL)
 /* How soon a call is made anew after "later, please". */
 #define LATER 100
 
@@ -63,7 +65,8 @@ uint64_t nfs_fsid(const struct nfs *nfs);
 int nfs_take(struct nfs *nfs, struct rpc **rpc);
 void nfs_give(struct nfs *nfs, struct rpc *rpc);
 
-/* Say whether one more call may be made now. */
+/* How many calls may be in flight; and whether one more may be made now. */
+size_t nfs_limit(const struct nfs *nfs);
 bool nfs_may_call(const struct nfs *nfs, const struct rpc *rpc);
 
 /* Send what was begun, and count it. */
@@ -75,11 +78,15 @@ void nfs_remember(struct nfs *nfs, uint64_t inode, const struct handle *handle);
 bool nfs_recall(struct nfs *nfs, uint64_t inode, struct handle *handle);
 void nfs_forget(struct nfs *nfs, uint64_t inode);
 
-/* Look a name up, or an entry's attributes, and wait for that; other calls are answered meanwhile. */
+/*
+ * Look a name up, or an entry's attributes, and wait for that; other calls are answered meanwhile. If the
+ * stop flag is set (or NULL) while the server is SILENT, all calls of the connection are cancelled.
+ */
 int nfs_lookup(struct nfs *nfs, struct rpc *rpc, const struct handle *directory, const void *name,
-               size_t length, struct handle *handle, struct attributes *found);
+               size_t length, struct handle *handle, struct attributes *found,
+               const volatile uint8_t *stop);
 int nfs_getattr(struct nfs *nfs, struct rpc *rpc, const struct handle *handle,
-                struct attributes *found);
+                struct attributes *found, const volatile uint8_t *stop);
 
 /* ---- scan (nfs_scan.c) */
 

@@ -276,7 +276,9 @@ static bool may_begin(const struct nfs_applying *applying)
 {
     if (applying->ask->verb == VERB_FORWARD && !applying->succeeded)
         return applying->active == 0;
-    return applying->active == 0 || nfs_may_call(applying->nfs, applying->rpc);
+    /* Those that wait for one directory make their calls all at once when it is found. */
+    return applying->active == 0 || (applying->active < nfs_limit(applying->nfs) &&
+                                     nfs_may_call(applying->nfs, applying->rpc));
 }
 
 static int apply_all(struct nfs_applying *applying)

@@ -39,7 +39,8 @@ static void close_capsule(PyObject *capsule)
 
 /* ---- the share */
 
-PyDoc_STRVAR(mount_doc, "Mount a share and return it. Raises OSError; its filename is what failed.");
+PyDoc_STRVAR(mount_doc,
+             "Mount a share and return it. Raises OSError; its filename is what failed.");
 
 static PyObject *nfs_module_mount(PyObject *module, PyObject *arguments)
 {

@@ -16,8 +16,6 @@
  * ones come next, not their neighbours, or what is left over would be half of the share.
  */
 #define FIRST_WINDOW 16
-/* A server that said nothing for so long does not keep us from stopping. */
-#define SILENT (2 * 1000000000LL)
 
 bool is_over(const struct nfs_walk *walk)
 {
@@ -72,7 +70,7 @@ static int find(struct nfs_walk *walk, const uint8_t *path, size_t length, struc
         size_t end = slash ? (size_t)(slash - path) : length;
         struct step next = {.end = end};
         int error = nfs_lookup(walk->nfs, walk->rpc, &there->handle, path + at, end - at,
-                               &next.handle, &next.attributes);
+                               &next.handle, &next.attributes, walk->ask->stop);
         if (error == 0 && !S_ISDIR(next.attributes.mode))
             error = -ENOTDIR;
         walk->way.length = there->end;
@@ -128,9 +126,10 @@ static int ask_names(struct nfs_walk *walk, const struct group_reader *group, st
     struct name name;
     const uint8_t *at = group->names, *end = at + group->names_length;
     if (group->itself) {
-        int error = nfs_getattr(walk->nfs, walk->rpc, &there->handle, &there->attributes);
+        int error =
+            nfs_getattr(walk->nfs, walk->rpc, &there->handle, &there->attributes, walk->ask->stop);
         if (error < 0)
-            return lost_group(walk, group, error);
+            return error == -ECANCELED ? error : lost_group(walk, group, error);
     }
     const char *path = group->path.length ? (const char *)group->path.bytes : "";
     struct node *node = make_node(walk, NULL, path, group->path.length);
@@ -154,7 +153,7 @@ static int take_group(struct nfs_walk *walk, const struct group_reader *group)
 {
     struct step there = {0};
     int error = find_group(walk, group, &there);
-    if (error == -ENOMEM)
+    if (error == -ENOMEM || error == -ECANCELED)
         return error;
     if (error < 0)
         return lost_group(walk, group, error);
@@ -263,8 +262,9 @@ static int walk_unit(struct nfs_walk *walk, struct group_reader *group)
     int more = walk->ask->cursor ? 0 : 1;
     for (;;) {
         int error = make_calls(walk, group, &more);
+        walk->is_cancelled = error == -ECANCELED;
         if (error < 0)
-            return error;
+            return walk->is_cancelled ? 0 : error;
         if (rpc_waiting(walk->rpc) == 0)
             break;
         rpc_step(walk->rpc, STEP);
