@@ -6,6 +6,7 @@ is mounted: a run that was cut off resumes after a remount under another path.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -54,9 +55,14 @@ class Share:
         return self.mount.fstype in NFS
 
     def used_inodes(self) -> int:
-        """Return how many inodes the share's filesystem has in use. Raises OSError."""
+        """Return how many inodes the share's filesystem has in use; 0 if it does not say.
+
+        Raises OSError for a mounted share.
+        """
         if self.opened is not None:
-            return _nfs.used_inodes(self.opened)
+            with contextlib.suppress(OSError):
+                return _nfs.used_inodes(self.opened)
+            return 0
         room = os.fstatvfs(self.fd)
         return room.f_files - room.f_ffree
 

@@ -175,8 +175,8 @@ class Fake:
         return struct.pack(">I", LAST | len(head + result)) + head + result
 
     def _result(self, call: Call) -> bytes:
-        node = self.node(call.bytes())
-        if node.gone:
+        node = self._nodes.get(int.from_bytes(call.bytes(), "big"))
+        if node is None or node.gone:
             return error(STALE)
         if call.procedure == GETATTR:
             return struct.pack(">I", 0) + node.attributes()

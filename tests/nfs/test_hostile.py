@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import stat
 import struct
 from collections.abc import Callable, Iterator
@@ -427,3 +428,23 @@ def test_server_that_is_silent_fails_the_calls_in_time(program: Program, server:
     server.hook = hook
     ended = perms(program, server, "--dry-run", timeout=1)
     assert (ended.status, failures(ended)) == (3, {(".", "readdir")})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_replies_with_wrong_bytes_are_survived(program: Program, server: Fake, seed: int) -> None:
+    whole, rng = server._reply, random.Random(seed)
+    mounted = 3  # replies: the port's, the root's handle and its attributes
+
+    def spoiled(message: bytes) -> bytes:
+        reply = bytearray(whole(message))
+        if sum(server.calls.values()) > mounted and rng.random() < 0.5:
+            for _ in range(rng.randrange(1, 4)):
+                reply[rng.randrange(24, len(reply))] = rng.choice((0, 1, 2, 7, 127, 128, 255))
+        return bytes(reply)
+
+    server._reply = spoiled  # type: ignore[method-assign]
+    program.env["ARCHIPMIGRATE_JOBS"] = "1"
+    ended = perms(program, server, "--dry-run", timeout=1)
+    assert ended.status in (0, 1, 3)
+    again = perms(program, server, timeout=1)
+    assert again.status in (0, 1, 3)
