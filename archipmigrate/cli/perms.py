@@ -56,7 +56,9 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser = options.command(
         commands, "perms", "give a share to a group", DESCRIPTION, EXAMPLES, run
     )
-    parser.add_argument("path", metavar="PATH", help="the share, for example /srv/archip")
+    parser.add_argument(
+        "path", metavar="PATH", help="the share: /srv/archip or nfs://server/srv/archip"
+    )
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="change nothing; count what would change"
     )
