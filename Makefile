@@ -35,7 +35,7 @@ $(INSTALLED): pyproject.toml $(C_SOURCES)
 	      echo 'what the compiler said: $(BIN)/pip install --verbose --editable .' >&2; }
 	@touch $@
 
-demo: setup ## make a sample share, migrate it, verify it, put it back
+demo: setup ## make a sample share, migrate permissions and maps, put all back
 	@PATH="$(abspath $(BIN)):$$PATH" benchmarks/demo.sh
 
 test: setup ## run the tests (minutes)

@@ -55,6 +55,11 @@ class Tally:
     failed: int = 0
     hard_linked: int = 0
 
+    @property
+    def ended(self) -> int:
+        """How many of the things to be done are done, one way or another."""
+        return self.changed + self.compliant + self.skipped + self.failed
+
     def add(self, other: Tally) -> None:
         """Add the counts of *other* to these."""
         for name in TALLY_FIELDS:
@@ -122,7 +127,8 @@ class Scan:
     `changes` are the packed pre-images of what must change (empty: nothing), `count` their number;
     `rest` is what the budget left over; `chunks` are names of a wide directory for any lane, and
     `wide` its continuation; `again` is what failed for reasons that may pass (`TRANSIENT`). `held`
-    is for `apply` of these changes; whoever gets a scan closes it. `writes` are what a job has to
+    is for `apply` of these changes; whoever gets a scan closes it. `attempted` counts what failed
+    because already the look had to change something (take a lock). `writes` are what a job has to
     say to the journal beside that, called with it in the transaction that finishes the unit.
     """
 
@@ -137,6 +143,7 @@ class Scan:
     links: Sequence[Link] = ()
     notices: Sequence[Notice] = ()
     held: Held | None = None
+    attempted: int = 0
     writes: Sequence[Callable[[Any], None]] = ()
 
 

@@ -1,1 +1,1 @@
-"""Figures, not assertions. `make bench` runs them; docs/tuning.md has the result of a run."""
+"""Figures, not assertions: `make bench`. docs/tuning.md and docs/mapfiles.md have results."""

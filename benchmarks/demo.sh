@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What `make demo` shows: a sample share before and after the migration, verified, and put back.
+# What `make demo` shows: the permissions and the maps of a sample share before and after the
+# migration, and put back.
 # Needs archipmigrate on PATH. Works as root and as an ordinary user; leaves nothing behind.
 set -euo pipefail
 
@@ -58,3 +59,29 @@ run archipmigrate undo --state state
 
 say 'The same entries, as before'
 show
+
+volume() {
+    find share/maps -type f -name '*vol000000*' | LC_ALL=C sort | (
+        mapfile -t files
+        run ls -ln "${files[@]}"
+    )
+}
+
+say "A volume's map, in the format of v0.3"
+volume
+
+say 'What would become of all maps'
+run archipmigrate mapfiles -n --maps share/maps
+
+say 'Bring them to the format of v0.4, under its locks; the old ones are kept'
+run archipmigrate mapfiles --maps share/maps --state state
+
+say 'The same volume: a header and a block of entries'
+volume
+run archipmigrate mapfiles show vol000000 --maps share/maps
+
+say 'Put every map back'
+run archipmigrate undo --state state
+
+say 'The same volume, as before'
+volume

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import mapshare
 from tests.support import GID, Cli, attrs, drift
 
 pytestmark = [pytest.mark.long, pytest.mark.privileged, pytest.mark.timeout(1800)]
@@ -105,3 +106,12 @@ def test_memory_stays_bounded_in_one_wide_directory(
     assert peak_memory(cli, "perms", "--group", GID, share) < MOST_MEMORY
     ended = cli("verify", "--json", "--group", GID, share, timeout=600)
     assert (ended.status, ended.summary["entries"]) == (0, count + 1)
+
+
+def test_memory_stays_bounded_in_a_survey_of_a_million_maps(cli: Cli, big: Path) -> None:
+    header = mapshare.v2_header(0)
+    for number in range(MILLION):
+        mapshare.put(big / "maps", f"volume{number}", header)
+    words = ("mapfiles", "-q", "--json", "--maps", big / "maps")
+    assert peak_memory(cli, *words, "-n") < MOST_MEMORY
+    assert peak_memory(cli, *words) < MOST_MEMORY

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 
 from ..mapfile.head import Head
+
+_VALUES = attrgetter(*(field.name for field in fields(Head)))
 
 
 def pack_head(head: Head) -> str:
     """Pack a head."""
-    return json.dumps(astuple(head), separators=(",", ":"))
+    return json.dumps(_VALUES(head), separators=(",", ":"))
 
 
 def unpack_head(content: str) -> Head:

@@ -41,7 +41,7 @@ def new_blocks(tree: Tree, record: Record, codec: Codec) -> Iterator[Pieces]:
     try:
         if os.fstat(fd).st_ino != record.source.inode:
             raise OSError(errno.ESTALE, "the map was exchanged")
-        first = record.first
+        first = record.first if record.in_place else b""
         yield from _converted(
             record.version, header, codec, lambda start, length: _read(fd, first, start, length)
         )

@@ -1,4 +1,4 @@
-"""The blocker's lock protocol, as `filed` has it, so that no daemon works on a volume that we change.
+"""The lock protocol of `filed`, so that no daemon works on a volume that we change.
 
     take      create N_lock<ours>_aa exclusively, write <ours>, fsync; link it to N_lock; unlink it
     release   compare the content, unlink N_lock
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..mapfile.names import lock_name
@@ -66,10 +66,7 @@ class Locks:
     def release(self, name: bytes) -> None:
         """Release the lock of a map if it is ours. Raises OSError."""
         lock = lock_name(name)
-        with (
-            contextlib.suppress(FileNotFoundError),
-            self.tree.directory(self._place(lock)) as directory,
-        ):
+        with _unless_gone(), self.tree.directory(self._place(lock)) as directory:
             holder = _content(directory, lock)
             if holder is not None and self.is_ours(holder):
                 unlink(directory, lock)
@@ -80,20 +77,15 @@ class Locks:
         Raises OSError.
         """
         lock = lock_name(name)
-        try:
-            with self.tree.directory(self._place(lock)) as directory:
-                holder = _content(directory, lock)
-        except FileNotFoundError:
-            return None
+        holder = None
+        with _unless_gone(), self.tree.directory(self._place(lock)) as directory:
+            holder = _content(directory, lock)
         return None if holder is None or self.is_ours(holder) else holder
 
     def sweep(self, name: bytes) -> None:
         """Remove what killed sessions of ours left of taking this lock. Raises OSError."""
         lock = lock_name(name)
-        with (
-            contextlib.suppress(FileNotFoundError),
-            self.tree.directory(self._place(lock)) as directory,
-        ):
+        with _unless_gone(), self.tree.directory(self._place(lock)) as directory:
             for holder in (self.ours, *self.dead):
                 self._sweep_part(directory, lock + holder + PART)
 
@@ -107,6 +99,16 @@ class Locks:
     def _sweep_part(self, directory: int, part: bytes) -> None:
         if status(directory, part) is not None:
             unlink(directory, part)
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Do nothing where there is no directory for a lock: nor is there a lock of ours in it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
 
 
 def holder_string(host: str, run: str) -> bytes:
@@ -143,7 +145,7 @@ def _content(directory: int, lock: bytes) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EINVAL):
+        if error.errno in (errno.ELOOP, errno.EINVAL, errno.ENXIO):
             return b"? (no regular file)"
         raise
     try:

@@ -1,7 +1,7 @@
 """What a file is, and what the files of one volume are. Looks only.
 
-A look at a volume asks for its files by name, wherever v0.4, v0.3 or Pithos would have put them: a few
-calls, and no listing of directories. The survey has seen what lies elsewhere.
+A look at a volume asks for its files by name, wherever v0.4, v0.3 or Pithos would have put them: a
+few calls, and no listing of directories. The survey has seen what lies elsewhere.
 """
 
 from __future__ import annotations
@@ -77,13 +77,12 @@ class Look:
     """What a look at one volume found: the volume for its verdict, and its files.
 
     `maps` are all files of its two names, the plain one's first; `blocks` are those of the prefixed
-    map, in order; `in_the_way` those that an upgrade would replace.
+    map, in order.
     """
 
     volume: Volume
     maps: list[Spot]
     blocks: list[Spot]
-    in_the_way: list[Spot]
 
     @property
     def verdict(self) -> Verdict:
@@ -98,7 +97,7 @@ class Look:
 
 def look_at_volume(tree: Tree, name: bytes, sizes: KnownSizes) -> Look:
     """Look at all files of a volume. Raises OSError."""
-    look = Look(Volume(name), [], [], [])
+    look = Look(Volume(name), [], [])
     for side in (look.volume.plain, look.volume.prefixed):
         for place, where in placement.places(side.name):
             _look_at_map(tree, look, side, place, where, sizes)

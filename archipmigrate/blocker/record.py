@@ -1,4 +1,4 @@
-"""The pre-image of one volume's upgrade: what it was, what it becomes, and all that goes away by it.
+"""The pre-image of one volume's upgrade: what it was, what it becomes, what goes away by it.
 
 Packed as one line of JSON a volume; names are UTF-8 with surrogate escapes.
 """
@@ -49,10 +49,11 @@ class OldFile:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One volume's upgrade. `raw_header` is the header that it gets, `first` its file's first bytes.
+    """One volume's upgrade.
 
-    `version` is that of the source; `sources` are the source's files, the map itself first;
-    `replaced` are the blocks that lay where the new ones go.
+    `raw_header` is the header that it gets, `first` the first bytes of its map, `version` that of
+    the source; `sources` are the source's files, the map itself first; `replaced` are the blocks
+    that lay where the new ones go.
     """
 
     volume: bytes
@@ -92,6 +93,13 @@ class Record:
         """Return place and name of a new block."""
         name = block_name(self.volume, number)
         return sha256_place(name), name
+
+    def is_torn(self, there: bytes) -> bool:
+        """Whether first bytes of a map in place are partly the old and partly the new ones."""
+        old = self.first.ljust(len(self.raw_header), b"\0")
+        return len(there) >= len(self.first) and all(
+            byte in pair for byte, *pair in zip(there, old, self.raw_header, strict=False)
+        )
 
     @property
     def new_length(self) -> int:

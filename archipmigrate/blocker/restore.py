@@ -21,13 +21,13 @@ from xxhash import xxh3_128
 from .entries import Pieces, new_blocks, new_blocks_from
 from .record import OldFile, Record
 from .store import Different, Store, give_attrs, names_of_inodes, read_first
-from .tree import digest_on_disk, open_file, read_pieces, status, unlink
+from .tree import open_file, read_pieces, same_on_disk, status, unlink
 
 
 def check(store: Store, record: Record) -> None:
     """Take the locks of a volume and see that it may go back.
 
-    Raises Locked, Different with what is in the way, OSError, JournalError; no lock is held then.
+    Raises Locked, Different with what is in the way, OSError; no lock is held then.
     """
     for name in record.lock_names:
         store.locks.sweep(name)
@@ -46,8 +46,8 @@ def check(store: Store, record: Record) -> None:
 def act(store: Store, record: Record) -> bool:
     """Put a volume back whose locks are held; they are released on return, whatever happens.
 
-    Return False if v0.4 found the old map already. Raises Different, OSError, JournalError; it can
-    be repeated then.
+    Return False if v0.4 found the old map already. Raises Different, OSError; it can be repeated
+    then.
     """
     try:
         changed = _put_back(store, record)
@@ -71,10 +71,10 @@ def _finds_new(store: Store, record: Record) -> bool:
     """Whether the new header is there, not the old one again. Raises Different."""
     there = read_first(store, record, len(record.raw_header) + 1)
     if record.in_place:
-        return _finds_new_in_place(store, record, there)
-    if there and there != record.raw_header:
+        return _finds_new_in_place(store, record, there or b"")
+    if there not in (None, record.raw_header):
         raise Different("its map has changed since")
-    return bool(there)
+    return there is not None
 
 
 def _finds_new_in_place(store: Store, record: Record, there: bytes) -> bool:
@@ -83,11 +83,13 @@ def _finds_new_in_place(store: Store, record: Record, there: bytes) -> bool:
         found = status(directory, source.name)
     if found is None or found.st_ino != source.inode:
         raise Different("its map is another file now")
-    is_new = there.startswith(record.raw_header) and found.st_size == record.new_length
-    is_old = there.startswith(record.first) and found.st_size in (source.length, record.new_length)
-    if not is_new and not is_old:
+    first = there[: len(record.raw_header)]
+    is_old = first[: len(record.first)] == record.first and found.st_size == source.length
+    # A header that an undo before this one wrote back in part is neither.
+    is_ours = record.is_torn(first) and found.st_size in (source.length, record.new_length)
+    if not is_old and not is_ours:
         raise Different("its map has changed since")
-    return is_new
+    return not is_old
 
 
 def _check_blocks(store: Store, record: Record) -> None:
@@ -99,10 +101,10 @@ def _check_blocks(store: Store, record: Record) -> None:
         place, name = record.block(number)
         try:
             with store.maps.directory(place) as directory:
-                found = digest_on_disk(directory, name)
+                same = same_on_disk(directory, name, length, digest.hexdigest())
         except FileNotFoundError:
             raise Different(f"block {number} is gone") from None
-        if found != (length, digest.hexdigest()):
+        if not same:
             raise Different(f"block {number} has changed since")
 
 
@@ -150,7 +152,7 @@ def _is_old(directory: int, file: OldFile) -> bool:
     """Whether what a new block had replaced is back already."""
     if status(directory, file.name) is None:
         return False
-    return digest_on_disk(directory, file.name) == (file.length, file.digest)
+    return same_on_disk(directory, file.name, file.length, file.digest)
 
 
 def _write_first(store: Store, record: Record) -> None:
@@ -159,6 +161,8 @@ def _write_first(store: Store, record: Record) -> None:
     with store.maps.directory(source.place) as directory:
         fd = open_file(directory, source.name, os.O_RDWR)
     try:
+        if os.fstat(fd).st_ino != source.inode:
+            raise Different("its map is another file now")
         if record.first and os.pwrite(fd, record.first, 0) != len(record.first):
             raise OSError(errno.EIO, "a header was written in part")
         os.ftruncate(fd, source.length)

@@ -1,7 +1,8 @@
 """What upgrade and undo share: where they work, for whom, and how they put files in place.
 
-A file appears under its name complete and durable, by a link from `NAME.archipmigrate_<run>`, which
-never replaces anything; what a killed run left of that name is removed by whoever finishes its work.
+A file appears under its name complete and durable, by a link from `NAME.archipmigrate_<run>`,
+which never replaces anything; what a killed run left of that name is removed by whoever finishes
+its work.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ from ..mapfile.codec import Codec
 from .locks import Locks, shown_holder
 from .look import KnownSizes
 from .record import OldFile, Record
-from .tree import Created, Place, Tree, digest_on_disk, open_file, read_pieces, status, unlink
-
-MODE_BITS = 0o7777
+from .tree import Created, Place, Tree, open_file, read_pieces, same_on_disk, status, unlink
 
 
 class Locked(Exception):
@@ -80,7 +79,7 @@ class Store:
     # -- contents
 
     def content(self, file: OldFile) -> Iterator[bytes]:
-        """Yield the kept content of a file. Raises JournalError."""
+        """Yield the kept content of a file. Raises Different if there is none, OSError."""
         if self.kept is None or file.pieces is None:
             raise Different("its old content was not kept")
         return self.kept.read(file.pieces)
@@ -133,7 +132,7 @@ class Store:
     def restore_file(self, files: Sequence[OldFile]) -> None:
         """Put a file back under all its names, with its content, mode, owner and mtime.
 
-        Names that are back already stay. Raises Different, OSError, JournalError.
+        Names that are back already stay. Raises Different, OSError.
         """
         first = files[0]
         self.sweep_part(first.place, first.name)
@@ -146,7 +145,7 @@ class Store:
         ):
             if made.digest != first.digest:
                 raise OSError(errno.EIO, "what was kept reads back differently")
-            self._give_attrs(directory, self.part_name(first.name), first)
+            self._give_attrs(directory, first, made)
             for file in missing:
                 with self.maps.directory(file.place, make=True) as there:
                     self.put_in_place(directory, file.name, made, there)
@@ -160,28 +159,34 @@ class Store:
             found = status(directory, file.name)
             if found is None:
                 return False
-            if stat.S_ISREG(found.st_mode) and found.st_size == file.length:
-                if digest_on_disk(directory, file.name) == (file.length, file.digest):
-                    return True
+            if stat.S_ISREG(found.st_mode) and same_on_disk(
+                directory, file.name, file.length, file.digest
+            ):
+                return True
             shown = file.name.decode(errors="backslashreplace")
             raise Different(f"there is another file called {shown} now")
         return False
 
-    @staticmethod
-    def _give_attrs(directory: int, name: bytes, file: OldFile) -> None:
-        fd = open_file(directory, name)
+    def _give_attrs(self, directory: int, file: OldFile, made: Created) -> None:
+        fd = open_file(directory, self.part_name(file.name))
         try:
+            if os.fstat(fd).st_ino != made.inode:
+                raise Different("a file of ours was exchanged for another")
             give_attrs(fd, file)
             os.fsync(fd)
         finally:
             os.close(fd)
 
     def remove_source(self, file: OldFile) -> None:
-        """Remove a file of an old map if it is still the one that was looked at; durable."""
+        """Remove a file of an old map; durable. Raises Different if somebody wrote to it since."""
         with (
             contextlib.suppress(FileNotFoundError),
             self.maps.directory(file.place) as directory,
         ):
+            found = status(directory, file.name)
+            if found is not None and found.st_ino == file.inode and not file.is_same(found):
+                shown = file.name.decode(errors="backslashreplace")
+                raise Different(f"{shown} was changed after it was upgraded")
             if unlink(directory, file.name, file.inode):
                 os.fsync(directory)
 
@@ -192,11 +197,11 @@ def held_by(name: bytes, holder: bytes) -> str:
 
 
 def give_attrs(fd: int, file: OldFile) -> None:
-    """Give a file the mode, owner and mtime that it had."""
+    """Give a file the mode (no set-id bits: it is a map), owner and mtime that it had."""
     found = os.fstat(fd)
     if (found.st_uid, found.st_gid) != (file.uid, file.gid):
         os.fchown(fd, file.uid, file.gid)
-    os.fchmod(fd, stat.S_IMODE(file.mode))
+    os.fchmod(fd, file.mode & 0o1777)
     os.utime(fd, ns=(found.st_atime_ns, file.mtime))
 
 
@@ -211,14 +216,14 @@ def names_of_inodes(files: Sequence[OldFile]) -> list[list[OldFile]]:
     return grouped
 
 
-def read_first(store: Store, record: Record, length: int) -> bytes:
-    """Return the first bytes of the file where the v2 header is to be; b"" if there is none."""
+def read_first(store: Store, record: Record, length: int) -> bytes | None:
+    """Return the first bytes of the file where the v2 header is to be; None if there is none."""
     name = record.volume
     try:
         with store.maps.directory(record.header_place) as directory:
             fd = open_file(directory, name)
     except FileNotFoundError:
-        return b""
+        return None
     try:
         return b"".join(read_pieces(fd, 0, length))
     finally:

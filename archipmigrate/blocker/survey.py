@@ -1,8 +1,8 @@
 """The survey: one walk over a maps directory, and over the lock directory, that reads headers only.
 
-A unit's groups are directories to list. Of each file its name and place say what it is to be; a map's
-head is read, a block's length taken from the listing. Nothing is judged here: what a volume is shows
-when all is found.
+A unit's groups are directories to list. Of each file its name and place say what it is to be; a
+map's head is read, a block's length taken from the listing. Nothing is judged here: what a volume
+is shows when all is found.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from time import monotonic
 from ..frames import Group, Hint, unpack_groups, walk_unit, whole
 from ..journal.volumes import LOCKS, FoundFile
 from ..mapfile.head import Head, invalid
-from ..mapfile.names import Role, parse_name
+from ..mapfile.names import Name, Role, parse_map_name, parse_name
 from ..mapfile.placement import Place, place_of, sha256_place, v03_place
 from ..model import RETRIES, TRANSIENT, Failure, Limits, Scan, Tally, Unit
 from .content import pack_head
 from .locks import Locks
 from .look import NO_FILE, KnownSizes, head_of
-from .tree import Tree, open_file
+from .tree import Tree, open_file, unlink
 
 # A directory with more names than this is read in several goes.
 WIDE = 4096
 OTHER_FILESYSTEM = "another filesystem is mounted here"
+TOO_DEEP = "a directory deeper than any path: v0.4 has three levels"
+MOST_HOLDER = 512  # bytes of a lock: padded as direct mode does
 
 
 class Listing:
@@ -56,6 +58,7 @@ class Survey:
     maps: Tree
     locks: Locks
     sizes: KnownSizes
+    acts: bool  # removes what dead runs of ours left of taking locks
 
     def first_units(self) -> Iterator[Unit]:
         """Yield the lock directory, if there is one, and the maps directory."""
@@ -127,8 +130,7 @@ class _Walk:
     def _open(self, path: bytes) -> int:
         tree = self.survey.locks.tree if path == LOCKS else self.survey.maps
         place = tuple(path.split(b"/")) if path not in (LOCKS, b"") else ()
-        with tree.directory(place) as fd:
-            return os.dup(fd)
+        return tree.open(place)
 
     def _list(self, listing: Listing) -> None:
         """Look at the entries of a directory, of a wide one at some of them."""
@@ -150,6 +152,8 @@ class _Walk:
         number = error.errno or errno.EIO
         if number in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             self._tally.vanished += 1
+        elif number == errno.ENAMETOOLONG:
+            self.files.append(_foreign(path, TOO_DEEP))
         elif number in TRANSIENT and self.unit.retries < RETRIES:
             self._again.append(path)
         else:
@@ -160,9 +164,10 @@ class _Walk:
         path = _join(listing.path, name)
         try:
             found = os.stat(name, dir_fd=listing.fd, follow_symlinks=False)
-            if stat.S_ISDIR(found.st_mode) and not self._is_place_of_map(listing.path, name):
+            is_directory = stat.S_ISDIR(found.st_mode)
+            if is_directory and not self._is_place_of_map(listing.path, name):
                 self._directory(listing, path, found)
-            else:
+            elif not self._sweep(listing, name, found):
                 self.files.append(self._file(listing, path, name, found))
                 self._tally.files += stat.S_ISREG(found.st_mode)
                 self._tally.others += not stat.S_ISREG(found.st_mode)
@@ -175,9 +180,9 @@ class _Walk:
 
     def _directory(self, listing: Listing, path: bytes, found: os.stat_result) -> None:
         if listing.path == LOCKS:
-            self.files.append(_foreign(path, found, "a directory among the locks"))
+            self.files.append(_foreign(path, "a directory among the locks"))
         elif found.st_dev != listing.device:
-            self.files.append(_foreign(path, found, OTHER_FILESYSTEM))
+            self.files.append(_foreign(path, OTHER_FILESYSTEM))
         else:
             self._todo.append(path)
 
@@ -191,40 +196,67 @@ class _Walk:
         )
 
     def _file(self, listing: Listing, path: bytes, name: bytes, found: os.stat_result) -> FoundFile:
-        parsed = parse_name(name)
-        place = self._place(listing.path, name, parsed.role)
-        shown = b"" if place not in (Place.ELSEWHERE, Place.LOCKS) else path
-        if parsed.role in (Role.LOCK_PART, Role.OWN_PART, Role.FOREIGN):
-            shown = path
-        content = ""
-        if parsed.role is Role.MAP and place is Place.LOCKS:
-            return _foreign(path, found, "no lock")
-        if parsed.role is Role.MAP:
-            content = pack_head(self._head(listing.fd, name, found))
-        elif parsed.role in (Role.LOCK, Role.LOCK_PART) and self._is_dead(listing.fd, name, found):
-            content = "ours"
+        parsed = self._parse(listing, name, found)
+        if listing.path == LOCKS and parsed.role not in (Role.LOCK, Role.LOCK_PART):
+            return _foreign(path, "no lock")
+        place = self._place(listing.path, name, parsed)
+        is_elsewhere = place in (Place.ELSEWHERE, Place.LOCKS)
+        is_odd = parsed.role in (Role.LOCK_PART, Role.OWN_PART, Role.FOREIGN)
+        is_map = parsed.role is Role.MAP
         return FoundFile(
             parsed.volume,
             parsed.role,
             parsed.prefixed,
             parsed.number,
             place,
-            shown,
+            path if is_elsewhere or is_odd else b"",
             found.st_ino,
             found.st_size if stat.S_ISREG(found.st_mode) else -1,
-            content,
+            pack_head(self._head(listing.fd, name, found)) if is_map else "",
         )
 
-    def _place(self, directory: bytes, name: bytes, role: Role) -> Place:
+    def _parse(self, listing: Listing, name: bytes, found: os.stat_result) -> Name:
+        """Take a name apart; a map may be called like what a lock or a file is made from.
+
+        `filed` writes its string into the former. The latter lies beside what it is to become, and
+        never where a map of its own name would lie.
+        """
+        parsed = parse_name(name)
+        if listing.path == LOCKS or parsed.role not in (Role.LOCK_PART, Role.OWN_PART):
+            return parsed
+        if place_of(name, tuple(listing.path.split(b"/"))) is Place.ELSEWHERE:
+            return parsed
+        if parsed.role is Role.LOCK_PART and _content(listing.fd, name, found) in (
+            b"",
+            parsed.holder,
+        ):
+            return parsed
+        return parse_map_name(name)
+
+    def _sweep(self, listing: Listing, name: bytes, found: os.stat_result) -> bool:
+        """Remove what a dead run of ours left of taking a lock; say whether it was that."""
+        locks = self.survey.locks
+        if not locks.dead or not self.survey.acts:
+            return False
+        role = parse_name(name).role
+        if role not in (Role.LOCK, Role.LOCK_PART):
+            return False
+        content = _content(listing.fd, name, found)
+        is_part = role is Role.LOCK_PART and parse_name(name).holder in locks.dead
+        if content in locks.dead or (is_part and not content):
+            return unlink(listing.fd, name, found.st_ino)
+        return False
+
+    def _place(self, directory: bytes, name: bytes, parsed: Name) -> Place:
         if directory == LOCKS:
             return Place.LOCKS
         where = tuple(directory.split(b"/"))
-        if role is Role.MAP:
+        if parsed.role is Role.MAP:
             return place_of(name, where)
         if where == sha256_place(name):
             return Place.V04
         # v0.3 keeps a lock beside its map.
-        if role is Role.LOCK and where == v03_place(parse_name(name).map_name):
+        if parsed.role is Role.LOCK and where == v03_place(parsed.map_name):
             return Place.V03
         return Place.ELSEWHERE
 
@@ -233,19 +265,16 @@ class _Walk:
             return invalid(NO_FILE)
         return head_of(directory, name, self.survey.sizes)
 
-    def _is_dead(self, directory: int, name: bytes, found: os.stat_result) -> bool:
-        """Whether a lock, or what was to become one, was left by a run of ours."""
-        locks = self.survey.locks
-        if not locks.dead or not stat.S_ISREG(found.st_mode):
-            return False
-        parsed = parse_name(name)
-        if parsed.role is Role.LOCK_PART:
-            return parsed.holder in locks.dead
-        fd = open_file(directory, name)
-        try:
-            return os.pread(fd, 1024, 0).rstrip(b"\0") in locks.dead
-        finally:
-            os.close(fd)
+
+def _content(directory: int, name: bytes, found: os.stat_result) -> bytes | None:
+    """Return what is in a file as small as a lock, without NULs at the end; else None."""
+    if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_HOLDER:
+        return None
+    fd = open_file(directory, name)
+    try:
+        return os.pread(fd, MOST_HOLDER, 0).rstrip(b"\0")
+    finally:
+        os.close(fd)
 
 
 def _unit(paths: Sequence[bytes], unit: Unit) -> Unit:
@@ -258,10 +287,8 @@ def _group(path: bytes) -> Group:
     return whole(path)
 
 
-def _foreign(path: bytes, found: os.stat_result, why: str) -> FoundFile:
-    return FoundFile(
-        b"", Role.FOREIGN, False, 0, Place.ELSEWHERE, path, found.st_ino, found.st_size, "", why
-    )
+def _foreign(path: bytes, why: str) -> FoundFile:
+    return FoundFile(b"", Role.FOREIGN, False, 0, Place.ELSEWHERE, path, 0, 0, "", why)
 
 
 def _join(directory: bytes, name: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Directories and files below an open root: no symbolic link is followed, what is made is durable.
 
-A place is a tuple of directory names from the root. New files get 0666 and new directories 0777, less the
-umask of the process, which is the blocker's while a job runs; owner and group are those configured.
-Every function raises OSError.
+A place is a tuple of directory names from the root. New files get 0666 and new directories 0777,
+less the umask of the process, which is the blocker's while a job runs; owner and group are those
+configured. Every function raises OSError.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Tree:
     def directory(self, place: Place, *, make: bool = False) -> Iterator[int]:
         """Open a directory; *make* what is missing of the way to it."""
         try:
-            fd = self._open(place)
+            fd = self.open(place)
         except FileNotFoundError:
             if not make:
                 raise
@@ -54,7 +54,8 @@ class Tree:
         finally:
             os.close(fd)
 
-    def _open(self, place: Place) -> int:
+    def open(self, place: Place) -> int:
+        """Open a directory; the descriptor is the caller's."""
         if not place:
             return os.open(b".", DIRECTORY, dir_fd=self.root)
         fd = open_way(self.root, b"/".join(place), DIRECTORY)
@@ -80,22 +81,23 @@ class Tree:
     def _make_one(self, above: int, name: bytes) -> None:
         try:
             os.mkdir(name, 0o777, dir_fd=above)
+            fd = os.open(name, DIRECTORY, dir_fd=above)
+            try:
+                self.give(fd)
+            finally:
+                os.close(fd)
         except FileExistsError:
-            return
-        fd = os.open(name, DIRECTORY, dir_fd=above)
-        try:
-            self.give(fd)
-        finally:
-            os.close(fd)
+            pass  # whoever made it may not have synced it yet
         os.fsync(above)
 
     def give(self, fd: int) -> None:
-        """Give what was just made to the configured owner."""
+        """Give what was just made to the configured owner; what others own stays theirs."""
         if self.owner is None:
             return
         found = os.fstat(fd)
-        if (found.st_uid, found.st_gid) != (self.owner.uid, self.owner.gid):
-            os.fchown(fd, self.owner.uid, self.owner.gid)
+        wanted = (self.owner.uid, self.owner.gid)
+        if found.st_uid == os.geteuid() and (found.st_uid, found.st_gid) != wanted:
+            os.fchown(fd, *wanted)
 
     def create(self, directory: int, name: bytes, content: Iterable[bytes]) -> Created:
         """Make a new file and write it durably; it is gone again if that fails.
@@ -171,16 +173,17 @@ def read_pieces(fd: int, start: int = 0, end: int | None = None) -> Iterator[byt
         yield piece
 
 
-def digest_on_disk(directory: int, name: bytes) -> tuple[int, str]:
-    """Return length and xxh3-128 of a file, read again from where it is stored."""
+def same_on_disk(directory: int, name: bytes, length: int, digest: str) -> bool:
+    """Whether a file has this length and xxh3-128, read again from where it is stored."""
     fd = open_file(directory, name)
     try:
+        if os.fstat(fd).st_size != length:
+            return False
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        digest, length = xxh3_128(), 0
-        for piece in read_pieces(fd):
-            digest.update(piece)
-            length += len(piece)
-        return length, digest.hexdigest()
+        found = xxh3_128()
+        for piece in read_pieces(fd, 0, length):
+            found.update(piece)
+        return found.hexdigest() == digest
     finally:
         os.close(fd)
 

@@ -1,4 +1,4 @@
-"""Where a share's maps and locks are, and for whom files are made: from a configuration or options."""
+"""Where maps and locks are, and for whom files are made: from a configuration or options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import grp
 import os
 import pwd
-import socket
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from ..blocker.tree import Owner, Tree
 from ..errors import FatalError, ShareError, UsageError
 from ..journal.kept import SUFFIX as KEPT
 from ..journal.kept import Kept
-from ..journal.runs import list_runs
+from ..journal.runs import list_runs, open_run
+from ..journal.store import RunHeader
 from ..mapfile.codec import codec_of
 from ..mapfile.config import read_config
 from ..share import Share, identity_of
@@ -104,7 +104,9 @@ def find_blocker(args: argparse.Namespace) -> tuple[str, Blocker]:
 
     Raises UsageError, FatalError, ShareError.
     """
-    if args.maps:
+    if "" in (args.maps, args.locks):
+        raise UsageError("--maps and --locks: an empty name is no directory")
+    if args.maps is not None:
         if args.config:
             raise UsageError("--maps and --config: give one of them")
         locks = os.path.abspath(args.locks) if args.locks else ""
@@ -123,7 +125,7 @@ def find_blocker(args: argparse.Namespace) -> tuple[str, Blocker]:
         config = read_config(text)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
-    if config.unique_str and clash(holder_string("", ""), [config.unique_str.encode()]):
+    if config.unique_str and clash(holder_string("", "")[:-1], [config.unique_str.encode()]):
         raise FatalError(
             f"{path}: unique_str = {config.unique_str}: its locks and ours could be taken for each "
             "other: change it"
@@ -171,40 +173,50 @@ def _open_locks(path: str) -> int:
 def open_store(
     share: Share,
     blocker: Blocker,
-    run: str,
+    header: RunHeader,
     backend: str,
     sizes: KnownSizes,
-    state: Path | None,
+    state: Path,
     undone: str = "",
 ) -> Opened:
-    """Open maps and locks for a run; *state* is None for one that only looks.
-
-    *undone* is the run that is put back.
+    """Open maps and locks for a run; one without a name only looks. *undone* is what is put back.
 
     Raises BackendMissing, ShareError, JournalError.
     """
     codec = codec_of(backend)
     maps = Tree(share.fd, blocker.owner)
     locks = Tree(_lock_directory(share, blocker), blocker.owner) if blocker.locks else maps
-    host = socket.gethostname()
-    dead = _holders(state, share, run, host) if state else ()
-    kept = Kept(state / f"{undone or run}{KEPT}") if state and blocker.keep else None
+    kept = None
+    if header.run and blocker.keep:
+        kept = Kept(state / f"{undone or header.run}{KEPT}", make=not undone)
+    ours = holder_string(header.host, header.run)
+    dead = frozenset(_dead(state, share, every=not header.run))
     store = Store(
         maps,
-        Locks(locks, bool(blocker.locks), holder_string(host, run), frozenset(dead)),
+        Locks(locks, bool(blocker.locks), ours, dead - {ours}),
         sizes,
         codec,
-        undone or run,
+        undone or header.run,
         kept,
     )
     return Opened(store, codec.name)
 
 
-def _holders(state: Path, share: Share, run: str, host: str) -> Iterable[bytes]:
-    """Yield the strings of earlier runs on this share, none of which is at work any more."""
+def _dead(state: Path, share: Share, *, every: bool) -> Iterable[bytes]:
+    """Yield the strings of earlier runs on this share, none of which is at work any more.
+
+    One that left something unsettled keeps its locks, for nobody may open those volumes: it is
+    yielded only if *every* run is to be.
+    """
     for header in list_runs(state):
-        if header.share == share.identity and header.run != run:
-            yield holder_string(host, header.run)
+        if header.share != share.identity or header.job not in ("mapfiles", "undo"):
+            continue
+        journal = open_run(state, header.run)
+        try:
+            if every or header.job == "undo" or not journal.unsettled():
+                yield holder_string(header.host, header.run)
+        finally:
+            journal.close(fold=False)
 
 
 def _lock_directory(share: Share, blocker: Blocker) -> int:

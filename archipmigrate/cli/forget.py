@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ..errors import UsageError
 from ..journal.location import runtime_directory, secure_directory
 from ..journal.lock import ShareLock
-from ..journal.runs import forget_run, list_runs
+from ..journal.runs import forget_run, list_runs, open_run
+from ..journal.store import RunHeader
 from . import options
 from .session import state_directory
 
@@ -24,6 +26,11 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         commands, "forget", "delete the journal of a run", DESCRIPTION, EXAMPLES, run
     )
     parser.add_argument("run_name", metavar="RUN", help="the run")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="forget it even if it left volumes half done, or locks, that only its journal knows",
+    )
     options.add_state(parser)
 
 
@@ -33,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     header = next((h for h in list_runs(state) if h.run == args.run_name), None)
     if header is None:
         raise UsageError(f"no run {args.run_name!r} in {state}")
+    if not args.force:
+        _refuse_half_done(state, header)
     lock = ShareLock(secure_directory(runtime_directory(state)), header.share, header.path)
     try:
         freed = forget_run(state, header.run)
@@ -40,3 +49,21 @@ def run(args: argparse.Namespace) -> int:
         lock.release()
     print(f"{header.run} is forgotten: {freed:,} bytes freed")
     return 0
+
+
+def _refuse_half_done(state: Path, header: RunHeader) -> None:
+    """Refuse a run over mapfiles, or an undo of one, that may have left something. Raises Error."""
+    of = str(header.settings.get("of", ""))
+    if not (header.job == "mapfiles" or of.startswith("mapfiles-")):
+        return
+    journal = open_run(state, header.run)
+    try:
+        half_done = bool(journal.unsettled())
+    finally:
+        journal.close(fold=False)
+    if half_done or header.is_unfinished:
+        raise UsageError(
+            f"{header.run} ({header.status}) may have left volumes half done, or locks, which only "
+            f"its journal knows of: finish it with `archipmigrate resume {header.run}`, or take it "
+            "back with `archipmigrate undo`; --force forgets it all the same"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ Every option can also be given in the environment: --jobs 8 is ARCHIPMIGRATE_JOB
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
+    if sys.stdout is None:  # it was closed before we began
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- for as long as the process lives
     try:
         return _run(argv)
     except Error as error:
@@ -41,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output has gone; what was done is in the journal.
         abandon_stdout()
+        return 1
+    except OSError as error:
+        # Such as a full disk behind stdout.
+        abandon_stdout()
+        print(f"archipmigrate: {error}: what was done is in the journal", file=sys.stderr)
         return 1
 
 

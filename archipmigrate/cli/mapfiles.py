@@ -7,23 +7,26 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from ..engine.loop import run_loop
-from ..engine.run import Result
+from ..engine.run import Lanes
 from ..engine.settle import settle_run
 from ..errors import JournalError, UsageError
 from ..jobs.mapfiles import MapfilesJob, release_left
+from ..journal.location import default_state
 from ..journal.pithos import read_pithos_db, read_sizes_csv
 from ..journal.runs import list_runs, open_run
 from ..journal.sizes import Sizes
 from ..journal.store import Journal, RunHeader
-from ..journal.volumes import prepare_tables
+from ..journal.volumes import is_surveying, prepare_tables
 from ..mapfile.codec import codec_of
 from ..share import Share, open_share
 from ..ui.report import Report
+from ..ui.text import quoted
 from ..ui.volumes import VolumesReport
 from . import options, show
 from .blocker import Blocker, add_place, find_blocker, open_store
@@ -141,10 +144,12 @@ def look(
     """Only look. Raises Error."""
     report = Report("mapfiles", options.verbosity(args))
     journal = Journal(None, new=True)
+    journal.commit([prepare_tables])
     header = RunHeader("", "mapfiles", share.identity, os.fsdecode(share.path), "", {})
-    opened = open_store(share, blocker, "", args.backend, sizes, None)
+    opened = open_store(share, blocker, header, args.backend, sizes, args.state or default_state())
+    header.backend = opened.name
     job = MapfilesJob(opened.store, acts=False, check=blocker.check)
-    session = Session(share, opened, journal, header, choose_lanes(args, share), report)
+    session = Session(share, opened, journal, header, _lanes(args, share), report)
     return _run(args, session, blocker, job, log_dir)
 
 
@@ -160,15 +165,16 @@ def work(
     """Run one session over *journal* and report it. Raises Error."""
     blocker = Blocker.from_dict(header.settings)
     sizes = saved_sizes(state, header)
-    opened = open_store(share, blocker, header.run, args.backend, sizes, state)
+    opened = open_store(share, blocker, header, args.backend, sizes, state)
     header.backend = opened.name
-    job = MapfilesJob(opened.store, check=blocker.check, say=_from_thread(report))
+    job = MapfilesJob(opened.store, check=blocker.check, say=partial(_say, report))
+    journal.commit([prepare_tables])
     session = Session(
         share,
         opened,
         journal,
         header,
-        choose_lanes(args, share),
+        _lanes(args, share, surveying=is_surveying(journal)),
         report,
         getattr(args, "failed", False),
     )
@@ -187,25 +193,46 @@ def _run(
 ) -> int:
     journal = session.journal
     try:
-        journal.commit([prepare_tables])
         with masked(blocker.umask):
             result, _, seconds = session.run(job)
         volumes = VolumesReport(session.report, journal)
-        left = volumes.left
-        status = "failures" if result.status == "done" and left else result.status
-        if log_dir is not None:
-            volumes.write_logs(log_dir)
+        if result.status == "done" and volumes.left:
+            result = replace(result, status="failures")
+            session.header.status = result.status
+            journal.commit([lambda j: j.write_header(session.header)])
         volumes.show(
-            replace(session.header, status=status),
+            session.header,
             reason=result.reason,
             seconds=seconds,
             dry_run=not job.acts,
             runs=state_option(args),
+            again=_again(args),
         )
+        if log_dir is not None:
+            volumes.write_logs(log_dir)
     finally:
         journal.close()
         session.report.close()
-    return exit_status(Result(status, result.reason, result.signal), status)
+    return exit_status(result, result.status)
+
+
+def _lanes(args: argparse.Namespace, share: Share, *, surveying: bool = True) -> Lanes:
+    """Return the lanes; on a local disk a survey gets one, for two would wait for each other."""
+    lanes = choose_lanes(args, share)
+    is_local = not share.is_nfs and args.jobs == options.AUTO
+    return replace(lanes, survey=1) if surveying and is_local else lanes
+
+
+def _again(args: argparse.Namespace) -> list[str]:
+    """Return the options that a command over the same maps needs again."""
+    named = {"config": "--config", "maps": "--maps", "locks": "--locks", "sizes": "--sizes"}
+    words = []
+    for name, option in named.items():
+        if (value := getattr(args, name, None)) is not None:
+            words += [option, str(value)]
+    if getattr(args, "pithos_db", None):
+        words += ["--pithos-db", "URL"]  # there may be a password in it
+    return words + state_option(args)
 
 
 def saved_sizes(state: Path, header: RunHeader) -> Sizes:
@@ -226,16 +253,27 @@ def sizes_path(state: Path, run_name: str) -> Path:
 
 
 def settle_mapfiles(
-    args: argparse.Namespace, state: Path, share: Share, journal: Journal, header: RunHeader
+    args: argparse.Namespace,
+    state: Path,
+    share: Share,
+    journal: Journal,
+    report: Report,
+    *,
+    finish: bool,
 ) -> None:
-    """Finish what a killed session of another run left of upgrades. Raises Error."""
+    """Settle what a killed session of another run left of upgrades. Raises Error.
+
+    Those that it had not got far with are taken back, unless they are to be *finish*ed.
+    """
+    header = journal.read_header()
     blocker = Blocker.from_dict(header.settings)
-    opened = open_store(share, blocker, header.run, args.backend, Sizes.empty(), state)
+    opened = open_store(share, blocker, header, args.backend, Sizes.empty(), state)
     try:
         journal.commit([prepare_tables])
         with masked(blocker.umask):
-            run_loop(settle_run, MapfilesJob(opened.store), journal, 1)
-            release_left(opened.store, journal)
+            run_loop(settle_run, MapfilesJob(opened.store, finish=finish), journal, 1)
+            for volume in release_left(opened.store, journal):
+                report.remark(f"{quoted(volume)}: its lock cannot be looked at: left as it is")
     finally:
         opened.close()
 
@@ -253,7 +291,7 @@ def masked(umask: int) -> Iterator[None]:
 def _settle_others(
     args: argparse.Namespace, state: Path, share: Share, blocker: Blocker, report: Report
 ) -> None:
-    """Finish what earlier runs on this share left, unless this command resumes them."""
+    """Finish what earlier runs left between old and new, unless this command resumes them."""
     for header in list_runs(state):
         if header.job != "mapfiles" or header.share != share.identity or header.undone:
             continue
@@ -263,7 +301,7 @@ def _settle_others(
         try:
             if journal.unsettled():
                 report.remark(f"finishing what {header.run} left of upgrades")
-                settle_mapfiles(args, state, share, journal, header)
+                settle_mapfiles(args, state, share, journal, report, finish=False)
         finally:
             journal.close()
 
@@ -284,11 +322,11 @@ def _given_sizes(args: argparse.Namespace) -> Iterator[Sizes]:
 
 def _log_directory(args: argparse.Namespace) -> Path | None:
     directory: Path | None = args.log_dir
-    if directory is not None and not directory.is_dir():
-        raise UsageError(f"--log-dir {directory}: there is no such directory")
+    if directory is not None and not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"--log-dir {directory}: no directory that can be written to")
     return directory
 
 
-def _from_thread(report: Report):  # type: ignore[no-untyped-def]
-    """Return what lets a worker thread remark something."""
-    return lambda text: trio.from_thread.run_sync(report.remark, text)
+def _say(report: Report, text: str) -> None:
+    """Remark something, from a worker thread: the loop's may be painting."""
+    trio.from_thread.run_sync(report.remark, text)

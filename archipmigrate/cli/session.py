@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,7 +110,7 @@ def facts_of(session: Session, result: Result, tally: Tally, seconds: float, **m
 
 def state_option(args: argparse.Namespace) -> list[str]:
     """Return --state as it was given, for commands that are to find the same runs."""
-    return ["--state", str(args.state)] if args.state else []
+    return ["--state", str(args.state.absolute())] if args.state else []
 
 
 def exit_status(result: Result, status: str) -> int:
@@ -163,10 +164,7 @@ def find_or_make(
     superseded = []
     for header in reversed(runs):
         if header.job == "undo" and header.is_unfinished:
-            raise FatalError(
-                f"the undo {header.run} is unfinished: finish it with `archipmigrate resume "
-                f"{header.run}`, or drop it with `archipmigrate forget {header.run}`"
-            )
+            raise FatalError(_refusal(args, header))
         if header.job != job or not header.is_unfinished:
             continue
         if args.fresh:
@@ -188,6 +186,17 @@ def find_or_make(
     for run_name in superseded:
         supersede_run(state, run_name, journal.read_header().run)
     return journal
+
+
+def _refusal(args: argparse.Namespace, undo: RunHeader) -> str:
+    """Word that an undo is unfinished; one of mapfiles cannot be dropped: it may hold locks."""
+    resume, forget = (
+        shlex.join(["archipmigrate", command, undo.run, *state_option(args)])
+        for command in ("resume", "forget")
+    )
+    words = f"the undo {undo.run} is unfinished: finish it with `{resume}`"
+    is_of_perms = str(undo.settings["of"]).startswith("perms-")
+    return f"{words}, or drop it with `{forget}`" if is_of_perms else words
 
 
 def share_of(header: RunHeader, path: str | None) -> Share:

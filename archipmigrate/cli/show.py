@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from ..blocker.entries import BadEntry, map_blocks
-from ..blocker.look import Look, look_at_volume
+from ..blocker.look import Spot, look_at_volume
 from ..blocker.tree import Tree
 from ..errors import FatalError, ShareError
 from ..journal.pithos import read_sizes_csv
@@ -92,8 +92,9 @@ def _show(args: argparse.Namespace, tree: Tree, sizes: Sizes) -> None:
     head = verdict.head
     if head is None or head.version is None:
         raise FatalError(f"the map of {args.volume} cannot be read: {verdict.reason}")
-    prefixed = not look.sources(prefixed=False)
-    _print_head(args, look, head, verdict.result.replace("pending", "to be upgraded"))
+    prefixed = look.volume.plain.head is not head
+    result = verdict.result.replace("pending", "to be upgraded")
+    _print_head(args, look.sources(prefixed=prefixed)[0], head, result, verdict.reason)
     if args.verbose:
         number = 0
         for block in map_blocks(tree, look, head, prefixed=prefixed, codec=codec_of("auto")):
@@ -103,8 +104,7 @@ def _show(args: argparse.Namespace, tree: Tree, sizes: Sizes) -> None:
                     number += 1
 
 
-def _print_head(args: argparse.Namespace, look: Look, head: Head, result: str) -> None:
-    spot = look.maps[0]
+def _print_head(args: argparse.Namespace, spot: Spot, head: Head, result: str, reason: str) -> None:
     path = b"/".join((*spot.place, spot.name))
     flags = _names(MapFlag, head.flags)
     if args.json:
@@ -113,6 +113,7 @@ def _print_head(args: argparse.Namespace, look: Look, head: Head, result: str) -
             "volume": args.volume,
             "path": os.fsdecode(path),
             "result": result,
+            "reason": reason,
             "version": head.version,
             "size": head.size,
             "objects": head.objects,
@@ -122,7 +123,8 @@ def _print_head(args: argparse.Namespace, look: Look, head: Head, result: str) -
         }
         print(json.dumps(thing))
         return
-    print(f"{quoted(look.volume.name)}: {result}")
+    volume = quoted(spot.name.removeprefix(PREFIX))
+    print(f"{volume}: {result}{f' ({reason})' if reason else ''}")
     print(f"  v{head.version} at {quoted(path)}")
     print(f"  {head.size:,} bytes, {count(head.objects, 'object')}", end="")
     if head.version == 2:

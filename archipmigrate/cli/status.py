@@ -12,6 +12,7 @@ from ..journal.location import runtime_directory, secure_directory
 from ..journal.lock import ShareLock
 from ..journal.runs import list_runs, open_run, run_bytes
 from ..journal.store import RunHeader
+from ..journal.volumes import result_counts
 from ..model import Tally
 from ..ui.causes import Causes
 from ..ui.text import count, duration, quoted, reason
@@ -48,6 +49,7 @@ class Standing:
     failures: Causes
     seconds: float
     size: int
+    volumes: dict[str, int]
 
     @property
     def rate(self) -> float:
@@ -80,6 +82,7 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         tally = journal.tally()
         for failure in journal.failures():
             failures.add(reason(failure), failure.path)
+        volumes = result_counts(journal) if header.job == "mapfiles" else {}
     finally:
         journal.close(fold=False)
     holder = ""
@@ -91,7 +94,7 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         seconds += (datetime.now(UTC) - datetime.fromisoformat(header.began)).total_seconds()
     status = "killed" if header.status == "running" and not running else header.status
     size = run_bytes(state, header.run)
-    return Standing(header, status, holder, tally, failures, seconds, size)
+    return Standing(header, status, holder, tally, failures, seconds, size, volumes)
 
 
 def _resume(standing: Standing, args: argparse.Namespace) -> str:
@@ -120,6 +123,9 @@ def _lines(standing: Standing, resume: str) -> list[str]:
         f"  {path}, {header.backend} backend, {begun}",
         f"  {count(tally.entries, 'entry')} in {pace}, {changes}, journal {standing.size:,} bytes",
     ]
+    if standing.volumes:
+        results = ", ".join(f"{number:,} {name}" for name, number in standing.volumes.items())
+        lines.append(f"  volumes: {results}")
     for name, cause in standing.failures:
         examples = ", ".join(quoted(path) for path in cause.examples)
         lines.append(f"  failed: {cause.count:,} x {name}: {examples}")
@@ -140,6 +146,7 @@ def _object(standing: Standing, resume: str) -> dict[str, object]:
         "created": header.created,
         "sessions": header.sessions,
         **standing.tally.as_dict(),
+        **({"volumes": standing.volumes} if header.job == "mapfiles" else {}),
         "causes": [{"cause": name, "count": cause.count} for name, cause in standing.failures],
         "seconds": round(standing.seconds, 3),
         "rate": round(standing.rate, 1),

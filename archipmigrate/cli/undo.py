@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from ..backend.select import demand_backend
@@ -20,6 +21,7 @@ from ..journal.store import Journal, RunHeader
 from ..share import Share
 from ..ui.report import Report
 from ..ui.summary import undo_summary
+from ..ui.text import quoted, reason
 from . import mapfiles, options
 from .blocker import Blocker, open_store
 from .perms import Settings
@@ -130,16 +132,17 @@ class _Undo:
 
     def _run_mapfiles(self, target: Journal, before: RunHeader) -> int:
         args, state = self.args, state_directory(self.args)
-        mapfiles.settle_mapfiles(args, state, self.share, target, before)
+        mapfiles.settle_mapfiles(args, state, self.share, target, self.report, finish=False)
         if target.unsettled():
+            why = "; ".join(f"{quoted(f.path)}: {reason(f)}" for f in islice(target.failures(), 3))
             raise FatalError(
-                f"{before.run} left upgrades half done that cannot be finished now: see "
-                f"`archipmigrate status {before.run}`, then try again"
+                f"{before.run} left upgrades half done that cannot be finished now ({why}): see to "
+                "that, then try again"
             )
         self._mark(target, before)
         blocker = Blocker.from_dict(before.settings)
         opened = open_store(
-            self.share, blocker, self.header.run, args.backend, Sizes.empty(), state, before.run
+            self.share, blocker, self.header, args.backend, Sizes.empty(), state, before.run
         )
         with mapfiles.masked(blocker.umask):
             job = UndoMapfilesJob(opened.store, target)

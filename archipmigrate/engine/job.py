@@ -14,14 +14,13 @@ from ..model import Failure, Held, Limits, Notice, Scan, Tally, Unit
 class Acted:
     """What became of the changes of one unit.
 
-    `outcome` goes into the journal as it is; None leaves the batch to be settled by a later session.
-    `again` is to be looked at once more, after a pause if
+    `outcome` goes into the journal as it is. `again` is to be looked at once more, after a pause if
     `pause`. `unchanged` are the offsets, `unchanged_inodes` the inodes, of linked records that were
-    not changed. `attempted`, `succeeded` and `denied` (EPERM, EACCES) count changes. `writes` are as
-    in `Scan`.
+    not changed. `attempted`, `succeeded` and `denied` (EPERM, EACCES) count changes. `writes` are
+    as in `Scan`.
     """
 
-    outcome: bytes | None
+    outcome: bytes
     tally: Tally
     failures: Sequence[Failure] = ()
     again: Sequence[Unit] = ()
@@ -43,7 +42,7 @@ class Job(Protocol):
     name: str
     acts: bool  # False: only looks
     knows_total: bool  # whether the first units are all there will be
-    total: int | None  # how many things will have been changed, or not, at the end; None: unknown
+    total: int | None  # how many things are to be done, once that is known
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the units to begin with."""
@@ -60,8 +59,8 @@ class Job(Protocol):
     def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
         """Return *changes* without effect for the records at *offsets*: others cover them."""
 
-    def retry(self, failures: Sequence[Failure]) -> Iterable[Unit]:
-        """Yield units that try failures of an earlier session again."""
+    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
+        """Yield units that try failures of an earlier session again. Called by the writer."""
 
     def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:
         """Make the changes of a unit that was looked at again *retries* times.
@@ -103,5 +102,5 @@ class Counters:
     busy: int = 0
     done_units: int = 0
     total_units: int | None = None  # known where units are (undo); a walk does not know
-    total: int | None = None  # see `Job`
+    total: int | None = None  # what `tally.ended` will be at the end, if that is known
     phase: str = ""

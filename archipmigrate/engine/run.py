@@ -59,12 +59,14 @@ class Lanes:
 
     Begins with `jobs`; with `most` above that the number is found while running. `max_ops` are
     operations a second (0: as fast as it goes): one for a look at an entry, two more for a change.
+    `survey` is how many there are until the job is first asked for more units (0: `jobs`).
     """
 
     jobs: int
     unit_seconds: float
     most: int = 0
     max_ops: int = 0
+    survey: int = 0
 
 
 class Run:
@@ -81,7 +83,7 @@ class Run:
         retry: bool = False,
     ) -> None:
         """Prepare a session over an open journal; *retry* tries its failures again."""
-        self.counters = Counters(lanes=lanes.jobs)
+        self.counters = Counters(lanes=lanes.survey or lanes.jobs)
         self._job = job
         self._journal = journal
         self._header = header
@@ -124,13 +126,7 @@ class Run:
                 helpers.start_soon(self._committer.run)
                 helpers.start_soon(self._paint)
                 await self._begin()
-                if self._lanes.most > self._lanes.jobs:
-                    helpers.start_soon(self._steer)
-                while True:
-                    async with trio.open_nursery() as self._lane_nursery:
-                        self._set_lanes(self.counters.lanes)
-                    if self._stopped.is_set() or not await self._go_on():
-                        break
+                await self._work_off(helpers)
                 helpers.cancel_scope.cancel()
         except* JournalError as errors:
             broken = str(first_error(errors))
@@ -140,6 +136,22 @@ class Run:
         if broken:
             return Result("stopped", broken)
         return self._end(monotonic() - began, unread)
+
+    async def _work_off(self, helpers: trio.Nursery) -> None:
+        """Have lanes work until nothing is left, and the job has nothing more."""
+        if self._lanes.survey:
+            await self._have_lanes(self._lanes.survey)
+            self.counters.lanes = self._lanes.jobs
+        if self._lanes.most > self._lanes.jobs:
+            helpers.start_soon(self._steer)
+        if not self._lanes.survey:
+            await self._have_lanes(self._lanes.jobs)
+        while not self._stopped.is_set() and await self._go_on():
+            await self._have_lanes(self.counters.lanes)
+
+    async def _have_lanes(self, lanes: int) -> None:
+        async with trio.open_nursery() as self._lane_nursery:
+            self._set_lanes(lanes)
 
     async def _begin(self) -> None:
         header, journal = self._header, self._journal
@@ -179,14 +191,18 @@ class Run:
         if isinstance(units, FatalError):
             self._early.reason = str(units)
             return False
-        self.counters.total = self._job.total
+        if self.counters.total is None and self._job.total is not None:
+            self.counters.total = self.counters.tally.ended + self._job.total
         self._frontier.add(units)
         return bool(units)
 
     async def _retry_failures(self) -> None:
-        failures = await self._committer.call(Journal.take_failures)
-        again = self._job.retry(failures)
-        self._count(0, Tally(failed=-len(failures)))
+        def take(journal: Journal) -> tuple[int, list[Unit]]:
+            failures = journal.take_failures()
+            return len(failures), list(self._job.retry(journal, failures))
+
+        failed, again = await self._committer.call(take)
+        self._count(0, Tally(failed=-failed))
         for unit in again:
             number = self._frontier.next_number()
             await self._committer.durable(_put(number, unit))
@@ -334,8 +350,7 @@ class Run:
         for write in (*scan.writes, *(acted.writes if acted else ())):
             soon(write)
         if acted is not None:
-            if acted.outcome is not None:
-                soon(partial(Journal.set_outcome, number=batch, outcome=acted.outcome))
+            soon(partial(Journal.set_outcome, number=batch, outcome=acted.outcome))
             soon(partial(Journal.release_links, links=links, unchanged=acted.unchanged))
             self._count(scope, acted.tally)
             failures += acted.failures
@@ -377,7 +392,7 @@ class Run:
         if scan.count:
             self._observer.looked(scan.changes, acted.outcome if acted else None)
         if self._job.acts:
-            self._early.looked(scan.failures)
+            self._early.looked(scan.failures, scan.attempted)
         if acted:
             self._early.acted(acted.attempted, acted.succeeded, acted.failures)
         if self._early.reason:

@@ -62,8 +62,7 @@ def _preimage(number: int, journal: Journal) -> bytes:
 
 
 def _settled(number: int, acted: Acted, journal: Journal) -> None:
-    if acted.outcome is not None:
-        journal.set_outcome(number, acted.outcome)
+    journal.set_outcome(number, acted.outcome)
     journal.release_inodes(number, acted.unchanged_inodes)
     journal.add_tally(0, acted.tally)
     journal.add_failures(0, acted.failures)

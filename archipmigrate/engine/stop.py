@@ -10,11 +10,18 @@ from ..model import Failure
 # So many refusals with no success are no accident of a few entries.
 ENOUGH = 1000
 DENIED = (errno.EPERM, errno.EACCES)
+# What needs room fails again and again without it, for each volume after some pauses.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+WRITING = ("prepare", "upgrade")
 
 READ_ONLY = "the share is read-only here: mount it rw (and export it rw), then resume"
 REFUSED = (
     "every change was refused ({first}): without root, or through an export with root_squash, "
     "nothing can be changed; run as root against no_root_squash, then resume"
+)
+FULL = (
+    "the share is full, or its quota used up ({first}): nothing more can be written; make room "
+    "there, then resume"
 )
 READ_BACK = (
     "a change was accepted but reads back differently ({note}): the server maps ids "
@@ -42,9 +49,14 @@ class EarlyStop:
     def _denied(self) -> int:
         return self._denied_acts + self._denied_looks
 
-    def looked(self, failures: Iterable[Failure]) -> None:
-        """Take in what could not be looked at."""
-        self._denied_looks += self._sift(failures)
+    def looked(self, failures: Iterable[Failure], attempted: int = 0) -> None:
+        """Take in what could not be looked at, or not without an attempt to change something."""
+        denied = self._sift(failures)
+        if attempted:
+            self._attempted += attempted
+            self._denied_acts += denied
+        else:
+            self._denied_looks += denied
 
     def acted(self, attempted: int, succeeded: int, failures: Iterable[Failure]) -> None:
         """Take in the attempts at the changes of a unit."""
@@ -68,6 +80,8 @@ class EarlyStop:
         for failure in failures:
             if failure.errno == errno.EROFS:
                 self.reason = self.reason or READ_ONLY
+            elif failure.errno in NO_ROOM and failure.operation in WRITING:
+                self.reason = self.reason or FULL.format(first=errno.errorcode[failure.errno])
             elif failure.operation == "read back":
                 self.reason = self.reason or READ_BACK.format(note=failure.note)
             elif failure.errno in DENIED and not failure.note:

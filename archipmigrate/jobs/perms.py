@@ -72,8 +72,9 @@ class PermsJob:
         """Mark records of inodes that another batch covers."""
         return with_flags(changes, offsets, Flag.DROPPED)
 
-    def retry(self, failures: Sequence[Failure]) -> Iterable[Unit]:
+    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield a unit that looks at the entries of failures again."""
+        del journal
         groups = [_again(f.path, f.hint) for f in failures if f.hint]
         if groups:
             yield walk_unit(groups, counted=True)

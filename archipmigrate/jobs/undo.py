@@ -69,9 +69,9 @@ class UndoJob:
         del offsets
         return changes
 
-    def retry(self, failures: Sequence[Failure]) -> Iterable[Unit]:
+    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield nothing: a new undo of the same run tries everything again."""
-        del failures
+        del journal, failures
         return ()
 
     def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:

@@ -1,7 +1,7 @@
 """The undo of a mapfiles run: volumes that it upgraded get their old maps back.
 
-A unit is one batch of that run, newest first. The scan takes the locks of its volumes and sees that each
-still is as the run left it; which ones go back is durable before the first is touched.
+A unit is one batch of that run, newest first. The scan takes the locks of its volumes and sees that
+each still is as the run left it; which ones go back is durable before the first is touched.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ..blocker.store import Different, Locked, Store
 from ..engine.job import Acted
 from ..journal.store import Journal
 from ..model import Applied, Failure, Held, Limits, Outcome, Scan, Tally, Unit
-from .mapfiles import DENIED, HeldLocks
 from .outcome import pack_outcome, unpack_outcome
+from .volumes import DENIED, HeldLocks
 
-NUMBER = struct.Struct("<Q")
+NUMBER = struct.Struct("<q")  # below 0: what was settled apart from its batch
 INDEX = struct.Struct("<I")
 
 
@@ -76,9 +76,9 @@ class UndoMapfilesJob:
         del offsets
         return changes
 
-    def retry(self, failures: Sequence[Failure]) -> Iterable[Unit]:
+    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield nothing: a new undo of the same run tries everything again."""
-        del failures
+        del journal, failures
         return ()
 
     def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:

@@ -1,21 +1,25 @@
 """What a run takes away and must be able to give back: contents of files, beside its journal.
 
-One file that is only added to, `RUN.journal-kept`: sealed pieces one after another. Which pieces make
-up what is in the pre-images; a piece that no pre-image names (a kill came between) is dead.
+One file that is only added to, `RUN.journal-kept`: sealed pieces one after another. Which pieces
+make up what is in the pre-images; a piece that no pre-image names (a kill came between) is dead.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import JournalError
-from .sealed import seal, unseal
+from .location import sync_directory
+from .sealed import LEVEL, seal, unseal
 
 SUFFIX = ".journal-kept"
 PIECE = 1 << 20  # bytes of content in one piece
+# Maps are mostly digests, which do not shrink: a piece whose beginning does not is kept as it is.
+SAMPLE, WORTH = 1 << 14, 0.9
 
 Piece = tuple[int, int]  # offset and length in the file
 
@@ -23,20 +27,24 @@ Piece = tuple[int, int]  # offset and length in the file
 class Kept:
     """The kept contents of one run. Several threads may add and read."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file. Raises JournalError."""
+    def __init__(self, path: Path, *, make: bool = True) -> None:
+        """Open the file, or *make* it, durably. Raises JournalError."""
         self.path = path
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        is_new = make and not path.exists()
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
         try:
             self._fd = os.open(path, flags, 0o600)
+            if is_new:
+                sync_directory(path.parent)
         except OSError as error:
-            raise JournalError(f"{path}: {error.strerror}") from None
+            raise JournalError(f"{path}, where old maps are kept: {error.strerror}") from None
         self._end = os.fstat(self._fd).st_size
         self._adding = threading.Lock()
 
     def add(self, content: bytes) -> Piece:
         """Add a piece; it is durable after `sync`. Raises JournalError."""
-        sealed = seal(content)
+        sample = content[:SAMPLE]
+        sealed = seal(content, LEVEL if len(seal(sample)) < WORTH * len(sample) else 0)
         with self._adding:
             offset, self._end = self._end, self._end + len(sealed)
         at = 0
@@ -58,9 +66,12 @@ class Kept:
             raise JournalError(f"{self.path}: {error.strerror}") from None
 
     def read(self, pieces: Sequence[Piece]) -> Iterator[bytes]:
-        """Yield the contents of pieces. Raises JournalError if one is damaged."""
+        """Yield the contents of pieces. Raises OSError if one is damaged: others may not be."""
         for offset, length in pieces:
-            yield unseal(os.pread(self._fd, length, offset))
+            try:
+                yield unseal(os.pread(self._fd, length, offset))
+            except JournalError:
+                raise OSError(errno.EIO, f"what was kept of it in {self.path} is damaged") from None
 
     def close(self) -> None:
         """Close the file."""

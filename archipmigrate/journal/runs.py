@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ def new_run(state: Path, job: str, share: Share, settings: dict[str, object]) ->
         share.path.decode(errors="surrogateescape"),
         now.isoformat(timespec="microseconds"),  # runs of one second have an order, too
         settings,
+        host=socket.gethostname(),
     )
     journal = Journal(state / f"{run}{SUFFIX}", new=True)
     journal.commit([lambda j: j.write_header(header)])

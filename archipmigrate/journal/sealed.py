@@ -18,9 +18,9 @@ SEAL = struct.Struct("<QI")
 LEVEL = 1
 
 
-def seal(content: bytes) -> bytes:
-    """Compress and checksum *content* (below 4 GiB)."""
-    deflate = zlib.compressobj(LEVEL, strategy=zlib.Z_FILTERED)
+def seal(content: bytes, level: int = LEVEL) -> bytes:
+    """Compress (level 0: not) and checksum *content* (below 4 GiB)."""
+    deflate = zlib.compressobj(level, strategy=zlib.Z_FILTERED)
     packed = deflate.compress(content) + deflate.flush()
     length = len(content).to_bytes(4, "little")
     return xxh3_64_intdigest(length + packed).to_bytes(8, "little") + length + packed

@@ -49,7 +49,7 @@ class RunHeader:
 
     `settings` is what must be the same for a run to be resumed; `began` is when the latest session
     did, `seconds` counts those before it. `undone` names the undo run that took this run back, or
-    is at it; `superseded` the run that was begun in place of this one.
+    is at it; `superseded` the run that was begun in place of this one; `host` is where it began.
     """
 
     run: str
@@ -65,6 +65,7 @@ class RunHeader:
     seconds: float = 0.0
     undone: str = ""
     superseded: str = ""
+    host: str = ""
 
     @property
     def is_unfinished(self) -> bool:
@@ -221,6 +222,16 @@ class Journal:
             [(*_signed(link.device, link.inode), number) for link in links],
         )
 
+    def add_unfinished(self, preimage: bytes) -> None:
+        """Add a sealed pre-image that a later session is to settle: its batch has another outcome.
+
+        Its number is below all others, so that no number in use is taken.
+        """
+        self._db.execute(
+            "INSERT INTO batch SELECT min(coalesce(min(id), 0), 0) - 1, ?, NULL FROM batch",
+            (preimage,),
+        )
+
     def set_outcome(self, number: int, outcome: bytes) -> None:
         """Add the outcome of a batch, sealed here."""
         self._db.execute("UPDATE batch SET outcome = ? WHERE id = ?", (seal(outcome), number))
@@ -348,6 +359,11 @@ class Journal:
         """Yield the failures."""
         rows = self._select("SELECT path, operation, errno, note, hint FROM failure")
         return (Failure(*row) for row in rows)
+
+    def forgive(self, path: bytes) -> None:
+        """Remove the failures of something that went well after all."""
+        removed = self._db.execute("DELETE FROM failure WHERE path = ? AND hint != 0", (path,))
+        self.add_tally(0, Tally(failed=-removed.rowcount))
 
     def take_failures(self) -> list[Failure]:
         """Remove and return the failures that can be tried again."""

@@ -1,8 +1,8 @@
 """What a run over mapfiles knows: the files that its survey found, then every volume's result.
 
-Two tables in the run's journal, and a mark that says whether the survey still has to be judged. All is
-keyed by what it is about, so what a killed session had written is only written again. A file leaves the
-journal once it is judged, unless it has to be listed.
+Two tables in the run's journal, and a mark that says whether the survey still has to be judged. All
+is keyed by what it is about, so what a killed session had written is only written again. A file
+leaves the journal once it is judged, unless it has to be listed.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ CREATE TABLE IF NOT EXISTS file (
     PRIMARY KEY (volume, role, prefixed, number, place, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS volume (
     name BLOB PRIMARY KEY, result TEXT NOT NULL, reason TEXT NOT NULL, plan TEXT NOT NULL,
-    map_name BLOB NOT NULL, version INTEGER, objects TEXT, size TEXT, epoch TEXT) WITHOUT ROWID;
+    map_name BLOB NOT NULL, keeps INTEGER NOT NULL,
+    version INTEGER, objects TEXT, size TEXT, epoch TEXT) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting ON volume (name) WHERE result = 'pending';
-CREATE TABLE IF NOT EXISTS mark (surveying INTEGER NOT NULL, bytes INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS mark (surveying INTEGER NOT NULL);
 """
 # What was upgraded in this run stays so, whatever a later look says.
 PUT = """
-INSERT INTO volume VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET
+INSERT INTO volume VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET
     result = excluded.result, reason = excluded.reason, plan = excluded.plan,
-    map_name = excluded.map_name, version = excluded.version, objects = excluded.objects,
-    size = excluded.size, epoch = excluded.epoch
+    map_name = excluded.map_name, keeps = excluded.keeps, version = excluded.version,
+    objects = excluded.objects, size = excluded.size, epoch = excluded.epoch
 WHERE volume.result != 'upgraded'
 """
 SIGN = 1 << 63
+MOST_KEPT = 1 << 50  # bytes of one volume: more than any disk for journals has
 # What stands for the lock directory in paths: no directory of the maps can be called so.
 LOCKS = b"\0locks"
 
@@ -63,7 +65,7 @@ class FoundFile:
 class VolumeRow:
     """A volume and its result; what is not known is None. `plan` is what its upgrade is to do.
 
-    `map_name` is the name of the map that decided.
+    `map_name` is the name of the map that decided; `keeps` how many bytes its upgrade will keep.
     """
 
     name: bytes
@@ -71,6 +73,7 @@ class VolumeRow:
     reason: str = ""
     plan: str = ""
     map_name: bytes = b""
+    keeps: int = 0
     version: int | None = None
     objects: int | None = None
     size: int | None = None
@@ -82,7 +85,7 @@ def prepare_tables(journal: Journal) -> None:
     for statement in SCHEMA.split(";"):
         journal.database.execute(statement)
     if not journal.database.execute("SELECT count(*) FROM mark").fetchone()[0]:
-        journal.database.execute("INSERT INTO mark VALUES (1, 0)")
+        journal.database.execute("INSERT INTO mark VALUES (1)")
 
 
 def put_files(journal: Journal, files: Sequence[FoundFile]) -> None:
@@ -117,15 +120,23 @@ def list_file(journal: Journal, file: FoundFile, why: str) -> None:
     )
 
 
-def end_survey(journal: Journal, kept_bytes: int) -> None:
+def begin_survey(journal: Journal) -> None:
+    """Forget all that was found, but for what was upgraded: everything is looked at again."""
+    journal.database.execute("DELETE FROM file")
+    journal.database.execute("DELETE FROM volume WHERE result != 'upgraded'")
+    journal.database.execute("UPDATE mark SET surveying = 1")
+
+
+def end_survey(journal: Journal) -> None:
     """Note that all volumes have been judged, and let go of the files that need not be listed."""
     journal.database.execute("DELETE FROM file WHERE listed = ''")
-    journal.database.execute("UPDATE mark SET surveying = 0, bytes = ?", (kept_bytes,))
+    journal.database.execute("UPDATE mark SET surveying = 0")
 
 
 def bytes_to_keep(journal: Journal) -> int:
-    """Return how many bytes of old maps the upgrades take away, at most."""
-    return int(journal.database.execute("SELECT bytes FROM mark").fetchone()[0])
+    """Return how many bytes of old maps the upgrades to come take away, at most."""
+    query = "SELECT total(keeps) FROM volume WHERE result = 'pending'"
+    return int(journal.database.execute(query).fetchone()[0])
 
 
 def listed_files(journal: Journal) -> Iterator[FoundFile]:
@@ -137,6 +148,20 @@ def listed_files(journal: Journal) -> Iterator[FoundFile]:
 def put_volumes(journal: Journal, rows: Iterable[VolumeRow]) -> None:
     """Set the results of volumes; one that was upgraded in this run stays `upgraded`."""
     journal.database.executemany(PUT, map(_volume_row, rows))
+
+
+def drop_volumes(journal: Journal, names: Sequence[bytes]) -> None:
+    """Forget volumes that are gone."""
+    rows = [(name,) for name in names]
+    journal.database.executemany("DELETE FROM volume WHERE name = ?", rows)
+
+
+def wait_again(journal: Journal, results: Sequence[str]) -> None:
+    """Let volumes with one of these results have none yet, and their plan be seen anew."""
+    rows = [(result,) for result in results]
+    journal.database.executemany(
+        "UPDATE volume SET result = 'pending', plan = '', reason = '' WHERE result = ?", rows
+    )
 
 
 def pending_volumes(journal: Journal, most: int = -1) -> Iterator[VolumeRow]:
@@ -200,13 +225,14 @@ def _file(row: Sequence[object]) -> FoundFile:
 def _volume_row(row: VolumeRow) -> tuple[object, ...]:
     """Sizes and epochs have 64 bits: as text they fit."""
     wide = (None if n is None else str(n) for n in (row.objects, row.size, row.epoch))
-    return (row.name, row.result, row.reason, row.plan, row.map_name, row.version, *wide)
+    texts = (row.name, row.result, row.reason, row.plan, row.map_name)
+    return (*texts, min(row.keeps, MOST_KEPT), row.version, *wide)
 
 
 def _volume(row: Sequence[str | None]) -> VolumeRow:
-    *texts, objects, size, epoch = row
+    *first, objects, size, epoch = row
     numbers = (None if text is None else int(text) for text in (objects, size, epoch))
-    return VolumeRow(*texts, *numbers)  # type: ignore[arg-type]
+    return VolumeRow(*first, *numbers)  # type: ignore[arg-type]
 
 
 def _signed(number: int) -> int:

@@ -1,8 +1,8 @@
 """What a mapfile is by its first bytes, its length and, for v0, the size that Pithos knows. Pure.
 
-A v1 map is valid if it is as long as its size says, or longer. Only a name of 64 hex digits may be a
-v0 map, which has no header and might begin like a v1 map: there a v1 map must be exactly as long as
-its size says, or padded to 512 bytes as `filed` does.
+A v1 map is valid if it is as long as its size says, or longer. Only a name of 64 hex digits may be
+a v0 map, which has no header and might begin like a v1 map: there a v1 map must be exactly as long
+as its size says, or padded to 512 bytes as `filed` does.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from . import v1, v2
+from . import v0, v1, v2
 
 HEAD_BYTES = 32
 PAD = 512  # `direct = True` writes multiples of this
+# A map may be longer than its size says. What is kept for undo, or read to the end, has a bound.
+SLACK = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +68,36 @@ def read_head(
     *digest*: the name allows v0. *sizes* are what Pithos says of it, and `fit(size)` reads the file
     and says why it does not fit a size ("" if it does).
     """
-    if raw.startswith(v2.SIGNATURE):
+    signed = raw.startswith(v2.SIGNATURE)
+    if raw.startswith(v2.HEADER_START):
         return _head_v2(raw, length)
+    misfit = ""
     if digest and sizes:
         if len(sizes) > 1:
             return invalid(f"two sizes are given for it: {sizes[0]} and {sizes[1]}", length)
-        misfit = fit(sizes[0])
+        misfit = _misfit_by_length(length, sizes[0]) or fit(sizes[0])
         if not misfit:
             return Head(0, length, sizes[0])
-    else:
-        misfit = ""
-    found = _head_v1(raw, length, exact=digest)
+    found = _head_v2(raw, length) if signed else _head_v1(raw, length, exact=digest)
     if found.version is None and digest:
         reason = misfit or "a v0 map needs its size (--sizes or --pithos-db)"
         return dataclasses.replace(found, reason=reason)
     return found
+
+
+def needed_length(head: Head) -> int:
+    """Return how long a map's file must be: a header's for v2, all entries' for v1 and v0."""
+    if head.version == v2.VERSION:
+        return v2.HEADER_SIZE
+    if head.version == v1.VERSION:
+        return v1.HEADER_SIZE + v1.ENTRY_SIZE * head.objects
+    return v0.DIGEST_SIZE * head.objects
+
+
+def _misfit_by_length(length: int, size: int) -> str:
+    """Say whether a v0 map is far too long to be read to its end."""
+    needed = v0.DIGEST_SIZE * v1.object_count(size)
+    return f"too long: {length:,} bytes, not {needed:,}" if length > needed + SLACK else ""
 
 
 def _head_v2(raw: bytes, length: int) -> Head:

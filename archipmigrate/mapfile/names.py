@@ -57,14 +57,19 @@ class Name:
 
 def parse_name(name: bytes) -> Name:
     """Take a file's name apart."""
-    if found := _OWN_PART.fullmatch(name):
+    if b".archipmigrate_" in name and (found := _OWN_PART.fullmatch(name)):
         return _of(Role.OWN_PART, found[1], holder=found[2])
     if name.endswith(LOCK) and len(name) > len(LOCK):
         return _of(Role.LOCK, name.removesuffix(LOCK))
-    if found := _LOCK_PART.fullmatch(name):
+    if LOCK in name and (found := _LOCK_PART.fullmatch(name)):
         return _of(Role.LOCK_PART, found[1], holder=found[2])
     if found := _BLOCK.fullmatch(name):
         return _of(Role.BLOCK, found[1], number=int(found[2], 16))
+    return _of(Role.MAP, name)
+
+
+def parse_map_name(name: bytes) -> Name:
+    """Take the name of a file that is a map apart, whatever else it looks like."""
     return _of(Role.MAP, name)
 
 

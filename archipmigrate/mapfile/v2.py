@@ -18,6 +18,7 @@ VERSION = 2
 HEADER = struct.Struct(">4sIQIIQ")
 ENTRY = struct.Struct("<BI123s")
 HEADER_SIZE = HEADER.size
+HEADER_START = SIGNATURE + VERSION.to_bytes(4, "big")
 ENTRY_SIZE = ENTRY.size
 LONGEST_NAME = ENTRY_SIZE - 5
 # A block of what v0.4 itself writes. A map block is as long as an object of the volume.

@@ -1,7 +1,7 @@
 """Which volume is what: the matrix of a volume's two maps, `foobar` and `archip_foobar`. Pure.
 
-A volume is fed with what was found of it, maps first, then blocks in order of their numbers; nothing is
-kept of a block but how far the row of them is complete. Locks have no say here.
+A volume is fed with what was found of it, maps first, then blocks in order of their numbers;
+nothing is kept of a block but how far the row of them is complete. Locks have no say here.
 """
 
 from __future__ import annotations
@@ -146,11 +146,9 @@ class Side:
             return head.reason
         if not self._is_found(head):
             return f"a v{head.version} map that lies where v0.4 does not look"
-        if head.version == v2.VERSION and not head.is_deleted:
-            if self.complete < head.header.blocks:
-                missing = f"block {self.complete} of {head.header.blocks:,} is missing"
-                return self._short or missing
-        return ""
+        if head.version != v2.VERSION or head.is_deleted or self.complete >= head.header.blocks:
+            return ""
+        return self._short or f"block {self.complete} of {head.header.blocks:,} is missing"
 
     def _is_found(self, head: Head) -> bool:
         places = {candidate.place for candidate in self.candidates}

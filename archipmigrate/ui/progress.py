@@ -129,20 +129,22 @@ def status_line(job: str, counters: Counters, rate: float, seconds: float) -> st
     parts = [
         f"{tally.entries:,} entries",
         f"{rate:,.0f} entries/s",
-        *_figures(counters),
+        *_figures(job, counters),
         duration(seconds),
     ]
     return f"{job}: {', '.join(parts)}"
 
 
-def _figures(counters: Counters) -> list[str]:
-    """Return what both forms of progress show."""
+def _figures(job: str, counters: Counters) -> list[str]:
+    """Return what is done, what there is to do, and who is at it."""
     tally, lanes = counters.tally, counters.lanes
     parts = [
-        f"{tally.changed:,} changed",
+        f"{tally.changed:,} {'upgraded' if job == 'mapfiles' else 'changed'}",
         f"{tally.failed:,} failed",
         f"lanes {min(counters.busy, lanes)}/{lanes}",
     ]
+    if counters.total is not None:
+        parts.insert(0, f"volume {tally.ended:,} of {counters.total:,}")
     if counters.total_units:
         parts.append(f"unit {counters.done_units:,} of {counters.total_units:,}")
     if counters.phase:

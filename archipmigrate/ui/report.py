@@ -75,6 +75,11 @@ class Report:
         return self._see.json
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether the user wants to see failures only."""
+        return self._see.quiet
+
+    @property
     def is_verbose(self) -> bool:
         """Whether the user wants to see everything."""
         return self._see.verbose

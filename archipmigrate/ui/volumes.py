@@ -1,4 +1,4 @@
-"""What became of the volumes: a line for each in JSON, a table in text, the official tool's logs."""
+"""What became of volumes: a line for each in JSON, a table in text, the official tool's logs."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class VolumesReport:
         self._report = report
         self._journal = journal
         self._counts = result_counts(journal)
+        self._keeps = True
 
     @property
     def left(self) -> int:
@@ -65,8 +66,10 @@ class VolumesReport:
         seconds: float,
         dry_run: bool,
         runs: Sequence[str],
+        again: Sequence[str],
     ) -> None:
         """Print the lines of volumes and files, then the summary."""
+        self._keeps = bool(header.settings.get("keep"))
         if self._report.is_json:
             self._print_objects()
             lines: list[str] = []
@@ -75,7 +78,10 @@ class VolumesReport:
                 "mapfiles", header.run, header.path, header.status, reason, self._journal.tally(),
                 seconds, runs=runs,
             )  # fmt: skip
-            lines = list(self._lines(facts, dry_run=dry_run))
+            lines = list(self._lines(facts, dry_run=dry_run, again=again))
+            if self._report.is_quiet:
+                for line in self._left_lines():
+                    self._report.line(line)
         thing = {
             "type": "summary",
             "job": "mapfiles",
@@ -124,14 +130,15 @@ class VolumesReport:
 
     # -- text
 
-    def _lines(self, facts: Facts, *, dry_run: bool) -> Iterator[str]:
+    def _lines(self, facts: Facts, *, dry_run: bool, again: Sequence[str]) -> Iterator[str]:
         run = f" (run {facts.run})" if facts.run else "; nothing was changed"
         ended = {
             "failures": "done, but not all volumes are v2,",
             "stopped": "stopped",
         }.get(facts.status, facts.status)
         why = f": {facts.reason}" if facts.status == "stopped" else ""
-        yield f"mapfiles {quoted_text(facts.path)}: {ended} after {duration(facts.seconds)}{why}{run}"
+        after = f"{ended} after {duration(facts.seconds)}{why}{run}"
+        yield f"mapfiles {quoted_text(facts.path)}: {after}"
         total = sum(self._counts.values())
         yield f"  {count(total, 'volume')}"
         for result in (*SHOWN, Result.PENDING):
@@ -139,7 +146,10 @@ class VolumesReport:
                 yield f"  {result.value:<14} {self._counts[result]:>10,}"
         yield from self._left_lines()
         yield from self._file_lines()
-        yield from self._following(facts, dry_run=dry_run)
+        if dry_run and self._counts.get(Result.WOULD_UPGRADE):
+            yield f"do it with: {facts.command('mapfiles', options=again)}"
+        elif not dry_run:
+            yield from self._following(facts)
 
     def _left_lines(self) -> Iterator[str]:
         """Yield a line for each volume that is neither upgraded nor current."""
@@ -150,7 +160,8 @@ class VolumesReport:
             result = Result(row.result)
             printed[result] += 1
             if self._report.is_verbose or printed[result] <= EXAMPLES:
-                yield f"{result.value}: {quoted(row.name)}: {row.reason}"
+                reason = row.reason.removeprefix(f"{row.name.decode(errors='backslashreplace')}: ")
+                yield f"{result.value}: {quoted(row.name)}: {reason}"
         for result, number in printed.items():
             if number > EXAMPLES and not self._report.is_verbose:
                 yield f"{result.value}: ... and {number - EXAMPLES:,} more (-v or --json: all)"
@@ -164,17 +175,15 @@ class VolumesReport:
         if number > EXAMPLES and not self._report.is_verbose:
             yield f"... and {number - EXAMPLES:,} more such files (-v or --json: all)"
 
-    def _following(self, facts: Facts, *, dry_run: bool) -> Iterator[str]:
-        if dry_run:
-            return
+    def _following(self, facts: Facts) -> Iterator[str]:
         if facts.status in ("stopped", "interrupted"):
             yield f"go on with: {facts.command('resume', facts.run, options=facts.runs)}"
-        elif self._counts.get(Result.FAILED):
+        elif self._counts.get(Result.FAILED) or facts.tally.failed:
             yield (
                 "see to the failures above, then try them again: "
                 f"{facts.command('resume', facts.run, options=facts.runs)} --failed"
             )
-        if self._counts.get(Result.UPGRADED):
+        if self._counts.get(Result.UPGRADED) and self._keeps:
             yield f"take it back with: {facts.command('undo', facts.run, options=facts.runs)}"
 
     # -- logs
@@ -185,7 +194,7 @@ class VolumesReport:
             with (directory / name).open("wb") as log:
                 for row in volumes(self._journal):
                     if row.result in results:
-                        log.write(_log_line(row) + b"\n")
+                        log.write(_log_line(row).replace(b"\n", b"\\n") + b"\n")
 
 
 def quoted_text(path: str) -> str:
@@ -211,7 +220,7 @@ def _named(key: str, name: bytes) -> dict[str, str]:
 
 
 def file_path(file: FoundFile) -> bytes:
-    """Return where a file lies, relative to the maps directory (or, in the lock directory, its name)."""
+    """Return where a file lies below the maps directory, or its name in the lock directory."""
     if file.path:
         return file.path.removeprefix(LOCKS + b"/")
     base = map_name(file.volume, prefixed=file.prefixed)

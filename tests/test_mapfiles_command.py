@@ -1,0 +1,371 @@
+"""`mapfiles` as a command: where it looks, what it says, how it stops, what comes after it."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import signal
+import sqlite3
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import mapshare
+from tests.inprocess import Program
+from tests.mapruns import arguments, check_summary, lines, results
+from tests.mapshare import contents, snapshot
+from tests.support import Cli, Ended, need
+
+pytestmark = pytest.mark.privileged
+DIGEST = "2414e36d7bd6484b6f33c9ad9f553c5f99e3b478538c1baff9f544514c8a059c"
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Path:
+    directory = tmp_path / "maps"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def locks(tmp_path: Path) -> Path:
+    directory = tmp_path / "locks"
+    directory.mkdir()
+    return directory
+
+
+def put_v1(maps: Path, *names: str, objects: int = 3) -> None:
+    for name in names:
+        entries = [(1, number.to_bytes(4, "big") * 8) for number in range(objects)]
+        mapshare.put(maps, f"archip_{name}", mapshare.v1(entries))
+
+
+def config(path: Path, maps: Path, **more: object) -> Path:
+    """Write a configuration for *maps* and return its path."""
+    user, group = pwd.getpwuid(1).pw_name, grp.getgrgid(2).gr_name
+    options = {"archip_dir": maps, "umask": "027", **more}
+    text = f"[ARCHIPELAGO]\nUSER = {user}\nGROUP = {group}\n[blockerm]\n"
+    path.write_text(text + "".join(f"{name} = {value}\n" for name, value in options.items()))
+    return path
+
+
+# -- where, and for whom
+
+
+def test_configuration_gives_directories_owner_and_umask(
+    program: Program, maps: Path, locks: Path, tmp_path: Path
+) -> None:
+    put_v1(maps, "foobar")
+    mapshare.put_lock(maps, locks, "foobar")
+    path = config(tmp_path / "conf", maps, lock_dir=locks)
+    ended = program("mapfiles", "--json", "--config", path)
+    assert (ended.status, results(ended)) == (3, {"foobar": "locked"})
+    (locks / "foobar_lock").unlink()
+    ended = program("mapfiles", "--json", "--config", path)
+    assert (ended.status, results(ended)) == (0, {"foobar": "upgraded"})
+    made = [found for found in maps.rglob("*") if "foobar" in found.name]
+    assert len(made) == 2
+    for found in made:
+        status = found.stat()
+        assert (status.st_uid, status.st_gid) == (1, 2)
+        assert stat.S_IMODE(status.st_mode) == 0o640
+        assert stat.S_IMODE(found.parent.stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"type": "rados_blocker"}, "maps in RADOS are not files"),
+        ({"lock_dir": "/no/such/directory"}, "the lock directory /no/such/directory"),
+        ({"unique_str": "archipmigrate_host"}, "could be taken for each other"),
+        ({"unique_str": "archip"}, "could be taken for each other"),
+        ({"umask": "rwx"}, "umask"),
+    ],
+)
+def test_configuration_that_cannot_be_followed_is_refused(
+    program: Program, maps: Path, tmp_path: Path, options: dict[str, str], says: str
+) -> None:
+    put_v1(maps, "foobar")
+    before = snapshot(maps)
+    ended = program("mapfiles", "--config", config(tmp_path / "conf", maps, **options))
+    assert ended.status in (1, 2)
+    assert says in ended.err
+    assert snapshot(maps) == before
+
+
+def test_options_that_contradict_each_other_are_usage(program: Program, maps: Path) -> None:
+    for words in (
+        ("--maps", maps, "--locks", ""),
+        ("--maps", ""),
+        ("--maps", maps, "--config", "/dev/null"),
+        ("--locks", maps),
+        ("--config", "/no/such/file"),
+        ("--maps", maps, "--log-dir", "/no/such/directory"),
+        ("--maps", maps, "--sizes", "/no/such/file"),
+    ):
+        assert program("mapfiles", *words).status == 2
+
+
+# -- sizes of v0 maps
+
+
+def v0(maps: Path, objects: int = 3) -> None:
+    digests = [bytes([number + 1] * 32) for number in range(objects)]
+    mapshare.put(maps, DIGEST, mapshare.v0(digests))
+
+
+def test_sizes_come_from_a_database(program: Program, maps: Path, tmp_path: Path) -> None:
+    v0(maps)
+    database = sqlite3.connect(tmp_path / "pithos.db")
+    database.execute("CREATE TABLE versions (mapfile TEXT, size INTEGER)")
+    rows = [(DIGEST, 12 << 20), (DIGEST, 12 << 20), (None, 5)]
+    database.executemany("INSERT INTO versions VALUES (?, ?)", rows)
+    database.commit()
+    database.close()
+    url = f"sqlite:///{tmp_path / 'pithos.db'}"
+    ended = program("mapfiles", "--json", "--maps", maps, "--pithos-db", url)
+    assert (ended.status, results(ended)) == (0, {DIGEST: "upgraded"})
+
+
+def test_two_sizes_for_one_map_make_it_invalid(
+    program: Program, maps: Path, tmp_path: Path
+) -> None:
+    v0(maps)
+    before = snapshot(maps)
+    table = tmp_path / "sizes.csv"
+    table.write_text(f"{DIGEST},{12 << 20}\n{DIGEST},{8 << 20}\n{DIGEST},{12 << 20}\n")
+    ended = program("mapfiles", "--json", "--maps", maps, "--sizes", table)
+    assert (ended.status, results(ended)) == (3, {DIGEST: "invalid"})
+    assert "two sizes" in lines(ended, "volume")[0]["reason"]
+    assert snapshot(maps) == before
+
+
+# -- what it says
+
+
+def test_text_has_a_table_the_reasons_and_the_next_command(program: Program, maps: Path) -> None:
+    put_v1(maps, "foobar", "second")
+    mapshare.put(maps, "archip_broken", b"garbage")
+    (maps / "stray").write_bytes(b"x")
+    ended = program("mapfiles", "--maps", maps)
+    assert ended.status == 3
+    words = ended.out.split()
+    assert words[words.index("upgraded") + 1] == "2"
+    assert "invalid: broken: archip_broken: " in ended.out
+    assert "foreign: stray: " in ended.out
+    (undo,) = [line for line in ended.out.splitlines() if line.startswith("take it back")]
+    assert program(*undo.partition("archipmigrate ")[2].split()).status == 0
+
+
+def test_quiet_run_that_goes_well_says_nothing(program: Program, maps: Path) -> None:
+    put_v1(maps, "foobar")
+    ended = program("mapfiles", "-q", "--maps", maps)
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+
+
+def test_logs_are_those_of_the_official_tool(program: Program, maps: Path, tmp_path: Path) -> None:
+    put_v1(maps, "foobar", "locked")
+    mapshare.put(maps, "archip_broken", b"garbage")
+    mapshare.put(maps, "wrecked", b"garbage")
+    mapshare.put_lock(maps, None, "locked")
+    assert program("mapfiles", "--maps", maps, "--log-dir", tmp_path).status == 3
+    assert (tmp_path / "upgraded.log").read_text() == "Upgraded foobar\n"
+    assert (tmp_path / "invalid.log").read_text() == (
+        "broken has invalid header object archip_broken\n"
+        "wrecked has invalid header object wrecked\n"
+    )
+    assert (tmp_path / "failed.log").read_text() == "Failed to upgrade locked\n"
+
+
+def test_show_prints_header_and_entries_before_and_after(program: Program, maps: Path) -> None:
+    put_v1(maps, "foobar")
+
+    def show(*words: object) -> tuple[dict[str, object], list[str]]:
+        ended = program("mapfiles", "show", "--maps", maps, "--json", *words, "foobar")
+        assert ended.status == 0, ended.err
+        head, *entries = map(json.loads, ended.out.splitlines())
+        return head, [entry["name"] for entry in entries]
+
+    head, names = show("-v")
+    assert (head["version"], head["objects"], head["size"]) == (1, 3, 12 << 20)
+    assert names == ["archip_" + 8 * f"{number:08x}" for number in range(3)]
+    assert program("mapfiles", "--maps", maps).status == 0
+    head, after = show("-v")
+    assert (head["version"], head["epoch"], after) == (2, 1, names)
+    assert show()[1] == []
+    missing = program("mapfiles", "show", "--maps", maps, "nothing")
+    assert (missing.status, missing.out) == (1, "")
+
+
+# -- what is kept
+
+
+def test_run_that_keeps_nothing_cannot_be_undone(program: Program, maps: Path) -> None:
+    put_v1(maps, "foobar")
+    mapshare.put(maps, "inplace", mapshare.v1([(1, bytes(31) + b"1")]))
+    ended = program("mapfiles", "--maps", maps, "--no-keep")
+    assert ended.status == 0
+    assert "kept for undo" not in ended.err
+    after = contents(snapshot(maps))
+    ended = program("undo", "--json")
+    assert ended.status == 3
+    # What is changed in place needs no more than its first bytes, which are in the journal.
+    assert (ended.summary["changed"], ended.summary["skipped"]) == (1, 1)
+    (failure,) = lines(ended, "failure")
+    assert (failure["path"], "--no-keep" in failure["reason"]) == ("foobar", True)
+    changed = {path for path, file in after.items() if contents(snapshot(maps)).get(path) != file}
+    assert changed
+    assert not any("foobar" in path for path in changed)
+
+
+def test_what_is_kept_is_said_before(program: Program, maps: Path) -> None:
+    put_v1(maps, "foobar", objects=40_000)
+    ended = program("mapfiles", "--maps", maps)
+    assert ended.status == 0
+    assert "1.3 MB of old maps are kept for undo" in ended.err
+
+
+def test_damage_to_what_was_kept_leaves_that_volume_as_it_is(
+    program: Program, maps: Path, state: Path
+) -> None:
+    put_v1(maps, "foobar", "second")
+    assert program("mapfiles", "--maps", maps).status == 0
+    after = snapshot(maps)
+    (kept,) = state.glob("*.journal-kept")
+    raw = bytearray(kept.read_bytes())
+    raw[len(raw) // 4] ^= 1  # in the first of two pieces
+    kept.write_bytes(raw)
+    ended = program("undo", "--json")
+    assert (ended.status, ended.summary["changed"], ended.summary["failed"]) == (3, 1, 1)
+    (failure,) = lines(ended, "failure")
+    assert str(kept) in failure["reason"]
+    volume = failure["path"]
+    assert {path: f for path, f in snapshot(maps).items() if volume in path} == {
+        path: f for path, f in after.items() if volume in path
+    }
+
+
+@pytest.mark.parametrize("change", ["header", "block", "both gone"])
+def test_volume_that_changed_since_is_left_as_it_is_by_undo(
+    program: Program, maps: Path, change: str
+) -> None:
+    put_v1(maps, "foobar", "second")
+    assert program("mapfiles", "--maps", maps).status == 0
+    header, block = sorted(maps.rglob("foobar*"), key=lambda path: len(path.name))
+    if change == "header":
+        raw = bytearray(header.read_bytes())
+        raw[-1] += 1
+        header.write_bytes(raw)
+    elif change == "block":
+        raw = bytearray(block.read_bytes())
+        raw[10] ^= 1
+        block.write_bytes(raw)
+    else:
+        header.write_bytes(b"")
+    before = {path: file for path, file in snapshot(maps).items() if "foobar" in path}
+    ended = program("undo", "--json")
+    assert (ended.status, ended.summary["changed"], ended.summary["skipped"]) == (3, 1, 1)
+    assert {path: f for path, f in snapshot(maps).items() if "foobar" in path} == before
+
+
+# -- how it stops
+
+
+def test_read_only_share_stops_with_the_cause(
+    program: Program, maps: Path, mount: Callable[..., Path], tmp_path: Path
+) -> None:
+    put_v1(maps, "foobar")
+    where = mount(tmp_path / "mounted", "--bind", maps)
+    subprocess.run([need("mount"), "-o", "remount,bind,ro", where], check=True)
+    assert results(program("mapfiles", "-n", "--json", "--maps", where)) == {
+        "foobar": "would-upgrade"
+    }
+    ended = program("mapfiles", "--json", "--maps", where)
+    assert (ended.status, ended.summary["status"]) == (1, "stopped")
+    assert "read-only" in ended.err
+
+
+def test_caller_who_may_change_nothing_stops_with_the_cause(
+    program: Program, maps: Path, state: Path
+) -> None:
+    put_v1(maps, "foobar")
+    for path in (maps, *maps.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    os.chown(state, 65534, 65534)
+    for path in (maps, *maps.parents):
+        path.chmod(path.stat().st_mode | 0o111)
+    ended = as_nobody(lambda: program(*arguments(maps)))
+    assert (ended.status, ended.summary["status"]) == (1, "stopped")
+    assert "every change was refused (prepare: EACCES)" in ended.err
+
+
+def as_nobody(work: Callable[[], Ended]) -> Ended:
+    """Do something in a process of a user who may do nothing."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            ended = work()
+            os.write(writing, json.dumps([ended.status, ended.out, ended.err]).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    return Ended(*json.loads(said))
+
+
+def test_interrupted_run_goes_on_where_it_was(cli: Cli, maps: Path) -> None:
+    names = [f"volume{number:04}" for number in range(600)]
+    put_v1(maps, *names)
+    words = ("mapfiles", "-q", "--maps", maps)
+    with cli.start(*words, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not list(maps.rglob("volume*_0000000000000000")):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 128 + signal.SIGINT
+    assert not list(maps.rglob("*lock*"))
+    assert not list(maps.rglob("*.archipmigrate*"))
+    left = [path.name.removeprefix("archip_") for path in maps.rglob("archip_*")]
+    assert 0 < len(left) < len(names)
+    ended = cli("mapfiles", "--json", "--maps", maps)
+    check_summary(ended)
+    assert ended.summary["resumed"] is True
+    assert results(ended) == dict.fromkeys(names, "upgraded")
+    assert "resuming" in ended.err
+    ended = cli("undo", "--json")
+    assert (ended.status, ended.summary["changed"]) == (0, len(names))
+    assert len(list(maps.rglob("archip_*"))) == len(names)
+
+
+def test_failed_volume_is_tried_again_by_resume(program: Program, maps: Path) -> None:
+    put_v1(maps, "foobar", "second")
+    (place,) = [path.parent for path in maps.rglob("archip_foobar")]
+    where = maps / mapshare.sha256_place("foobar_0000000000000000")
+    where.parent.mkdir(parents=True)
+    where.write_bytes(b"a file where a directory is to be")
+    ended = program("mapfiles", "--json", "--maps", maps)
+    assert (ended.status, results(ended)) == (3, {"foobar": "failed", "second": "upgraded"})
+    assert [path.name for path in place.iterdir()] == ["archip_foobar"]
+    where.unlink()
+    ended = program("resume", "--failed", "--json")
+    assert (ended.status, results(ended)) == (0, {"foobar": "upgraded", "second": "upgraded"})
+
+
+def test_status_counts_volumes_by_result(program: Program, maps: Path) -> None:
+    put_v1(maps, "foobar")
+    mapshare.put(maps, "archip_broken", b"garbage")
+    program(*arguments(maps))
+    (run,) = program("status", "--json").objects
+    assert (run["job"], run["volumes"]) == ("mapfiles", {"upgraded": 1, "invalid": 1})
+    assert "volumes: " in program("status").out

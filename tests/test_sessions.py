@@ -1,0 +1,50 @@
+"""Sessions of a run: what one leaves in the journal is where the next begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from archipmigrate.backend.base import ScanOptions
+from archipmigrate.backend.select import open_backend
+from archipmigrate.engine.loop import run_loop
+from archipmigrate.engine.run import Lanes, Run
+from archipmigrate.jobs.perms import PermsJob
+from archipmigrate.journal.runs import new_run, open_run
+from archipmigrate.model import Limits, Scan, Unit
+from archipmigrate.policy import GroupPolicy
+from archipmigrate.share import open_share
+from tests.doubles import Watch
+from tests.support import GID
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+class Mortal(PermsJob):
+    """A job that is killed while it takes its first look."""
+
+    def scan(self, unit: Unit, limits: Limits) -> Scan:
+        raise Killed
+
+
+def test_session_killed_in_its_first_look_leaves_all_to_the_next(
+    share: Path, state: Path, backend: str
+) -> None:
+    (share / "directory").mkdir()
+    opened = open_share(str(share))
+    journal = new_run(state, "perms", opened, {})
+    run = journal.read_header().run
+    job = Mortal(open_backend(backend, opened, 1), GroupPolicy(GID), ScanOptions())
+    with pytest.raises(Killed):
+        run_loop(Run(job, journal, journal.read_header(), Lanes(1, 0.1), Watch()).execute)
+    journal.close()
+    journal = open_run(state, run)
+    looks = PermsJob(job.backend, job.policy, job.options, acts=False)
+    session = Run(looks, journal, journal.read_header(), Lanes(1, 0.1), Watch())
+    assert run_loop(session.execute).status == "done"
+    assert session.counters.tally.entries == 2
+    journal.close()
+    opened.close()
