@@ -10,6 +10,7 @@ Opened = NewType("Opened", object)
 def mount(
     server: str,
     path: bytes,
+    version: int,
     nfs_port: int,
     mount_port: int,
     uid: int,

@@ -23,7 +23,7 @@ USUAL_PORT = 2049
 MOST_ID = 2**32 - 2
 # Of each option: its least and greatest value.
 OPTIONS = {
-    "version": (3, 3),
+    "version": (3, 4),
     "nfsport": (1, 65535),
     "mountport": (1, 65535),
     "uid": (0, MOST_ID),
@@ -34,6 +34,7 @@ ADVICE = {
     "address": "is that the name of the server?",
     "port mapper": "say which port mountd has: mountport=N",
     "mount": "does the server export this path to this host, for sec=sys?",
+    "lookup": "is this the path below the root of NFSv4? (version=3 has its own)",
     "getattr": "is that the port of the server's NFSv3? (nfsport=N)",
 }
 

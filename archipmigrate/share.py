@@ -106,6 +106,7 @@ def _open_remote(url: str, remote: Remote) -> Share:
         opened = _nfs.mount(
             remote.server,
             remote.path,
+            options.get("version", 3),
             options.get("nfsport", 0),
             options.get("mountport", 0),
             options.get("uid", -1),

@@ -8,6 +8,8 @@
 #define _GNU_SOURCE
 #include "nfs.h"
 
+#include "nfs4.h"
+
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -37,6 +39,7 @@ struct cached {
 
 struct nfs {
     struct rpc_settings settings;
+    const struct protocol *protocol;
     size_t limit;
     struct handle root;
     struct attributes attributes;
@@ -54,7 +57,7 @@ struct nfs {
 
 struct single {
     int (*read)(struct xdr_in *reply, struct single *single);
-    bool has_status;
+    const struct protocol *protocol; /* NULL: the reply has no status */
     bool is_done;
     int error;
     struct handle *handle;
@@ -67,8 +70,8 @@ static int answer_single(void *owner, uint64_t tag, int error, struct xdr_in *re
 {
     (void)tag, (void)again;
     struct single *single = owner;
-    if (error == 0 && single->has_status)
-        error = read_status(reply);
+    if (error == 0 && single->protocol)
+        error = single->protocol->read_status(reply);
     if (error == JUKEBOX_ERROR)
         return LATER;
     single->error = error ? error : single->read(reply, single);
@@ -88,12 +91,12 @@ static int wait_for(struct rpc *rpc, const struct single *single, const volatile
 
 static int single_lookup(struct xdr_in *reply, struct single *single)
 {
-    return read_lookup(reply, single->handle, single->found);
+    return single->protocol->read_lookup(reply, single->handle, single->found);
 }
 
 static int single_getattr(struct xdr_in *reply, struct single *single)
 {
-    return read_getattr(reply, single->found);
+    return single->protocol->read_getattr(reply, single->found);
 }
 
 static int single_mount(struct xdr_in *reply, struct single *single)
@@ -114,8 +117,8 @@ static int single_fsstat(struct xdr_in *reply, struct single *single)
 int nfs_getattr(struct nfs *nfs, struct rpc *rpc, const struct handle *handle,
                 struct attributes *found, const volatile uint8_t *stop)
 {
-    struct single single = {.read = single_getattr, .has_status = true, .found = found};
-    if (!call_getattr(rpc, handle))
+    struct single single = {.read = single_getattr, .protocol = nfs->protocol, .found = found};
+    if (!nfs->protocol->call_getattr(rpc, handle))
         return -EBUSY;
     nfs_send(nfs, rpc, GETATTR3, answer_single, &single, 0);
     return wait_for(rpc, &single, stop);
@@ -126,8 +129,8 @@ int nfs_lookup(struct nfs *nfs, struct rpc *rpc, const struct handle *directory,
                const volatile uint8_t *stop)
 {
     struct single single = {
-        .read = single_lookup, .has_status = true, .handle = handle, .found = found};
-    if (!call_lookup(rpc, directory, name, length))
+        .read = single_lookup, .protocol = nfs->protocol, .handle = handle, .found = found};
+    if (!nfs->protocol->call_lookup(rpc, directory, name, length))
         return -EBUSY;
     nfs_send(nfs, rpc, LOOKUP3, answer_single, &single, 0);
     int error = wait_for(rpc, &single, stop);
@@ -137,10 +140,12 @@ int nfs_lookup(struct nfs *nfs, struct rpc *rpc, const struct handle *directory,
 int nfs_used_inodes(struct nfs *nfs, uint64_t *used)
 {
     struct rpc *rpc;
+    if (nfs->protocol != &PROTOCOL3)
+        return -EOPNOTSUPP;
     int error = nfs_take(nfs, &rpc);
     if (error)
         return error;
-    struct single single = {.read = single_fsstat, .has_status = true, .used = used};
+    struct single single = {.read = single_fsstat, .protocol = nfs->protocol, .used = used};
     if (call_fsstat(rpc, &nfs->root)) {
         nfs_send(nfs, rpc, FSSTAT3, answer_single, &single, 0);
         error = wait_for(rpc, &single, NULL);
@@ -192,10 +197,9 @@ static int ask_root(struct nfs *nfs, uint16_t port, const char *path)
     return error;
 }
 
-static int ask_attributes(struct nfs *nfs, uint16_t port)
+static int ask_attributes(struct nfs *nfs)
 {
     struct rpc *rpc;
-    set_port(&nfs->settings.address, port);
     int error = nfs_take(nfs, &rpc);
     if (error)
         return error;
@@ -204,12 +208,52 @@ static int ask_attributes(struct nfs *nfs, uint16_t port)
     return error || S_ISDIR(nfs->attributes.mode) ? error : -ENOTDIR;
 }
 
+/* Go from the pseudo root to the share. */
+static int walk_to_root(struct nfs *nfs, struct rpc *rpc, const char *path)
+{
+    struct single single = {
+        .read = single_lookup,
+        .protocol = nfs->protocol,
+        .handle = &nfs->root,
+        .found = &nfs->attributes,
+    };
+    call_root4(rpc);
+    rpc_send(rpc, answer_single, &single, 0);
+    int error = wait_for(rpc, &single, NULL);
+    while (error == 0 && *(path += strspn(path, "/"))) {
+        struct handle above = nfs->root;
+        size_t length = strcspn(path, "/");
+        if (length > MOST_NAME)
+            return -ENAMETOOLONG;
+        error = nfs_lookup(nfs, rpc, &above, path, length, &nfs->root, &nfs->attributes, NULL);
+        path += length;
+    }
+    return error || S_ISDIR(nfs->attributes.mode) ? error : -ENOTDIR;
+}
+
+static int open_root4(struct nfs *nfs, const char *path)
+{
+    struct rpc *rpc;
+    int error = nfs_take(nfs, &rpc);
+    if (error)
+        return error;
+    error = walk_to_root(nfs, rpc, path);
+    nfs_give(nfs, rpc);
+    return error;
+}
+
 static int try_address(struct nfs *nfs, const struct nfs_settings *settings,
                        const struct addrinfo *at, const char **operation)
 {
     uint16_t port = settings->mount_port;
+    uint16_t nfs_port = settings->nfs_port ? settings->nfs_port : NFS_PORT;
     memcpy(&nfs->settings.address, at->ai_addr, at->ai_addrlen);
     nfs->settings.address_length = at->ai_addrlen;
+    if (settings->version == 4) {
+        *operation = "lookup";
+        set_port(&nfs->settings.address, nfs_port);
+        return open_root4(nfs, settings->path);
+    }
     *operation = "port mapper";
     int error = port ? 0 : ask_port(nfs, &port);
     if (error)
@@ -219,7 +263,8 @@ static int try_address(struct nfs *nfs, const struct nfs_settings *settings,
     if (error)
         return error;
     *operation = "getattr";
-    return ask_attributes(nfs, settings->nfs_port ? settings->nfs_port : NFS_PORT);
+    set_port(&nfs->settings.address, nfs_port);
+    return ask_attributes(nfs);
 }
 
 static void set_credentials(struct rpc_settings *rpc, const struct nfs_settings *settings)
@@ -242,8 +287,9 @@ int nfs_open(const struct nfs_settings *settings, struct nfs **made, const char 
     pthread_mutex_init(&nfs->mutex, NULL);
     nfs->cache = calloc(CACHED, sizeof(*nfs->cache));
     nfs->limit = settings->calls;
+    nfs->protocol = settings->version == 4 ? &PROTOCOL4 : &PROTOCOL3;
     set_credentials(&nfs->settings, settings);
-    nfs->settings.calls = nfs->limit + SPARE_CALLS;
+    nfs->settings.calls = nfs->limit * MOST_TOGETHER + SPARE_CALLS;
     int64_t patience = (int64_t)(settings->patience * (double)SECOND);
     nfs->settings.patience = patience < OPEN_PATIENCE ? patience : OPEN_PATIENCE;
     int error = -EHOSTUNREACH;
@@ -287,6 +333,11 @@ const struct handle *nfs_root(const struct nfs *nfs)
 uint64_t nfs_root_inode(const struct nfs *nfs)
 {
     return nfs->attributes.fileid;
+}
+
+const struct protocol *nfs_protocol(const struct nfs *nfs)
+{
+    return nfs->protocol;
 }
 
 uint64_t nfs_fsid(const struct nfs *nfs)

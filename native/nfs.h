@@ -1,5 +1,5 @@
 /*
- * A client that speaks NFSv3 itself, and the two verbs on it.
+ * A client that speaks NFS itself, and the two verbs on it.
  *
  *     struct nfs_settings       which share, as whom, how many calls in flight
  *     struct nfs                an open share; may be used by several threads at once
@@ -35,6 +35,7 @@
 struct nfs_settings {
     const char *server;
     const char *path;
+    int version;         /* 3 or 4 */
     uint16_t nfs_port;   /* 0: the usual one */
     uint16_t mount_port; /* 0: ask the port mapper */
     int64_t uid;         /* -1: the process's */
@@ -60,6 +61,7 @@ void nfs_calls(const struct nfs *nfs, uint64_t *calls);
 
 const struct handle *nfs_root(const struct nfs *nfs);
 uint64_t nfs_fsid(const struct nfs *nfs);
+const struct protocol *nfs_protocol(const struct nfs *nfs);
 
 /* Take a connection for this thread alone: 0 or -ENOMEM. */
 int nfs_take(struct nfs *nfs, struct rpc **rpc);
@@ -134,7 +136,7 @@ struct nfs_scan_result {
     struct buffer text;
     struct buffer failures; /* of struct scan_failure */
     struct buffer links;    /* of struct scan_link */
-    struct buffer held;     /* of each change: u8 length, handle, u64 ctime */
+    struct buffer held;     /* of each change: u8 length, handle, u64 guard */
 };
 
 int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *result);

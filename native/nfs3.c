@@ -14,6 +14,7 @@
 #define PORT_GETPORT  3
 #define PORT_TCP      6
 #define MOST_FLAVORS  16
+#define MOST_HANDLE3  64
 
 /*
  * Bytes of entries in one reply: some 500 of them, as much as fits in half of MOST_REPLY (servers count
@@ -33,7 +34,7 @@ static void put_handle(struct xdr_out *call, const struct handle *handle)
     xdr_put_bytes(call, handle->bytes, handle->length);
 }
 
-bool call_getattr(struct rpc *rpc, const struct handle *handle)
+static bool call_getattr(struct rpc *rpc, const struct handle *handle)
 {
     struct xdr_out *call = begin(rpc, GETATTR3);
     if (!call)
@@ -42,12 +43,14 @@ bool call_getattr(struct rpc *rpc, const struct handle *handle)
     return true;
 }
 
-bool call_setattr(struct rpc *rpc, const struct handle *handle, const struct setattr *set)
+static bool call_setattr(struct rpc *rpc, const struct handle *const *handles,
+                         const struct setattr *set, size_t count)
 {
+    (void)count; /* is 1 */
     struct xdr_out *call = begin(rpc, SETATTR3);
     if (!call)
         return false;
-    put_handle(call, handle);
+    put_handle(call, handles[0]);
     xdr_put32(call, set->sets_mode);
     if (set->sets_mode)
         xdr_put32(call, set->mode & 07777);
@@ -60,11 +63,12 @@ bool call_setattr(struct rpc *rpc, const struct handle *handle, const struct set
     xdr_put32(call, 0); /* mtime */
     xdr_put32(call, set->guarded);
     if (set->guarded)
-        xdr_put64(call, set->ctime);
+        xdr_put64(call, set->guard);
     return true;
 }
 
-bool call_lookup(struct rpc *rpc, const struct handle *directory, const void *name, size_t length)
+static bool call_lookup(struct rpc *rpc, const struct handle *directory, const void *name,
+                        size_t length)
 {
     struct xdr_out *call = begin(rpc, LOOKUP3);
     if (!call)
@@ -74,8 +78,8 @@ bool call_lookup(struct rpc *rpc, const struct handle *directory, const void *na
     return true;
 }
 
-bool call_readdirplus(struct rpc *rpc, const struct handle *directory, uint64_t cookie,
-                      const uint8_t *verifier)
+static bool call_readdirplus(struct rpc *rpc, const struct handle *directory, uint64_t cookie,
+                             const uint8_t *verifier)
 {
     struct xdr_out *call = begin(rpc, READDIRPLUS3);
     if (!call)
@@ -120,12 +124,9 @@ bool call_port(struct rpc *rpc, uint32_t program, uint32_t version)
 
 /* ---- replies */
 
-int read_status(struct xdr_in *reply)
+int error_of_status(uint32_t status)
 {
-    /* RFC 1813, section 2.6. The lower numbers are those of errno. */
-    uint32_t status = xdr_get32(reply);
-    if (reply->bad)
-        return -EBADMSG;
+    /* The lower numbers are those of errno. */
     switch (status) {
     case 0:
     case JUKEBOX_ERROR:
@@ -164,6 +165,12 @@ int read_status(struct xdr_in *reply)
     }
 }
 
+static int read_status(struct xdr_in *reply)
+{
+    uint32_t status = xdr_get32(reply);
+    return reply->bad ? -EBADMSG : error_of_status(status);
+}
+
 int64_t time_of(uint64_t time)
 {
     return (int64_t)((time >> 32) * 1000000000U + (time & UINT32_MAX));
@@ -172,7 +179,7 @@ int64_t time_of(uint64_t time)
 static void get_handle(struct xdr_in *reply, struct handle *handle)
 {
     uint32_t length;
-    const uint8_t *bytes = xdr_get_bytes(reply, MOST_HANDLE, &length);
+    const uint8_t *bytes = xdr_get_bytes(reply, MOST_HANDLE3, &length);
     if (!bytes || length == 0) {
         reply->bad = true;
         return;
@@ -201,7 +208,7 @@ static void get_attributes(struct xdr_in *reply, struct attributes *found)
     found->fileid = xdr_get64(reply);
     xdr_take(reply, 8); /* atime */
     found->mtime = time_of(xdr_get64(reply));
-    found->ctime = xdr_get64(reply);
+    found->ctime = found->guard = xdr_get64(reply);
 }
 
 static void get_optional_attributes(struct xdr_in *reply, struct attributes *found)
@@ -216,25 +223,32 @@ static int ending(const struct xdr_in *reply)
     return reply->bad ? -EBADMSG : 0;
 }
 
-int read_getattr(struct xdr_in *reply, struct attributes *found)
+static int read_getattr(struct xdr_in *reply, struct attributes *found)
 {
     get_attributes(reply, found);
     return ending(reply);
 }
 
-int read_lookup(struct xdr_in *reply, struct handle *handle, struct attributes *found)
+static int read_lookup(struct xdr_in *reply, struct handle *handle, struct attributes *found)
 {
     get_handle(reply, handle);
     get_optional_attributes(reply, found);
     return ending(reply);
 }
 
-int read_setattr(struct xdr_in *reply, struct attributes *after)
+static size_t read_setattr(struct xdr_in *reply, const struct setattr *sets, size_t count,
+                           int *error, struct attributes *after)
 {
+    (void)sets, (void)count;
+    after->known = false;
+    *error = read_status(reply);
+    if (*error)
+        return 1;
     if (xdr_get32(reply))
         xdr_take(reply, 24); /* size, mtime, ctime before */
     get_optional_attributes(reply, after);
-    return ending(reply);
+    *error = ending(reply);
+    return 1;
 }
 
 int check_name(const uint8_t *name, size_t length)
@@ -244,14 +258,14 @@ int check_name(const uint8_t *name, size_t length)
     return is_good ? 0 : -EBADMSG;
 }
 
-int read_listing(struct xdr_in *reply, struct listing3 *listing)
+static int read_listing(struct xdr_in *reply, struct listing3 *listing)
 {
     get_optional_attributes(reply, &listing->directory);
     listing->verifier = xdr_take(reply, VERIFIER_SIZE);
     return ending(reply);
 }
 
-int read_entry(struct xdr_in *reply, struct listing3 *listing, struct entry3 *entry)
+static int read_entry(struct xdr_in *reply, struct listing3 *listing, struct entry3 *entry)
 {
     if (!xdr_get32(reply)) {
         listing->is_last = xdr_get32(reply);
@@ -300,3 +314,17 @@ int read_port(struct xdr_in *reply, uint16_t *port)
     *port = (uint16_t)number;
     return number ? 0 : -ECONNREFUSED;
 }
+
+const struct protocol PROTOCOL3 = {
+    .together = 1,
+    .call_getattr = call_getattr,
+    .call_lookup = call_lookup,
+    .call_listing = call_readdirplus,
+    .call_setattr = call_setattr,
+    .read_status = read_status,
+    .read_getattr = read_getattr,
+    .read_lookup = read_lookup,
+    .read_listing = read_listing,
+    .read_entry = read_entry,
+    .read_setattr = read_setattr,
+};

@@ -21,7 +21,7 @@
 #include "rpc.h"
 #include "xdr.h"
 
-#define MOST_HANDLE   64
+#define MOST_HANDLE   128 /* version 3 has 64 */
 #define MOST_NAME     255
 #define VERIFIER_SIZE 8
 #define JUKEBOX_ERROR 10008 /* of a status: later, please */
@@ -50,7 +50,8 @@ struct attributes {
     uint64_t fsid;
     uint64_t fileid;
     int64_t mtime;  /* ns */
-    uint64_t ctime; /* as the server has it: seconds, nanoseconds */
+    uint64_t ctime; /* seconds, nanoseconds */
+    uint64_t guard; /* what differs if anything was changed */
 };
 
 struct setattr {
@@ -59,7 +60,7 @@ struct setattr {
     bool guarded;
     uint32_t mode;
     uint32_t gid;
-    uint64_t ctime; /* the guard */
+    uint64_t guard;
 };
 
 struct entry3 {
@@ -80,37 +81,55 @@ struct listing3 {
 /* ns of a server's time. */
 int64_t time_of(uint64_t seconds_and_nanoseconds);
 
-/* Begin a call and write its arguments; false if too many wait. rpc_send is to follow. */
-bool call_getattr(struct rpc *rpc, const struct handle *handle);
-bool call_setattr(struct rpc *rpc, const struct handle *handle, const struct setattr *set);
-bool call_lookup(struct rpc *rpc, const struct handle *directory, const void *name, size_t length);
-bool call_readdirplus(struct rpc *rpc, const struct handle *directory, uint64_t cookie,
-                      const uint8_t *verifier);
+/* So many entries at most are changed by one call. */
+#define MOST_TOGETHER 5
+
+/*
+ * What a version of the protocol has. `call_...` begin a call and write its arguments, and are false if too
+ * many wait; rpc_send is to follow. `read_...` take replies apart.
+ */
+struct protocol {
+    size_t together; /* entries that are changed by one call */
+    bool (*call_getattr)(struct rpc *rpc, const struct handle *handle);
+    bool (*call_lookup)(struct rpc *rpc, const struct handle *directory, const void *name,
+                        size_t length);
+    bool (*call_listing)(struct rpc *rpc, const struct handle *directory, uint64_t cookie,
+                         const uint8_t *verifier);
+    bool (*call_setattr)(struct rpc *rpc, const struct handle *const *handles,
+                         const struct setattr *sets, size_t count);
+    /* The status: 0, JUKEBOX_ERROR (later, please), or -errno. Not of changes: */
+    int (*read_status)(struct xdr_in *reply);
+    /*
+     * Read what came of changes: one error each (0, JUKEBOX_ERROR, -errno; -EAGAIN is the guard's), for as
+     * many as were tried, which is returned. `after` is what a single one was like then, if known.
+     */
+    size_t (*read_setattr)(struct xdr_in *reply, const struct setattr *sets, size_t count,
+                           int *errors, struct attributes *after);
+    /* What comes after a status of 0. */
+    int (*read_getattr)(struct xdr_in *reply, struct attributes *found);
+    int (*read_lookup)(struct xdr_in *reply, struct handle *handle, struct attributes *found);
+    /* The beginning of a listing, and then entry by entry: 1, or 0 after the last. */
+    int (*read_listing)(struct xdr_in *reply, struct listing3 *listing);
+    int (*read_entry)(struct xdr_in *reply, struct listing3 *listing, struct entry3 *entry);
+};
+
+extern const struct protocol PROTOCOL3;
+
+/* ns of a server's time. */
+int64_t time_of(uint64_t seconds_and_nanoseconds);
+
+/* What version 3 has beside that: inodes in use, the root's handle, a port. */
 bool call_fsstat(struct rpc *rpc, const struct handle *root);
 bool call_mount(struct rpc *rpc, const char *path);
 bool call_port(struct rpc *rpc, uint32_t program, uint32_t version);
-
-/* Read the status of an NFS reply: 0, JUKEBOX_ERROR, or -errno (-ESTALE and others; see nfs3.c). */
-int read_status(struct xdr_in *reply);
-
-/* Read what comes after a status of 0; -EBADMSG. */
-int read_getattr(struct xdr_in *reply, struct attributes *found);
-int read_lookup(struct xdr_in *reply, struct handle *handle, struct attributes *found);
-
-/* Read the attributes after the change, if they are there; those before it are of no use (README). */
-int read_setattr(struct xdr_in *reply, struct attributes *after);
-
-/* Read the beginning of a listing, and then entry by entry: 1, or 0 after the last. */
-int read_listing(struct xdr_in *reply, struct listing3 *listing);
-int read_entry(struct xdr_in *reply, struct listing3 *listing, struct entry3 *entry);
-
-/* Inodes in use on the filesystem. */
 int read_fsstat(struct xdr_in *reply, uint64_t *used);
-
 int read_mount(struct xdr_in *reply, struct handle *root);
 int read_port(struct xdr_in *reply, uint16_t *port);
 
-/* -EBADMSG unless it is a name that may be in a directory; `.` and `..` are no such names. */
+/* 0, JUKEBOX_ERROR or -errno for a status of RFC 1813, section 2.6. */
+int error_of_status(uint32_t status);
+
+/* -EBADMSG unless it is a name that may be in a directory; `.` and `..` may. */
 int check_name(const uint8_t *name, size_t length);
 
 #endif

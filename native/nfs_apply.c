@@ -57,18 +57,19 @@ static int looked(struct nfs_applying *applying, struct record *record, int erro
 
 static int answer_record(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool again)
 {
+    (void)again;
     struct nfs_applying *applying = owner;
     struct record *record = &applying->records[tag];
     struct attributes after = {0};
     if (error == 0)
-        error = read_status(reply);
+        error = applying->protocol->read_status(reply);
     if (error == JUKEBOX_ERROR)
         return LATER;
     int outcome;
     switch (record->awaits) {
     case AWAITS_HANDLE:
         if (error == 0)
-            error = read_lookup(reply, &record->handle, &record->found);
+            error = applying->protocol->read_lookup(reply, &record->handle, &record->found);
         if (error == 0 && !record->found.known)
             outcome = ask_look(applying, record, AWAITS_LOOK);
         else if (error < 0 && !is_gone(error))
@@ -76,48 +77,144 @@ static int answer_record(void *owner, uint64_t tag, int error, struct xdr_in *re
         else
             outcome = looked(applying, record, error);
         break;
-    case AWAITS_SET:
-        record->is_again |= again;
-        if (error == 0)
-            error = read_setattr(reply, &after);
-        outcome = was_set(applying, record, error, &after);
-        break;
     case AWAITS_BACK:
         if (error == 0)
-            error = read_getattr(reply, &after);
+            error = applying->protocol->read_getattr(reply, &after);
         outcome = error < 0 ? refuse(applying, record, "stat", error, "")
                             : was_set(applying, record, 0, &after);
         break;
     default:
         if (error == 0)
-            error = read_getattr(reply, &record->found);
+            error = applying->protocol->read_getattr(reply, &record->found);
         outcome = looked(applying, record, error);
     }
     finish(applying, record, outcome);
     return 0;
 }
 
-static int send_record(struct nfs_applying *applying, struct record *record, bool is_begun,
-                       enum procedure3 procedure, enum awaits awaits)
+/* Make a record's next call, which is no change; if there is no room for it, it waits. */
+static void send_record(struct nfs_applying *applying, struct record *record)
 {
-    if (!is_begun)
-        return refuse(applying, record, "call", -EBUSY, "");
+    const struct protocol *protocol = applying->protocol;
+    const struct directory *directory = &applying->directories[record->directory];
+    bool looks_up = record->awaits == AWAITS_HANDLE;
+    uint32_t number = (uint32_t)(record - applying->records);
+    if (!nfs_may_call(applying->nfs, applying->rpc)) {
+        record->next = applying->waits;
+        applying->waits = number;
+        return;
+    }
+    if (looks_up)
+        protocol->call_lookup(applying->rpc, &directory->handle, record->name, record->length);
+    else
+        protocol->call_getattr(applying->rpc, &record->handle);
+    nfs_send(applying->nfs, applying->rpc, looks_up ? LOOKUP3 : GETATTR3, answer_record, applying,
+             number);
+}
+
+static int ask(struct nfs_applying *applying, struct record *record, enum awaits awaits)
+{
     record->awaits = awaits;
-    nfs_send(applying->nfs, applying->rpc, procedure, answer_record, applying,
-             (uint64_t)(record - applying->records));
+    send_record(applying, record);
     return PENDING;
 }
 
 int ask_look(struct nfs_applying *applying, struct record *record, enum awaits awaits)
 {
-    bool is_begun = call_getattr(applying->rpc, &record->handle);
-    return send_record(applying, record, is_begun, GETATTR3, awaits);
+    return ask(applying, record, awaits);
 }
 
-int ask_set(struct nfs_applying *applying, struct record *record, const struct setattr *set)
+static void send_waiting(struct nfs_applying *applying)
 {
-    bool is_begun = call_setattr(applying->rpc, &record->handle, set);
-    return send_record(applying, record, is_begun, SETATTR3, AWAITS_SET);
+    uint32_t number = applying->waits;
+    applying->waits = NOTHING;
+    while (number != NOTHING) {
+        struct record *record = &applying->records[number];
+        number = record->next;
+        send_record(applying, record);
+    }
+}
+
+/* ---- changes */
+
+static int answer_batch(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool again)
+{
+    struct nfs_applying *applying = owner;
+    const struct batch batch = applying->batches[tag];
+    struct attributes after = {0};
+    struct setattr sets[MOST_TOGETHER];
+    int errors[MOST_TOGETHER] = {error, error, error, error, error};
+    size_t tried = batch.count;
+    for (size_t i = 0; i < batch.count; i++)
+        sets[i] = applying->records[batch.records[i]].set;
+    if (error == 0)
+        tried = applying->protocol->read_setattr(reply, sets, batch.count, errors, &after);
+    if (errors[0] == JUKEBOX_ERROR)
+        return LATER;
+    applying->batches[tag].next = applying->unused;
+    applying->unused = (uint32_t)tag;
+    for (size_t i = 0; i < batch.count; i++) {
+        struct record *record = &applying->records[batch.records[i]];
+        record->is_again |= again;
+        int outcome = i < tried && errors[i] != JUKEBOX_ERROR
+                          ? was_set(applying, record, errors[i], &after)
+                          : ask_set(applying, record); /* one before it failed: again */
+        finish(applying, record, outcome);
+    }
+    return 0;
+}
+
+static void send_batch(struct nfs_applying *applying, uint32_t number)
+{
+    struct batch *batch = &applying->batches[number];
+    const struct handle *handles[MOST_TOGETHER];
+    struct setattr sets[MOST_TOGETHER];
+    for (size_t i = 0; i < batch->count; i++) {
+        handles[i] = &applying->records[batch->records[i]].handle;
+        sets[i] = applying->records[batch->records[i]].set;
+    }
+    applying->protocol->call_setattr(applying->rpc, handles, sets, batch->count);
+    nfs_send(applying->nfs, applying->rpc, SETATTR3, answer_batch, applying, number);
+}
+
+/* Send the batches that are full, as many as may be. */
+static void send_full(struct nfs_applying *applying)
+{
+    while (applying->full != NOTHING && nfs_may_call(applying->nfs, applying->rpc)) {
+        uint32_t number = applying->full;
+        applying->full = applying->batches[number].next;
+        send_batch(applying, number);
+    }
+}
+
+/* The open batch is full, or there is nothing to fill it with. */
+static void close_batch(struct nfs_applying *applying)
+{
+    if (applying->open == NOTHING)
+        return;
+    applying->batches[applying->open].next = applying->full;
+    applying->full = applying->open;
+    applying->open = NOTHING;
+    send_full(applying);
+}
+
+/* Put a change beside others; one whose attributes are needed after it comes alone, to have them. */
+int ask_set(struct nfs_applying *applying, struct record *record)
+{
+    bool is_alone = needs_attributes(applying, record);
+    record->awaits = AWAITS_SET;
+    if (is_alone)
+        close_batch(applying);
+    if (applying->open == NOTHING) {
+        applying->open = applying->unused;
+        applying->unused = applying->batches[applying->open].next;
+        applying->batches[applying->open].count = 0;
+    }
+    struct batch *batch = &applying->batches[applying->open];
+    batch->records[batch->count++] = (uint32_t)(record - applying->records);
+    if (is_alone || batch->count == applying->protocol->together)
+        close_batch(applying);
+    return PENDING;
 }
 
 /* ---- directories */
@@ -140,10 +237,7 @@ static int find_record(struct nfs_applying *applying, struct record *record)
             record->handle = directory->handle;
             return ask_look(applying, record, AWAITS_LOOK);
         }
-        return send_record(
-            applying, record,
-            call_lookup(applying->rpc, &directory->handle, record->name, record->length), LOOKUP3,
-            AWAITS_HANDLE);
+        return ask(applying, record, AWAITS_HANDLE);
     case LOST:
         return directory->outcome == FAILED ? refuse(applying, record, "open", directory->error, "")
                                             : directory->outcome;
@@ -196,7 +290,7 @@ static void step_down(struct nfs_applying *applying, struct directory *directory
     const uint8_t *slash = memchr(name, '/', left);
     size_t length = slash ? (size_t)(slash - name) : left;
     directory->at += (uint32_t)(length + (slash != NULL));
-    if (call_lookup(applying->rpc, above, name, length))
+    if (applying->protocol->call_lookup(applying->rpc, above, name, length))
         nfs_send(applying->nfs, applying->rpc, LOOKUP3, answer_directory, applying,
                  (uint64_t)(directory - applying->directories));
     else
@@ -210,11 +304,11 @@ static int answer_directory(void *owner, uint64_t tag, int error, struct xdr_in 
     struct directory *directory = &applying->directories[tag];
     struct attributes attributes = {0};
     if (error == 0)
-        error = read_status(reply);
+        error = applying->protocol->read_status(reply);
     if (error == JUKEBOX_ERROR)
         return LATER;
     if (error == 0)
-        error = read_lookup(reply, &directory->handle, &attributes);
+        error = applying->protocol->read_lookup(reply, &directory->handle, &attributes);
     if (error == 0 && attributes.known && !S_ISDIR(attributes.mode))
         error = -ENOTDIR;
     if (error == 0 && directory->at < directory->length) {
@@ -272,33 +366,44 @@ static void begin(struct nfs_applying *applying, struct record *record)
     }
 }
 
+/* Take the next record that may be begun, if there is one. */
+static struct record *take_record(struct nfs_applying *applying)
+{
+    while (applying->next < applying->count && applying->records[applying->next].is_own)
+        applying->next++;
+    if (applying->due != NOTHING) {
+        struct record *record = &applying->records[applying->due];
+        applying->due = record->next;
+        return record;
+    }
+    return applying->next < applying->count ? &applying->records[applying->next++] : NULL;
+}
+
 static bool may_begin(const struct nfs_applying *applying)
 {
+    if (applying->active == 0)
+        return true;
     if (applying->ask->verb == VERB_FORWARD && !applying->succeeded)
-        return applying->active == 0;
+        return false;
     /* Those that wait for one directory make their calls all at once when it is found. */
-    return applying->active == 0 || (applying->active < nfs_limit(applying->nfs) &&
-                                     nfs_may_call(applying->nfs, applying->rpc));
+    return applying->active < nfs_limit(applying->nfs) * applying->protocol->together &&
+           applying->waits == NOTHING && applying->full == NOTHING &&
+           nfs_may_call(applying->nfs, applying->rpc);
 }
 
 static int apply_all(struct nfs_applying *applying)
 {
     while (applying->finished < applying->count && applying->error == 0) {
-        while (may_begin(applying)) {
-            struct record *record;
-            while (applying->next < applying->count && applying->records[applying->next].is_own)
-                applying->next++;
-            if (applying->due != NOTHING) {
-                record = &applying->records[applying->due];
-                applying->due = record->next;
-            } else if (applying->next < applying->count) {
-                record = &applying->records[applying->next++];
-            } else {
-                break;
-            }
+        struct record *record = NULL;
+        send_full(applying);
+        send_waiting(applying);
+        while (may_begin(applying) && (record = take_record(applying))) {
             begin(applying, record);
             find_directories(applying);
         }
+        /* A batch waits for more changes only if there will be some. */
+        if (!record || rpc_waiting(applying->rpc) == 0)
+            close_batch(applying);
         if (rpc_waiting(applying->rpc) > 0)
             rpc_step(applying->rpc, STEP);
         find_directories(applying);
@@ -313,15 +418,15 @@ static int read_held(struct nfs_applying *applying)
     const uint8_t *at = applying->ask->held, *end = at + applying->ask->held_length;
     for (size_t i = 0; i < applying->count && at < end; i++) {
         struct record *record = &applying->records[i];
-        uint64_t ctime;
+        uint64_t guard;
         size_t length = *at++;
-        if (length > MOST_HANDLE || length + sizeof(ctime) > (size_t)(end - at))
+        if (length > MOST_HANDLE || length + sizeof(guard) > (size_t)(end - at))
             return -EINVAL;
         record->handle.length = (uint8_t)length;
         memcpy(record->handle.bytes, at, length);
-        memcpy(&ctime, at + length, sizeof(ctime));
-        record->found.ctime = ctime;
-        at += length + sizeof(ctime);
+        memcpy(&guard, at + length, sizeof(guard));
+        record->found.guard = guard;
+        at += length + sizeof(guard);
     }
     return 0;
 }
@@ -399,6 +504,10 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
         .ask = request,
         .result = result,
         .nfs = request->nfs,
+        .protocol = nfs_protocol(request->nfs),
+        .open = NOTHING,
+        .full = NOTHING,
+        .waits = NOTHING,
         .due = NOTHING,
         .to_find = NOTHING,
     };
@@ -414,7 +523,12 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
     result->count = count;
     applying.records = calloc(count + 1, sizeof(*applying.records));
     applying.directories = calloc(enters + 1, sizeof(*applying.directories));
-    if (!result->outcomes || !applying.records || !applying.directories) {
+    /* One for each record that may be active. */
+    size_t batches = nfs_limit(applying.nfs) * applying.protocol->together + 1;
+    applying.batches = calloc(batches, sizeof(*applying.batches));
+    for (size_t i = 0; applying.batches && i < batches; i++)
+        applying.batches[i].next = (uint32_t)i + 1;
+    if (!result->outcomes || !applying.records || !applying.directories || !applying.batches) {
         error = -ENOMEM;
         goto out;
     }
@@ -433,6 +547,7 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
 out:
     free(applying.records);
     free(applying.directories);
+    free(applying.batches);
     return error;
 }
 

@@ -47,7 +47,8 @@ struct record {
     uint32_t directory;
     uint32_t next; /* in the list that it is in */
     struct handle handle;
-    struct attributes found; /* or only `ctime`, from scan */
+    struct setattr set;
+    struct attributes found; /* or only `guard`, from scan */
 };
 
 enum where {
@@ -73,7 +74,20 @@ struct directory {
     struct handle handle;
 };
 
+/* Records that are changed by one call. */
+struct batch {
+    uint32_t records[MOST_TOGETHER];
+    uint32_t count;
+    uint32_t next; /* that is not used either */
+};
+
 struct nfs_applying {
+    const struct protocol *protocol;
+    struct batch *batches;
+    uint32_t unused; /* batch */
+    uint32_t open;   /* batch that is being filled, or NOTHING */
+    uint32_t full;   /* batches that wait until there is room for their calls */
+    uint32_t waits;  /* records whose calls wait until there is room for them */
     const struct nfs_apply_request *ask;
     struct apply_result *result;
     struct nfs *nfs;
@@ -106,6 +120,9 @@ int act_held(struct nfs_applying *applying, struct record *record);
 int was_set(struct nfs_applying *applying, struct record *record, int error,
             const struct attributes *after);
 
+/* Say whether the attributes after a change are needed. */
+bool needs_attributes(const struct nfs_applying *applying, const struct record *record);
+
 /* Note that an operation on a record failed; FAILED is its outcome. */
 int refuse(struct nfs_applying *applying, const struct record *record, const char *operation,
            int error, const char *note);
@@ -113,7 +130,7 @@ int refuse(struct nfs_applying *applying, const struct record *record, const cha
 /* ---- nfs_apply.c */
 
 int ask_look(struct nfs_applying *applying, struct record *record, enum awaits awaits);
-int ask_set(struct nfs_applying *applying, struct record *record, const struct setattr *set);
+int ask_set(struct nfs_applying *applying, struct record *record);
 
 /* Find the handle by the name once more: the one that we had is stale. */
 int find_again(struct nfs_applying *applying, struct record *record);

@@ -43,6 +43,18 @@ static int refuse_result(struct nfs_applying *applying, const struct record *rec
     return refuse(applying, record, "read back", 0, note);
 }
 
+bool needs_attributes(const struct nfs_applying *applying, const struct record *record)
+{
+    switch (applying->ask->verb) {
+    case VERB_FORWARD:
+        return !applying->succeeded || record->change.flags & FLAG_SETID;
+    case VERB_BACK: /* the bits come after */
+        return record->change.mode & SET_ID && !record->is_bare;
+    default:
+        return true;
+    }
+}
+
 /* ---- what a record says (setattr.c) */
 
 static uint32_t without_set_id(uint32_t mode)
@@ -83,8 +95,9 @@ static void stamp(struct nfs_applying *applying, const struct record *record)
 static int set(struct nfs_applying *applying, struct record *record, struct setattr set)
 {
     set.guarded = record->tries < MOST_GUARDED;
-    set.ctime = record->found.ctime;
-    return ask_set(applying, record, &set);
+    set.guard = record->found.guard;
+    record->set = set;
+    return ask_set(applying, record);
 }
 
 /* ---- FORWARD */
@@ -270,9 +283,9 @@ int was_set(struct nfs_applying *applying, struct record *record, int error,
     if (error < 0)
         return refuse(applying, record, "setattr", error, "");
     if (!after->known) {
-        bool needs = applying->ask->verb != VERB_FORWARD || !applying->succeeded ||
-                     record->change.flags & FLAG_SETID;
-        return needs ? ask_look(applying, record, AWAITS_BACK) : CHANGED;
+        if (needs_attributes(applying, record))
+            return ask_look(applying, record, AWAITS_BACK);
+        return record->is_bare ? given(record) : CHANGED;
     }
     record->found = *after;
     return after_set(applying, record);

@@ -25,7 +25,7 @@
 #include "values.h"
 
 #define CAPSULE     "archipmigrate._nfs.share"
-#define MOST_FLIGHT 2048
+#define MOST_FLIGHT 512
 
 static struct nfs *share_of(PyObject *capsule)
 {
@@ -46,14 +46,17 @@ static PyObject *nfs_module_mount(PyObject *module, PyObject *arguments)
 {
     (void)module;
     struct nfs_settings settings;
+    int version;
     long long uid, gid;
     unsigned short nfs_port, mount_port;
     Py_ssize_t calls;
-    if (!PyArg_ParseTuple(arguments, "syHHLLnd:mount", &settings.server, &settings.path, &nfs_port,
-                          &mount_port, &uid, &gid, &calls, &settings.patience))
+    if (!PyArg_ParseTuple(arguments, "syiHHLLnd:mount", &settings.server, &settings.path, &version,
+                          &nfs_port, &mount_port, &uid, &gid, &calls, &settings.patience))
         return NULL;
-    if (calls < 1 || calls > MOST_FLIGHT || !(settings.patience > 0 && settings.patience < 1e6))
+    if ((version != 3 && version != 4) || calls < 1 || calls > MOST_FLIGHT ||
+        !(settings.patience > 0 && settings.patience < 1e6))
         return raise_error(-EINVAL);
+    settings.version = version;
     settings.nfs_port = nfs_port;
     settings.mount_port = mount_port;
     settings.uid = uid;

@@ -198,7 +198,7 @@ static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *
     if (error == -ECANCELED)
         return 0;
     if (error == 0)
-        error = read_status(reply);
+        error = walk->protocol->read_status(reply);
     if (error == JUKEBOX_ERROR)
         return LATER;
     walk->reading -= question->about == ABOUT_NAME;
@@ -206,8 +206,9 @@ static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *
     if (question->reading != node->reading)
         return 0;
     if (error == 0)
-        error = question->handle.length ? read_getattr(reply, &entry.attributes)
-                                        : read_lookup(reply, &question->handle, &entry.attributes);
+        error = question->handle.length
+                    ? walk->protocol->read_getattr(reply, &entry.attributes)
+                    : walk->protocol->read_lookup(reply, &question->handle, &entry.attributes);
     if (error == 0 && !entry.attributes.known) {
         put_question(&walk->questions, question);
         walk->reading += question->about == ABOUT_NAME;
@@ -242,9 +243,10 @@ void send_question(struct nfs_walk *walk, struct questions *questions)
         return;
     enum procedure3 procedure = question->handle.length ? GETATTR3 : LOOKUP3;
     if (procedure == GETATTR3)
-        call_getattr(walk->rpc, &question->handle);
+        walk->protocol->call_getattr(walk->rpc, &question->handle);
     else
-        call_lookup(walk->rpc, &question->node->handle, question->name, question->length);
+        walk->protocol->call_lookup(walk->rpc, &question->node->handle, question->name,
+                                    question->length);
     walk->looks += question->about == ABOUT_NAME;
     walk->reading += question->about == ABOUT_NAME && procedure == LOOKUP3;
     nfs_send(walk->nfs, walk->rpc, procedure, answer_question, walk, (uintptr_t)question);
@@ -285,7 +287,7 @@ static bool goes_round(struct node *node, uint64_t cookie)
 static int take_listing(struct nfs_walk *walk, struct node *node, struct xdr_in *reply)
 {
     struct listing3 listing = {0};
-    int error = read_listing(reply, &listing);
+    int error = walk->protocol->read_listing(reply, &listing);
     if (error < 0)
         return error;
     const struct attributes *directory = &listing.directory;
@@ -298,7 +300,7 @@ static int take_listing(struct nfs_walk *walk, struct node *node, struct xdr_in 
     struct segment segment = put_open(walk);
     struct entry3 entry;
     uint64_t cookie = node->cookie;
-    while ((error = read_entry(reply, &listing, &entry)) > 0) {
+    while ((error = walk->protocol->read_entry(reply, &listing, &entry)) > 0) {
         cookie = entry.cookie;
         if (!is_dot(&entry))
             take_entry(walk, node, &entry);
@@ -366,7 +368,7 @@ static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *r
     if (error == -ECANCELED)
         return 0;
     if (error == 0)
-        error = read_status(reply);
+        error = walk->protocol->read_status(reply);
     if (error == JUKEBOX_ERROR)
         return LATER;
     walk->window++;
@@ -396,6 +398,6 @@ static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *r
 
 void read_on(struct nfs_walk *walk, struct node *node)
 {
-    call_readdirplus(walk->rpc, &node->handle, node->cookie, node->verifier);
+    walk->protocol->call_listing(walk->rpc, &node->handle, node->cookie, node->verifier);
     nfs_send(walk->nfs, walk->rpc, READDIRPLUS3, answer_listing, walk, (uintptr_t)node);
 }

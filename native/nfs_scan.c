@@ -329,6 +329,7 @@ int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *res
         .ask = request,
         .found = result,
         .nfs = request->nfs,
+        .protocol = nfs_protocol(request->nfs),
         .counting = !request->counted,
         .deadline = INT64_MAX,
         .window = FIRST_WINDOW,

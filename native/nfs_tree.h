@@ -96,6 +96,7 @@ struct nfs_walk {
     const struct nfs_scan_request *ask;
     struct nfs_scan_result *found;
     struct nfs *nfs;
+    const struct protocol *protocol;
     struct rpc *rpc;
     struct chunk *memory;
     struct node *tops, *last_top;

@@ -14,8 +14,14 @@ from tests.nfs.inside import EXPORT, STATE, delay, export, report, serve
 from tests.support import GID, attrs
 
 PERMS = ("perms", "--json", "--no-progress", "--group", GID)
-# No ports: the usual one, and the port mapper's.
-SERVER = f"nfs://127.0.0.1{EXPORT}"
+
+
+def url(version: int, name: str) -> str:
+    """Return the URL of a directory in the export, which is the root of version 4.
+
+    No ports: the usual one, and the port mapper's.
+    """
+    return f"nfs://127.0.0.1{EXPORT if version == 3 else ''}/{name}?version={version}"
 
 
 def ended(*args: object, backend: str = "auto") -> dict[str, Any]:
@@ -45,7 +51,7 @@ def shown(tree: dict[bytes, Any]) -> dict[str, Any]:
     return {repr(path): list(state) for path, state in tree.items()}
 
 
-def crafted_tree(filesystem: str) -> None:
+def crafted_tree(filesystem: str, version: int) -> None:
     """Migrate a crafted tree by the nfs backend, another by the native one; undo the first."""
     serve("rw,no_root_squash,secure", filesystem=filesystem)
     tree, other = EXPORT / "tree", EXPORT / "other"
@@ -54,29 +60,33 @@ def crafted_tree(filesystem: str) -> None:
     report("before", shown(attrs(tree)))
     report("native", ended(*PERMS, other, backend="native"))
     report("expected", shown(attrs(other)))
-    report("perms", ended(*PERMS, f"{SERVER}/tree"))
+    report("perms", ended(*PERMS, url(version, "tree")))
     report("after", shown(attrs(tree)))
-    report("verify", ended("verify", "--json", "--no-progress", "--group", GID, f"{SERVER}/tree"))
+    report(
+        "verify", ended("verify", "--json", "--no-progress", "--group", GID, url(version, "tree"))
+    )
     report("undo", ended("undo", "--json", "--no-progress"))
     report("undone", shown(attrs(tree)))
 
 
-def refusals() -> None:
+def refusals(version: int) -> None:
     """Meet a server that squashes root, and one that is read-only."""
     serve("rw,root_squash")
     make_share(str(EXPORT / "share"), objects=20, volumes=0)
     os.chmod(EXPORT / "share", 0o755)
-    report("squashed", ended(*PERMS, f"{SERVER}/share"))
+    report("squashed", ended(*PERMS, url(version, "share")))
     export("ro,no_root_squash")
-    report("read-only", ended(*PERMS, f"{SERVER}/share"))
+    report("read-only", ended(*PERMS, url(version, "share")))
 
 
-def rate(objects: int, milliseconds: float) -> None:
+def rate(objects: int, milliseconds: float, version: int) -> None:
     """Migrate a share over a link with latency."""
     serve(filesystem="ext4", size="400M")
     make_share(str(EXPORT / "share"), objects=objects, volumes=0, object_bytes=0)
     report("entries", len(attrs(EXPORT / "share")))
     if milliseconds:
         delay(milliseconds)
-    report("perms", ended(*PERMS, f"{SERVER}/share"))
-    report("verify", ended("verify", "--json", "--no-progress", "--group", GID, f"{SERVER}/share"))
+    report("perms", ended(*PERMS, url(version, "share")))
+    report(
+        "verify", ended("verify", "--json", "--no-progress", "--group", GID, url(version, "share"))
+    )

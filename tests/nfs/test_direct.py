@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -22,6 +24,7 @@ from tests.nfs.latency import Latency
 from tests.support import GID, Cli, attrs, drift
 from tests.test_parity import both_states, changes, ctimes
 
+VERSIONS = (3, 4)
 nfs = pytest.importorskip("archipmigrate.backend.nfs")
 pytestmark = pytest.mark.privileged
 
@@ -36,12 +39,24 @@ def program(state: Path) -> Program:
     return Program("auto", state)
 
 
+@pytest.fixture(params=VERSIONS, ids=["v3", "v4"])
+def version(request: pytest.FixtureRequest) -> int:
+    """Each version of the protocol in turn."""
+    return int(request.param)
+
+
+def build(root: Path) -> Path:
+    """Make a crafted tree, but for what ganesha takes for referrals: sticky and not searchable."""
+    crafted.build(root)
+    for name in ("1000", "1000.group"):
+        (root / "directories" / name).chmod(0o1700)
+    return root
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A crafted tree."""
-    root = tmp_path / "tree"
-    crafted.build(root)
-    return root
+    return build(tmp_path / "tree")
 
 
 @pytest.fixture
@@ -69,6 +84,7 @@ def perms(program: Program, url: str, *args: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
 def test_end_state_and_tally_are_those_of_the_native_backend(
+    version: int,
     ganesha: Serve,
     tmp_path: Path,
     tree: Path,
@@ -82,11 +98,10 @@ def test_end_state_and_tally_are_those_of_the_native_backend(
         monkeypatch.setattr("archipmigrate.engine.frontier.MEMORY", 256)
         monkeypatch.setattr("archipmigrate.engine.frontier.LARGE_BODY", 128)
         monkeypatch.setattr("archipmigrate.backend.nfs.WIDE", 5)
-    other = tmp_path / "other"
-    crafted.build(other)
+    other = build(tmp_path / "other")
     before = both_states(tree)
     expected = program.perms(other).summary
-    url = ganesha(tree).url()
+    url = ganesha(tree).url(version)
     dry = perms(program, url, "--dry-run")
     assert both_states(tree) == before
     found = perms(program, url)
@@ -106,16 +121,20 @@ def test_end_state_and_tally_are_those_of_the_native_backend(
     assert after == before
 
 
-def test_what_complies_is_not_touched(ganesha: Serve, tree: Path, program: Program) -> None:
-    url = ganesha(tree).url()
+def test_what_complies_is_not_touched(
+    version: int, ganesha: Serve, tree: Path, program: Program
+) -> None:
+    url = ganesha(tree).url(version)
     perms(program, url)
     before = ctimes(tree)
     assert perms(program, url)["changed"] == 0
     assert ctimes(tree) == before
 
 
-def test_dry_run_lists_what_the_run_lists(ganesha: Serve, tree: Path, program: Program) -> None:
-    url = ganesha(tree).url()
+def test_dry_run_lists_what_the_run_lists(
+    version: int, ganesha: Serve, tree: Path, program: Program
+) -> None:
+    url = ganesha(tree).url(version)
     options = ("--json", "--list", "--group", GID, "--jobs", 1, url)
     dry = changes(program("perms", "--dry-run", *options))
     real = changes(program("perms", *options))
@@ -124,17 +143,21 @@ def test_dry_run_lists_what_the_run_lists(ganesha: Serve, tree: Path, program: P
 
 
 def test_excludes_and_hard_links_are_left_alone(
-    ganesha: Serve, tree: Path, program: Program
+    version: int, ganesha: Serve, tree: Path, program: Program
 ) -> None:
-    summary = perms(program, ganesha(tree).url(), "--exclude", "nested", "--hard-links", "skip")
+    summary = perms(
+        program, ganesha(tree).url(version), "--exclude", "nested", "--hard-links", "skip"
+    )
     states = both_states(tree)
     assert summary["skipped"] == 9
     assert states[b"nested/0/file"].gid == states[b"links/twice"].gid == 1000
     assert states[b"files/0644"].gid == GID
 
 
-def test_part_of_an_export_can_be_the_share(ganesha: Serve, tree: Path, program: Program) -> None:
-    url = ganesha(tree).url().replace("?", "/names%20and/links?").replace("/names%20and", "")
+def test_part_of_an_export_can_be_the_share(
+    version: int, ganesha: Serve, tree: Path, program: Program
+) -> None:
+    url = ganesha(tree).url(version).replace("?", "/names%20and/links?").replace("/names%20and", "")
     perms(program, url)
     states = both_states(tree)
     assert states[b"links/twice"].gid == GID
@@ -145,48 +168,50 @@ def test_part_of_an_export_can_be_the_share(ganesha: Serve, tree: Path, program:
 
 
 def test_filed_layout_takes_one_listing_a_directory_and_one_change_an_entry(
-    ganesha: Serve, share: Path, program: Program, calls: list[list[int]]
+    version: int, ganesha: Serve, share: Path, program: Program, calls: list[list[int]]
 ) -> None:
     make_share(str(share), objects=4000, volumes=3)
     entries = len(attrs(share))
     directories = sum(path.is_dir() for path in share.rglob("*")) + 1
-    url = ganesha(share).url()
+    url = ganesha(share).url(version)
     assert perms(program, url)["changed"] == entries
     assert perms(program, url)["compliant"] == entries
     everything, nothing = calls
-    assert everything[fake.SETATTR] == entries
     assert directories <= everything[fake.READDIRPLUS] <= 1.01 * directories
-    assert sum(everything) <= entries + directories + 0.05 * entries
+    together = 1 if version == 3 else 5
+    assert sum(everything) <= entries / together + directories + 0.05 * entries
     assert sum(nothing) <= directories + 0.05 * entries
     assert drift(share) == []
 
 
 def test_flat_directory_takes_few_listings(
-    ganesha: Serve, share: Path, program: Program, calls: list[list[int]]
+    version: int, ganesha: Serve, share: Path, program: Program, calls: list[list[int]]
 ) -> None:
     for number in range(FLAT):
         (share / f"archip_{number:064x}").touch()
-    url = ganesha(share).url()
+    url = ganesha(share).url(version)
     assert perms(program, url)["changed"] == FLAT + 1
     assert program("undo", "--json").summary["changed"] == FLAT + 1
     (made, undone) = calls
     assert made[fake.READDIRPLUS] <= 0.008 * FLAT
-    assert sum(made) <= 1.01 * FLAT
-    assert undone[fake.SETATTR] == FLAT + 1
-    assert sum(undone) <= 2.01 * FLAT
+    together = 1 if version == 3 else 5
+    assert sum(made) <= (1 / together + 0.01) * FLAT
+    assert sum(undone) <= (1 + 1 / together + 0.05) * FLAT
 
 
 # -- what it survives
 
 
-def test_killed_runs_are_resumed_and_undone(ganesha: Serve, share: Path, state: Path) -> None:
+def test_killed_runs_are_resumed_and_undone(
+    version: int, ganesha: Serve, share: Path, state: Path
+) -> None:
     make_share(str(share), objects=2500, volumes=0)
     before = attrs(share)
     server, rng = ganesha(share), random.Random(1)
     cli = Cli("auto", state)
     kills = 0
     with Latency(server.port, 0.002) as proxy:
-        url = server.url(port=proxy.port)
+        url = server.url(version, port=proxy.port)
         for command in (("perms", "--group", GID, url), ("undo",)):
             for most in (0.6, 0.9, 1.2, 1.5, PATIENCE):
                 running = cli.start(*command, "--json", stdout=subprocess.PIPE)
@@ -197,7 +222,8 @@ def test_killed_runs_are_resumed_and_undone(ganesha: Serve, share: Path, state: 
                     running.kill()
                     running.communicate()
                     kills += 1
-            assert running.returncode == 0
+            # 2: the one that was killed had just ended, and nothing is left to undo.
+            assert running.returncode in ((0,) if command[0] == "perms" else (0, 2))
             if command[0] == "perms":
                 assert drift(share) == []
     assert attrs(share) == before
@@ -206,7 +232,7 @@ def test_killed_runs_are_resumed_and_undone(ganesha: Serve, share: Path, state: 
 
 @pytest.mark.parametrize("trouble", ["cut", "restart"])
 def test_connections_that_break_are_made_again(
-    ganesha: Serve, share: Path, program: Program, trouble: str
+    version: int, ganesha: Serve, share: Path, program: Program, trouble: str
 ) -> None:
     make_share(str(share), objects=4000, volumes=0)
     entries = len(attrs(share))
@@ -224,7 +250,7 @@ def test_connections_that_break_are_made_again(
         disturbing = threading.Thread(target=disturb)
         disturbing.start()
         try:
-            summary = perms(program, server.url(port=proxy.port))
+            summary = perms(program, server.url(version, port=proxy.port))
         finally:
             ended.set()
             disturbing.join()
@@ -232,10 +258,12 @@ def test_connections_that_break_are_made_again(
     assert drift(share) == []
 
 
-def test_server_that_hangs_is_waited_for(ganesha: Serve, share: Path, program: Program) -> None:
+def test_server_that_hangs_is_waited_for(
+    version: int, ganesha: Serve, share: Path, program: Program
+) -> None:
     make_share(str(share), objects=500, volumes=0)
     server = ganesha(share)
-    url = server.url()
+    url = server.url(version)
     paused = threading.Timer(0.1, server.pause)
     resumed = threading.Timer(1.5, server.resume)
     paused.start()
@@ -249,13 +277,13 @@ def test_server_that_hangs_is_waited_for(ganesha: Serve, share: Path, program: P
 
 
 def test_interrupt_while_the_server_hangs_ends_the_run(
-    ganesha: Serve, share: Path, state: Path
+    version: int, ganesha: Serve, share: Path, state: Path
 ) -> None:
     make_share(str(share), objects=2000, volumes=0)
     server = ganesha(share)
     cli = Cli("auto", state)
     running = cli.start(
-        "perms", "--json", "--dry-run", "--max-ops", 2000, "--group", GID, server.url()
+        "perms", "--json", "--dry-run", "--max-ops", 2000, "--group", GID, server.url(version)
     )
     time.sleep(1)
     server.pause()
@@ -269,21 +297,23 @@ def test_interrupt_while_the_server_hangs_ends_the_run(
 
 
 def test_squashed_root_is_stopped_and_can_be_resumed(
-    ganesha: Serve, share: Path, program: Program
+    version: int, ganesha: Serve, share: Path, program: Program
 ) -> None:
     make_share(str(share), objects=50, volumes=0)
     os.chmod(share, 0o755)
     server = ganesha(share, squash="Root_Squash")
-    ended = program("perms", "--json", "--group", GID, server.url())
+    ended = program("perms", "--json", "--group", GID, server.url(version))
     assert (ended.status, ended.summary["status"], ended.summary["changed"]) == (1, "stopped", 0)
-    allowed = program("perms", "--json", "--group", GID, server.url() + "&uid=0&gid=0")
+    allowed = program("perms", "--json", "--group", GID, server.url(version) + "&uid=0&gid=0")
     assert allowed.status == 1
 
 
-def test_read_only_share_is_stopped(ganesha: Serve, share: Path, program: Program) -> None:
+def test_read_only_share_is_stopped(
+    version: int, ganesha: Serve, share: Path, program: Program
+) -> None:
     (share / "file").touch(mode=0o600)
     server = ganesha(share, read_only=True)
-    ended = program("perms", "--json", "--group", GID, server.url())
+    ended = program("perms", "--json", "--group", GID, server.url(version))
     assert (ended.status, ended.summary["status"], ended.summary["changed"]) == (1, "stopped", 0)
 
 
@@ -313,3 +343,54 @@ def test_url_and_backend_must_fit(ganesha: Serve, share: Path, program: Program)
     assert program("perms", "--group", GID, "--backend", "nfs", share).status == 2
     assert program("perms", "--group", GID, "--backend", "nfs", url).status == 0
     assert "this needs a mount" in program("mapfiles", "--maps", url).err
+
+
+# -- a server, or what is between, that spoils some bytes
+
+
+class Spoiler:
+    """A proxy on the loopback that changes some of what the server says."""
+
+    def __init__(self, target: int, seed: int) -> None:
+        self._target, self._rng = target, random.Random(seed)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+                for ends, spoils in (((near, far), False), ((far, near), True)):
+                    threading.Thread(target=self._pass, args=(*ends, spoils), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, spoils: bool) -> None:
+        heard = 0
+        with source, sink, contextlib.suppress(OSError):
+            while got := bytearray(source.recv(1 << 16)):
+                heard += len(got)
+                # The first replies lead to the share.
+                if spoils and heard > 2000 and self._rng.random() < 0.3:
+                    for _ in range(self._rng.randrange(1, 5)):
+                        at = self._rng.randrange(len(got))
+                        got[at] = self._rng.choice((0, 1, 2, 9, 127, 128, 255))
+                sink.sendall(got)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_replies_with_wrong_bytes_are_survived(
+    version: int, ganesha: Serve, share: Path, program: Program, seed: int
+) -> None:
+    make_share(str(share), objects=100, volumes=0)
+    server = ganesha(share)
+    spoiler = Spoiler(server.port, seed)
+    url = server.url(version, port=spoiler.port) + "&timeout=1"
+    for options in (("--dry-run",), ()):
+        ended = program("perms", "--json", "--jobs", 1, "--group", GID, *options, url)
+        assert ended.status in (0, 1, 3)
+    spoiler.close()
