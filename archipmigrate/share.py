@@ -101,24 +101,33 @@ def open_share(path: str | bytes, *, remote: bool = False) -> Share:
 def _open_remote(url: str, remote: Remote) -> Share:
     if not HAS_NFS:
         raise ShareError(f"{url}: the nfs backend is not there: install with a C compiler at hand")
-    options = remote.options
-    try:
-        opened = _nfs.mount(
-            remote.server,
-            remote.path,
-            options.get("version", 3),
-            options.get("nfsport", 0),
-            options.get("mountport", 0),
-            options.get("uid", -1),
-            options.get("gid", -1),
-            CALLS,
-            options.get("timeout", TIMEOUT),
-        )
-    except OSError as error:
-        raise refusal(url, error) from None
+    opened = _mount(url, remote)
     source = remote.source
     identity = f"nfs:{source}#{_nfs.root_inode(opened)}"
     return Share(os.fsencode(url), -1, identity, Mount("nfs", source, ""), opened)
+
+
+def _mount(url: str, remote: Remote) -> _nfs.Opened:
+    """Mount a share by the first version of NFS that serves it."""
+    options = remote.options
+    *preferred, last = remote.versions
+    for version in (*preferred, last):
+        try:
+            return _nfs.mount(
+                remote.server,
+                remote.path,
+                version,
+                options.get("nfsport", 0),
+                options.get("mountport", 0),
+                options.get("uid", -1),
+                options.get("gid", -1),
+                CALLS,
+                options.get("timeout", TIMEOUT),
+            )
+        except OSError as error:
+            if version == last:
+                raise refusal(url, error) from None
+    raise AssertionError("there is a last version")
 
 
 def identity_of(fd: int) -> str:

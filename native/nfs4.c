@@ -190,8 +190,8 @@ static int error_of(uint32_t status)
         return -EAGAIN;
     case 10029: /* SYMLINK */
         return -ENOTDIR;
-    case 10039: /* BADOWNER */
-        return -EINVAL;
+    case 10039: /* BADOWNER: it wants names, or none of ours */
+        return -EPERM;
     case 10040: /* BADCHAR */
     case 10041: /* BADNAME */
         return -EINVAL;

@@ -1,8 +1,9 @@
-"""The `nfs` backend: the two verbs by calls of NFSv3, without a mount, many of them in flight.
+"""The `nfs` backend: the two verbs by calls of NFS, without a mount, many of them in flight.
 
-READDIRPLUS brings a directory's entries with attributes and handles, and one SETATTR sets mode and
-group together, guarded by the ctime that was seen. Handles live from scan to apply, and a minute at
-most; after that entries are found by their paths again.
+READDIRPLUS (version 4: READDIR) brings a directory's entries with attributes and handles, and one
+SETATTR sets mode and group together, guarded by the ctime (version 4: the change attribute) that
+was seen. Handles live from scan to apply, and a minute at most; after that entries are found by
+their paths again.
 """
 
 from __future__ import annotations
@@ -93,14 +94,14 @@ class NfsBackend:
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`).
 
-        NFSv3 does not tell when an inode was born: `born_before` decides nothing.
+        NFS does not tell when an inode was born: `born_before` decides nothing.
         """
         del born_before
         packed = held.packed if isinstance(held, NfsHeld) else b""
         return Applied(*_nfs.apply(self._opened, changes, int(verb), deny_limit, packed))
 
     def calls(self) -> list[int]:
-        """Return how often each procedure of NFSv3 was called, by its number."""
+        """Return how often each procedure was called, by its number in version 3."""
         return _nfs.calls(self._opened)
 
     def close(self) -> None:

@@ -103,7 +103,7 @@ class Fake:
     def url(self, **options: object) -> str:
         """Return the share's URL."""
         more = "".join(f"&{name}={value}" for name, value in options.items())
-        return f"nfs://{LOOPBACK}/share?nfsport={self.port}&mountport={self.port}{more}"
+        return f"nfs://{LOOPBACK}/share?version=3&nfsport={self.port}&mountport={self.port}{more}"
 
     def file(self, name: bytes, mode: int = 0o640, parent: Node | None = None) -> Node:
         """Add a regular file."""

@@ -184,6 +184,18 @@ def test_filed_layout_takes_one_listing_a_directory_and_one_change_an_entry(
     assert drift(share) == []
 
 
+@pytest.mark.parametrize("path", ["pseudo", "own"])
+def test_version_4_is_preferred_where_it_leads_to_the_share(
+    ganesha: Serve, share: Path, program: Program, calls: list[list[int]], path: str
+) -> None:
+    make_share(str(share), objects=500, volumes=0)
+    entries = len(attrs(share))
+    url = ganesha(share).url(4 if path == "pseudo" else 3)
+    perms(program, url.rpartition("&")[0])
+    assert drift(share) == []
+    assert (calls[0][fake.SETATTR] < entries / 2) == (path == "pseudo")
+
+
 def test_flat_directory_takes_few_listings(
     version: int, ganesha: Serve, share: Path, program: Program, calls: list[list[int]]
 ) -> None:
