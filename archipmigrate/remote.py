@@ -73,15 +73,16 @@ def parse_url(url: str) -> Remote:
         parts = urlsplit(url)
         server, port = parts.hostname, parts.port
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        options = {name: int(value) for name, value in given}
+        unknown = next((name for name, _ in given if name not in OPTIONS), None)
+        options = {} if unknown else {name: int(value) for name, value in given}
     except ValueError as error:
         raise ShareError(f"{url}: {error}: {_FORM}") from None
     if port is not None:
         options.setdefault("nfsport", port)
     path = unquote_to_bytes(parts.path).rstrip(b"/") or b"/"
+    if unknown:
+        raise ShareError(f"{url}: there is no option {unknown}, only {', '.join(OPTIONS)}")
     for name, value in options.items():
-        if name not in OPTIONS:
-            raise ShareError(f"{url}: there is no option {name}, only {', '.join(OPTIONS)}")
         least, greatest = OPTIONS[name]
         if not least <= value <= greatest:
             raise ShareError(f"{url}: {name} is from {least} to {greatest}")

@@ -110,8 +110,8 @@ def _open_remote(url: str, remote: Remote) -> Share:
 def _mount(url: str, remote: Remote) -> _nfs.Opened:
     """Mount a share by the first version of NFS that serves it."""
     options = remote.options
-    *preferred, last = remote.versions
-    for version in (*preferred, last):
+    errors: list[OSError] = []
+    for version in remote.versions:
         try:
             return _nfs.mount(
                 remote.server,
@@ -125,9 +125,9 @@ def _mount(url: str, remote: Remote) -> _nfs.Opened:
                 options.get("timeout", TIMEOUT),
             )
         except OSError as error:
-            if version == last:
-                raise refusal(url, error) from None
-    raise AssertionError("there is a last version")
+            errors.append(error)
+    # A server without a port mapper has version 4 only: what that said is what matters.
+    raise refusal(url, errors[0] if errors[-1].filename == "port mapper" else errors[-1])
 
 
 def identity_of(fd: int) -> str:

@@ -41,9 +41,14 @@ def available() -> list[str]:
     return ["native", "python"] if NATIVE else ["python"]
 
 
+def served() -> list[str]:
+    """Return the names of all backends that are there."""
+    return [*available(), *(["nfs"] if NFS else [])]
+
+
 def demand_backend(name: str) -> None:
     """Raise BackendMissing if a backend is named that is not there: a demand, not a preference."""
-    if name not in ("auto", *available(), *(["nfs"] if NFS else [])):
+    if name not in ("auto", *served()):
         raise BackendMissing(
             f"the {name} backend is not there: install with a C compiler at hand, "
             f"or use --backend {available()[0]}"
