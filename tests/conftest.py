@@ -44,6 +44,12 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def codec() -> str:
+    """The fastest backend: for tests of what is the same with all of them but for the codec."""
+    return available()[0]
+
+
+@pytest.fixture
 def state(tmp_path: Path) -> Path:
     """A state directory outside every share."""
     directory = tmp_path / "state"

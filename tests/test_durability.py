@@ -309,7 +309,7 @@ def test_run_stops_when_its_journal_cannot_be_written(
 ) -> None:
     """The calls of each thread are counted: so many make the journal, and a few batches."""
     before = fill(share, 3000)
-    slow = ("--jobs", 1, "--max-ops", 1500)  # small units, so that there are many batches
+    slow = ("--jobs", 1, "--max-ops", 750)  # small units, so that there are many batches
     ended = failing(cli, call, error, when).perms(share, *slow)
     check_stopped(ended, before, share, state)
     check_resumed_and_undone(cli, share, before)

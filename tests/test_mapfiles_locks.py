@@ -44,6 +44,12 @@ Volumes = dict[str, tuple[list[str], list[Entry]]]
 
 
 @pytest.fixture
+def backend(codec: str) -> str:
+    """One is enough: the codecs are compared elsewhere."""
+    return codec
+
+
+@pytest.fixture
 def maps(tmp_path: Path) -> Path:
     path = tmp_path / "maps"
     path.mkdir()

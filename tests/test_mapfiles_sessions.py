@@ -25,6 +25,12 @@ LONGER = mapshare.v1_entries(5, "longer")
 
 
 @pytest.fixture
+def backend(codec: str) -> str:
+    """One is enough: the codecs are compared elsewhere."""
+    return codec
+
+
+@pytest.fixture
 def maps(tmp_path: Path) -> Path:
     directory = tmp_path / "maps"
     directory.mkdir()

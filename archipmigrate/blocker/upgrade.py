@@ -23,7 +23,7 @@ from enum import Enum, auto
 
 from ..mapfile import v2
 from ..mapfile.placement import v03_place
-from .entries import new_blocks
+from .entries import BadEntry, new_blocks
 from .look import v03_lock
 from .record import OldFile, Record
 from .store import Different, Locked, Store, names_of_inodes, read_first
@@ -74,6 +74,16 @@ def settle(store: Store, record: Record, *, finish: bool = True) -> bool:
     standing = _standing(store, record)
     for name in record.lock_names:
         store.locks.sweep(name)
+    try:
+        done = _settle(store, record, standing, finish=finish)
+    except Different:
+        _release(store, record)
+        raise
+    _release(store, record)
+    return done
+
+
+def _settle(store: Store, record: Record, standing: _Standing, *, finish: bool) -> bool:
     if standing is _Standing.OLD:
         return _settle_old(store, record, finish=finish)
     if standing is _Standing.NEW:
@@ -84,7 +94,6 @@ def settle(store: Store, record: Record, *, finish: bool = True) -> bool:
             _upgrade(store, record, begun=record.header.blocks)
         except OSError as error:
             raise Torn(error.strerror) from error
-    _release(store, record)
     return standing is not _Standing.OTHER
 
 
@@ -100,9 +109,8 @@ def _settle_old(store: Store, record: Record, *, finish: bool) -> bool:
             done = True
         else:
             _roll_back(store, record, blocks, OSError(errno.ECANCELED, "not begun"))
-    except OSError:
+    except (OSError, BadEntry):
         pass  # rolled back: to be looked at again as any other volume
-    _release(store, record)
     return done
 
 

@@ -10,6 +10,7 @@ run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -121,10 +122,12 @@ class MapfilesJob:
         assert isinstance(held, HeldLocks)  # noqa: S101 -- as `scan` made it
         ending = VolumesEnding(retries)
         for record in read_records(changes):
+            held.records.pop(0)
             if ending.outcomes and held.stop[0]:
                 ending.untried(record)
+                with suppress(OSError):  # then it is a dead run's
+                    self.store.release_locks(record.lock_names)
                 continue
-            held.records.pop(0)
             ending.note(record, partial(upgrade.act, self.store, record))
         return ending.acted()
 

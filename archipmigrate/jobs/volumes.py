@@ -207,7 +207,7 @@ class VolumesEnding:
                 self.settled += [record.volume] if settling else []
 
     def untried(self, record: Record) -> None:
-        """Leave a volume to the next session: its locks are released with what held them."""
+        """Leave a volume to the next session."""
         self.outcomes.append(Outcome.UNTRIED)
         self.untried_names.append(record.volume)
 

@@ -34,6 +34,11 @@ class Causes:
         if len(cause.examples) < EXAMPLES:
             cause.examples.append(path)
 
+    def drop(self, operations: tuple[str, ...]) -> None:
+        """Forget the causes of some operations, which are shown in another way."""
+        for name in [name for name in self._by_name if name.startswith(operations)]:
+            del self._by_name[name]
+
     def __iter__(self) -> Iterator[tuple[str, Cause]]:
         """Yield causes, the most frequent first."""
         return iter(sorted(self._by_name.items(), key=lambda item: -item[1].count))

@@ -78,6 +78,7 @@ class VolumesReport:
                 "mapfiles", header.run, header.path, header.status, reason, self._journal.tally(),
                 seconds, runs=runs,
             )  # fmt: skip
+            self._report.failures.drop(("prepare: ", "upgrade: "))  # see the volumes' own lines
             lines = list(self._lines(facts, dry_run=dry_run, again=again))
             if self._report.is_quiet:
                 for line in self._left_lines():
