@@ -6,6 +6,7 @@
  *     struct attributes   of an entry; `mode` has the type, as in st_mode
  *     struct setattr      what SETATTR is to set, and the guard
  *     struct entry3       one entry of a directory, as READDIRPLUS has it
+ *     struct protocol     what this and version 4 (nfs4.h) both have
  *
  * Readers return 0, or -errno: the server's status, or -EBADMSG for what does not decode. Nothing that
  * they give points elsewhere than into the reply.

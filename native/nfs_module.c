@@ -9,7 +9,7 @@
  *     nfs.c          the open share: mounting, connections, handles (nfs.h)
  *     nfs_scan.c     scan: one unit, with nfs_read.c, nfs_tree.c (nfs_tree.h)
  *     nfs_apply.c    apply, with nfs_change.c (nfs_apply.h)
- *     nfs3.c         the calls and replies of NFSv3
+ *     nfs3.c         the calls and replies of NFSv3; nfs4.c those of NFSv4.0
  *     rpc.c          connections with many calls in flight
  *     frames.c       the packed buffers that come in and go out
  *
