@@ -27,7 +27,7 @@ $(INSTALLED): pyproject.toml $(C_SOURCES)
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	    { echo '$(PYTHON) cannot make a venv: on Debian, apt-get install python3-venv' >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	@rm -f archipmigrate/_native.*.so
+	@rm -f archipmigrate/_native.*.so archipmigrate/_nfs.*.so
 	$(BIN)/python -m pip install --quiet --editable '.[dev,test,bench]'
 	@$(BIN)/python -m compileall -q archipmigrate # as pip does where it installs a copy
 	@$(BIN)/python -c 'import archipmigrate._native' 2>/dev/null || \
@@ -60,5 +60,5 @@ format: setup ## format Python and C, mend what the linter can
 
 clean: ## remove everything that was built, .venv too
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
-	rm -f archipmigrate/_native.*.so
+	rm -f archipmigrate/_native.*.so archipmigrate/_nfs.*.so
 	find archipmigrate tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -5,8 +5,9 @@ The map of the program, from the bottom up; a room imports only from rooms above
     errors, model      errors that end a run; the values that pass between the rooms
     policy, mapfile/   pure: which mode and group an entry must have; formats and placement
     frames             pure: the packed buffers of units and changes
-    share              the directory that the user named: its filesystem and identity
-    backend/           what touches attrs: scan and apply, in Python and in C (native/)
+    remote, share      what the user named, a URL or a directory: its filesystem and identity
+    backend/           what touches attrs: scan and apply, in Python and in C (native/); below
+                       a mount, or by calls to an NFS server
     journal/           what outlives the process: runs, frontier, pre-images, outcomes
     testshare/         sample shares
     blocker/           what touches maps and locks: survey, upgrade, restore

@@ -6,12 +6,21 @@ is mounted: a run that was cut off resumes after a remount under another path.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
 from dataclasses import dataclass
 
 from .errors import ShareError
+from .remote import CALLS, TIMEOUT, Remote, is_url, parse_url, refusal
+
+try:
+    from . import _nfs
+except ImportError:  # no C compiler where this was installed
+    HAS_NFS = False
+else:
+    HAS_NFS = True
 
 NFS = ("nfs", "nfs4")
 # _IOR(0x15, 0, struct fsuuid2 {u8 len; u8 uuid[16]}): linux/fs.h, since 6.9
@@ -29,29 +38,51 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """An open share: `path` resolved, `fd` an O_PATH descriptor that is the root from now on."""
+    """An open share: `path` resolved, `fd` an O_PATH descriptor that is the root from now on.
+
+    One that is named by a URL has no descriptor (-1), but is `opened`.
+    """
 
     path: bytes
     fd: int
     identity: str
     mount: Mount
+    opened: _nfs.Opened | None = None
 
     @property
     def is_nfs(self) -> bool:
-        """Whether the share lies on a mounted NFS export."""
+        """Whether the share lies on an NFS server."""
         return self.mount.fstype in NFS
+
+    def used_inodes(self) -> int:
+        """Return how many inodes the share's filesystem has in use; 0 if it does not say.
+
+        Raises OSError for a mounted share.
+        """
+        if self.opened is not None:
+            with contextlib.suppress(OSError):
+                return _nfs.used_inodes(self.opened)
+            return 0
+        room = os.fstatvfs(self.fd)
+        return room.f_files - room.f_ffree
 
     def close(self) -> None:
         """Give up the descriptor."""
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
-def open_share(path: str | bytes) -> Share:
+def open_share(path: str | bytes, *, remote: bool = False) -> Share:
     """Open the directory at *path*, following a symbolic link there this once.
 
-    Raises ShareError if it is not there, no directory, or the root of this system.
+    With *remote* it may be a URL (see `remote`). Raises ShareError if it is not there, no
+    directory, or the root of this system.
     """
     shown = os.fsdecode(path)
+    if is_url(path):
+        if not remote:
+            raise ShareError(f"{shown}: this needs a mount: name the directory where it is mounted")
+        return _open_remote(shown, parse_url(shown))
     try:
         fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -65,6 +96,38 @@ def open_share(path: str | bytes) -> Share:
     except BaseException:
         os.close(fd)
         raise
+
+
+def _open_remote(url: str, remote: Remote) -> Share:
+    if not HAS_NFS:
+        raise ShareError(f"{url}: the nfs backend is not there: install with a C compiler at hand")
+    opened = _mount(url, remote)
+    source = remote.source
+    identity = f"nfs:{source}#{_nfs.root_inode(opened)}"
+    return Share(os.fsencode(url), -1, identity, Mount("nfs", source, ""), opened)
+
+
+def _mount(url: str, remote: Remote) -> _nfs.Opened:
+    """Mount a share by the first version of NFS that serves it."""
+    options = remote.options
+    errors: list[OSError] = []
+    for version in remote.versions:
+        try:
+            return _nfs.mount(
+                remote.server,
+                remote.path,
+                version,
+                options.get("nfsport", 0),
+                options.get("mountport", 0),
+                options.get("uid", -1),
+                options.get("gid", -1),
+                CALLS,
+                options.get("timeout", TIMEOUT),
+            )
+        except OSError as error:
+            errors.append(error)
+    # A server without a port mapper has version 4 only: what that said is what matters.
+    raise refusal(url, errors[0] if errors[-1].filename == "port mapper" else errors[-1])
 
 
 def identity_of(fd: int) -> str:

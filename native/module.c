@@ -19,11 +19,11 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <errno.h>
 #include <unistd.h>
 
 #include "mapfile.h"
 #include "setattr.h"
+#include "values.h"
 #include "walk.h"
 
 struct state {
@@ -53,102 +53,11 @@ static struct features allowed_features(PyObject *module)
 
 /* ---- values */
 
-static PyObject *raise_error(int status)
-{
-    if (status == -ENOMEM)
-        return PyErr_NoMemory();
-    if (status == -EINVAL) {
-        PyErr_SetString(PyExc_ValueError, "malformed unit, changes, entries or options");
-        return NULL;
-    }
-    errno = -status;
-    return PyErr_SetFromErrno(PyExc_OSError);
-}
-
-static PyObject *bytes_of(const void *bytes, size_t length)
-{
-    return PyBytes_FromStringAndSize(length ? bytes : "", (Py_ssize_t)length);
-}
-
-static PyObject *text_of(const struct scan_result *result, struct text text)
-{
-    return bytes_of(result->text.bytes + text.at, text.length);
-}
-
-/* Add an item, whose reference is taken over, to a list; false if either failed. */
-static bool append(PyObject *list, PyObject *item)
-{
-    if (!item)
-        return false;
-    int status = PyList_Append(list, item);
-    Py_DECREF(item);
-    return status == 0;
-}
-
-static PyObject *tally_of(const struct tally *tally)
-{
-    return Py_BuildValue(
-        "{s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L}", "entries", (long long)tally->entries,
-        "directories", (long long)tally->directories, "files", (long long)tally->files, "others",
-        (long long)tally->others, "compliant", (long long)tally->compliant, "skipped",
-        (long long)tally->skipped, "vanished", (long long)tally->vanished, "failed",
-        (long long)tally->failed, "hard_linked", (long long)tally->hard_linked);
-}
-
-/* (body, number of names), or None if there are no names. */
-static PyObject *groups_of(const struct group_writer *groups)
-{
-    if (groups->names == 0)
-        Py_RETURN_NONE;
-    return Py_BuildValue("(Nn)", bytes_of(groups->body.bytes, groups->body.length),
-                         (Py_ssize_t)groups->names);
-}
-
 static PyObject *chunks_of(const struct scan_result *result)
 {
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list && i < result->chunk_count; i++)
         if (!append(list, groups_of(&result->chunks[i])))
-            Py_CLEAR(list);
-    return list;
-}
-
-static PyObject *again_of(const struct scan_result *result)
-{
-    PyObject *list = PyList_New(0);
-    for (int counted = 0; list && counted < 2; counted++) {
-        const struct group_writer *groups = &result->again[counted];
-        if (groups->names == 0)
-            continue;
-        PyObject *body = bytes_of(groups->body.bytes, groups->body.length);
-        PyObject *flag = counted ? Py_True : Py_False;
-        if (!append(list, Py_BuildValue("(NnO)", body, (Py_ssize_t)groups->names, flag)))
-            Py_CLEAR(list);
-    }
-    return list;
-}
-
-static PyObject *failures_of(const struct scan_result *result)
-{
-    PyObject *list = PyList_New(0);
-    const struct scan_failure *at = (const void *)result->failures.bytes;
-    size_t count = result->failures.length / sizeof(*at);
-    for (size_t i = 0; list && i < count; i++)
-        if (!append(list, Py_BuildValue("(Nsi)", text_of(result, at[i].path), at[i].operation,
-                                        at[i].error)))
-            Py_CLEAR(list);
-    return list;
-}
-
-static PyObject *links_of(const struct scan_result *result)
-{
-    PyObject *list = PyList_New(0);
-    const struct scan_link *at = (const void *)result->links.bytes;
-    size_t count = result->links.length / sizeof(*at);
-    for (size_t i = 0; list && i < count; i++)
-        if (!append(list, Py_BuildValue("(nKK)", (Py_ssize_t)at[i].offset,
-                                        (unsigned long long)at[i].device,
-                                        (unsigned long long)at[i].inode)))
             Py_CLEAR(list);
     return list;
 }
@@ -159,7 +68,7 @@ static PyObject *notices_of(const struct scan_result *result)
     const struct scan_notice *at = (const void *)result->notices.bytes;
     size_t count = result->notices.length / sizeof(*at);
     for (size_t i = 0; list && i < count; i++)
-        if (!append(list, Py_BuildValue("(Ns)", text_of(result, at[i].path), at[i].kind)))
+        if (!append(list, Py_BuildValue("(Ns)", text_of(&result->text, at[i].path), at[i].kind)))
             Py_CLEAR(list);
     return list;
 }
@@ -176,41 +85,21 @@ static PyObject *held_of(const struct scan_result *result)
 static PyObject *scan_value(struct scan_result *result)
 {
     const struct buffer *changes = &result->changes;
-    PyObject *wide = result->wide < 0
-                         ? Py_NewRef(Py_None)
-                         : Py_BuildValue("(iNK)", result->wide, text_of(result, result->wide_path),
-                                         (unsigned long long)result->wide_inode);
-    PyObject *value = Py_BuildValue("(NNLNNNNNNNN)", tally_of(&result->tally),
-                                    bytes_of(changes->bytes, result->count ? changes->length : 0),
-                                    (long long)result->count, groups_of(&result->rest),
-                                    chunks_of(result), wide, again_of(result), failures_of(result),
-                                    links_of(result), notices_of(result), held_of(result));
+    PyObject *wide = result->wide < 0 ? Py_NewRef(Py_None)
+                                      : Py_BuildValue("(iNK)", result->wide,
+                                                      text_of(&result->text, result->wide_path),
+                                                      (unsigned long long)result->wide_inode);
+    PyObject *value =
+        Py_BuildValue("(NNLNNNNNNNN)", tally_of(&result->tally),
+                      bytes_of(changes->bytes, result->count ? changes->length : 0),
+                      (long long)result->count, groups_of(&result->rest), chunks_of(result), wide,
+                      again_of(result->again), failures_of(&result->failures, &result->text),
+                      links_of(&result->links), notices_of(result), held_of(result));
     if (value) { /* these descriptors are the caller's from now on */
         result->wide = -1;
         result->held.length = 0;
     }
     return value;
-}
-
-static PyObject *apply_value(const struct apply_result *result)
-{
-    PyObject *failures = PyList_New(0);
-    const struct apply_failure *failure = (const void *)result->failures.bytes;
-    size_t count = result->failures.length / sizeof(*failure);
-    for (size_t i = 0; failures && i < count; i++)
-        if (!append(failures,
-                    Py_BuildValue("(nsis)", (Py_ssize_t)failure[i].index, failure[i].operation,
-                                  failure[i].error, failure[i].note)))
-            Py_CLEAR(failures);
-    PyObject *stamps = PyList_New(0);
-    const struct apply_stamp *stamp = (const void *)result->stamps.bytes;
-    count = result->stamps.length / sizeof(*stamp);
-    for (size_t i = 0; stamps && i < count; i++)
-        if (!append(stamps,
-                    Py_BuildValue("(nL)", (Py_ssize_t)stamp[i].index, (long long)stamp[i].ctime)))
-            Py_CLEAR(stamps);
-    return Py_BuildValue("(NNNL)", bytes_of(result->outcomes, result->count), failures, stamps,
-                         (long long)result->first_ctime);
 }
 
 /* ---- the two verbs */

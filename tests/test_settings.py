@@ -208,7 +208,7 @@ def test_options_are_taken_from_the_environment(program: Program, snapshots: Pat
         ("JOBS", "0", "'0' is no positive number"),
         ("JOBS", "many", "'many' is no positive number"),
         ("MAX_OPS", "-5", "'-5' is no positive number"),
-        ("BACKEND", "rust", "choose from auto, native, python"),
+        ("BACKEND", "rust", "choose from auto, native, python, nfs"),
         ("HARD_LINKS", "follow", "choose from change, skip"),
         ("JSON", "perhaps", "say 1 or 0"),
     ],

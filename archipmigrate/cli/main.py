@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..backend.select import available
+from ..backend.select import served
 from ..errors import Error
 from ..ui.report import abandon_stdout
 from . import forget, mapfiles, options, perms, resume, status, testshare, undo, verify
@@ -60,7 +60,7 @@ def _run(argv: Sequence[str] | None) -> int:
         formatter_class=options.Formatter,
         allow_abbrev=False,
     )
-    about = f"backends: {', '.join(available())}; Python {sys.version.split()[0]}"
+    about = f"backends: {', '.join(served())}; Python {sys.version.split()[0]}"
     parser.add_argument(
         "--version",
         action="version",

@@ -104,7 +104,7 @@ def add_jobs(parser: Parser) -> None:
         type=jobs,
         default=AUTO,
         help="lanes at work at once; auto begins with one a core (8 on NFS) and finds out whether "
-        "more serve better (default: auto)",
+        "more serve better, but is 4 for a URL (default: auto)",
     )
 
 
@@ -114,7 +114,8 @@ def add_backend(parser: Parser) -> None:
         "--backend",
         choices=NAMES,
         default="auto",
-        help="native is C, python the same in Python (default: auto, the fastest there is); "
+        help="native is C, python the same in Python, nfs what serves URLs (default: auto, the "
+        "fastest there is); "
         "one that is named and missing is an error",
     )
 

@@ -56,7 +56,9 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser = options.command(
         commands, "perms", "give a share to a group", DESCRIPTION, EXAMPLES, run
     )
-    parser.add_argument("path", metavar="PATH", help="the share, for example /srv/archip")
+    parser.add_argument(
+        "path", metavar="PATH", help="the share: /srv/archip or nfs://server/srv/archip"
+    )
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="change nothing; count what would change"
     )
@@ -146,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     settings = settings_of(args)
     demand_backend(args.backend)
-    share = open_share(args.path)
+    share = open_share(args.path, remote=True)
     if args.dry_run:
         return look(args, share, settings, "perms")
     report = Report("perms", options.verbosity(args), listed_changes)

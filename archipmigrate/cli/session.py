@@ -40,6 +40,7 @@ from .options import AUTO
 
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
 NFS_JOBS = 8
+REMOTE_JOBS = 4  # lanes that share the calls in flight: more of them wait for the processor only
 MOST_JOBS = 64
 MOST_LOCAL = 8  # lanes a core: for a cold disk
 
@@ -202,7 +203,7 @@ def share_of(header: RunHeader, path: str | None) -> Share:
     """Open the share of an earlier run, where it was or at *path*. Raises ShareError."""
     where = path or header.path
     try:
-        share = open_share(os.fsencode(where))
+        share = open_share(os.fsencode(where), remote=header.job != "mapfiles")
     except ShareError as error:
         raise ShareError(f"{error}; if it is mounted elsewhere now, say where: --path") from None
     if share.identity != header.share:
@@ -218,6 +219,8 @@ def choose_lanes(args: argparse.Namespace, share: Share) -> Lanes:
     """Return how many lanes serve this share, and how long their units are."""
     cores = os.cpu_count() or 1
     first, most = (NFS_JOBS, MOST_JOBS) if share.is_nfs else (cores, MOST_LOCAL * cores)
+    if share.opened is not None:
+        first = most = REMOTE_JOBS
     if args.jobs != AUTO:
         first = most = args.jobs
     return Lanes(first, UNIT_SECONDS, max(first, most), getattr(args, "max_ops", None) or 0)

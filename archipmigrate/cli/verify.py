@@ -22,7 +22,9 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser = options.command(
         commands, "verify", "see whether a share complies", DESCRIPTION, EXAMPLES, run
     )
-    parser.add_argument("path", metavar="PATH", help="the share, for example /srv/archip")
+    parser.add_argument(
+        "path", metavar="PATH", help="the share: /srv/archip or nfs://server/srv/archip"
+    )
     options.add_policy(parser)
     options.add_work(parser)
     options.add_state(parser)
@@ -31,4 +33,4 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look. Raises Error."""
-    return perms.look(args, open_share(args.path), perms.settings_of(args), "verify")
+    return perms.look(args, open_share(args.path, remote=True), perms.settings_of(args), "verify")

@@ -80,7 +80,7 @@ def check_place(state: Path, share: Share | None) -> None:
             )
     finally:
         os.close(fd)
-    if share is None:
+    if share is None or share.fd < 0:
         return
     root = os.fstat(share.fd)
     for directory in there:
@@ -99,8 +99,7 @@ def spare_bytes(state: Path) -> int:
 
 def estimated_bytes(share: Share) -> int:
     """Return how large a journal of the whole share may get, by the inodes of its filesystem."""
-    room = os.fstatvfs(share.fd)
-    return (room.f_files - room.f_ffree) * BYTES_PER_ENTRY
+    return share.used_inodes() * BYTES_PER_ENTRY
 
 
 def sync_directory(path: Path) -> None:

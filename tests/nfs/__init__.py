@@ -7,6 +7,9 @@
     ganesha    a server in user space on this machine's loopback, for those who speak NFS themselves
     latency    a TCP proxy that adds latency, to put before it
     bed        the guest programs of test_bed
+    programs   those of test_mount, through the kernel's client
+    direct     those of test_kernel, for the nfs backend
+    fake       an NFSv3 server in Python, hostile or broken as a test wants it
     traces     what could be left behind, for the tests of all these
 
 `inside` imports nothing but the standard library, and a module of guest programs should import

@@ -1,0 +1,58 @@
+from typing import NewType
+
+# The C module (native/nfs_module.c). Absent where there was no compiler.
+
+# An open share; it is closed when nobody has it any more.
+Opened = NewType("Opened", object)
+
+# Ports of 0 are the usual one, and the port mapper's; uid and gid of -1 are the process's.
+# `patience` is in seconds.
+def mount(
+    server: str,
+    path: bytes,
+    version: int,
+    nfs_port: int,
+    mount_port: int,
+    uid: int,
+    gid: int,
+    calls: int,
+    patience: float,
+    /,
+) -> Opened: ...
+def root_inode(share: Opened, /) -> int: ...
+def used_inodes(share: Opened, /) -> int: ...
+def calls(share: Opened, /) -> list[int]: ...
+def scan(  # one argument a field of Unit, policy, options and limits
+    share: Opened,
+    body: bytes,
+    cursor: bytes,
+    cursor_path: bytes,
+    counted: bool,
+    last_try: bool,
+    gid: int,
+    directory_bits: int,
+    file_bits: int,
+    excludes: bytes,
+    skip_links: bool,
+    cross: bool,
+    hold: bool,
+    seconds: float,
+    entries: int,
+    changes: int,
+    stop: bytearray,
+    wide: int,
+    /,
+) -> tuple[
+    dict[str, int],
+    bytes,
+    int,
+    tuple[bytes, int] | None,
+    tuple[bytes, int, bytes] | None,
+    list[tuple[bytes, int, bool]],
+    list[tuple[bytes, str, int]],
+    list[tuple[int, int, int]],
+    bytes,  # what apply is to have: handles, and when the entries changed last
+]: ...
+def apply(
+    share: Opened, changes: bytes, verb: int, deny_limit: int, held: bytes, /
+) -> tuple[bytes, list[tuple[int, str, int, str]], list[tuple[int, int]], int]: ...

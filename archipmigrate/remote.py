@@ -1,0 +1,100 @@
+"""A share named by a URL: it is spoken to by NFS, without a mount.
+
+    nfs://server/path?version=4&nfsport=2049&mountport=20048&uid=0&gid=0&timeout=60
+
+All after `?` may be left out: version 4 is tried then, and 3 where that does not lead to the share;
+ports are the usual one and what the port mapper says, uid and gid the process's. `timeout` is how
+many seconds a server may be silent before calls to it fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
+
+from .errors import ShareError
+
+SCHEME = "nfs://"
+# Calls in flight, for all lanes together: at 5 ms round trip 256 serve twice as fast as 64.
+CALLS = 256
+TIMEOUT = 60
+USUAL_PORT = 2049
+MOST_ID = 2**32 - 2
+# Of each option: its least and greatest value.
+OPTIONS = {
+    "version": (3, 4),
+    "nfsport": (1, 65535),
+    "mountport": (1, 65535),
+    "uid": (0, MOST_ID),
+    "gid": (0, MOST_ID),
+    "timeout": (1, 3600),
+}
+ADVICE = {
+    "address": "is that the name of the server?",
+    "port mapper": "say which port mountd has: mountport=N",
+    "mount": "does the server export this path to this host, for sec=sys?",
+    "lookup": "is this the path below the root of NFSv4? (version=3 has its own)",
+    "getattr": "is that the port of the server's NFSv3? (nfsport=N)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Where a share is, as its URL has it; `path` is absolute."""
+
+    server: str
+    path: bytes
+    options: Mapping[str, int]
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The versions of NFS to try, the preferred one first: 4 takes half of the calls."""
+        version = self.options.get("version")
+        return (version,) if version else (4, 3)
+
+    @property
+    def source(self) -> str:
+        """What a mount of it would be called; with its port, if that is not the usual one."""
+        port = self.options.get("nfsport", USUAL_PORT)
+        where = self.server if port == USUAL_PORT else f"{self.server}:{port}"
+        return f"{where}:{self.path.decode(errors='surrogateescape')}"
+
+
+def is_url(path: str | bytes) -> bool:
+    """Say whether a share is named by a URL."""
+    return os.fsdecode(path).startswith(SCHEME)
+
+
+def parse_url(url: str) -> Remote:
+    """Take a URL apart. Raises ShareError."""
+    try:
+        parts = urlsplit(url)
+        server, port = parts.hostname, parts.port
+        given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        unknown = next((name for name, _ in given if name not in OPTIONS), None)
+        options = {} if unknown else {name: int(value) for name, value in given}
+    except ValueError as error:
+        raise ShareError(f"{url}: {error}: {_FORM}") from None
+    if port is not None:
+        options.setdefault("nfsport", port)
+    path = unquote_to_bytes(parts.path).rstrip(b"/") or b"/"
+    if unknown:
+        raise ShareError(f"{url}: there is no option {unknown}, only {', '.join(OPTIONS)}")
+    for name, value in options.items():
+        least, greatest = OPTIONS[name]
+        if not least <= value <= greatest:
+            raise ShareError(f"{url}: {name} is from {least} to {greatest}")
+    if not server or not parts.path.startswith("/") or b"\0" in path:
+        raise ShareError(f"{url}: {_FORM}")
+    return Remote(server, path, options)
+
+
+def refusal(url: str, error: OSError) -> ShareError:
+    """Return what to tell the user if a share could not be mounted."""
+    operation = str(error.filename)
+    return ShareError(f"{url}: {operation}: {error.strerror}: {ADVICE.get(operation, _FORM)}")
+
+
+_FORM = "say nfs://SERVER/PATH, and perhaps ?nfsport=N&mountport=N"

@@ -1,0 +1,160 @@
+/*
+ * A client that speaks NFS itself, and the two verbs on it.
+ *
+ *     struct nfs_settings       which share, as whom, how many calls in flight
+ *     struct nfs                an open share; may be used by several threads at once
+ *     struct nfs_scan_request   as struct scan_request (walk.h), for a unit of this backend
+ *     struct nfs_apply_request  as struct apply_request (setattr.h)
+ *
+ * A thread takes a connection, drives it alone, and gives it back; there are as many as were ever needed
+ * at once. Calls in flight are bounded for all together: a connection with none may always make one.
+ *
+ * Handles come from the server and go back to it: what they name may have been moved since, but is the
+ * very entry that was looked at. Those of directories that a unit left over are remembered for a minute.
+ */
+
+#ifndef ARCHIPMIGRATE_NFS_H
+#define ARCHIPMIGRATE_NFS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frames.h"
+#include "nfs3.h"
+#include "rpc.h"
+#include "setattr.h"
+#include "walk.h"
+
+/* A server that said nothing for so long does not keep us from stopping. */
+#define SILENT (2 * 1000000000LL)
+/* How soon a call is made anew after "later, please". */
+#define LATER 100
+
+struct nfs_settings {
+    const char *server;
+    const char *path;
+    int version;         /* 3 or 4 */
+    uint16_t nfs_port;   /* 0: the usual one */
+    uint16_t mount_port; /* 0: ask the port mapper */
+    int64_t uid;         /* -1: the process's */
+    int64_t gid;
+    size_t calls;
+    double patience; /* seconds */
+};
+
+struct nfs;
+
+/* Mount the share: 0 or -errno; `operation` says what failed. */
+int nfs_open(const struct nfs_settings *settings, struct nfs **nfs, const char **operation);
+void nfs_close(struct nfs *nfs);
+
+/* The root's inode, and how many inodes its filesystem has in use. */
+uint64_t nfs_root_inode(const struct nfs *nfs);
+int nfs_used_inodes(struct nfs *nfs, uint64_t *used);
+
+/* How often each procedure was called; PROCEDURES3 numbers. */
+void nfs_calls(const struct nfs *nfs, uint64_t *calls);
+
+/* ---- for the verbs (nfs.c) */
+
+const struct handle *nfs_root(const struct nfs *nfs);
+uint64_t nfs_fsid(const struct nfs *nfs);
+const struct protocol *nfs_protocol(const struct nfs *nfs);
+
+/* Take a connection for this thread alone: 0 or -ENOMEM. */
+int nfs_take(struct nfs *nfs, struct rpc **rpc);
+void nfs_give(struct nfs *nfs, struct rpc *rpc);
+
+/* How many calls may be in flight; and whether one more may be made now. */
+size_t nfs_limit(const struct nfs *nfs);
+bool nfs_may_call(const struct nfs *nfs, const struct rpc *rpc);
+
+/* Send what was begun, and count it. */
+void nfs_send(struct nfs *nfs, struct rpc *rpc, enum procedure3 procedure, rpc_answer *answer,
+              void *owner, uint64_t tag);
+
+/* Remember the handle of a directory by its inode; recall it, if that is not long ago; forget it. */
+void nfs_remember(struct nfs *nfs, uint64_t inode, const struct handle *handle);
+bool nfs_recall(struct nfs *nfs, uint64_t inode, struct handle *handle);
+void nfs_forget(struct nfs *nfs, uint64_t inode);
+
+/*
+ * Look a name up, or an entry's attributes, and wait for that; other calls are answered meanwhile. If the
+ * stop flag is set (or NULL) while the server is SILENT, all calls of the connection are cancelled.
+ */
+int nfs_lookup(struct nfs *nfs, struct rpc *rpc, const struct handle *directory, const void *name,
+               size_t length, struct handle *handle, struct attributes *found,
+               const volatile uint8_t *stop);
+int nfs_getattr(struct nfs *nfs, struct rpc *rpc, const struct handle *handle,
+                struct attributes *found, const volatile uint8_t *stop);
+
+/* ---- scan (nfs_scan.c) */
+
+/* The place in a wide directory where its reading goes on. */
+struct nfs_place {
+    struct handle handle;
+    uint64_t inode;
+    uint64_t cookie; /* 0: at its beginning */
+    uint8_t verifier[VERIFIER_SIZE];
+};
+
+struct nfs_scan_request {
+    struct nfs *nfs;
+    const uint8_t *body;
+    size_t body_length;
+    const struct nfs_place *cursor; /* or NULL; then `body` is not read */
+    const uint8_t *cursor_path;
+    size_t cursor_path_length;
+    bool counted;
+    bool last_try;
+    uint32_t gid;
+    uint32_t directory_bits;
+    uint32_t file_bits;
+    const uint8_t *excludes; /* u8 length, name; as often as there are names */
+    size_t excludes_length;
+    bool skip_links;
+    bool cross;
+    bool hold; /* give `held` */
+    double seconds;
+    int64_t entries;
+    int64_t changes;
+    const volatile uint8_t *stop;
+    size_t wide; /* a directory with more names is wide */
+};
+
+struct nfs_scan_result {
+    struct tally tally;
+    struct buffer changes;
+    int64_t count;
+    struct group_writer rest;
+    struct group_writer again[2]; /* by whether the names are counted already */
+    bool is_wide;
+    struct text wide_path;
+    struct nfs_place wide;
+    struct buffer text;
+    struct buffer failures; /* of struct scan_failure */
+    struct buffer links;    /* of struct scan_link */
+    struct buffer held;     /* of each change: u8 length, handle, u64 guard */
+};
+
+int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *result);
+void nfs_scan_free(struct nfs_scan_result *result);
+
+/* ---- apply (nfs_apply.c) */
+
+struct nfs_apply_request {
+    struct nfs *nfs;
+    const uint8_t *changes;
+    size_t length;
+    enum verb verb;
+    int64_t deny_limit;
+    const uint8_t *held;
+    size_t held_length; /* 0: nothing is held */
+};
+
+int nfs_apply(const struct nfs_apply_request *request, struct apply_result *result);
+void nfs_apply_free(struct apply_result *result);
+
+#endif

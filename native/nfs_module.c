@@ -1,0 +1,271 @@
+/*
+ * The Python module archipmigrate._nfs: the two verbs on a share that is spoken to by NFS itself.
+ * archipmigrate/_nfs.pyi has the signatures.
+ *
+ * It takes the arguments apart, runs what follows without the GIL, and makes Python values of what was
+ * found:
+ *
+ *     nfs_module.c   Python in, Python out
+ *     nfs.c          the open share: mounting, connections, handles (nfs.h)
+ *     nfs_scan.c     scan: one unit, with nfs_read.c, nfs_tree.c (nfs_tree.h)
+ *     nfs_apply.c    apply, with nfs_change.c (nfs_apply.h)
+ *     nfs3.c         the calls and replies of NFSv3; nfs4.c those of NFSv4.0
+ *     rpc.c          connections with many calls in flight
+ *     frames.c       the packed buffers that come in and go out
+ *
+ * An open share is a capsule, which closes it when nobody has it any more.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <errno.h>
+
+#include "nfs.h"
+#include "values.h"
+
+#define CAPSULE     "archipmigrate._nfs.share"
+#define MOST_FLIGHT 512
+
+static struct nfs *share_of(PyObject *capsule)
+{
+    return PyCapsule_GetPointer(capsule, CAPSULE);
+}
+
+static void close_capsule(PyObject *capsule)
+{
+    nfs_close(share_of(capsule));
+}
+
+/* ---- the share */
+
+PyDoc_STRVAR(mount_doc,
+             "Mount a share and return it. Raises OSError; its filename is what failed.");
+
+static PyObject *nfs_module_mount(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    struct nfs_settings settings;
+    int version;
+    long long uid, gid;
+    unsigned short nfs_port, mount_port;
+    Py_ssize_t calls;
+    if (!PyArg_ParseTuple(arguments, "syiHHLLnd:mount", &settings.server, &settings.path, &version,
+                          &nfs_port, &mount_port, &uid, &gid, &calls, &settings.patience))
+        return NULL;
+    if ((version != 3 && version != 4) || calls < 1 || calls > MOST_FLIGHT ||
+        !(settings.patience > 0 && settings.patience < 1e6))
+        return raise_error(-EINVAL);
+    settings.version = version;
+    settings.nfs_port = nfs_port;
+    settings.mount_port = mount_port;
+    settings.uid = uid;
+    settings.gid = gid;
+    settings.calls = (size_t)calls;
+    struct nfs *nfs = NULL;
+    const char *operation = "";
+    int status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = nfs_open(&settings, &nfs, &operation);
+    Py_END_ALLOW_THREADS;
+    if (status < 0) {
+        errno = -status;
+        return PyErr_SetFromErrnoWithFilename(PyExc_OSError, operation);
+    }
+    PyObject *capsule = PyCapsule_New(nfs, CAPSULE, close_capsule);
+    if (!capsule)
+        nfs_close(nfs);
+    return capsule;
+}
+
+PyDoc_STRVAR(root_inode_doc, "Return the inode of the share's root.");
+
+static PyObject *nfs_module_root_inode(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    struct nfs *nfs = share_of(capsule);
+    return nfs ? PyLong_FromUnsignedLongLong(nfs_root_inode(nfs)) : NULL;
+}
+
+PyDoc_STRVAR(used_inodes_doc, "Return how many inodes the share's filesystem has in use.");
+
+static PyObject *nfs_module_used_inodes(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    struct nfs *nfs = share_of(capsule);
+    if (!nfs)
+        return NULL;
+    uint64_t used = 0;
+    int status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = nfs_used_inodes(nfs, &used);
+    Py_END_ALLOW_THREADS;
+    return status < 0 ? raise_error(status) : PyLong_FromUnsignedLongLong(used);
+}
+
+PyDoc_STRVAR(calls_doc, "Return how often each procedure was called, by its number.");
+
+static PyObject *nfs_module_calls(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    struct nfs *nfs = share_of(capsule);
+    if (!nfs)
+        return NULL;
+    uint64_t calls[PROCEDURES3];
+    nfs_calls(nfs, calls);
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < PROCEDURES3; i++)
+        if (!append(list, PyLong_FromUnsignedLongLong(calls[i])))
+            Py_CLEAR(list);
+    return list;
+}
+
+/* ---- the two verbs */
+
+static PyObject *wide_of(const struct nfs_scan_result *result)
+{
+    if (!result->is_wide)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(NKN)", text_of(&result->text, result->wide_path),
+                         (unsigned long long)result->wide.inode,
+                         bytes_of(&result->wide, sizeof(result->wide)));
+}
+
+static PyObject *scan_value(const struct nfs_scan_result *result)
+{
+    const struct buffer *changes = &result->changes;
+    return Py_BuildValue("(NNLNNNNNN)", tally_of(&result->tally),
+                         bytes_of(changes->bytes, changes->length), (long long)result->count,
+                         groups_of(&result->rest), wide_of(result), again_of(result->again),
+                         failures_of(&result->failures, &result->text), links_of(&result->links),
+                         bytes_of(result->held.bytes, result->held.length));
+}
+
+PyDoc_STRVAR(scan_doc, "Look at the entries of a unit until done or a limit is reached.");
+
+static PyObject *nfs_module_scan(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    struct nfs_scan_request request = {0};
+    struct nfs_place place;
+    PyObject *capsule;
+    Py_buffer body, cursor, cursor_path, excludes, stop;
+    int counted, last_try, skip_links, cross, hold;
+    long long gid, entries, changes;
+    Py_ssize_t wide;
+    if (!PyArg_ParseTuple(arguments, "Oy*y*y*ppLIIy*pppdLLy*n:scan", &capsule, &body, &cursor,
+                          &cursor_path, &counted, &last_try, &gid, &request.directory_bits,
+                          &request.file_bits, &excludes, &skip_links, &cross, &hold,
+                          &request.seconds, &entries, &changes, &stop, &wide))
+        return NULL;
+    PyObject *value = NULL;
+    struct nfs_scan_result result = {0};
+    int status = -EINVAL;
+    request.nfs = share_of(capsule);
+    if (!request.nfs)
+        goto out;
+    bool is_cursor = cursor.len == sizeof(place);
+    if (gid >= 0 && gid < UINT32_MAX && stop.len >= 1 && wide >= 1 &&
+        (is_cursor || cursor.len == 0)) {
+        if (is_cursor)
+            memcpy(&place, cursor.buf, sizeof(place));
+        request.cursor = is_cursor ? &place : NULL;
+        request.body = body.buf;
+        request.body_length = (size_t)body.len;
+        request.cursor_path = cursor_path.buf;
+        request.cursor_path_length = (size_t)cursor_path.len;
+        request.counted = counted;
+        request.last_try = last_try;
+        request.gid = (uint32_t)gid;
+        request.excludes = excludes.buf;
+        request.excludes_length = (size_t)excludes.len;
+        request.skip_links = skip_links;
+        request.cross = cross;
+        request.hold = hold;
+        request.entries = entries;
+        request.changes = changes;
+        request.stop = stop.buf;
+        request.wide = (size_t)wide;
+        Py_BEGIN_ALLOW_THREADS;
+        status = nfs_scan(&request, &result);
+        Py_END_ALLOW_THREADS;
+    }
+    value = status < 0 ? raise_error(status) : scan_value(&result);
+    nfs_scan_free(&result);
+out:
+    PyBuffer_Release(&body);
+    PyBuffer_Release(&cursor);
+    PyBuffer_Release(&cursor_path);
+    PyBuffer_Release(&excludes);
+    PyBuffer_Release(&stop);
+    return value;
+}
+
+PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
+
+static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    struct nfs_apply_request request = {0};
+    PyObject *capsule;
+    Py_buffer changes, held;
+    int verb;
+    long long deny_limit;
+    if (!PyArg_ParseTuple(arguments, "Oy*iLy*:apply", &capsule, &changes, &verb, &deny_limit,
+                          &held))
+        return NULL;
+    PyObject *value = NULL;
+    struct apply_result result = {0};
+    request.nfs = share_of(capsule);
+    if (request.nfs) {
+        int status = -EINVAL;
+        if (verb >= VERB_FORWARD && verb <= VERB_BACK) {
+            request.changes = changes.buf;
+            request.length = (size_t)changes.len;
+            request.verb = (enum verb)verb;
+            request.deny_limit = deny_limit;
+            request.held = held.buf;
+            request.held_length = (size_t)held.len;
+            Py_BEGIN_ALLOW_THREADS;
+            status = nfs_apply(&request, &result);
+            Py_END_ALLOW_THREADS;
+        }
+        value = status < 0 ? raise_error(status) : apply_value(&result);
+        nfs_apply_free(&result);
+    }
+    PyBuffer_Release(&changes);
+    PyBuffer_Release(&held);
+    return value;
+}
+
+/* ---- the module */
+
+static PyMethodDef methods[] = {
+    {"mount", nfs_module_mount, METH_VARARGS, mount_doc},
+    {"root_inode", nfs_module_root_inode, METH_O, root_inode_doc},
+    {"used_inodes", nfs_module_used_inodes, METH_O, used_inodes_doc},
+    {"calls", nfs_module_calls, METH_O, calls_doc},
+    {"scan", nfs_module_scan, METH_VARARGS, scan_doc},
+    {"apply", nfs_module_apply, METH_VARARGS, apply_doc},
+    {0},
+};
+
+static PyModuleDef_Slot slots[] = {
+#ifdef Py_MOD_PER_INTERPRETER_GIL_SUPPORTED
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_MOD_GIL_NOT_USED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, .m_name = "_nfs", .m_doc = "Scan and apply over NFS.",
+    .m_methods = methods,  .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__nfs(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,52 @@
+"""The nfs backend and the kernel's NFS server, in a guest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.nfs import fake
+from tests.nfs.guest import Result
+
+pytest.importorskip("archipmigrate._nfs")
+
+from tests.nfs import direct
+
+pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(400)]
+
+Guest = Callable[..., Result]
+
+
+@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize("filesystem", ["tmpfs", "ext4"])
+def test_end_states_are_those_of_the_native_backend_and_go_back(
+    guest: Guest, filesystem: str, version: int
+) -> None:
+    found = guest(direct.crafted_tree, filesystem, version).reports
+    for name in ("perms", "verify", "undo"):
+        assert (found[name]["status"], found[name]["err"]) == (0, ""), found[name]
+    assert found["after"] == found["expected"]
+    assert found["undone"] == found["before"]
+    for count in ("entries", "changed", "compliant", "hard_linked"):
+        assert found["perms"]["summary"][count] == found["native"]["summary"][count]
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_refusals_stop_the_run(guest: Guest, version: int) -> None:
+    found = guest(direct.refusals, version).reports
+    for name in ("squashed", "read-only"):
+        assert (found[name]["status"], found[name]["summary"]["status"]) == (1, "stopped")
+        assert found[name]["summary"]["changed"] == 0
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_calls_of_the_filed_layout(guest: Guest, version: int) -> None:
+    found = guest(direct.rate, 1000, 2.5, version).reports
+    entries, calls = found["entries"], found["perms"]["calls"]
+    directories = found["perms"]["summary"]["directories"]
+    assert found["perms"]["summary"]["changed"] == entries
+    together = 1 if version == 3 else 5
+    assert calls[fake.SETATTR] >= entries / together
+    assert sum(calls) <= entries / together + directories + 0.05 * entries
+    assert sum(found["verify"]["calls"]) <= directories + 0.05 * entries
