@@ -75,8 +75,8 @@ class LaneController:
     def _judge(self, sample: Sample) -> None:
         """Keep the step, and take another, or undo it and rest.
 
-        A second sample may speak for a step that the first one spoke against: somebody else may have
-        had the machine, or the server, for that second.
+        A second sample may speak for a step that the first one spoke against: somebody else may
+        have had the machine, or the server, for that second.
         """
         lanes, rate = self._before
         if sample.rate >= rate * (WORTH if self._step is _Step.UP else HARMLESS):
