@@ -35,6 +35,15 @@ def test_early_stop_counts_what_cannot_be_looked_at() -> None:
     assert early.reason
 
 
+def test_full_share_stops_what_has_to_write_also_after_a_success() -> None:
+    early = EarlyStop()
+    early.acted(1, 1, [])
+    early.acted(1, 0, [Failure(b"entry", "chown", errno.EDQUOT)])
+    assert early.reason == ""
+    early.acted(1, 0, [Failure(b"volume", "upgrade", errno.ENOSPC)])
+    assert "ENOSPC" in early.reason
+
+
 def test_early_stop_never_comes_after_a_success() -> None:
     early = EarlyStop()
     early.acted(3, 1, refusals(2))

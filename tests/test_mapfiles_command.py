@@ -175,6 +175,15 @@ def test_quiet_run_that_goes_well_says_nothing(program: Program, maps: Path) -> 
     assert (ended.status, ended.out, ended.err) == (0, "", "")
 
 
+def test_quiet_run_says_what_is_left(program: Program, maps: Path) -> None:
+    put_v1(maps, "foobar")
+    mapshare.put(maps, "archip_broken", b"garbage")
+    ended = program("mapfiles", "-q", "--maps", maps)
+    assert (ended.status, ended.err) == (3, "")
+    (line,) = ended.out.splitlines()
+    assert line.startswith("invalid: broken: ")
+
+
 def test_logs_are_those_of_the_official_tool(program: Program, maps: Path, tmp_path: Path) -> None:
     put_v1(maps, "foobar", "locked")
     mapshare.put(maps, "archip_broken", b"garbage")
@@ -295,6 +304,27 @@ def test_read_only_share_stops_with_the_cause(
     ended = program("mapfiles", "--json", "--maps", where)
     assert (ended.status, ended.summary["status"]) == (1, "stopped")
     assert "read-only" in ended.err
+
+
+def test_full_share_stops_the_run_which_is_resumed_when_there_is_room(
+    program: Program,
+    tmp_path: Path,
+    mount: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("archipmigrate.engine.run.FIRST_PAUSE", 0.01)
+    maps = mount(tmp_path / "small", "-t", "tmpfs", "-o", "size=1m", "tmpfs")
+    put_v1(maps, "foobar", "second", "another", objects=300)
+    ballast = maps / "ballast"
+    ballast.write_bytes(bytes(os.statvfs(maps).f_bavail * 4096))
+    before = contents(snapshot(maps))
+    ended = program(*arguments(maps))
+    assert (ended.status, ended.summary["status"]) == (1, "stopped")
+    assert "the share is full" in ended.err
+    assert contents(snapshot(maps)) == before
+    ballast.unlink()
+    ended = program("resume", "--json")
+    assert (ended.status, set(results(ended).values())) == (0, {"upgraded"})
 
 
 def test_caller_who_may_change_nothing_stops_with_the_cause(
