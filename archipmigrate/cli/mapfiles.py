@@ -267,15 +267,17 @@ def settle_mapfiles(
     """
     header = journal.read_header()
     blocker = Blocker.from_dict(header.settings)
-    opened = open_store(share, blocker, header, args.backend, Sizes.empty(), state)
-    try:
-        journal.commit([prepare_tables])
-        with masked(blocker.umask):
-            run_loop(settle_run, MapfilesJob(opened.store, finish=finish), journal, 1)
-            for volume in release_left(opened.store, journal):
-                report.remark(f"{quoted(volume)}: its lock cannot be looked at: left as it is")
-    finally:
-        opened.close()
+    journal.commit([prepare_tables])
+    with (
+        contextlib.closing(Sizes.empty()) as sizes,
+        contextlib.closing(
+            open_store(share, blocker, header, args.backend, sizes, state)
+        ) as opened,
+        masked(blocker.umask),
+    ):
+        run_loop(settle_run, MapfilesJob(opened.store, finish=finish), journal, 1)
+        for volume in release_left(opened.store, journal):
+            report.remark(f"{quoted(volume)}: its lock cannot be looked at: left as it is")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -141,10 +142,10 @@ class _Undo:
             )
         self._mark(target, before)
         blocker = Blocker.from_dict(before.settings)
-        opened = open_store(
-            self.share, blocker, self.header, args.backend, Sizes.empty(), state, before.run
-        )
-        with mapfiles.masked(blocker.umask):
+        with closing(Sizes.empty()) as sizes, mapfiles.masked(blocker.umask):
+            opened = open_store(
+                self.share, blocker, self.header, args.backend, sizes, state, before.run
+            )
             job = UndoMapfilesJob(opened.store, target)
             return self._put_back(opened, choose_lanes(args, self.share), job, "volume")
 
