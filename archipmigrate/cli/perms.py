@@ -170,12 +170,12 @@ def work(
     report: Report,
 ) -> int:
     """Run one session over *journal* and report it. Raises Error."""
-    backend, lanes = choose_backend(args, share)
-    header.backend = backend.name
-    session = Session(
-        share, backend, journal, header, lanes, report, getattr(args, "failed", False)
-    )
     try:
+        backend, lanes = choose_backend(args, share)
+        header.backend = backend.name
+        session = Session(
+            share, backend, journal, header, lanes, report, getattr(args, "failed", False)
+        )
         result, tally, seconds = session.run(settings.job(backend, share, "perms", acts=True))
     finally:
         journal.close()
