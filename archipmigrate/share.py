@@ -55,16 +55,13 @@ class Share:
         return self.mount.fstype in NFS
 
     def used_inodes(self) -> int:
-        """Return how many inodes the share's filesystem has in use; 0 if it does not say.
-
-        Raises OSError for a mounted share.
-        """
-        if self.opened is not None:
-            with contextlib.suppress(OSError):
+        """Return how many inodes the share's filesystem has in use; 0 if it does not say."""
+        with contextlib.suppress(OSError):
+            if self.opened is not None:
                 return _nfs.used_inodes(self.opened)
-            return 0
-        room = os.fstatvfs(self.fd)
-        return room.f_files - room.f_ffree
+            room = os.fstatvfs(self.fd)
+            return room.f_files - room.f_ffree
+        return 0
 
     def close(self) -> None:
         """Give up the descriptor."""
@@ -93,9 +90,20 @@ def open_share(path: str | bytes, *, remote: bool = False) -> Share:
         mount = mount_of(fd)
         identity = identity_of(fd)
         return Share(os.readlink(f"/proc/self/fd/{fd}".encode()), fd, identity, mount)
+    except OSError as error:
+        os.close(fd)
+        raise unanswered(shown, error) from None
     except BaseException:
         os.close(fd)
         raise
+
+
+def unanswered(shown: str, error: OSError) -> ShareError:
+    """Return what to tell the user if a share that is there does not answer."""
+    return ShareError(
+        f"{shown}: {error.strerror}: the share does not answer; what was done is in the journal, "
+        "and `archipmigrate resume` goes on when it does"
+    )
 
 
 def _open_remote(url: str, remote: Remote) -> Share:

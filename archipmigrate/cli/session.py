@@ -32,7 +32,7 @@ from ..journal.lock import ShareLock
 from ..journal.runs import list_runs, new_run, open_run, supersede_run
 from ..journal.store import Journal, RunHeader
 from ..model import Tally
-from ..share import Share, open_share
+from ..share import Share, open_share, unanswered
 from ..ui.report import Report
 from ..ui.summary import Facts
 from ..ui.text import count, quoted
@@ -229,7 +229,10 @@ def choose_lanes(args: argparse.Namespace, share: Share) -> Lanes:
 def choose_backend(args: argparse.Namespace, share: Share) -> tuple[Backend, Lanes]:
     """Open the backend; on a local disk Python gets one lane, for two would wait for each other."""
     lanes = choose_lanes(args, share)
-    backend = open_backend(args.backend, share, lanes.most)
+    try:
+        backend = open_backend(args.backend, share, lanes.most)
+    except OSError as error:
+        raise unanswered(os.fsdecode(share.path), error) from None
     if backend.name == "python" and not share.is_nfs and args.jobs == AUTO:
         lanes = replace(lanes, jobs=1, most=1)
     return backend, lanes

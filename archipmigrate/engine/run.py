@@ -20,7 +20,7 @@ from time import monotonic, process_time
 
 import trio
 
-from ..errors import FatalError, JournalError
+from ..errors import FatalError, JournalError, ShareError
 from ..journal.sealed import seal
 from ..journal.store import Journal, RunHeader, Write
 from ..model import Limits, Link, Scan, Tally, Unit
@@ -119,7 +119,7 @@ class Run:
         as a kill would have left it (`stopped`).
         """
         began = monotonic()
-        broken = unread = ""
+        broken = reason = ""
         try:
             async with trio.open_nursery() as helpers:
                 await helpers.start(watch_signals, self._interrupt, self._show)
@@ -131,11 +131,13 @@ class Run:
         except* JournalError as errors:
             broken = str(first_error(errors))
         except* BrokenPipeError:
-            unread = "nobody reads the output any more"
+            reason = "nobody reads the output any more"
+        except* ShareError as errors:
+            reason = str(first_error(errors))
         self._frontier.close_cursors()
         if broken:
             return Result("stopped", broken)
-        return self._end(monotonic() - began, unread)
+        return self._end(monotonic() - began, reason)
 
     async def _work_off(self, helpers: trio.Nursery) -> None:
         """Have lanes work until nothing is left, and the job has nothing more."""
@@ -309,13 +311,19 @@ class Run:
 
     def _look(self, unit: Unit, limits: Limits) -> tuple[Scan, bytes, float]:
         began = monotonic()
-        scan = self._job.scan(unit, limits)
+        try:
+            scan = self._job.scan(unit, limits)
+        except OSError as error:
+            raise _unanswered(error) from None
         sealed = seal(scan.changes) if scan.count and self._job.acts else b""
         return scan, sealed, monotonic() - began
 
     def _act(self, scan: Scan, retries: int) -> tuple[Acted, float]:
         began = monotonic()
-        acted = self._job.act(scan.changes, retries, self._early.deny_limit, scan.held)
+        try:
+            acted = self._job.act(scan.changes, retries, self._early.deny_limit, scan.held)
+        except OSError as error:
+            raise _unanswered(error) from None
         return acted, monotonic() - began
 
     async def _without_taken(self, scan: Scan, sealed: bytes) -> tuple[Scan, bytes, list[Link]]:
@@ -433,6 +441,11 @@ class Run:
         while True:
             self._observer.tick(self.counters)
             await trio.sleep(self._observer.interval)
+
+
+def _unanswered(error: OSError) -> ShareError:
+    """Word what a job raises: it is not of one entry, the unit could not even begin."""
+    return ShareError(f"the share does not answer ({error.strerror})")
 
 
 def _put(number: int, unit: Unit) -> Write:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +214,16 @@ def wait_for_changes(number: int, at: Path = MOUNT) -> None:
         time.sleep(0.05)
 
 
+def wait_for_answer(path: Path) -> None:
+    """Wait until a soft mount has found its server again."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with suppress(OSError):
+            os.stat(path)
+            return
+        time.sleep(0.2)
+
+
 def restarted(version: str, options: str, backend: str) -> None:
     """Take the server away for some seconds in the middle of a run, and bring it back."""
     serve()
@@ -268,8 +278,10 @@ def vanished(backend: str) -> None:
         time.sleep(4)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
-    start_server()
     report("perms", {"status": process.returncode, "out": out.splitlines()[-1:], "err": err})
+    report("not yet", ended("resume", "--json", "--no-progress"))
+    start_server()
+    wait_for_answer(MOUNT / "share")
     report("resume", ended("resume", "--json", "--no-progress"))
     report("size", size)
     report("drift", len(drift(EXPORT / "share")))

@@ -174,6 +174,8 @@ def test_run_on_a_soft_mount_whose_server_vanished_ends_and_resumes(guest: Guest
     found = reports(guest(programs.vanished, "native", timeout=200))
     entries = found["size"]["entries"]
     assert found["perms"]["status"] in (1, 130), found["perms"]
+    assert found["not yet"]["status"] == 1
+    assert "the share does not answer (Input/output error)" in found["not yet"]["err"]
     resumed = done(found["resume"], "perms")
     assert (resumed["entries"], resumed["changed"], resumed["failed"]) == (entries, entries, 0)
     assert found["drift"] == 0
