@@ -17,8 +17,6 @@ from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 from .errors import ShareError
 
 SCHEME = "nfs://"
-# Calls in flight, for all lanes together: at 5 ms round trip 256 serve twice as fast as 64.
-CALLS = 256
 TIMEOUT = 60
 USUAL_PORT = 2049
 MOST_ID = 2**32 - 2

@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass
 
 from .errors import ShareError
-from .remote import CALLS, TIMEOUT, Remote, is_url, parse_url, refusal
+from .remote import TIMEOUT, Remote, is_url, parse_url, refusal
 
 try:
     from . import _nfs
@@ -129,7 +129,6 @@ def _mount(url: str, remote: Remote) -> _nfs.Opened:
                 options.get("mountport", 0),
                 options.get("uid", -1),
                 options.get("gid", -1),
-                CALLS,
                 options.get("timeout", TIMEOUT),
             )
         except OSError as error:

@@ -40,10 +40,9 @@ struct cached {
 struct nfs {
     struct rpc_settings settings;
     const struct protocol *protocol;
-    size_t limit;
     struct handle root;
     struct attributes attributes;
-    atomic_long in_flight;
+    struct pace pace;
     atomic_ullong calls[PROCEDURES3];
     pthread_mutex_t mutex; /* for what follows */
     struct rpc **idle;
@@ -168,7 +167,7 @@ static int ask_port(struct nfs *nfs, uint16_t *port)
 {
     struct rpc *rpc;
     set_port(&nfs->settings.address, PORT_PORT);
-    int error = rpc_open(&nfs->settings, &nfs->in_flight, &rpc);
+    int error = rpc_open(&nfs->settings, &nfs->pace, &rpc);
     if (error)
         return error;
     struct single single = {.read = single_port, .port = port};
@@ -183,7 +182,7 @@ static int ask_root(struct nfs *nfs, uint16_t port, const char *path)
 {
     struct rpc *rpc;
     set_port(&nfs->settings.address, port);
-    int error = rpc_open(&nfs->settings, &nfs->in_flight, &rpc);
+    int error = rpc_open(&nfs->settings, &nfs->pace, &rpc);
     if (error)
         return error;
     struct single single = {.read = single_mount, .handle = &nfs->root};
@@ -286,10 +285,10 @@ int nfs_open(const struct nfs_settings *settings, struct nfs **made, const char 
         return -ENOMEM;
     pthread_mutex_init(&nfs->mutex, NULL);
     nfs->cache = calloc(CACHED, sizeof(*nfs->cache));
-    nfs->limit = settings->calls;
+    pace_init(&nfs->pace, MOST_FLIGHT);
     nfs->protocol = settings->version == 4 ? &PROTOCOL4 : &PROTOCOL3;
     set_credentials(&nfs->settings, settings);
-    nfs->settings.calls = nfs->limit * MOST_TOGETHER + SPARE_CALLS;
+    nfs->settings.calls = MOST_FLIGHT * MOST_TOGETHER + SPARE_CALLS;
     int64_t patience = (int64_t)(settings->patience * (double)SECOND);
     nfs->settings.patience = patience < OPEN_PATIENCE ? patience : OPEN_PATIENCE;
     int error = -EHOSTUNREACH;
@@ -321,6 +320,7 @@ void nfs_close(struct nfs *nfs)
         rpc_close(nfs->idle[i]);
     free(nfs->idle);
     free(nfs->cache);
+    pace_free(&nfs->pace);
     pthread_mutex_destroy(&nfs->mutex);
     free(nfs);
 }
@@ -372,7 +372,7 @@ int nfs_take(struct nfs *nfs, struct rpc **rpc)
             }
         }
         if (error == 0)
-            error = rpc_open(&nfs->settings, &nfs->in_flight, rpc);
+            error = rpc_open(&nfs->settings, &nfs->pace, rpc);
         nfs->connections += error == 0;
     }
     pthread_mutex_unlock(&nfs->mutex);
@@ -388,13 +388,22 @@ void nfs_give(struct nfs *nfs, struct rpc *rpc)
 
 size_t nfs_limit(const struct nfs *nfs)
 {
-    return nfs->limit;
+    return (size_t)nfs->pace.most;
+}
+
+void nfs_set_bound(struct nfs *nfs, size_t calls)
+{
+    pace_bound(&nfs->pace, calls);
+}
+
+size_t nfs_bound(const struct nfs *nfs)
+{
+    return (size_t)atomic_load(&nfs->pace.limit);
 }
 
 bool nfs_may_call(const struct nfs *nfs, const struct rpc *rpc)
 {
-    return rpc_waiting(rpc) == 0 ||
-           (rpc_waiting(rpc) < nfs->limit && atomic_load(&nfs->in_flight) < (long)nfs->limit);
+    return rpc_waiting(rpc) == 0 || pace_has_room(&nfs->pace);
 }
 
 void nfs_send(struct nfs *nfs, struct rpc *rpc, enum procedure3 procedure, rpc_answer *answer,

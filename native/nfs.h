@@ -1,13 +1,13 @@
 /*
  * A client that speaks NFS itself, and the two verbs on it.
  *
- *     struct nfs_settings       which share, as whom, how many calls in flight
+ *     struct nfs_settings       which share, and as whom
  *     struct nfs                an open share; may be used by several threads at once
  *     struct nfs_scan_request   as struct scan_request (walk.h), for a unit of this backend
  *     struct nfs_apply_request  as struct apply_request (setattr.h)
  *
  * A thread takes a connection, drives it alone, and gives it back; there are as many as were ever needed
- * at once. Calls in flight are bounded for all together: a connection with none may always make one.
+ * at once. Calls in flight are bounded for all together (pace.h): a connection with none may always make one.
  *
  * Handles come from the server and go back to it: what they name may have been moved since, but is the
  * very entry that was looked at. Those of directories that a unit left over are remembered for a minute.
@@ -27,6 +27,8 @@
 #include "setattr.h"
 #include "walk.h"
 
+/* So many calls at most are in flight at once. */
+#define MOST_FLIGHT 512
 /* A server that said nothing for so long does not keep us from stopping. */
 #define SILENT (2 * 1000000000LL)
 /* How soon a call is made anew after "later, please". */
@@ -40,7 +42,6 @@ struct nfs_settings {
     uint16_t mount_port; /* 0: ask the port mapper */
     int64_t uid;         /* -1: the process's */
     int64_t gid;
-    size_t calls;
     double patience; /* seconds */
 };
 
@@ -57,6 +58,10 @@ int nfs_used_inodes(struct nfs *nfs, uint64_t *used);
 /* How often each procedure was called; PROCEDURES3 numbers. */
 void nfs_calls(const struct nfs *nfs, uint64_t *calls);
 
+/* Let so many calls be in flight at most (MOST_FLIGHT, unless told); how many may be now. */
+void nfs_set_bound(struct nfs *nfs, size_t calls);
+size_t nfs_bound(const struct nfs *nfs);
+
 /* ---- for the verbs (nfs.c) */
 
 const struct handle *nfs_root(const struct nfs *nfs);
@@ -67,7 +72,7 @@ const struct protocol *nfs_protocol(const struct nfs *nfs);
 int nfs_take(struct nfs *nfs, struct rpc **rpc);
 void nfs_give(struct nfs *nfs, struct rpc *rpc);
 
-/* How many calls may be in flight; and whether one more may be made now. */
+/* How many calls may be in flight at most; and whether one more may be made now. */
 size_t nfs_limit(const struct nfs *nfs);
 bool nfs_may_call(const struct nfs *nfs, const struct rpc *rpc);
 

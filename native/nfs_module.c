@@ -24,8 +24,7 @@
 #include "nfs.h"
 #include "values.h"
 
-#define CAPSULE     "archipmigrate._nfs.share"
-#define MOST_FLIGHT 512
+#define CAPSULE "archipmigrate._nfs.share"
 
 static struct nfs *share_of(PyObject *capsule)
 {
@@ -49,19 +48,16 @@ static PyObject *nfs_module_mount(PyObject *module, PyObject *arguments)
     int version;
     long long uid, gid;
     unsigned short nfs_port, mount_port;
-    Py_ssize_t calls;
-    if (!PyArg_ParseTuple(arguments, "syiHHLLnd:mount", &settings.server, &settings.path, &version,
-                          &nfs_port, &mount_port, &uid, &gid, &calls, &settings.patience))
+    if (!PyArg_ParseTuple(arguments, "syiHHLLd:mount", &settings.server, &settings.path, &version,
+                          &nfs_port, &mount_port, &uid, &gid, &settings.patience))
         return NULL;
-    if ((version != 3 && version != 4) || calls < 1 || calls > MOST_FLIGHT ||
-        !(settings.patience > 0 && settings.patience < 1e6))
+    if ((version != 3 && version != 4) || !(settings.patience > 0 && settings.patience < 1e6))
         return raise_error(-EINVAL);
     settings.version = version;
     settings.nfs_port = nfs_port;
     settings.mount_port = mount_port;
     settings.uid = uid;
     settings.gid = gid;
-    settings.calls = (size_t)calls;
     struct nfs *nfs = NULL;
     const char *operation = "";
     int status;
@@ -118,6 +114,33 @@ static PyObject *nfs_module_calls(PyObject *module, PyObject *capsule)
         if (!append(list, PyLong_FromUnsignedLongLong(calls[i])))
             Py_CLEAR(list);
     return list;
+}
+
+PyDoc_STRVAR(bound_doc, "Return how many calls may be in flight now.");
+
+static PyObject *nfs_module_bound(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    struct nfs *nfs = share_of(capsule);
+    return nfs ? PyLong_FromSize_t(nfs_bound(nfs)) : NULL;
+}
+
+PyDoc_STRVAR(set_bound_doc, "Let so many calls be in flight at most, from 1 to 512.");
+
+static PyObject *nfs_module_set_bound(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *capsule;
+    Py_ssize_t calls;
+    if (!PyArg_ParseTuple(arguments, "On:set_bound", &capsule, &calls))
+        return NULL;
+    struct nfs *nfs = share_of(capsule);
+    if (!nfs)
+        return NULL;
+    if (calls < 1 || calls > MOST_FLIGHT)
+        return raise_error(-EINVAL);
+    nfs_set_bound(nfs, (size_t)calls);
+    Py_RETURN_NONE;
 }
 
 /* ---- the two verbs */
@@ -245,6 +268,8 @@ static PyMethodDef methods[] = {
     {"root_inode", nfs_module_root_inode, METH_O, root_inode_doc},
     {"used_inodes", nfs_module_used_inodes, METH_O, used_inodes_doc},
     {"calls", nfs_module_calls, METH_O, calls_doc},
+    {"bound", nfs_module_bound, METH_O, bound_doc},
+    {"set_bound", nfs_module_set_bound, METH_VARARGS, set_bound_doc},
     {"scan", nfs_module_scan, METH_VARARGS, scan_doc},
     {"apply", nfs_module_apply, METH_VARARGS, apply_doc},
     {0},

@@ -48,6 +48,7 @@ struct slot {
     bool again;    /* more than once */
     size_t length; /* of the message; 0: free */
     int64_t due;   /* not before; 0: it was sent */
+    int64_t when;  /* it was sent */
     rpc_answer *answer;
     void *owner;
     uint64_t tag;
@@ -56,7 +57,7 @@ struct slot {
 
 struct rpc {
     struct rpc_settings settings;
-    atomic_long *in_flight;
+    struct pace *pace;
     int fd;
     bool is_connected;
     bool was_connected;
@@ -88,13 +89,13 @@ static void drop(struct rpc *rpc)
     rpc->out.length = rpc->out_at = rpc->in_length = 0;
 }
 
-int rpc_open(const struct rpc_settings *settings, atomic_long *in_flight, struct rpc **made)
+int rpc_open(const struct rpc_settings *settings, struct pace *pace, struct rpc **made)
 {
     struct rpc *rpc = calloc(1, sizeof(*rpc));
     if (!rpc)
         return -ENOMEM;
     rpc->settings = *settings;
-    rpc->in_flight = in_flight;
+    rpc->pace = pace;
     rpc->fd = -1;
     rpc->was_connected = settings->insists;
     if (rpc->settings.calls > (1U << SLOT_BITS))
@@ -177,6 +178,7 @@ static void queue(struct rpc *rpc, struct slot *slot)
         return;
     slot->again = slot->sent;
     slot->sent = true;
+    slot->when = monotonic_time();
     if (buffer_put(&rpc->out, slot->message, slot->length) < 0)
         drop(rpc); /* no memory: what waits is sent again by and by */
 }
@@ -196,7 +198,7 @@ void rpc_send(struct rpc *rpc, rpc_answer *answer, void *owner, uint64_t tag)
     slot->due = 0;
     if (rpc->waiting++ == 0)
         rpc->heard = monotonic_time();
-    atomic_fetch_add(rpc->in_flight, 1);
+    pace_sent(rpc->pace);
     queue(rpc, slot);
 }
 
@@ -206,7 +208,7 @@ static void release(struct rpc *rpc, struct slot *slot)
     rpc->delayed -= slot->due != 0;
     rpc->unused[rpc->unused_count++] = (uint32_t)(slot - rpc->slots);
     rpc->waiting--;
-    atomic_fetch_sub(rpc->in_flight, 1);
+    pace_ended(rpc->pace);
 }
 
 void rpc_cancel(struct rpc *rpc, int error)
@@ -356,8 +358,13 @@ static void take_reply(struct rpc *rpc, const uint8_t *bytes, size_t length)
     struct slot *slot = number < rpc->settings.calls ? &rpc->slots[number] : NULL;
     if (reply.bad || !slot || slot->length == 0 || slot->xid != xid || slot->due)
         return; /* a late one, to a call that was made anew */
+    rpc->heard = monotonic_time();
+    if (!slot->again)
+        pace_answered(rpc->pace, rpc->heard, rpc->heard - slot->when);
     int error = read_head(&reply);
     int later = slot->answer(slot->owner, slot->tag, error, error ? NULL : &reply, slot->again);
+    if (later > 0)
+        pace_refused(rpc->pace, rpc->heard);
     if (later > 0 && slot->later++ < MOST_LATER) {
         make_later(rpc, slot, later << (slot->later < 6 ? slot->later : 6));
     } else {
@@ -365,7 +372,6 @@ static void take_reply(struct rpc *rpc, const uint8_t *bytes, size_t length)
             slot->answer(slot->owner, slot->tag, -ETIMEDOUT, NULL, slot->again);
         release(rpc, slot);
     }
-    rpc->heard = monotonic_time();
     rpc->pause = 0;
     rpc->broken = 0;
 }
@@ -480,6 +486,7 @@ void rpc_step(struct rpc *rpc, int milliseconds)
     int64_t now = monotonic_time();
     int64_t next = queue_due(rpc, now);
     if (rpc_is_silent(rpc, rpc->settings.patience)) {
+        pace_refused(rpc->pace, now);
         rpc_cancel(rpc, -ETIMEDOUT);
         return;
     }

@@ -17,13 +17,13 @@
 #ifndef ARCHIPMIGRATE_RPC_H
 #define ARCHIPMIGRATE_RPC_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
 #include "frames.h"
+#include "pace.h"
 #include "xdr.h"
 
 #define MOST_CALL   1536
@@ -51,8 +51,8 @@ struct rpc;
  */
 typedef int rpc_answer(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool again);
 
-/* Prepare a connection, which is made when the first call is. -ENOMEM. `in_flight` is counted up. */
-int rpc_open(const struct rpc_settings *settings, atomic_long *in_flight, struct rpc **rpc);
+/* Prepare a connection, which is made when the first call is. -ENOMEM. Calls are told to `pace`. */
+int rpc_open(const struct rpc_settings *settings, struct pace *pace, struct rpc **rpc);
 
 /* Close it; calls that wait are answered by -ECANCELED. */
 void rpc_close(struct rpc *rpc);

@@ -44,9 +44,10 @@ class NfsBackend:
 
     name = "nfs"
 
-    def __init__(self, opened: _nfs.Opened) -> None:
-        """Work on an open share."""
+    def __init__(self, opened: _nfs.Opened, calls: int) -> None:
+        """Work on an open share, with so many *calls* in flight at most: fewer if it is slow."""
         self._opened = opened
+        _nfs.set_bound(opened, calls)
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
@@ -103,6 +104,10 @@ class NfsBackend:
     def calls(self) -> list[int]:
         """Return how often each procedure was called, by its number in version 3."""
         return _nfs.calls(self._opened)
+
+    def bound(self) -> int:
+        """Return how many calls may be in flight now."""
+        return _nfs.bound(self._opened)
 
     def close(self) -> None:
         """Let go of the share."""

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from ..backend.base import Backend
-from ..backend.select import open_backend
+from ..backend.select import CALLS, REMOTE_LANES, open_backend
 from ..engine.job import Job
 from ..engine.limits import UNIT_SECONDS
 from ..engine.loop import run_loop
@@ -40,7 +40,6 @@ from .options import AUTO
 
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
 NFS_JOBS = 8
-REMOTE_JOBS = 4  # lanes that share the calls in flight: more of them wait for the processor only
 MOST_JOBS = 64
 MOST_LOCAL = 8  # lanes a core: for a cold disk
 
@@ -215,13 +214,18 @@ def share_of(header: RunHeader, path: str | None) -> Share:
     return share
 
 
+def calls_of(args: argparse.Namespace) -> int:
+    """Return how many calls may be in flight where lanes share them: what --jobs says."""
+    return CALLS if args.jobs == AUTO else int(args.jobs)
+
+
 def choose_lanes(args: argparse.Namespace, share: Share) -> Lanes:
     """Return how many lanes serve this share, and how long their units are."""
     cores = os.cpu_count() or 1
     first, most = (NFS_JOBS, MOST_JOBS) if share.is_nfs else (cores, MOST_LOCAL * cores)
     if share.opened is not None:
-        first = most = REMOTE_JOBS
-    if args.jobs != AUTO:
+        first = most = min(REMOTE_LANES, calls_of(args))
+    elif args.jobs != AUTO:
         first = most = args.jobs
     return Lanes(first, UNIT_SECONDS, max(first, most), getattr(args, "max_ops", None) or 0)
 
@@ -230,7 +234,7 @@ def choose_backend(args: argparse.Namespace, share: Share) -> tuple[Backend, Lan
     """Open the backend; on a local disk Python gets one lane, for two would wait for each other."""
     lanes = choose_lanes(args, share)
     try:
-        backend = open_backend(args.backend, share, lanes.most)
+        backend = open_backend(args.backend, share, lanes.most, calls_of(args))
     except OSError as error:
         raise unanswered(os.fsdecode(share.path), error) from None
     if backend.name == "python" and not share.is_nfs and args.jobs == AUTO:

@@ -294,6 +294,7 @@ class Run:
             scan, sealed, links = await self._without_taken(scan, sealed)
         acted, batch, act_seconds = None, 0, 0.0
         if scan.count and self._job.acts:
+            scan = self._let_read_on(unit, scan)
             batch = self._frontier.next_number()
             await self._committer.durable(
                 partial(Journal.add_batch, number=batch, preimage=sealed, links=links)
@@ -308,6 +309,17 @@ class Run:
         if self._bucket is not None:
             self._bucket.spend(operations, trio.current_time())
         self._finish(number, unit, scan, links, batch, acted)
+
+    def _let_read_on(self, unit: Unit, scan: Scan) -> Scan:
+        """Have the next lane read a wide directory on while this one acts on what it has read.
+
+        Not of a unit that found the directory, and that would find it again after a kill.
+        """
+        if unit.cursor is None or scan.wide is None:
+            return scan
+        self._scopes.share(unit)
+        self._frontier.add(with_scope([scan.wide], unit.scope))
+        return replace(scan, wide=None)
 
     def _look(self, unit: Unit, limits: Limits) -> tuple[Scan, bytes, float]:
         began = monotonic()

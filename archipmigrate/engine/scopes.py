@@ -5,6 +5,8 @@ off then cannot tell which names it had handed out, so the next one reads the di
 it is read to its end, what is found in it is therefore counted apart, under its scope's number; the
 journal forgets those counts (not the changes) when it has to be read again.
 
+Where a unit acts on what it found in a wide directory, others read on meanwhile: each is a reader.
+
 A wide directory inside another belongs to the outer one's scope.
 """
 
@@ -18,7 +20,7 @@ from ..model import Scan, Unit
 
 
 class Scopes:
-    """Which scopes are open, and how many wide directories are being read in each."""
+    """Which scopes are open, and how many units read wide directories, or act on them, in each."""
 
     def __init__(self, soon: Callable[[Write], None], next_number: Callable[[], int]) -> None:
         """Write to the journal by *soon*; take the numbers of new scopes from *next_number*."""
@@ -28,7 +30,7 @@ class Scopes:
 
     @property
     def cursors(self) -> int:
-        """How many wide directories are open."""
+        """How many units read wide directories."""
         return sum(self._reading.values())
 
     def of(self, unit: Unit) -> int:
@@ -46,6 +48,10 @@ class Scopes:
             self._soon(partial(Journal.open_scope, scope=scope, body=scan.wide.body))
         self._reading[scope] += 1
         return scope
+
+    def share(self, unit: Unit) -> None:
+        """Take note that another unit reads on while *unit* is not finished."""
+        self._reading[unit.scope] += 1
 
     def read_on(self, unit: Unit, scan: Scan) -> None:
         """Take note that a unit continued a wide directory, perhaps to its end."""

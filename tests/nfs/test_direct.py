@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -214,10 +215,15 @@ def test_flat_directory_takes_few_listings(
 # -- what it survives
 
 
+@pytest.mark.parametrize("layout", ["filed", "flat"])
 def test_killed_runs_are_resumed_and_undone(
-    version: int, ganesha: Serve, share: Path, state: Path
+    version: int, ganesha: Serve, share: Path, state: Path, layout: str
 ) -> None:
-    make_share(str(share), objects=2500, volumes=0)
+    if layout == "filed":
+        make_share(str(share), objects=2500, volumes=0)
+    else:  # one lane reads on while others act
+        for number in range(FLAT):
+            (share / f"archip_{number:064x}").touch()
     before = attrs(share)
     server, rng = ganesha(share), random.Random(1)
     cli = Cli("auto", state)
@@ -228,7 +234,7 @@ def test_killed_runs_are_resumed_and_undone(
             for most in (0.6, 0.9, 1.2, 1.5, PATIENCE):
                 running = cli.start(*command, "--json", stdout=subprocess.PIPE)
                 try:
-                    running.communicate(timeout=rng.uniform(most / 2, most))
+                    out, _ = running.communicate(timeout=rng.uniform(most / 2, most))
                     break
                 except subprocess.TimeoutExpired:
                     running.kill()
@@ -238,6 +244,9 @@ def test_killed_runs_are_resumed_and_undone(
             assert running.returncode in ((0,) if command[0] == "perms" else (0, 2))
             if command[0] == "perms":
                 assert drift(share) == []
+                summary = json.loads(out.splitlines()[-1])
+                counts = [summary[name] for name in ("entries", "changed", "compliant", "failed")]
+                assert counts == [len(before), len(before), 0, 0]
     assert attrs(share) == before
     assert kills >= 2
 
