@@ -34,7 +34,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something about a changed entry that the administrator should know (`acl`, `capability`)."""
+    """Something about a changed entry that one should know; kinds are in `ui.report.NOTICES`."""
 
     path: bytes
     kind: str
@@ -164,7 +164,8 @@ class Outcome(IntEnum):
 class Applied:
     """What a backend did with packed changes.
 
-    `outcomes` is one `Outcome` byte a change; `failures` say which (index, operation, errno, note);
+    `outcomes` is one `Outcome` byte a change; `failures` say which (index, operation, errno, note),
+    and with operation "raced" which CHANGED ones had changed unnoticed since they were looked at;
     `stamps` are (index, ctime) of files that lost set-id bits; `first_ctime` is the filesystem's
     own time of the first change (0: none), which every changed entry is older than.
     """

@@ -141,7 +141,7 @@ struct nfs_scan_result {
     struct buffer text;
     struct buffer failures; /* of struct scan_failure */
     struct buffer links;    /* of struct scan_link */
-    struct buffer held;     /* of each change: u8 length, handle, u64 guard */
+    struct buffer held;     /* of each change: u8 length, handle, u64 guard, i64 mtime */
 };
 
 int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *result);

@@ -240,13 +240,21 @@ static size_t read_setattr(struct xdr_in *reply, const struct setattr *sets, siz
                            int *error, struct attributes *after)
 {
     (void)sets, (void)count;
-    after->known = false;
+    struct attributes before = {0};
+    *after = before;
     *error = read_status(reply);
     if (*error)
         return 1;
-    if (xdr_get32(reply))
-        xdr_take(reply, 24); /* size, mtime, ctime before */
+    before.tells_before = xdr_get32(reply);
+    if (before.tells_before) {
+        xdr_take(reply, 8); /* size */
+        before.mtime_before = time_of(xdr_get64(reply));
+        before.ctime_before = xdr_get64(reply);
+    }
     get_optional_attributes(reply, after);
+    after->tells_before = before.tells_before;
+    after->mtime_before = before.mtime_before;
+    after->ctime_before = before.ctime_before;
     *error = ending(reply);
     return 1;
 }

@@ -53,6 +53,10 @@ struct attributes {
     int64_t mtime;  /* ns */
     uint64_t ctime; /* seconds, nanoseconds */
     uint64_t guard; /* what differs if anything was changed */
+    /* Of a reply to a change: as they were just before it, if the server says so. */
+    bool tells_before;
+    int64_t mtime_before;
+    uint64_t ctime_before;
 };
 
 struct setattr {

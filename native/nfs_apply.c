@@ -419,14 +419,17 @@ static int read_held(struct nfs_applying *applying)
     for (size_t i = 0; i < applying->count && at < end; i++) {
         struct record *record = &applying->records[i];
         uint64_t guard;
+        int64_t mtime;
         size_t length = *at++;
-        if (length > MOST_HANDLE || length + sizeof(guard) > (size_t)(end - at))
+        if (length > MOST_HANDLE || length + sizeof(guard) + sizeof(mtime) > (size_t)(end - at))
             return -EINVAL;
         record->handle.length = (uint8_t)length;
         memcpy(record->handle.bytes, at, length);
         memcpy(&guard, at + length, sizeof(guard));
+        memcpy(&mtime, at + length + sizeof(guard), sizeof(mtime));
         record->found.guard = guard;
-        at += length + sizeof(guard);
+        record->found.mtime = mtime;
+        at += length + sizeof(guard) + sizeof(mtime);
     }
     return 0;
 }

@@ -48,7 +48,7 @@ struct record {
     uint32_t next; /* in the list that it is in */
     struct handle handle;
     struct setattr set;
-    struct attributes found; /* or only `guard`, from scan */
+    struct attributes found; /* or only `guard` and `mtime`, from scan */
 };
 
 enum where {

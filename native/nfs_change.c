@@ -13,8 +13,8 @@
 
 /* ---- what goes wrong */
 
-int refuse(struct nfs_applying *applying, const struct record *record, const char *operation,
-           int error, const char *note)
+static void tell(struct nfs_applying *applying, const struct record *record, const char *operation,
+                 int error, const char *note)
 {
     struct apply_failure failure = {
         .index = (size_t)(record - applying->records),
@@ -24,6 +24,12 @@ int refuse(struct nfs_applying *applying, const struct record *record, const cha
     snprintf(failure.note, sizeof(failure.note), "%s", note);
     if (buffer_put(&applying->result->failures, &failure, sizeof(failure)) < 0)
         applying->error = -ENOMEM;
+}
+
+int refuse(struct nfs_applying *applying, const struct record *record, const char *operation,
+           int error, const char *note)
+{
+    tell(applying, record, operation, error, note);
     if (error == -EROFS)
         applying->ended = true;
     if ((error == -EPERM || error == -EACCES) && !applying->succeeded) {
@@ -262,6 +268,16 @@ static int after_set(struct nfs_applying *applying, struct record *record)
     }
 }
 
+/*
+ * Say whether the guard let a change through that it should not have: servers that compare whole seconds
+ * (Linux before 6.9) do. One of the content alone, which sets mtime too, does no harm.
+ */
+static bool was_raced(const struct record *record, const struct attributes *after)
+{
+    return record->set.guarded && !record->is_again && after->tells_before &&
+           after->ctime_before != record->set.guard && after->mtime_before == record->found.mtime;
+}
+
 int was_set(struct nfs_applying *applying, struct record *record, int error,
             const struct attributes *after)
 {
@@ -282,6 +298,8 @@ int was_set(struct nfs_applying *applying, struct record *record, int error,
         return GONE;
     if (error < 0)
         return refuse(applying, record, "setattr", error, "");
+    if (was_raced(record, after))
+        tell(applying, record, "raced", 0, "");
     if (!after->known) {
         if (needs_attributes(applying, record))
             return ask_look(applying, record, AWAITS_BACK);

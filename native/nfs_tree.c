@@ -167,12 +167,15 @@ void put_close(struct nfs_walk *walk, struct node *node, struct segment segment)
     node->last = copy;
 }
 
-static int put_held(struct buffer *held, const struct handle *handle, uint64_t guard)
+static int put_held(struct buffer *held, const struct handle *handle,
+                    const struct attributes *found)
 {
     int error = buffer_put(held, &handle->length, 1);
     if (error == 0)
         error = buffer_put(held, handle->bytes, handle->length);
-    return error < 0 ? error : buffer_put(held, &guard, sizeof(guard));
+    if (error == 0)
+        error = buffer_put(held, &found->guard, sizeof(found->guard));
+    return error < 0 ? error : buffer_put(held, &found->mtime, sizeof(found->mtime));
 }
 
 static int put_record(struct nfs_walk *walk, const struct entry3 *entry)
@@ -197,7 +200,7 @@ static int put_record(struct nfs_walk *walk, const struct entry3 *entry)
     if (error == 0 && is_linked)
         error = buffer_put(&walk->links, &link, sizeof(link));
     walk->count++;
-    return error < 0 ? error : put_held(&walk->held, &entry->handle, found->guard);
+    return error < 0 ? error : put_held(&walk->held, &entry->handle, found);
 }
 
 void judge_entry(struct nfs_walk *walk, struct node *node, const struct entry3 *entry,
@@ -323,7 +326,7 @@ static int write_leave(struct nfs_walk *walk, const struct node *node)
         return put_leave(changes);
     int error = put_change(changes, KIND_OWN, &node->own, "", 0);
     if (error == 0 && walk->ask->hold)
-        error = put_held(&walk->found->held, &node->handle, node->attributes.guard);
+        error = put_held(&walk->found->held, &node->handle, &node->attributes);
     return error;
 }
 

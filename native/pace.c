@@ -60,9 +60,9 @@ static void judge(struct pace *pace)
     if (pace->quickest < pace->base || limit <= FEWEST)
         pace->base = pace->quickest;
     int64_t wait = pace->quickest - pace->base;
-    if (wait > QUEUE && pace->was_met) {
-        int64_t fair = (int64_t)((double)limit * (double)(pace->base + QUEUE) /
-                                 (double)pace->quickest);
+    if (wait > QUEUE) {
+        int64_t fair =
+            (int64_t)((double)limit * (double)(pace->base + QUEUE) / (double)pace->quickest);
         bound(pace, fair > limit / 2 ? fair : limit / 2);
     } else if (wait <= QUEUE / 2 && pace->was_met) {
         bound(pace, limit + limit / 8 + 1);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_calls_to_a_slow_server_do_not_wait_long_for_each_other(
     simulate: Simulate, service: int
 ) -> None:
     bounds = simulate(256, 5_500, service, 60)
-    assert all(later <= earlier for earlier, later in zip(bounds, bounds[1:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(bounds))
     assert bounds[-1] * service <= 1.5 * ALLOWED
     assert bounds[-1] >= FEWEST
 

@@ -33,7 +33,7 @@ DESCRIPTORS = 64
 FEWEST_DESCRIPTORS = 4
 # So many directories in all may be kept open from scan to apply: a few seconds' worth.
 MOST_HELD = 1 << 15
-# Calls in flight of the nfs backend, for all lanes: at 5 ms round trip 256 serve twice as fast as 64.
+# Calls in flight of the nfs backend: at 5 ms round trip 256 serve twice as fast as 64.
 CALLS = 256
 MOST_CALLS = 512
 # Lanes that share them, each over a connection of its own: with more the processor is the limit.

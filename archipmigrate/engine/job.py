@@ -16,8 +16,8 @@ class Acted:
 
     `outcome` goes into the journal as it is. `again` is to be looked at once more, after a pause if
     `pause`. `unchanged` are the offsets, `unchanged_inodes` the inodes, of linked records that were
-    not changed. `attempted`, `succeeded` and `denied` (EPERM, EACCES) count changes. `writes` are
-    as in `Scan`.
+    not changed. `attempted`, `succeeded` and `denied` (EPERM, EACCES) count changes. `writes` and
+    `notices` are as in `Scan`.
     """
 
     outcome: bytes
@@ -31,6 +31,7 @@ class Acted:
     succeeded: int = 0
     denied: int = 0
     writes: Sequence[Write] = ()
+    notices: Sequence[Notice] = ()
 
 
 class Job(Protocol):

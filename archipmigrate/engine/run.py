@@ -408,7 +408,7 @@ class Run:
     def _watch(self, scan: Scan, acted: Acted | None) -> None:
         """Tell the observer, and see whether to pause or to stop."""
         self.counters.done_units += 1
-        self._observer.noticed(scan.notices)
+        self._observer.noticed([*scan.notices, *(acted.notices if acted else ())])
         if scan.count:
             self._observer.looked(scan.changes, acted.outcome if acted else None)
         if self._job.acts:

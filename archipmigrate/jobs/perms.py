@@ -21,6 +21,7 @@ from ..model import (
     Failure,
     Held,
     Limits,
+    Notice,
     Outcome,
     Scan,
     Tally,
@@ -84,7 +85,7 @@ class PermsJob:
         applied = self.backend.apply(changes, Verb.FORWARD, deny_limit=deny_limit, held=held)
         changed = applied.outcomes.count(Outcome.CHANGED)
         outcome = pack_outcome(applied)
-        if changed == len(applied.outcomes):
+        if changed == len(applied.outcomes) and not applied.failures:
             return Acted(outcome, Tally(changed=changed), attempted=changed, succeeded=changed)
         rest = _Rest(applied, retries)
         for change in read_changes(changes):
@@ -99,6 +100,7 @@ class PermsJob:
             attempted=sum(applied.outcomes.count(kind) for kind in TRIED),
             succeeded=changed,
             denied=sum(f.errno in DENIED for f in rest.failures),
+            notices=rest.notices,
         )
 
     def settle(self, changes: bytes) -> Acted:
@@ -140,12 +142,19 @@ class _Rest:
     pause: bool = False
     _again: list[Group] = field(default_factory=list)
     _untried: list[Group] = field(default_factory=list)
-    _why: dict[int, tuple[str, int, str]] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
+    _why: dict[int, tuple[str, int, str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the reasons by the changes' numbers."""
+        self._why = {index: why for index, *why in self.applied.failures}  # type: ignore[misc]
 
     def sort(self, change: Change) -> None:
         """Put one change where its outcome belongs."""
         outcome = self.applied.outcomes[change.index]
         if outcome == Outcome.CHANGED:
+            if change.index in self._why:
+                self.notices.append(Notice(change.path, self._why[change.index][0]))
             return
         if outcome == Outcome.DROPPED:
             return  # counted where it was dropped
@@ -159,8 +168,6 @@ class _Rest:
         elif outcome == Outcome.DIFFERENT:
             self._retry(change, hint, Failure(change.path, "change", errno.EAGAIN, KEEPS_CHANGING))
         else:
-            if not self._why:
-                self._why = {index: why for index, *why in self.applied.failures}  # type: ignore[misc]
             operation, number, note = self._why[change.index]
             failure = Failure(change.path, operation, number, note, hint)
             if number in TRANSIENT:

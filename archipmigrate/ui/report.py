@@ -25,6 +25,7 @@ from .text import group_name, mode_bits, quoted, reason
 
 NOTICES = {
     "acl": "has an ACL: group bits are its mask, so the group may still have no access (getfacl)",
+    "raced": "was changed by somebody else just before: see whether its mode is what it should be",
     "capability": "had file capabilities, which a change of group removes and undo cannot put back",
 }
 

@@ -95,6 +95,7 @@ class Fake:
         self.hook: Callable[[Call], bytes | None] = lambda _: None
         self.page = 100  # entries of a READDIRPLUS
         self.tells_attributes = self.tells_handles = self.tells_after = True
+        self.compares_seconds = False  # of a guard; and SETATTR tells what was before
         self.calls: Counter[int] = Counter()
         self._lock = threading.Lock()
         self._listener = socket.create_server((LOOPBACK, 0))
@@ -204,15 +205,17 @@ class Fake:
         gid = call.number() if sets_gid else None
         assert call.long() == 0, "neither size nor atime"
         assert call.number() == 0, "nor mtime"
-        if call.number() and call.long() != node.ctime:
+        unseen = 32 if self.compares_seconds else 0
+        if call.number() and call.long() >> unseen != node.ctime >> unseen:
             return error(NOT_SYNC)
+        before = struct.pack(">I 3Q", 1, 0, 0, node.ctime) if self.compares_seconds else bytes(4)
         if mode:
             node.mode = stat.S_IFMT(node.mode) | mode & 0o7777
         if gid is not None:
             node.gid = gid
         node.ctime += 1
         after = struct.pack(">I", 1) + node.attributes() if self.tells_after else bytes(4)
-        return struct.pack(">2I", 0, 0) + after
+        return bytes(4) + before + after
 
     def listing(self, node: Node, cookie: int = 0) -> bytes:
         """Return READDIRPLUS3res from an entry on."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import stat
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from tests.nfs import fake
 from tests.nfs.fake import Call, Drop, Fake, Node
 from tests.support import GID, Ended
 
-pytest.importorskip("archipmigrate._nfs")
+nfs = pytest.importorskip("archipmigrate.backend.nfs")
 
 
 @pytest.fixture
@@ -75,6 +77,43 @@ def test_no_attributes_after_a_change_are_asked_for_where_they_matter(
     ended = perms(program, server)
     assert (ended.status, ended.summary["changed"]) == (0, 7)
     assert server.calls[fake.GETATTR] <= 3  # the root, and what the first change came to
+
+
+def test_change_that_a_guard_of_whole_seconds_let_through_is_told(
+    program: Program, server: Fake
+) -> None:
+    server.compares_seconds = True
+    two = server.root.children[b"two"]
+
+    def somebody(call: Call) -> None:
+        if call.procedure == fake.SETATTR and int.from_bytes(call.bytes(), "big") == two.number:
+            two.ctime += 1
+
+    server.hook = somebody
+    ended = perms(program, server)
+    assert (ended.status, ended.summary["changed"]) == (0, 7)
+    told = [(o["kind"], o["path"]) for o in ended.objects if o["type"] == "notice"]
+    assert told == [("raced", "two")]
+
+
+def test_slow_server_gets_fewer_calls_at_a_time(
+    program: Program, server: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = []
+    close = nfs.NfsBackend.close
+
+    def closing(backend: Any) -> None:
+        bounds.append(backend.bound())
+        close(backend)
+
+    monkeypatch.setattr(nfs.NfsBackend, "close", closing)
+    for number in range(600):
+        server.file(f"file {number}".encode())
+    assert perms(program, server, "--dry-run").status == 0
+    server.hook = lambda _: time.sleep(0.003)
+    assert perms(program, server).status == 0
+    fast, slow = bounds
+    assert slow <= 128 < fast
 
 
 def test_one_call_reads_a_directory_and_one_changes_an_entry(
