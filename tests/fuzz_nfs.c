@@ -172,16 +172,34 @@ static void check_links(const struct nfs_scan_result *result)
     }
 }
 
+/* Read the frames once more: what is changed is a file or, at its end, a directory; return how many. */
+static size_t check_frames(const struct buffer *changes)
+{
+    uint32_t gid;
+    size_t at, all, count = 0;
+    struct frame frame;
+    if (changes->length == 0)
+        return 0;
+    check(check_changes(changes->bytes, changes->length, &gid, &at, &all) == 0 && gid == NEW_GID &&
+              all > 0,
+          "changes that do not decode");
+    while (at < changes->length) {
+        check(frame_read(changes->bytes, changes->length, &at, &frame) == 0, "a frame");
+        if (frame.kind != KIND_CHANGE && frame.kind != KIND_OWN)
+            continue;
+        check((frame.change.mode & S_IFMT) == (frame.kind == KIND_OWN ? S_IFDIR : S_IFREG),
+              "a change of the wrong type");
+        count++;
+    }
+    check(count == all, "frames that are not counted");
+    return count;
+}
+
 static void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_result *result)
 {
     const struct tally *tally = &result->tally;
-    uint32_t gid;
-    size_t first, count = 0;
-    if (result->changes.length > 0)
-        check(check_changes(result->changes.bytes, result->changes.length, &gid, &first, &count) ==
-                      0 &&
-                  gid == NEW_GID && count > 0,
-              "changes that do not decode");
+    size_t count = check_frames(&result->changes);
+    steps_after_stop = 0;
     check((int64_t)count == result->count, "how many changes there are");
     check_held(result, request->hold ? count : 0);
     check_links(result);
@@ -259,6 +277,7 @@ static void apply_once(struct nfs *nfs, enum verb verb, const uint8_t *changes, 
     };
     struct apply_result result;
     int error = nfs_apply(&request, &result);
+    steps_after_stop = 0; /* it is scan that hears of it */
     check_apply(&request, &result, error);
     check(!is_honest || script.deviates || are_all_changed(&result), "an honest server's failure");
     nfs_apply_free(&result);

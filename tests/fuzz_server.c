@@ -72,7 +72,7 @@ enum kind {
 
 struct script script;
 const char *const SHARE = "/s";
-long most_steps = 100000, stop_at;
+long most_steps = 100000, stop_at, steps_after_stop;
 volatile uint8_t stop;
 
 static int version;
@@ -976,7 +976,7 @@ int poll(struct pollfd *ready, nfds_t number, int milliseconds)
 {
     check(++steps < most_steps, "no end");
     stop |= stop_at && steps >= stop_at;
-    check(!stop || steps < stop_at + AFTER_STOP, "no end after the stop flag was set");
+    check(!stop || ++steps_after_stop < AFTER_STOP, "no end after the stop flag was set");
     struct connection *connection = number ? connection_of(ready->fd) : NULL;
     now += 1000;
     if (!connection) {

@@ -44,9 +44,10 @@ void server_close(void);
 extern const char *const SHARE;
 uint64_t server_root_inode(void);
 
-/* How many steps (polls) the client may take, and when *stop is set (0: never). */
+/* How many steps (polls) the client may take; when *stop is set (0: never), and how long that is ago. */
 extern long most_steps;
 extern long stop_at;
+extern long steps_after_stop;
 extern volatile uint8_t stop;
 
 /* Whether all entries below the root comply, but those named so, and those of other filesystems. */
