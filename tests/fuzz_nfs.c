@@ -25,6 +25,9 @@
 #define MOST_UNITS 8
 #define EXCLUDED   "n3"
 
+/* For want of memory. */
+static bool may_fail;
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* ---- the readers of replies */
@@ -126,7 +129,15 @@ static void read_input(void)
     free(copy);
 }
 
-/* ---- what came of a scan */
+/* ---- scan, and what came of it */
+
+static int scan_share(const struct nfs_scan_request *request, struct nfs_scan_result *result)
+{
+    hears_stop = is_at_work = true;
+    int error = nfs_scan(request, result);
+    hears_stop = is_at_work = false;
+    return error;
+}
 
 static void check_text(const struct nfs_scan_result *result, struct text text)
 {
@@ -199,7 +210,6 @@ static void check_scan(const struct nfs_scan_request *request, const struct nfs_
 {
     const struct tally *tally = &result->tally;
     size_t count = check_frames(&result->changes);
-    steps_after_stop = 0;
     check((int64_t)count == result->count, "how many changes there are");
     check_held(result, request->hold ? count : 0);
     check_links(result);
@@ -235,7 +245,9 @@ static void check_apply(const struct nfs_apply_request *request, const struct ap
         check(error == -EINVAL, "changes that do not decode were applied");
         return;
     }
-    check(error == 0 || (error == -EINVAL && request->held_length > 0), "apply failed");
+    check(error == 0 || (error == -EINVAL && request->held_length > 0) ||
+              (error == -ENOMEM && may_fail),
+          "apply failed");
     if (error)
         return;
     check(result->count == count, "how many outcomes there are");
@@ -276,8 +288,9 @@ static void apply_once(struct nfs *nfs, enum verb verb, const uint8_t *changes, 
         .held_length = held_length,
     };
     struct apply_result result;
+    is_at_work = true;
     int error = nfs_apply(&request, &result);
-    steps_after_stop = 0; /* it is scan that hears of it */
+    is_at_work = false;
     check_apply(&request, &result, error);
     check(!is_honest || script.deviates || are_all_changed(&result), "an honest server's failure");
     nfs_apply_free(&result);
@@ -387,8 +400,13 @@ static void scan_unit(struct unit *unit)
     request.cursor_path_length = unit->path_length;
     request.counted = unit->counted;
     request.last_try = unit->last_try;
-    int error = nfs_scan(&request, &result);
-    check(error == 0, strerror(-error));
+    int error = scan_share(&request, &result);
+    check(error == 0 || (error == -ENOMEM && may_fail), "scan failed");
+    if (error) {
+        nfs_scan_free(&result);
+        group_writer_free(&unit->groups);
+        return;
+    }
     check_scan(&request, &result);
     check(script.deviates || result.tally.failed == 0, "an honest server's failure");
     add_groups(&result.again[false], false, true);
@@ -436,7 +454,9 @@ static bool open_share(int version, uint8_t options)
         .patience = options & 128 ? 2 : 60,
     };
     const char *operation = NULL;
+    is_at_work = true;
     int error = nfs_open(&settings, &session.nfs, &operation);
+    is_at_work = false;
     check(error <= 0 && operation, "an error that is none");
     check(script.deviates || error == 0, "an honest server's share did not open");
     return error == 0;
@@ -538,8 +558,8 @@ static void scan_input(void)
     request.body = groups.body.bytes;
     request.body_length = groups.body.length;
     request.counted = take8();
-    int error = nfs_scan(&request, &result);
-    check(error == 0 || error == -EINVAL, "scan failed");
+    int error = scan_share(&request, &result);
+    check(error == 0 || error == -EINVAL || (error == -ENOMEM && may_fail), "scan failed");
     if (error == 0)
         check_scan(&request, &result);
     nfs_scan_free(&result);
@@ -556,9 +576,10 @@ static void scan_cursor_of_input(void)
     request.cursor = &place;
     request.cursor_path = (const uint8_t *)"n2";
     request.cursor_path_length = 2;
-    int error = nfs_scan(&request, &result);
+    int error = scan_share(&request, &result);
     bool is_good = place.handle.length > 0 && place.handle.length <= MOST_HANDLE;
-    check(error == (is_good ? 0 : -EINVAL), "scan of a place");
+    check(error == (is_good ? 0 : -EINVAL) || (error == -ENOMEM && may_fail),
+          "scan of a place");
     if (error == 0)
         check_scan(&request, &result);
     nfs_scan_free(&result);
@@ -584,6 +605,7 @@ static void work(bool is_raw)
 static void run_session(int version, bool repeats, bool is_raw)
 {
     session = (struct session){0};
+    may_fail = until_failure >= 0;
     server_open(version, repeats);
     set_scan();
     uint8_t options = take8();
@@ -602,6 +624,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     script = (struct script){.at = data, .end = data + size};
     uint8_t what = take8();
+    until_failure = what & 64 && what % 8 ? take8() : -1;
     switch (what % 8) {
     case 0:
         read_input();

@@ -72,13 +72,16 @@ enum kind {
 
 struct script script;
 const char *const SHARE = "/s";
-long most_steps = 100000, stop_at, steps_after_stop;
+long most_steps = 100000, stop_at;
+bool hears_stop;
 volatile uint8_t stop;
+int until_failure = -1;
+bool is_at_work;
 
 static int version;
 static bool has_habits;
 static const uint8_t *habits[KINDS];
-static long steps;
+static long steps, steps_after_stop;
 static int64_t now;
 static struct inode inodes[MOST_INODES];
 static unsigned count, page, handle_length;
@@ -864,6 +867,29 @@ static void answer(struct connection *from, const uint8_t *message, size_t lengt
 
 /* ---- the system's calls */
 
+static bool is_failing(void)
+{
+    bool fails = is_at_work && until_failure == 0;
+    until_failure -= is_at_work && until_failure >= 0;
+    script.deviates |= fails;
+    return fails;
+}
+
+void *fake_malloc(size_t size)
+{
+    return is_failing() ? NULL : malloc(size);
+}
+
+void *fake_calloc(size_t number, size_t size)
+{
+    return is_failing() ? NULL : calloc(number, size);
+}
+
+void *fake_realloc(void *bytes, size_t size)
+{
+    return is_failing() ? NULL : realloc(bytes, size);
+}
+
 static struct connection *connection_of(int fd)
 {
     check(fd >= FIRST_FD && fd < FIRST_FD + MOST_CONNECTIONS && connections[fd - FIRST_FD].is_open,
@@ -976,7 +1002,8 @@ int poll(struct pollfd *ready, nfds_t number, int milliseconds)
 {
     check(++steps < most_steps, "no end");
     stop |= stop_at && steps >= stop_at;
-    check(!stop || ++steps_after_stop < AFTER_STOP, "no end after the stop flag was set");
+    steps_after_stop = stop && hears_stop ? steps_after_stop + 1 : 0;
+    check(steps_after_stop < AFTER_STOP, "no end after the stop flag was set");
     struct connection *connection = number ? connection_of(ready->fd) : NULL;
     now += 1000;
     if (!connection) {

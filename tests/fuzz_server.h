@@ -18,6 +18,11 @@
 
 #define NEW_GID 999
 
+/* What is allocated here is not the client's. */
+#undef calloc
+#undef malloc
+#undef realloc
+
 struct script {
     const uint8_t *at, *end;
     bool deviates; /* something but 0 was taken while the server was running */
@@ -44,11 +49,15 @@ void server_close(void);
 extern const char *const SHARE;
 uint64_t server_root_inode(void);
 
-/* How many steps (polls) the client may take; when *stop is set (0: never), and how long that is ago. */
+/* How many steps (polls) the client may take; when *stop is set (0: never), and whether it is to hear. */
 extern long most_steps;
 extern long stop_at;
-extern long steps_after_stop;
+extern bool hears_stop;
 extern volatile uint8_t stop;
+
+/* So many allocations succeed while the client is at work, then one fails; negative: none does. */
+extern int until_failure;
+extern bool is_at_work;
 
 /* Whether all entries below the root comply, but those named so, and those of other filesystems. */
 bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *excluded);
