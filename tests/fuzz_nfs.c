@@ -609,7 +609,8 @@ static void run_session(int version, bool repeats, bool is_raw)
     server_open(version, repeats);
     set_scan();
     uint8_t options = take8();
-    if (open_share(version, options)) {
+    is_open = open_share(version, options);
+    if (is_open) {
         work(is_raw);
         uint64_t used;
         check(nfs_used_inodes(session.nfs, &used) <= 0, "an error that is none");

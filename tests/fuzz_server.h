@@ -25,7 +25,7 @@
 
 struct script {
     const uint8_t *at, *end;
-    bool deviates; /* something but 0 was taken while the server was running */
+    bool deviates; /* the server did what a client need not bear */
 };
 
 extern struct script script;
@@ -54,6 +54,9 @@ extern long most_steps;
 extern long stop_at;
 extern bool hears_stop;
 extern volatile uint8_t stop;
+
+/* The share is open: from now on losses and delays are to be borne. */
+extern bool is_open;
 
 /* So many allocations succeed while the client is at work, then one fails; negative: none does. */
 extern int until_failure;
