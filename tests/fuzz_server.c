@@ -187,7 +187,9 @@ static uint8_t decide(enum kind kind)
     else if (has_habits && habits[kind])
         script.at = habits[kind];
     uint8_t choice = take8();
-    if (choice && !(is_open && kind != A_CONNECTION && is_bearable(choice)))
+    if (kind == A_CONNECTION) /* 1, 2: it is refused */
+        choice = choice == 1 || choice == 2 ? NONE : 0;
+    if (choice && !(is_open && is_bearable(choice)))
         script.deviates = true;
     return choice;
 }
@@ -990,11 +992,11 @@ int connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     (void)address, (void)length;
     bool is_over = script.at == script.end;
-    uint8_t choice = decide(A_CONNECTION);
+    uint8_t choice = decide(A_CONNECTION), how = choice ? take8() : 0;
     if (is_over)
         script.at = script.end;
-    connection_of(fd)->is_refused = choice == 2;
-    errno = choice == 1 ? ECONNREFUSED : EINPROGRESS;
+    connection_of(fd)->is_refused = choice && how % 2;
+    errno = choice && !(how % 2) ? ECONNREFUSED : EINPROGRESS;
     return -1;
 }
 
