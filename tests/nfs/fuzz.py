@@ -2,7 +2,7 @@
 
     python -m tests.nfs.fuzz SECONDS    libFuzzer (clang 14 or newer), with what is in the corpus
 
-tests/fuzz_nfs.c is the target, tests/fuzz_server.c the server. What reaches new code is put into the
+tests/fuzz_nfs.c is the target; tests/fuzz_server.h says what it talks to. What reaches new code is put into the
 corpus, smallest inputs first; an input that breaks something stays in the working directory.
 
 The corpus is text, a line for an input: its name, and its bytes in hexadecimal. Those with names that are
@@ -29,7 +29,7 @@ def build(program: Path, compiler: str, *flags: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     modules = project["tool"]["setuptools"]["ext-modules"]
     (sources,) = (module["sources"] for module in modules if module["name"] == "archipmigrate._nfs")
-    files = ["tests/fuzz_nfs.c", "tests/fuzz_server.c"]
+    files = [f"tests/fuzz_{name}.c" for name in ("nfs", "nfs_checks", "network", "server")]
     files += [source for source in sources if not source.endswith("module.c")]
     always = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Inative", "-Itests"]
     always += ["-include", "tests/fuzz_fakes.h", "-fno-sanitize-recover=all"]
