@@ -2,11 +2,11 @@
 
     python -m tests.nfs.fuzz SECONDS    libFuzzer (clang 14 or newer), with what is in the corpus
 
-tests/fuzz_nfs.c is the target; tests/fuzz_server.h says what it talks to. What reaches new code is put into the
-corpus, smallest inputs first; an input that breaks something stays in the working directory.
+tests/fuzz_nfs.c is the target; tests/fuzz_server.h says what it talks to. What reaches new code is
+put into the corpus; an input that breaks something stays in the working directory.
 
-The corpus is text, a line for an input: its name, and its bytes in hexadecimal. Those with names that are
-words are bugs that were; those with numbers libFuzzer found, and they may come and go.
+The corpus is text, a line for an input: its name, and its bytes in hexadecimal. Those with names
+that are words are bugs that were; those with numbers libFuzzer found, and they may come and go.
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ def main(seconds: int) -> int:
         unpack(found)
         limits = ["-rss_limit_mb=512", "-malloc_limit_mb=64", "-timeout=10"]
         limits += [f"-max_len={MOST_BYTES}"]
-        words = [program, *limits, f"-max_total_time={seconds}", "-print_final_stats=1", found]
-        done = subprocess.run(words, check=False)
-        if done.returncode == 0:
-            subprocess.run([program, *limits, "-merge=1", small, found], check=True)
+        until = [f"-max_total_time={seconds}", "-print_final_stats=1"]
+        done = subprocess.run([program, *limits, *until, found], check=False)
+        if done.returncode == 0:  # by code that is reached, not by how often: few inputs are to do
+            merge = ["-merge=1", "-use_counters=0"]
+            subprocess.run([program, *limits, *merge, small, found], check=True)
             pack(small)
     return done.returncode
 

@@ -1,4 +1,4 @@
-"""The NFS client's C code against what a fuzzer found, with every access checked (tests/nfs/fuzz.py)."""
+"""The NFS client's C code against what a fuzzer found (fuzz.py), with every access checked."""
 
 from __future__ import annotations
 
