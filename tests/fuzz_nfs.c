@@ -239,6 +239,7 @@ static bool open_share(int version, uint8_t options)
         .patience = options & 128 ? 2 : 60,
     };
     const char *operation = NULL;
+    most_unsent = (settings.calls * MOST_TOGETHER + 8) * MOST_CALL;
     is_at_work = true;
     int error = nfs_open(&settings, &session.nfs, &operation);
     is_at_work = false;
@@ -257,8 +258,8 @@ static void put_path_of_input(uint8_t *path, size_t *length)
         *length = (size_t)snprintf((char *)path, 16, "n%u", how);
     } else if (how < 16) {
         *length = (size_t)snprintf((char *)path, 32, "n%u/n%u", how % 8, how);
-    } else if (how < 18) { /* longer than any name */
-        *length = how == 16 ? 256 : 4000;
+    } else if (how < 18) { /* as long as a name may be, and longer */
+        *length = how == 16 ? 255 : 4000;
         memset(path, 'y', *length);
     } else if (how < 64) {
         *length = take_bytes(path, how);

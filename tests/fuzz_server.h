@@ -58,6 +58,9 @@ extern long stop_at;
 extern bool hears_stop;
 extern volatile uint8_t stop;
 
+/* So many bytes of calls may wait to be sent. */
+extern size_t most_unsent;
+
 /* The share is open: from now on losses and delays are to be borne. */
 extern bool is_open;
 
