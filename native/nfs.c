@@ -129,6 +129,8 @@ int nfs_lookup(struct nfs *nfs, struct rpc *rpc, const struct handle *directory,
 {
     struct single single = {
         .read = single_lookup, .protocol = nfs->protocol, .handle = handle, .found = found};
+    if (length > MOST_NAME)
+        return -ENAMETOOLONG;
     if (!nfs->protocol->call_lookup(rpc, directory, name, length))
         return -EBUSY;
     nfs_send(nfs, rpc, LOOKUP3, answer_single, &single, 0);
@@ -285,10 +287,10 @@ int nfs_open(const struct nfs_settings *settings, struct nfs **made, const char 
         return -ENOMEM;
     pthread_mutex_init(&nfs->mutex, NULL);
     nfs->cache = calloc(CACHED, sizeof(*nfs->cache));
-    pace_init(&nfs->pace, MOST_FLIGHT);
+    pace_init(&nfs->pace, settings->calls);
     nfs->protocol = settings->version == 4 ? &PROTOCOL4 : &PROTOCOL3;
     set_credentials(&nfs->settings, settings);
-    nfs->settings.calls = MOST_FLIGHT * MOST_TOGETHER + SPARE_CALLS;
+    nfs->settings.calls = settings->calls * MOST_TOGETHER + SPARE_CALLS;
     int64_t patience = (int64_t)(settings->patience * (double)SECOND);
     nfs->settings.patience = patience < OPEN_PATIENCE ? patience : OPEN_PATIENCE;
     int error = -EHOSTUNREACH;

@@ -1,7 +1,7 @@
 /*
  * A client that speaks NFS itself, and the two verbs on it.
  *
- *     struct nfs_settings       which share, and as whom
+ *     struct nfs_settings       which share, as whom, how many calls in flight
  *     struct nfs                an open share; may be used by several threads at once
  *     struct nfs_scan_request   as struct scan_request (walk.h), for a unit of this backend
  *     struct nfs_apply_request  as struct apply_request (setattr.h)
@@ -29,7 +29,7 @@
 
 /* So many calls at most are in flight at once. */
 #define MOST_FLIGHT 512
-/* A server that said nothing for so long does not keep us from stopping. */
+/* A server that said nothing, or only "later", for so long does not keep us from stopping. */
 #define SILENT (2 * 1000000000LL)
 /* How soon a call is made anew after "later, please". */
 #define LATER 100
@@ -42,6 +42,7 @@ struct nfs_settings {
     uint16_t mount_port; /* 0: ask the port mapper */
     int64_t uid;         /* -1: the process's */
     int64_t gid;
+    size_t calls;    /* in flight at most; MOST_FLIGHT or fewer */
     double patience; /* seconds */
 };
 
@@ -58,7 +59,7 @@ int nfs_used_inodes(struct nfs *nfs, uint64_t *used);
 /* How often each procedure was called; PROCEDURES3 numbers. */
 void nfs_calls(const struct nfs *nfs, uint64_t *calls);
 
-/* Let so many calls be in flight at most (MOST_FLIGHT, unless told); how many may be now. */
+/* Let so many calls be in flight at most, of those in the settings; how many may be now. */
 void nfs_set_bound(struct nfs *nfs, size_t calls);
 size_t nfs_bound(const struct nfs *nfs);
 

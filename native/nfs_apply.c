@@ -290,7 +290,9 @@ static void step_down(struct nfs_applying *applying, struct directory *directory
     const uint8_t *slash = memchr(name, '/', left);
     size_t length = slash ? (size_t)(slash - name) : left;
     directory->at += (uint32_t)(length + (slash != NULL));
-    if (applying->protocol->call_lookup(applying->rpc, above, name, length))
+    if (length > MOST_NAME)
+        found(applying, directory, -ENAMETOOLONG);
+    else if (applying->protocol->call_lookup(applying->rpc, above, name, length))
         nfs_send(applying->nfs, applying->rpc, LOOKUP3, answer_directory, applying,
                  (uint64_t)(directory - applying->directories));
     else
@@ -480,10 +482,13 @@ static int read_frames(struct nfs_applying *applying, size_t at)
     return 0;
 }
 
-/* A directory in which nothing else changes has its own change due at once. */
+/*
+ * A directory in which nothing else changes has its own change due at once. Those above come first: what
+ * the end of an empty one brings to its end must not be taken for empty, too.
+ */
 static void begin_empty(struct nfs_applying *applying)
 {
-    for (size_t i = applying->directory_count; i-- > 0;) {
+    for (size_t i = 0; i < applying->directory_count; i++) {
         struct directory *directory = &applying->directories[i];
         if (directory->left == 0) {
             directory->left = 1;

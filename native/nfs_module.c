@@ -58,6 +58,7 @@ static PyObject *nfs_module_mount(PyObject *module, PyObject *arguments)
     settings.mount_port = mount_port;
     settings.uid = uid;
     settings.gid = gid;
+    settings.calls = MOST_FLIGHT;
     struct nfs *nfs = NULL;
     const char *operation = "";
     int status;

@@ -217,6 +217,8 @@ static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *
     node->questions--;
     entry.handle = question->handle;
     if (question->about == ABOUT_OWN) {
+        if (error == 0 && !S_ISDIR(entry.attributes.mode))
+            error = -EBADMSG;
         node->attributes = entry.attributes;
         if (error < 0) {
             note(walk, lost_node(walk, node, error));
@@ -229,7 +231,10 @@ static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *
         sort_entry(walk, node, &entry, question->about == ABOUT_ENTRY || walk->counting);
         put_close(walk, node, segment);
     }
-    complete(walk, node);
+    if (question->about == ABOUT_OWN && !node->at_end)
+        push(walk, node);
+    else
+        complete(walk, node);
     return 0;
 }
 
@@ -263,7 +268,6 @@ static bool is_dot(const struct entry3 *entry)
 static void take_entry(struct nfs_walk *walk, struct node *node, const struct entry3 *entry)
 {
     bool has_handle = entry->handle.length > 0;
-    node->names++;
     walk->looks++;
     if (entry->attributes.known && (has_handle || !S_ISDIR(entry->attributes.mode)))
         sort_entry(walk, node, entry, true);
@@ -302,6 +306,7 @@ static int take_listing(struct nfs_walk *walk, struct node *node, struct xdr_in 
     uint64_t cookie = node->cookie;
     while ((error = walk->protocol->read_entry(reply, &listing, &entry)) > 0) {
         cookie = entry.cookie;
+        node->names++; /* dots as well: there may be no end of them */
         if (!is_dot(&entry))
             take_entry(walk, node, &entry);
     }
@@ -347,9 +352,13 @@ static bool leave_wide(struct nfs_walk *walk, struct node *node)
         complete(walk, node);
         return true;
     }
-    if (node->names <= walk->ask->wide || !node->attributes.known)
+    if (node->names <= walk->ask->wide)
         return false;
     restart(node);
+    if (!node->attributes.known) { /* it is judged before it is left: read it again when they are */
+        ask_question(walk, node, ABOUT_OWN, HINT_SELF, "", 0);
+        return true;
+    }
     if (walk->found->is_wide) {
         push(walk, node); /* one wide directory a unit: this one is left over */
         return true;

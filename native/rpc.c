@@ -74,6 +74,7 @@ struct rpc {
     uint8_t *in;
     size_t in_length;
     int64_t heard; /* when something came last, or a call was made while none waited */
+    int64_t ended; /* the same of answers that end a call */
     int64_t tried; /* when the connection was made, or tried */
     int64_t pause; /* before the next try */
 };
@@ -171,6 +172,14 @@ struct xdr_out *rpc_begin(struct rpc *rpc, uint32_t program, uint32_t version, u
     return out;
 }
 
+static void forget_sent(struct rpc *rpc)
+{
+    struct buffer *out = &rpc->out;
+    out->length -= rpc->out_at;
+    memmove(out->bytes, out->bytes + rpc->out_at, out->length);
+    rpc->out_at = 0;
+}
+
 /* Queue a call's message; without a connection it is queued when there is one. */
 static void queue(struct rpc *rpc, struct slot *slot)
 {
@@ -179,8 +188,13 @@ static void queue(struct rpc *rpc, struct slot *slot)
     slot->again = slot->sent;
     slot->sent = true;
     slot->when = monotonic_time();
-    if (buffer_put(&rpc->out, slot->message, slot->length) < 0)
-        drop(rpc); /* no memory: what waits is sent again by and by */
+    size_t most = rpc->settings.calls * MOST_CALL;
+    if (rpc->out.length + slot->length > most)
+        forget_sent(rpc);
+    /* No memory, or a server that answers what it did not read: what waits is sent again by and by. */
+    if (rpc->out.length + slot->length > most ||
+        buffer_put(&rpc->out, slot->message, slot->length) < 0)
+        drop(rpc);
 }
 
 void rpc_send(struct rpc *rpc, rpc_answer *answer, void *owner, uint64_t tag)
@@ -197,7 +211,7 @@ void rpc_send(struct rpc *rpc, rpc_answer *answer, void *owner, uint64_t tag)
     slot->later = 0;
     slot->due = 0;
     if (rpc->waiting++ == 0)
-        rpc->heard = monotonic_time();
+        rpc->heard = rpc->ended = monotonic_time();
     pace_sent(rpc->pace);
     queue(rpc, slot);
 }
@@ -371,6 +385,7 @@ static void take_reply(struct rpc *rpc, const uint8_t *bytes, size_t length)
         if (later > 0)
             slot->answer(slot->owner, slot->tag, -ETIMEDOUT, NULL, slot->again);
         release(rpc, slot);
+        rpc->ended = monotonic_time();
     }
     rpc->pause = 0;
     rpc->broken = 0;
@@ -466,6 +481,8 @@ static int64_t queue_due(struct rpc *rpc, int64_t now)
         if (slot->length == 0 || slot->due == 0)
             continue;
         if (slot->due <= now) {
+            if (rpc->delayed == rpc->waiting)
+                rpc->heard = now; /* nobody was to say anything meanwhile */
             slot->due = 0;
             rpc->delayed--;
             queue(rpc, slot);
@@ -478,14 +495,19 @@ static int64_t queue_due(struct rpc *rpc, int64_t now)
 
 bool rpc_is_silent(const struct rpc *rpc, int64_t nanoseconds)
 {
-    return rpc->waiting > rpc->delayed && monotonic_time() - rpc->heard > nanoseconds;
+    return rpc->waiting > 0 && monotonic_time() - rpc->ended > nanoseconds;
+}
+
+static bool is_out_of_patience(const struct rpc *rpc)
+{
+    return rpc->waiting > rpc->delayed && monotonic_time() - rpc->heard > rpc->settings.patience;
 }
 
 void rpc_step(struct rpc *rpc, int milliseconds)
 {
     int64_t now = monotonic_time();
     int64_t next = queue_due(rpc, now);
-    if (rpc_is_silent(rpc, rpc->settings.patience)) {
+    if (is_out_of_patience(rpc)) {
         pace_refused(rpc->pace, now);
         rpc_cancel(rpc, -ETIMEDOUT);
         return;
