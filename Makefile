@@ -38,8 +38,9 @@ $(INSTALLED): pyproject.toml $(C_SOURCES)
 demo: setup ## make a sample share, migrate permissions and maps, put all back
 	@PATH="$(abspath $(BIN)):$$PATH" benchmarks/demo.sh
 
+# Two at a time, but for those that are marked `alone`. To see what one prints: PYTEST_ARGS='-n 0 -s -k ...'
 test: setup ## run the tests (minutes)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 test-long: setup ## run the tests that take many minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)

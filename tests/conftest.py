@@ -1,11 +1,17 @@
-"""Fixtures: both backends, a state directory, and the program as users start it."""
+"""Fixtures: both backends, a state directory, and the program as users start it.
+
+And how tests run beside each other, in the workers of pytest-xdist: with nothing beside those that
+are marked `alone`.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,12 +19,59 @@ from archipmigrate.backend.select import available
 from tests.inprocess import Program
 from tests.support import MISSING, Cli, missing, need
 
+TURNS = pytest.StashKey[int]()
+
+
+def _alone(item: pytest.Item | None) -> bool:
+    return item is not None and item.get_closest_marker("alone") is not None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Open what all workers lock: shared for a test, exclusively for one that is to be alone."""
+    config.stash[TURNS] = os.open(config.rootpath / "pyproject.toml", os.O_RDONLY)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Close it."""
+    os.close(config.stash[TURNS])
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what needs root where there is none, and say so; never in CI."""
+    """Leave out what needs root where there is none, and say so; never in CI.
+
+    What is to be alone comes first: one worker gets all of it, and the others wait only once.
+    """
     for item in items:
         if item.get_closest_marker("privileged") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
+    items.sort(key=_alone, reverse=True)
+
+
+# Outermost, so that waiting for a turn does not count as time of the test.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Run a test when it is its turn, all that are to be alone in one turn."""
+    turns = item.config.stash[TURNS]
+    fcntl.flock(turns, fcntl.LOCK_EX if _alone(item) else fcntl.LOCK_SH)
+    try:
+        return (yield)
+    finally:
+        if not (_alone(item) and _alone(nextitem)):
+            fcntl.flock(turns, fcntl.LOCK_UN)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a worker missed to the terminal's process."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["missing"] = sorted(MISSING)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take it there; a worker that crashed has nothing to hand over."""
+    MISSING.update(getattr(node, "workeroutput", {}).get("missing", ()))
 
 
 def pytest_report_header() -> str:

@@ -182,13 +182,14 @@ def _logs(state: Path) -> list[tuple[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a run left in its journal: rows by table, and what it had counted as changed."""
+    """What a run left in its journal: rows by table, and what it had counted."""
 
     header: Mapping[str, Any]
     batches: int
     unsettled: int
     frontier: int
     scopes: int
+    entries: int
     changed: int
 
 
@@ -203,6 +204,7 @@ def left(state: Path, job: str = "perms") -> Left:
             count("SELECT count(*) FROM batch WHERE outcome IS NULL").fetchone()[0],
             count("SELECT count(*) FROM frontier").fetchone()[0],
             count("SELECT count(*) FROM scope WHERE id != 0").fetchone()[0],
+            sum(tally.get("entries", 0) for tally in tallies),
             sum(tally.get("changed", 0) for tally in tallies),
         )
 

@@ -297,35 +297,30 @@ def make_mixed(share: Path, rng: random.Random) -> None:
         put(flat / f"right{number}", 0o4660, GID)
 
 
-def landed(state: Path, changed: int, job: str) -> bool:
-    """Say whether a run was killed while it was changing things, by what it left."""
-    found = left(state, job)
-    return bool(found.unsettled) or 0 < found.changed < changed
-
-
 def kill_often(
-    loaded: Loaded,
-    state: Path,
-    rng: random.Random,
-    kills: int,
-    changed: int,
-    seconds: float,
-    *command: object,
-) -> int:
-    """Kill and resume a run; return how many kills landed while it was changing things.
+    loaded: Loaded, state: Path, rng: random.Random, kills: int, once: Ended, *command: object
+) -> tuple[int, Ended]:
+    """Kill and resume a run; return how many kills met it changing things, and how it ended.
 
-    Every other kill is by the clock. All together they let about as much be done as there is.
+    Every other kill is by the clock, which *once*, the same run without kills, is measured by. Each
+    lets some of what is left be done, so that there is enough left for all also if the machine is
+    twice as fast by now.
     """
-    hits = 0
+    entries, changed, seconds = (once.summary[name] for name in ("entries", "changed", "seconds"))
+    hits, done = 0, 0
     for number in range(kills):
+        part = (1 - done / entries) / (kills + 2 - number)
         if number % 2:
-            ended = strike(loaded, state, rng.uniform(0, 1.5 * seconds / kills), *command)
+            ended = strike(loaded, state, rng.uniform(0, 1.5 * part * seconds), *command)
         else:
-            ended = loaded(state, *command, kill_at=rng.randrange(1, 3 * changed // kills))
+            most = max(1, int(3 * part * changed))
+            ended = loaded(state, *command, kill_at=rng.randint(1, most))
         if ended.status != KILLED:
-            break
-        hits += landed(state, changed, str(command[0]))
-    return hits
+            return hits, ended
+        found = left(state, str(command[0]))
+        hits += bool(found.unsettled) or 0 < found.changed < changed
+        done = found.entries
+    return hits, loaded(state, *command)
 
 
 @pytest.mark.slow
@@ -347,13 +342,11 @@ def test_killed_at_random_instants_it_ends_as_if_it_had_not_been(
     assert attrs(share) == before
 
     state, changed = states / "often", tally["changed"]
-    hits = kill_often(loaded, state, rng, 30, changed, once.summary["seconds"], *perms)
-    check_finished(loaded(state, *perms), tally)
+    hits, ended = kill_often(loaded, state, rng, 30, once, *perms)
+    check_finished(ended, tally)
     assert attrs(share) == after, f"seed {seed}"
-    back_hits = kill_often(
-        loaded, state, rng, 12, changed, back.summary["seconds"], "undo", "--json"
-    )
-    check_undone(loaded(state, "undo", "--json"), changed)
+    back_hits, ended = kill_often(loaded, state, rng, 12, back, "undo", "--json")
+    check_undone(ended, changed)
     assert attrs(share) == before, f"seed {seed}"
     record_property("kills", (hits, back_hits))
     assert hits >= 25, f"seed {seed}: only {hits} kills landed"

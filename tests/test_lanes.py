@@ -88,6 +88,7 @@ def test_bucket_saves_nothing_up_while_lanes_are_idle() -> None:
     assert bucket.wait(1000.0) == pytest.approx(4.0)
 
 
+@pytest.mark.alone
 def test_max_ops_is_honoured_within_five_percent(cli: Cli, share: Path) -> None:
     for directory in range(40):
         (share / str(directory)).mkdir()

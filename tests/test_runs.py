@@ -56,7 +56,7 @@ def test_second_run_is_refused_while_the_first_is_at_work(
     cli: Cli, filled: Path, tmp_path: Path
 ) -> None:
     other_state = Cli(cli.backend, tmp_path / "other state")
-    with at_work(cli, filled) as first:
+    with at_work(cli, filled, "--max-ops", 3000) as first:
         first.send_signal(signal.SIGSTOP)
         for second in (cli, other_state):
             ended = second.perms(filled)

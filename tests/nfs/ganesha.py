@@ -6,6 +6,8 @@ run directory; the export's files are the caller's. Nothing of it outlives `stop
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import signal
 import socket
@@ -162,11 +164,17 @@ class Ganesha:
 
 
 def _free_ports() -> tuple[int, int]:
-    """Return two ports that nobody uses; that nobody else takes them until the start is a hope."""
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
+    """Return two ports that nobody uses; that nobody else takes them until the start is a hope.
+
+    Not of those that the kernel gives to clients: they would take them between two starts.
+    """
+    found: list[int] = []
+    while len(found) < 2:
+        port = random.randrange(10_000, 32_768)  # ip(7): ip_local_port_range begins there
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+    return found[0], found[1]
 
 
 def _answers(port: int) -> bool:

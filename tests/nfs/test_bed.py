@@ -17,7 +17,7 @@ from tests.nfs import bed, packages
 from tests.nfs.guest import CHECKOUT, GuestDied, Result, run_guest
 from tests.nfs.traces import leaving_nothing, processes
 
-pytestmark = [pytest.mark.privileged, pytest.mark.slow]
+pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.alone]
 
 PATIENCE = 20.0  # seconds for what takes one on an idle machine
 Guest = Callable[..., Result]

@@ -75,6 +75,7 @@ def test_ganesha_answers_nothing_while_it_is_paused(ganesha: Serve, share: Path)
     assert "file" in _client("nfs-ls", server.url()).stdout
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("ganesha")
 def test_ganesha_leaves_nothing(share: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     left = tmp_path_factory.mktemp("left")
@@ -125,6 +126,7 @@ def echo() -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.alone
 def test_latency_delays_each_way_and_keeps_throughput(echo: int) -> None:
     size = 4 << 20
     with Latency(echo, ONE_WAY) as proxy, socket.create_connection((LOOPBACK, proxy.port)) as near:

@@ -194,6 +194,7 @@ def test_victim_never_changes_under_attack_from_the_server(guest: Guest, tmp_pat
 # -- how many lanes
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("version", VERSIONS)
 def test_wide_directory_is_worked_by_all_lanes(guest: Guest, version: str) -> None:
     """By Little's law: calls in flight are the rate of calls times the time each takes at least."""
@@ -203,6 +204,7 @@ def test_wide_directory_is_worked_by_all_lanes(guest: Guest, version: str) -> No
     assert found["in flight"] > 8
 
 
+@pytest.mark.alone
 def test_auto_finds_a_good_number_of_lanes_in_ten_seconds(guest: Guest) -> None:
     found = reports(guest(programs.lanes, "3", 6_000, 0.005, timeout=390, memory="2G"))
     assert all(lanes["running"] for lanes in found.values()), found
