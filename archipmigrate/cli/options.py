@@ -104,7 +104,7 @@ def add_jobs(parser: Parser) -> None:
         type=jobs,
         default=AUTO,
         help="lanes at work at once; auto begins with one a core (8 on NFS) and finds out whether "
-        "more serve better, but is 4 for a URL (default: auto)",
+        "more serve better, but is 4 where the nfs backend serves (default: auto)",
     )
 
 
@@ -114,9 +114,9 @@ def add_backend(parser: Parser) -> None:
         "--backend",
         choices=NAMES,
         default="auto",
-        help="native is C, python the same in Python, nfs what serves URLs (default: auto, the "
-        "fastest there is); "
-        "one that is named and missing is an error",
+        help="native is C, python the same in Python, and both go through a mount; nfs speaks to "
+        "the server of a URL, or of a mounted NFS share, itself (default: auto, the fastest that "
+        "the share allows); one that is named and cannot serve is an error",
     )
 
 
