@@ -37,6 +37,8 @@ DEMANDED = (
 )
 # What says that no other way leads there either, if the server's own port says it.
 UNREACHABLE = (ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT)
+# Attributes are kept for so long (seconds) at most, unless a mount says otherwise: nfs(5).
+MEMORY = 60
 # A share in use may change between two looks at its root.
 LOOKS = 3
 COMPARED = ("inode", "mode", "owner", "group", "ctime")
@@ -91,6 +93,12 @@ def label(version: int) -> str:
 
 
 # -- the decision: pure
+
+
+def memory(mount: Mount) -> int:
+    """Return for how many seconds a mount may believe what it knows of attributes."""
+    options = _options(mount)
+    return max(int(options.get(name, MEMORY)) for name in ("acregmax", "acdirmax")) + 1
 
 
 def refusal(share: Share, uid: int, uid_map: str, points: Iterable[bytes]) -> str:

@@ -50,4 +50,5 @@ def compare(version: str, round_trip: float) -> None:
 
 def _perms(lanes: int) -> list[str]:
     ours = [sys.executable, "-m", "archipmigrate", "perms", "-q", "--no-progress", "--fresh"]
-    return [*ours, "--jobs", str(lanes), "--state", str(STATE), "--group", "{gid}", "{share}"]
+    ours += ["--backend", "native", "--jobs", str(lanes), "--state", str(STATE)]
+    return [*ours, "--group", "{gid}", "{share}"]

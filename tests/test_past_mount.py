@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from archipmigrate import direct
-from archipmigrate.direct import Server, path_on_server, refusal, server_of, ways
+from archipmigrate.direct import Server, memory, path_on_server, refusal, server_of, ways
 from archipmigrate.errors import ShareError
 from archipmigrate.share import Share, open_share, parse_mount
 
@@ -101,6 +101,12 @@ def test_path_on_the_server_is_the_sources_and_what_is_below_the_mount(
     assert path_on_server(parse_mount(line), path) == there
 
 
+def test_mount_believes_what_it_knows_for_a_minute_or_as_its_options_say() -> None:
+    assert memory(parse_mount(V3)) == 61
+    assert memory(parse_mount(V3.replace("hard", "hard,acregmax=3"))) == 61
+    assert memory(parse_mount(V3.replace("hard", "hard,acregmax=3,acdirmax=5"))) == 6
+
+
 def test_version_4_is_tried_first_and_the_handle_where_it_is_that_versions() -> None:
     assert list(ways(3, b"h", b"/p")) == [(4, b""), (3, b"h"), (3, b"")]
     assert list(ways(4, b"h", b"/p")) == [(4, b"h"), (4, b""), (3, b"")]
@@ -110,11 +116,9 @@ def test_version_4_is_tried_first_and_the_handle_where_it_is_that_versions() -> 
 
 
 @pytest.fixture
-def mounted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str], Share]]:
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Share]]:
     """Call with a line of mountinfo: a share that is said to be mounted so, whose root is here."""
-    root = open_share(tmp_path)
+    root = open_share(str(tmp_path))
     monkeypatch.setattr(direct, "_mount_points", list)
 
     def make(line: str) -> Share:

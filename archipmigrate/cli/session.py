@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from ..backend.base import Backend
 from ..backend.select import open_backend
-from ..direct import label, open_direct
+from ..direct import label
 from ..engine.job import Job
 from ..engine.limits import UNIT_SECONDS
 from ..engine.loop import run_loop
@@ -38,6 +38,7 @@ from ..ui.report import Report
 from ..ui.summary import Facts
 from ..ui.text import count, quoted
 from .options import AUTO
+from .reach import reach
 
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
 NFS_JOBS = 8
@@ -234,34 +235,14 @@ def choose_lanes(args: argparse.Namespace, share: Share) -> Lanes:
     return Lanes(first, UNIT_SECONDS, max(first, most), getattr(args, "max_ops", None) or 0)
 
 
-def go_direct(args: argparse.Namespace, share: Share, report: Report) -> Share:
-    """Open a share on a mount directly, too, if that is possible and no other backend is named.
-
-    Says which way is taken. Raises ShareError if the nfs backend is named and it is not possible.
-    """
-    if share.opened is not None or not share.is_nfs or args.backend not in ("auto", "nfs"):
-        return share
-    try:
-        share = open_direct(share)
-    except ShareError as error:
-        if args.backend == "nfs":
-            shown = quoted(share.path)
-            raise ShareError(f"{shown}: --backend nfs: not past the mount: {error}") from None
-        report.remark(f"through the mount, not directly: {error}")
-    else:
-        way = f"directly by {label(share.nfs_version)}"
-        report.remark(f"{way}, past the mount (--backend native goes through it)")
-    return share
-
-
 def choose_backend(
     args: argparse.Namespace, share: Share, report: Report
 ) -> tuple[Share, Backend, Lanes]:
-    """Open the backend; return the share as it is reached, too.
+    """Open the backend; return the share as it is reached, too (see `reach`).
 
     On a local disk Python gets one lane, for two would wait for each other.
     """
-    share = go_direct(args, share, report)
+    share = reach(args, share, report)
     lanes = choose_lanes(args, share)
     try:
         backend = open_backend(args.backend, share, lanes.most)
