@@ -103,8 +103,8 @@ def add_jobs(parser: Parser) -> None:
         metavar="N|auto",
         type=jobs,
         default=AUTO,
-        help="lanes at work at once; auto begins with one a core (8 on NFS) and finds out whether "
-        "more serve better, but is 4 where the nfs backend serves (default: auto)",
+        help="lanes at work at once; auto begins with one a core (8 on an NFS mount) and finds out "
+        "whether more serve better, but is 4 where the nfs backend serves (default: auto)",
     )
 
 
