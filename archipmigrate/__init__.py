@@ -6,6 +6,7 @@ The map of the program, from the bottom up; a room imports only from rooms above
     policy, mapfile/   pure: which mode and group an entry must have; formats and placement
     frames             pure: the packed buffers of units and changes
     remote, share      what the user named, a URL or a directory: its filesystem and identity
+    direct             whether and how the server of a mounted share is spoken to past the mount
     backend/           what touches attrs: scan and apply, in Python and in C (native/); below
                        a mount, or by calls to an NFS server
     journal/           what outlives the process: runs, frontier, pre-images, outcomes

@@ -1,4 +1,4 @@
-from typing import NewType
+from typing import NewType, TypeAlias
 
 # The C module (native/nfs_module.c). Absent where there was no compiler.
 
@@ -6,7 +6,8 @@ from typing import NewType
 Opened = NewType("Opened", object)
 
 # Ports of 0 are the usual one, and the port mapper's; uid and gid of -1 are the process's.
-# `patience` is in seconds.
+# `patience` is in seconds. With a handle as `root` the path is not used; `mount_server` is mountd's
+# address, if it is another.
 def mount(
     server: str,
     path: bytes,
@@ -16,8 +17,16 @@ def mount(
     uid: int,
     gid: int,
     patience: float,
+    root: bytes = b"",
+    mount_server: str | None = None,
     /,
 ) -> Opened: ...
+
+# Inode, mode, uid, gid, ctime (ns).
+Attributes: TypeAlias = tuple[int, int, int, int, int]
+
+def root_attributes(share: Opened, /) -> Attributes: ...
+def mounted(fd: int, /) -> tuple[Attributes, bytes]: ...
 def root_inode(share: Opened, /) -> int: ...
 def used_inodes(share: Opened, /) -> int: ...
 def calls(share: Opened, /) -> list[int]: ...

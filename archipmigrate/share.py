@@ -29,18 +29,20 @@ FS_IOC_GETFSUUID = 0x80111500
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """What /proc/self/mountinfo says of the mount that a descriptor is on."""
+    """What /proc/self/mountinfo says of the mount that a descriptor is on, in its escapes."""
 
     fstype: str
     source: str
     options: str
+    point: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
     """An open share: `path` resolved, `fd` an O_PATH descriptor that is the root from now on.
 
-    One that is named by a URL has no descriptor (-1), but is `opened`.
+    One that is spoken to directly is `opened`, by this version of NFS; one that is named by a URL
+    has no descriptor (-1) then.
     """
 
     path: bytes
@@ -48,6 +50,7 @@ class Share:
     identity: str
     mount: Mount
     opened: _nfs.Opened | None = None
+    nfs_version: int = 0
 
     @property
     def is_nfs(self) -> bool:
@@ -57,7 +60,7 @@ class Share:
     def used_inodes(self) -> int:
         """Return how many inodes the share's filesystem has in use; 0 if it does not say."""
         with contextlib.suppress(OSError):
-            if self.opened is not None:
+            if self.fd < 0 and self.opened is not None:
                 return _nfs.used_inodes(self.opened)
             room = os.fstatvfs(self.fd)
             return room.f_files - room.f_ffree
@@ -109,19 +112,19 @@ def unanswered(shown: str, error: OSError) -> ShareError:
 def _open_remote(url: str, remote: Remote) -> Share:
     if not HAS_NFS:
         raise ShareError(f"{url}: the nfs backend is not there: install with a C compiler at hand")
-    opened = _mount(url, remote)
+    opened, version = _mount(url, remote)
     source = remote.source
     identity = f"nfs:{source}#{_nfs.root_inode(opened)}"
-    return Share(os.fsencode(url), -1, identity, Mount("nfs", source, ""), opened)
+    return Share(os.fsencode(url), -1, identity, Mount("nfs", source, ""), opened, version)
 
 
-def _mount(url: str, remote: Remote) -> _nfs.Opened:
-    """Mount a share by the first version of NFS that serves it."""
+def _mount(url: str, remote: Remote) -> tuple[_nfs.Opened, int]:
+    """Mount a share by the first version of NFS that serves it; return which."""
     options = remote.options
     errors: list[OSError] = []
     for version in remote.versions:
         try:
-            return _nfs.mount(
+            opened = _nfs.mount(
                 remote.server,
                 remote.path,
                 version,
@@ -133,6 +136,8 @@ def _mount(url: str, remote: Remote) -> _nfs.Opened:
             )
         except OSError as error:
             errors.append(error)
+        else:
+            return opened, version
     # A server without a port mapper has version 4 only: what that said is what matters.
     raise refusal(url, errors[0] if errors[-1].filename == "port mapper" else errors[-1])
 
@@ -159,15 +164,21 @@ def mount_of(fd: int) -> Mount:
     try:
         with open(f"/proc/self/fdinfo/{fd}") as lines:
             number = next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
-        with open("/proc/self/mountinfo") as lines:
+        with open("/proc/self/mountinfo", errors="surrogateescape") as lines:
             for line in lines:
                 if line.split(maxsplit=1)[0] == number:
-                    options, _, rest = line.partition(" - ")
-                    fstype, source, superblock = rest.split()[:3]
-                    return Mount(fstype, source, options.split()[5] + "," + superblock)
+                    return parse_mount(line)
     except FileNotFoundError:
         raise ShareError("/proc is not mounted here: it is needed to name descriptors") from None
     return Mount("unknown", "unknown", "")  # a mount of another namespace
+
+
+def parse_mount(line: str) -> Mount:
+    """Read a line of mountinfo: proc(5). Options are the mount's, then its filesystem's."""
+    ours, _, rest = line.rstrip("\n").partition(" - ")
+    fstype, source, superblock = rest.split(" ")[:3]
+    point, options = ours.split(" ")[4:6]
+    return Mount(fstype, source, f"{options},{superblock}", point)
 
 
 def _filesystem(fd: int, mount: Mount, found: os.stat_result) -> str:

@@ -198,14 +198,20 @@ static int ask_root(struct nfs *nfs, uint16_t port, const char *path)
     return error;
 }
 
-static int ask_attributes(struct nfs *nfs)
+int nfs_root_attributes(struct nfs *nfs, struct attributes *found)
 {
     struct rpc *rpc;
     int error = nfs_take(nfs, &rpc);
     if (error)
         return error;
-    error = nfs_getattr(nfs, rpc, &nfs->root, &nfs->attributes, NULL);
+    error = nfs_getattr(nfs, rpc, &nfs->root, found, NULL);
     nfs_give(nfs, rpc);
+    return error;
+}
+
+static int ask_attributes(struct nfs *nfs)
+{
+    int error = nfs_root_attributes(nfs, &nfs->attributes);
     return error || S_ISDIR(nfs->attributes.mode) ? error : -ENOTDIR;
 }
 
@@ -243,27 +249,55 @@ static int open_root4(struct nfs *nfs, const char *path)
     return error;
 }
 
-static int try_address(struct nfs *nfs, const struct nfs_settings *settings,
-                       const struct addrinfo *at, const char **operation)
+static void set_address(struct nfs *nfs, const struct addrinfo *at)
 {
-    uint16_t port = settings->mount_port;
-    uint16_t nfs_port = settings->nfs_port ? settings->nfs_port : NFS_PORT;
     memcpy(&nfs->settings.address, at->ai_addr, at->ai_addrlen);
     nfs->settings.address_length = at->ai_addrlen;
-    if (settings->version == 4) {
-        *operation = "lookup";
-        set_port(&nfs->settings.address, nfs_port);
-        return open_root4(nfs, settings->path);
-    }
+}
+
+static int open_root3(struct nfs *nfs, const struct nfs_settings *settings, const char **operation)
+{
+    uint16_t port = settings->mount_port;
     *operation = "port mapper";
     int error = port ? 0 : ask_port(nfs, &port);
     if (error)
         return error;
     *operation = "mount";
-    error = ask_root(nfs, port, settings->path);
+    return ask_root(nfs, port, settings->path);
+}
+
+/* As above, where mountd has an address of its own. */
+static int open_root3_elsewhere(struct nfs *nfs, const struct nfs_settings *settings,
+                                const char **operation)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *addresses;
+    *operation = "mount";
+    if (getaddrinfo(settings->mount_server, NULL, &hints, &addresses) != 0)
+        return -EHOSTUNREACH;
+    set_address(nfs, addresses);
+    freeaddrinfo(addresses);
+    return open_root3(nfs, settings, operation);
+}
+
+static int try_address(struct nfs *nfs, const struct nfs_settings *settings,
+                       const struct addrinfo *at, const char **operation)
+{
+    uint16_t nfs_port = settings->nfs_port ? settings->nfs_port : NFS_PORT;
+    int error = 0;
+    set_address(nfs, at);
+    nfs->root = settings->root;
+    if (nfs->root.length == 0 && settings->version == 4) {
+        *operation = "lookup";
+        set_port(&nfs->settings.address, nfs_port);
+        return open_root4(nfs, settings->path);
+    }
+    if (nfs->root.length == 0)
+        error = settings->mount_server ? open_root3_elsewhere(nfs, settings, operation)
+                                       : open_root3(nfs, settings, operation);
     if (error)
         return error;
     *operation = "getattr";
+    set_address(nfs, at);
     set_port(&nfs->settings.address, nfs_port);
     return ask_attributes(nfs);
 }

@@ -37,10 +37,12 @@
 struct nfs_settings {
     const char *server;
     const char *path;
-    int version;         /* 3 or 4 */
-    uint16_t nfs_port;   /* 0: the usual one */
-    uint16_t mount_port; /* 0: ask the port mapper */
-    int64_t uid;         /* -1: the process's */
+    int version;              /* 3 or 4 */
+    uint16_t nfs_port;        /* 0: the usual one */
+    uint16_t mount_port;      /* 0: ask the port mapper */
+    const char *mount_server; /* NULL: the same */
+    struct handle root;       /* length 0: found by the path */
+    int64_t uid;              /* -1: the process's */
     int64_t gid;
     size_t calls;    /* in flight at most; MOST_FLIGHT or fewer */
     double patience; /* seconds */
@@ -55,6 +57,9 @@ void nfs_close(struct nfs *nfs);
 /* The root's inode, and how many inodes its filesystem has in use. */
 uint64_t nfs_root_inode(const struct nfs *nfs);
 int nfs_used_inodes(struct nfs *nfs, uint64_t *used);
+
+/* The root's attributes, as they are now. */
+int nfs_root_attributes(struct nfs *nfs, struct attributes *found);
 
 /* How often each procedure was called; PROCEDURES3 numbers. */
 void nfs_calls(const struct nfs *nfs, uint64_t *calls);

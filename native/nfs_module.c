@@ -7,6 +7,7 @@
  *
  *     nfs_module.c   Python in, Python out
  *     nfs.c          the open share: mounting, connections, handles (nfs.h)
+ *     nfs_mounted.c  what the kernel's client knows of a mount
  *     nfs_scan.c     scan: one unit, with nfs_read.c, nfs_tree.c (nfs_tree.h)
  *     nfs_apply.c    apply, with nfs_change.c (nfs_apply.h)
  *     nfs3.c         the calls and replies of NFSv3; nfs4.c those of NFSv4.0
@@ -22,6 +23,7 @@
 #include <errno.h>
 
 #include "nfs.h"
+#include "nfs_mounted.h"
 #include "values.h"
 
 #define CAPSULE "archipmigrate._nfs.share"
@@ -44,15 +46,21 @@ PyDoc_STRVAR(mount_doc,
 static PyObject *nfs_module_mount(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    struct nfs_settings settings;
+    struct nfs_settings settings = {0};
     int version;
     long long uid, gid;
     unsigned short nfs_port, mount_port;
-    if (!PyArg_ParseTuple(arguments, "syiHHLLd:mount", &settings.server, &settings.path, &version,
-                          &nfs_port, &mount_port, &uid, &gid, &settings.patience))
+    const char *bytes = "";
+    Py_ssize_t length = 0;
+    if (!PyArg_ParseTuple(arguments, "syiHHLLd|y#z:mount", &settings.server, &settings.path,
+                          &version, &nfs_port, &mount_port, &uid, &gid, &settings.patience, &bytes,
+                          &length, &settings.mount_server))
         return NULL;
-    if ((version != 3 && version != 4) || !(settings.patience > 0 && settings.patience < 1e6))
+    if ((version != 3 && version != 4) || !(settings.patience > 0 && settings.patience < 1e6) ||
+        length > MOST_HANDLE)
         return raise_error(-EINVAL);
+    settings.root.length = (uint8_t)length;
+    memcpy(settings.root.bytes, bytes, (size_t)length);
     settings.version = version;
     settings.nfs_port = nfs_port;
     settings.mount_port = mount_port;
@@ -82,6 +90,51 @@ static PyObject *nfs_module_root_inode(PyObject *module, PyObject *capsule)
     (void)module;
     struct nfs *nfs = share_of(capsule);
     return nfs ? PyLong_FromUnsignedLongLong(nfs_root_inode(nfs)) : NULL;
+}
+
+static PyObject *attributes_of(const struct attributes *found)
+{
+    return Py_BuildValue("(KIIIL)", (unsigned long long)found->fileid, found->mode, found->uid,
+                         found->gid, (long long)time_of(found->ctime));
+}
+
+PyDoc_STRVAR(root_attributes_doc, "Return inode, mode, uid, gid and ctime (ns) of the root, now.");
+
+static PyObject *nfs_module_root_attributes(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    struct nfs *nfs = share_of(capsule);
+    if (!nfs)
+        return NULL;
+    struct attributes found = {0};
+    int status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = nfs_root_attributes(nfs, &found);
+    Py_END_ALLOW_THREADS;
+    return status < 0 ? raise_error(status) : attributes_of(&found);
+}
+
+PyDoc_STRVAR(mounted_doc,
+             "Return attributes of an open directory on a mount, as the server has them now, and "
+             "the server's handle of it (empty: not known). Raises OSError.");
+
+static PyObject *nfs_module_mounted(PyObject *module, PyObject *descriptor)
+{
+    (void)module;
+    int fd = PyObject_AsFileDescriptor(descriptor);
+    if (fd < 0)
+        return NULL;
+    struct attributes found = {0};
+    struct handle handle = {0};
+    int status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = mounted_attributes(fd, &found);
+    if (status == 0)
+        (void)mounted_handle(fd, &found, &handle); /* without it there are other ways */
+    Py_END_ALLOW_THREADS;
+    if (status < 0)
+        return raise_error(status);
+    return Py_BuildValue("(NN)", attributes_of(&found), bytes_of(handle.bytes, handle.length));
 }
 
 PyDoc_STRVAR(used_inodes_doc, "Return how many inodes the share's filesystem has in use.");
@@ -267,6 +320,8 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
 static PyMethodDef methods[] = {
     {"mount", nfs_module_mount, METH_VARARGS, mount_doc},
     {"root_inode", nfs_module_root_inode, METH_O, root_inode_doc},
+    {"root_attributes", nfs_module_root_attributes, METH_O, root_attributes_doc},
+    {"mounted", nfs_module_mounted, METH_O, mounted_doc},
     {"used_inodes", nfs_module_used_inodes, METH_O, used_inodes_doc},
     {"calls", nfs_module_calls, METH_O, calls_doc},
     {"bound", nfs_module_bound, METH_O, bound_doc},

@@ -17,6 +17,7 @@ ROOMS = [
     ("policy", "mapfile", "frames"),
     ("remote",),
     ("share",),
+    ("direct",),
     ("backend", "journal", "testshare"),
     ("blocker",),
     ("engine",),

@@ -42,7 +42,7 @@ RESERVED = 64  # for the journal, cursors, entries being pinned, and Python itse
 
 
 def available() -> list[str]:
-    """Return the names of the backends for mounted shares, the preferred one first."""
+    """Return the names of the backends for directories, the preferred one first."""
     return ["native", "python"] if NATIVE else ["python"]
 
 
@@ -74,7 +74,7 @@ def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Bac
         assert NFS is not None  # noqa: S101 -- for the type checker: it has opened the share
         return NFS(share.opened, min(calls, MOST_CALLS))
     if name == "nfs":
-        raise UsageError("--backend nfs needs a URL: nfs://SERVER/PATH")
+        raise UsageError("--backend nfs needs a mounted NFS share, or a URL: nfs://SERVER/PATH")
     limit = _raised_limit() - RESERVED
     descriptors = max(min(limit // lanes, DESCRIPTORS), FEWEST_DESCRIPTORS)
     held = max(min(limit - descriptors * lanes, MOST_HELD), 0)

@@ -115,9 +115,9 @@ def add_backend(parser: Parser) -> None:
         "--backend",
         choices=NAMES,
         default="auto",
-        help="native is C, python the same in Python, nfs what serves URLs (default: auto, the "
-        "fastest there is); "
-        "one that is named and missing is an error",
+        help="native is C, python the same in Python, and both go through a mount; nfs speaks to "
+        "the server of a URL, or of a mounted NFS share, itself (default: auto, the fastest that "
+        "the share allows); one that is named and cannot serve is an error",
     )
 
 

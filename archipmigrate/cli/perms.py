@@ -171,7 +171,7 @@ def work(
 ) -> int:
     """Run one session over *journal* and report it. Raises Error."""
     try:
-        backend, lanes = choose_backend(args, share)
+        share, backend, lanes = choose_backend(args, share, report)
         header.backend = backend.name
         session = Session(
             share, backend, journal, header, lanes, report, getattr(args, "failed", False)
@@ -197,7 +197,7 @@ def work(
 def look(args: argparse.Namespace, share: Share, settings: Settings, name: str) -> int:
     """Only look: the dry run, and `verify`. Raises Error."""
     report = Report(name, options.verbosity(args), listed_changes)
-    backend, lanes = choose_backend(args, share)
+    share, backend, lanes = choose_backend(args, share, report)
     journal = Journal(None, new=True)
     shown = os.fsdecode(share.path)
     header = RunHeader("", name, share.identity, shown, "", settings.as_dict(), backend.name)

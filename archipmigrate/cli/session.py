@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ..backend.base import Backend
 from ..backend.select import CALLS, REMOTE_LANES, open_backend
+from ..direct import label
 from ..engine.job import Job
 from ..engine.limits import UNIT_SECONDS
 from ..engine.loop import run_loop
@@ -37,6 +38,7 @@ from ..ui.report import Report
 from ..ui.summary import Facts
 from ..ui.text import count, quoted
 from .options import AUTO
+from .reach import reach
 
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
 NFS_JOBS = 8
@@ -92,6 +94,7 @@ def summary_object(
         "run": session.header.run,
         "share": os.fsdecode(session.share.path).encode(errors="replace").decode(),
         "backend": session.backend.name,
+        **({"nfs_version": session.share.nfs_version} if session.share.opened is not None else {}),
         "status": status,
         **tally.as_dict(),
         "seconds": round(seconds, 3),
@@ -103,8 +106,14 @@ def summary_object(
 def facts_of(session: Session, result: Result, tally: Tally, seconds: float, **more: Any) -> Facts:
     """Return what the summary words; *more* are fields of `Facts`."""
     header = session.header
-    path = os.fsdecode(session.share.path)
-    return Facts(header.job, header.run, path, result.status, result.reason, tally, seconds, **more)
+    share = session.share
+    path = os.fsdecode(share.path)
+    way = "through the mount" if share.is_nfs else ""
+    if share.opened is not None:
+        way = f"directly by {label(share.nfs_version)}"
+    return Facts(
+        header.job, header.run, path, result.status, result.reason, tally, seconds, way=way, **more
+    )
 
 
 def state_option(args: argparse.Namespace) -> list[str]:
@@ -230,8 +239,14 @@ def choose_lanes(args: argparse.Namespace, share: Share) -> Lanes:
     return Lanes(first, UNIT_SECONDS, max(first, most), getattr(args, "max_ops", None) or 0)
 
 
-def choose_backend(args: argparse.Namespace, share: Share) -> tuple[Backend, Lanes]:
-    """Open the backend; on a local disk Python gets one lane, for two would wait for each other."""
+def choose_backend(
+    args: argparse.Namespace, share: Share, report: Report
+) -> tuple[Share, Backend, Lanes]:
+    """Open the backend; return the share as it is reached, too (see `reach`).
+
+    On a local disk Python gets one lane, for two would wait for each other.
+    """
+    share = reach(args, share, report)
     lanes = choose_lanes(args, share)
     try:
         backend = open_backend(args.backend, share, lanes.most, calls_of(args))
@@ -239,7 +254,7 @@ def choose_backend(args: argparse.Namespace, share: Share) -> tuple[Backend, Lan
         raise unanswered(os.fsdecode(share.path), error) from None
     if backend.name == "python" and not share.is_nfs and args.jobs == AUTO:
         lanes = replace(lanes, jobs=1, most=1)
-    return backend, lanes
+    return share, backend, lanes
 
 
 def find_run(state: Path, run: str | None, jobs: tuple[str, ...], wanted: str) -> RunHeader:

@@ -125,7 +125,7 @@ class _Undo:
         target.check()
         if before.job == "mapfiles":
             return self._run_mapfiles(target, before)
-        backend, lanes = choose_backend(self.args, self.share)
+        self.share, backend, lanes = choose_backend(self.args, self.share, self.report)
         forward = Settings.from_dict(before.settings).job(backend, self.share, "perms", acts=True)
         run_loop(settle_run, forward, target, lanes.jobs)
         self._mark(target, before)

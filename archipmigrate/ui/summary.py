@@ -14,8 +14,9 @@ from .text import count, duration
 class Facts:
     """What a summary words.
 
-    `path` is the share's, `target` the run that an undo put back, `group` a name or number;
-    `look` and `runs` are the options that commands about the share, and about runs, need again.
+    `path` is the share's, `target` the run that an undo put back, `group` a name or number; `way`
+    says how the share was reached, where there are several; `look` and `runs` are the options that
+    commands about the share, and about runs, need again.
     """
 
     job: str
@@ -27,6 +28,7 @@ class Facts:
     seconds: float
     group: str = ""
     target: str = ""
+    way: str = ""
     look: Sequence[str] = ()
     runs: Sequence[str] = ()
 
@@ -88,7 +90,7 @@ def undo_summary(facts: Facts, noun: str) -> list[str]:
 
 
 def _ended(facts: Facts) -> str:
-    after = f"after {duration(facts.seconds)}"
+    after = f"after {duration(facts.seconds)}" + (f", {facts.way}" if facts.way else "")
     if facts.status == "stopped":
         return f"stopped {after}: {facts.reason}"
     return f"{facts.status.replace('failures', 'done, with failures,')} {after}"

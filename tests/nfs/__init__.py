@@ -9,6 +9,7 @@
     bed        the guest programs of test_bed
     programs   those of test_mount, through the kernel's client
     direct     those of test_kernel, for the nfs backend
+    past       those of test_past, for mounts that it goes past
     fake       an NFSv3 server in Python, hostile or broken as a test wants it
     traces     what could be left behind, for the tests of all these
 

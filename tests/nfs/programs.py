@@ -336,7 +336,8 @@ def lanes(version: str, objects: int, round_trip: float) -> None:
     delay(1000 * round_trip / 2)
     for name in shares:
         mount(version)
-        with running(*PERMS, "--jobs", name, MOUNT / name) as process:
+        ours = (*PERMS, "--backend", "native", "--jobs", name, MOUNT / name)
+        with running(*ours) as process:
             wait_for_changes(1)
             time.sleep(10 if name == "auto" else 3)
             began, made = time.monotonic(), calls_so_far()["SETATTR"]

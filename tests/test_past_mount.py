@@ -1,0 +1,136 @@
+"""Whether a mounted share may be spoken to past its mount, and where its server has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from archipmigrate import direct
+from archipmigrate.direct import Server, memory, path_on_server, refusal, server_of, ways
+from archipmigrate.errors import ShareError
+from archipmigrate.share import Share, open_share, parse_mount
+
+# As Linux 6.1 shows them.
+V3 = (
+    r"35 28 0:31 / /srv/archip rw,relatime shared:1 - nfs server:/export rw,vers=3,rsize=131072,"
+    "wsize=131072,namlen=255,hard,nolock,proto=tcp,timeo=600,retrans=2,sec=sys,"
+    "mountaddr=10.1.2.4,mountvers=3,mountport=20048,mountproto=tcp,local_lock=all,addr=10.1.2.3\n"
+)
+V4 = (
+    r"35 28 0:31 / /srv/a\040b rw,noatime - nfs4 [fd00::1]:/ rw,vers=4.2,rsize=131072,namlen=255,"
+    "hard,proto=tcp6,port=2050,timeo=600,sec=sys,clientaddr=fd00::2,local_lock=none,addr=fd00::1\n"
+)
+INITIAL = "0 0 4294967295"
+
+
+def share(line: str, path: bytes = b"/srv/archip/part") -> Share:
+    return Share(path, -1, "", parse_mount(line))
+
+
+@pytest.mark.parametrize("line", [V3, V4])
+def test_usual_mounts_may_be_passed(line: str) -> None:
+    assert refusal(share(line), 0, INITIAL, [b"/", b"/srv/archip", b"/srv/archip/partly"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("rw,relatime", "ro,relatime", "mounted read-only"),
+        ("export rw", "export ro", "mounted read-only"),
+        ("rw,relatime", "rw,relatime,idmapped", "mounted with mapped ids"),
+        ("vers=3", "vers=2", "vers=2"),
+        ("proto=tcp,timeo", "proto=udp,timeo", "proto=udp"),
+        ("proto=tcp,timeo", "proto=rdma,timeo", "proto=rdma"),
+        ("proto=tcp,timeo", "timeo", "proto=unknown"),
+        ("sec=sys", "sec=krb5i", "sec=krb5i"),
+        ("sec=sys,", "", "sec=unknown"),
+        ("sec=sys", "sec=sys,xprtsec=mtls", "xprtsec=mtls"),
+        ("sec=sys", "sec=sys,xprtsec=none", ""),
+        (",addr=10.1.2.3", ",addr=server", "addr=server"),
+        (",addr=10.1.2.3", "", "addr=unknown"),
+    ],
+)
+def test_mount_that_differs_in_one_option_may_be_passed_or_not(
+    old: str, new: str, said: str
+) -> None:
+    changed = V3.replace(old, new)
+    assert changed != V3
+    assert refusal(share(changed), 0, INITIAL, []) == said
+
+
+@pytest.mark.parametrize(
+    ("uid", "uid_map", "points", "said"),
+    [
+        (1000, INITIAL, [], "not root"),
+        (0, "0 1000 1", [], "root in a user namespace only"),
+        (0, "0 100000 65536", [], "root in a user namespace only"),
+        (0, INITIAL + " " + INITIAL, [], "root in a user namespace only"),
+        (0, INITIAL, [b"/srv/archip/part/x/y"], "something is mounted on /srv/archip/part/x/y"),
+    ],
+)
+def test_caller_and_mounts_below_are_looked_at(
+    uid: int, uid_map: str, points: list[bytes], said: str
+) -> None:
+    assert refusal(share(V3), uid, uid_map, points) == said
+
+
+def test_server_is_the_one_that_the_mount_speaks_to() -> None:
+    assert server_of(share(V3).mount) == Server("10.1.2.3", 0, 3, "10.1.2.4", 20048)
+    assert server_of(share(V4).mount) == Server("fd00::1", 2050, 4, "fd00::1", 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "there"),
+    [
+        (V3, b"/srv/archip", b"/export"),
+        (V3, b"/srv/archip/part/x y", b"/export/part/x y"),
+        (V3, b"/srv/archipelago", b""),  # mounted over, or another mount's
+        (V4, b"/srv/a b/c", b"/c"),
+        (V4, b"/srv/a b", b"/"),
+        (V3.replace("server:/export", r"fd00::1:/ex\040port/\134"), b"/srv/archip", b"/ex port/\\"),
+        (V3.replace(" /srv/archip ", " / "), b"/part", b"/export/part"),
+        (V3.replace("server:/export", "none"), b"/srv/archip", b""),
+        (V3.replace("server:", "a\udcff:"), b"/srv/archip/\xff", b"/export/\xff"),
+    ],
+)
+def test_path_on_the_server_is_the_sources_and_what_is_below_the_mount(
+    line: str, path: bytes, there: bytes
+) -> None:
+    assert path_on_server(parse_mount(line), path) == there
+
+
+def test_mount_believes_what_it_knows_for_a_minute_or_as_its_options_say() -> None:
+    assert memory(parse_mount(V3)) == 61
+    assert memory(parse_mount(V3.replace("hard", "hard,acregmax=3"))) == 61
+    assert memory(parse_mount(V3.replace("hard", "hard,acregmax=3,acdirmax=5"))) == 6
+
+
+def test_version_4_is_tried_first_and_the_handle_where_it_is_that_versions() -> None:
+    assert list(ways(3, b"h", b"/p")) == [(4, b""), (3, b"h"), (3, b"")]
+    assert list(ways(4, b"h", b"/p")) == [(4, b"h"), (4, b""), (3, b"")]
+    assert list(ways(3, b"", b"/p")) == [(4, b""), (3, b"")]
+    assert list(ways(3, b"h", b"")) == [(3, b"h")]
+    assert list(ways(4, b"", b"")) == []
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Share]]:
+    """Call with a line of mountinfo: a share that is said to be mounted so, whose root is here."""
+    root = open_share(str(tmp_path))
+    monkeypatch.setattr(direct, "_mount_points", list)
+
+    def make(line: str) -> Share:
+        return Share(b"/srv/archip", root.fd, "", parse_mount(line))
+
+    yield make
+    root.close()
+
+
+@pytest.mark.privileged
+def test_server_that_does_not_answer_is_asked_once(mounted: Callable[[str], Share]) -> None:
+    pytest.importorskip("archipmigrate._nfs")
+    line = V3.replace("addr=10.1.2.3", "addr=127.0.0.1,port=1")
+    with pytest.raises(ShareError, match=r"^NFSv4.0: lookup: Connection refused$"):
+        direct.open_direct(mounted(line))
