@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(240)
 
 PAIRS = 120
 SECONDS = 20.0
+ENOUGH = 2 * PAIRS  # entries acted on, in all runs together
+PATIENCE = 60.0  # seconds
 SOURCE = Path(__file__).with_name("attacker.c")
 
 
@@ -117,13 +119,14 @@ def test_naive_tool_hits_the_victim(attacker: str, tmp_path: Path) -> None:
 def attack(command: str, backend: str, attacker: str, top: Path) -> int:
     """Run a command under attack for SECONDS in all; return how many entries it acted on or found.
 
+    On a busy machine it takes longer to have acted on enough.
     Undo needs a run of perms to have something to do, which is not attacked.
     """
     (top / "state").mkdir(parents=True, mode=0o700)
     cli = Cli(backend, top / "state")
     arena = Arena(top)
     attacked, done = 0.0, 0
-    while attacked < SECONDS:
+    while attacked < SECONDS or (done <= ENOUGH and attacked < PATIENCE):
         arena.reset()
         if command == "undo":
             assert cli.perms(arena.share, "--fresh").status == 0
@@ -154,4 +157,4 @@ def test_victim_never_changes_under_attack(command: str, attacker: str, tmp_path
         ]
         done = [result.result() for result in results]
     # Each of them met most pairs in a state to act on, again and again.
-    assert min(done) > 2 * PAIRS, done
+    assert min(done) > ENOUGH, done

@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(240)
 
 VOLUMES = 40
 SECONDS = 6.0
+ENOUGH = VOLUMES // 4  # volumes acted on, in all runs together
+PATIENCE = 60.0  # seconds
 CONTENT = mapshare.v1(mapshare.v1_entries(5))
 # renameat2(2) with RENAME_EXCHANGE, pair after pair, as nobody.
 ATTACKER = """
@@ -135,8 +137,9 @@ def test_naive_tool_hits_the_victim(tmp_path: Path) -> None:
 def test_victim_never_changes_under_attack(cli: Cli, tmp_path: Path, command: str) -> None:
     arena = Arena(tmp_path / "arena")
     words = ("mapfiles", "-q", "--maps", arena.maps, "--fresh")
-    acted, end = 0, time.monotonic() + SECONDS
-    while time.monotonic() < end:
+    acted, began = 0, time.monotonic()
+    # On a busy machine it takes longer to have acted on enough.
+    while (took := time.monotonic() - began) < SECONDS or (acted <= ENOUGH and took < PATIENCE):
         arena.reset()
         if command == "undo":
             cli(*words)
@@ -147,4 +150,4 @@ def test_victim_never_changes_under_attack(cli: Cli, tmp_path: Path, command: st
         acted += arena.upgraded() if command == "mapfiles" else 0
         assert snapshot(arena.victim) == arena.before
     arena.close()
-    assert acted > VOLUMES // 4, "it met next to nothing to act on"
+    assert acted > ENOUGH, "it met next to nothing to act on"

@@ -96,7 +96,8 @@ def test_max_ops_is_honoured_within_five_percent(cli: Cli, share: Path) -> None:
             (share / str(directory) / str(name)).touch()
     fast = cli("verify", "--json", "--group", GID, share).summary
     assert fast["entries"] == 6001
-    ended = cli("verify", "--json", "--group", GID, "--max-ops", 2000, share).summary
+    # The first units of all lanes come at once: 6 s, so that they are a small part.
+    ended = cli("verify", "--json", "--group", GID, "--max-ops", 1000, share).summary
     assert ended["entries"] == 6001
-    assert ended["entries"] / ended["seconds"] == pytest.approx(2000, rel=0.05)
+    assert ended["entries"] / ended["seconds"] == pytest.approx(1000, rel=0.05)
     assert fast["seconds"] < ended["seconds"]
