@@ -51,13 +51,20 @@ def served() -> list[str]:
     return [*available(), *(["nfs"] if NFS else [])]
 
 
-def demand_backend(name: str) -> None:
-    """Raise BackendMissing if a backend is named that is not there: a demand, not a preference."""
+def demand_backend(name: str, share: Share) -> None:
+    """See that a backend that is named is there, and one for this share: it is no preference.
+
+    Raises BackendMissing, UsageError.
+    """
     if name not in ("auto", *served()):
         raise BackendMissing(
             f"the {name} backend is not there: install with a C compiler at hand, "
             f"or use --backend {available()[0]}"
         )
+    if share.opened is not None and name not in ("auto", "nfs"):
+        raise UsageError(f"--backend {name} needs a mount: name the directory, not a URL")
+    if not share.is_nfs and name == "nfs":
+        raise UsageError("--backend nfs needs a mounted NFS share, or a URL: nfs://SERVER/PATH")
 
 
 def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Backend:
@@ -67,14 +74,10 @@ def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Bac
 
     Raises BackendMissing, and UsageError if the backend is not one for this share.
     """
-    demand_backend(name)
+    demand_backend(name, share)
     if share.opened is not None:
-        if name not in ("auto", "nfs"):
-            raise UsageError(f"--backend {name} needs a mount: name the directory, not a URL")
         assert NFS is not None  # noqa: S101 -- for the type checker: it has opened the share
         return NFS(share.opened, min(calls, MOST_CALLS))
-    if name == "nfs":
-        raise UsageError("--backend nfs needs a mounted NFS share, or a URL: nfs://SERVER/PATH")
     limit = _raised_limit() - RESERVED
     descriptors = max(min(limit // lanes, DESCRIPTORS), FEWEST_DESCRIPTORS)
     held = max(min(limit - descriptors * lanes, MOST_HELD), 0)

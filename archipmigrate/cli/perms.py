@@ -18,6 +18,7 @@ from ..ui.report import Report
 from ..ui.summary import look_summary, perms_summary
 from ..ui.text import group_name
 from . import options
+from .reach import reach
 from .session import (
     Session,
     check_room,
@@ -147,14 +148,15 @@ def resolve_group(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     settings = settings_of(args)
-    demand_backend(args.backend)
     share = open_share(args.path, remote=True)
+    demand_backend(args.backend, share)
     if args.dry_run:
         return look(args, share, settings, "perms")
     report = Report("perms", options.verbosity(args), listed_changes)
     state = state_directory(args, share)
     with locked(state, share) as lock:
         check_room(state, share, report)
+        share = reach(args, share, report)
         journal = find_or_make(args, share, "perms", settings.as_dict(), report)
         header = journal.read_header()
         lock.sign(header.run)
@@ -171,7 +173,7 @@ def work(
 ) -> int:
     """Run one session over *journal* and report it. Raises Error."""
     try:
-        share, backend, lanes = choose_backend(args, share, report)
+        backend, lanes = choose_backend(args, share)
         header.backend = backend.name
         session = Session(
             share, backend, journal, header, lanes, report, getattr(args, "failed", False)
@@ -197,7 +199,8 @@ def work(
 def look(args: argparse.Namespace, share: Share, settings: Settings, name: str) -> int:
     """Only look: the dry run, and `verify`. Raises Error."""
     report = Report(name, options.verbosity(args), listed_changes)
-    share, backend, lanes = choose_backend(args, share, report)
+    share = reach(args, share, report)
+    backend, lanes = choose_backend(args, share)
     journal = Journal(None, new=True)
     shown = os.fsdecode(share.path)
     header = RunHeader("", name, share.identity, shown, "", settings.as_dict(), backend.name)

@@ -8,6 +8,7 @@ from ..jobs.perms import listed_changes
 from ..journal.runs import open_run
 from ..ui.report import Report
 from . import mapfiles, options, perms, undo
+from .reach import reach
 from .session import check_room, find_run, locked, share_of, state_directory
 
 DESCRIPTION = """\
@@ -60,5 +61,6 @@ def run(args: argparse.Namespace) -> int:
         check_room(state, share, report)
         if header.job == "mapfiles":
             return mapfiles.work(args, state, share, journal, header, report)
+        share = reach(args, share, report)
         settings = perms.Settings.from_dict(header.settings)
         return perms.work(args, share, settings, journal, header, report)

@@ -38,7 +38,6 @@ from ..ui.report import Report
 from ..ui.summary import Facts
 from ..ui.text import count, quoted
 from .options import AUTO
-from .reach import reach
 
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
 NFS_JOBS = 8
@@ -239,14 +238,8 @@ def choose_lanes(args: argparse.Namespace, share: Share) -> Lanes:
     return Lanes(first, UNIT_SECONDS, max(first, most), getattr(args, "max_ops", None) or 0)
 
 
-def choose_backend(
-    args: argparse.Namespace, share: Share, report: Report
-) -> tuple[Share, Backend, Lanes]:
-    """Open the backend; return the share as it is reached, too (see `reach`).
-
-    On a local disk Python gets one lane, for two would wait for each other.
-    """
-    share = reach(args, share, report)
+def choose_backend(args: argparse.Namespace, share: Share) -> tuple[Backend, Lanes]:
+    """Open the backend; on a local disk Python gets one lane, for two would wait for each other."""
     lanes = choose_lanes(args, share)
     try:
         backend = open_backend(args.backend, share, lanes.most, calls_of(args))
@@ -254,7 +247,7 @@ def choose_backend(
         raise unanswered(os.fsdecode(share.path), error) from None
     if backend.name == "python" and not share.is_nfs and args.jobs == AUTO:
         lanes = replace(lanes, jobs=1, most=1)
-    return share, backend, lanes
+    return backend, lanes
 
 
 def find_run(state: Path, run: str | None, jobs: tuple[str, ...], wanted: str) -> RunHeader:

@@ -26,6 +26,7 @@ from ..ui.text import quoted, reason
 from . import mapfiles, options
 from .blocker import Blocker, open_store
 from .perms import Settings
+from .reach import reach
 from .session import (
     Session,
     Works,
@@ -91,11 +92,13 @@ def run(args: argparse.Namespace) -> int:
 
 def undo(args: argparse.Namespace, state: Path, target: RunHeader) -> int:
     """Undo the run *target*, or go on with an undo of it that was cut off. Raises Error."""
-    demand_backend(args.backend)
     share = share_of(target, args.path)
+    demand_backend(args.backend, share)
     state_directory(args, share)
     report = Report("undo", options.verbosity(args))
     with locked(state, share) as lock:
+        if target.job == "perms":
+            share = reach(args, share, report)
         journal = _find_or_make(state, share, target, report)
         header = journal.read_header()
         lock.sign(header.run)
@@ -125,7 +128,7 @@ class _Undo:
         target.check()
         if before.job == "mapfiles":
             return self._run_mapfiles(target, before)
-        self.share, backend, lanes = choose_backend(self.args, self.share, self.report)
+        backend, lanes = choose_backend(self.args, self.share)
         forward = Settings.from_dict(before.settings).job(backend, self.share, "perms", acts=True)
         run_loop(settle_run, forward, target, lanes.jobs)
         self._mark(target, before)

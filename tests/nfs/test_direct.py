@@ -106,7 +106,7 @@ def test_end_state_and_tally_are_those_of_the_native_backend(
     dry = perms(program, url, "--dry-run")
     assert both_states(tree) == before
     found = perms(program, url)
-    own = {"run", "share", "backend", "seconds", "dry_run"}
+    own = {"run", "share", "backend", "nfs_version", "seconds", "dry_run"}
     for summary in (dry, found):
         assert {k: v for k, v in summary.items() if k not in own} == {
             k: v for k, v in expected.items() if k not in own
@@ -358,11 +358,15 @@ def test_url_that_leads_nowhere_is_refused(
     assert said in ended.err
 
 
-def test_url_and_backend_must_fit(ganesha: Serve, share: Path, program: Program) -> None:
+def test_url_and_backend_must_fit(
+    ganesha: Serve, share: Path, program: Program, state: Path
+) -> None:
     url = ganesha(share).url()
     assert program("perms", "--group", GID, "--backend", "python", url).status == 2
     assert program("perms", "--group", GID, "--backend", "nfs", share).status == 2
+    assert list(state.glob("perms-*")) == []
     assert program("perms", "--group", GID, "--backend", "nfs", url).status == 0
+    assert list(state.glob("perms-*")) != []
     assert "this needs a mount" in program("mapfiles", "--maps", url).err
 
 
