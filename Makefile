@@ -13,7 +13,7 @@ PY_CHECKED := archipmigrate tests $(wildcard benchmarks/*.py)
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long bench check format clean
+.PHONY: help setup demo test test-long fuzz bench check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ test: setup ## run the tests (minutes)
 
 test-long: setup ## run the tests that take many minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+
+fuzz: setup ## fuzz the NFS client for 10 minutes (needs clang); what is new goes into the corpus
+	$(BIN)/python -m tests.nfs.fuzz 600
 
 bench: setup ## run the benchmarks
 	$(BIN)/python -m pytest -s benchmarks $(PYTEST_ARGS)
