@@ -323,6 +323,12 @@ static bool are_names(const uint8_t *names, size_t length)
     return true;
 }
 
+/* A place was in Python's hands. */
+static bool is_handle(const struct handle *handle)
+{
+    return handle->length > 0 && handle->length <= MOST_HANDLE;
+}
+
 int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *result)
 {
     struct nfs_walk walk = {
@@ -335,7 +341,8 @@ int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *res
         .window = FIRST_WINDOW,
     };
     *result = (struct nfs_scan_result){0};
-    if (!are_names(request->excludes, request->excludes_length))
+    if (!are_names(request->excludes, request->excludes_length) ||
+        (request->cursor && !is_handle(&request->cursor->handle)))
         return -EINVAL;
     if (request->seconds < 1e9)
         walk.deadline = monotonic_time() + (int64_t)(request->seconds * 1e9);
