@@ -130,6 +130,8 @@ int nfs_lookup(struct nfs *nfs, struct rpc *rpc, const struct handle *directory,
 {
     struct single single = {
         .read = single_lookup, .protocol = nfs->protocol, .handle = handle, .found = found};
+    if (length > MOST_NAME)
+        return -ENAMETOOLONG;
     if (!nfs->protocol->call_lookup(rpc, directory, name, length))
         return -EBUSY;
     nfs_send(nfs, rpc, LOOKUP3, answer_single, &single, 0);

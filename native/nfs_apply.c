@@ -290,7 +290,9 @@ static void step_down(struct nfs_applying *applying, struct directory *directory
     const uint8_t *slash = memchr(name, '/', left);
     size_t length = slash ? (size_t)(slash - name) : left;
     directory->at += (uint32_t)(length + (slash != NULL));
-    if (applying->protocol->call_lookup(applying->rpc, above, name, length))
+    if (length > MOST_NAME)
+        found(applying, directory, -ENAMETOOLONG);
+    else if (applying->protocol->call_lookup(applying->rpc, above, name, length))
         nfs_send(applying->nfs, applying->rpc, LOOKUP3, answer_directory, applying,
                  (uint64_t)(directory - applying->directories));
     else
