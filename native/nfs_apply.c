@@ -479,10 +479,13 @@ static int read_frames(struct nfs_applying *applying, size_t at)
     return 0;
 }
 
-/* A directory in which nothing else changes has its own change due at once. */
+/*
+ * A directory in which nothing else changes has its own change due at once. Those above come first: what
+ * the end of an empty one brings to its end must not be taken for empty, too.
+ */
 static void begin_empty(struct nfs_applying *applying)
 {
-    for (size_t i = applying->directory_count; i-- > 0;) {
+    for (size_t i = 0; i < applying->directory_count; i++) {
         struct directory *directory = &applying->directories[i];
         if (directory->left == 0) {
             directory->left = 1;
