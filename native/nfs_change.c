@@ -265,7 +265,7 @@ static int after_set(struct nfs_applying *applying, struct record *record)
 int was_set(struct nfs_applying *applying, struct record *record, int error,
             const struct attributes *after)
 {
-    if (error == -EAGAIN) {
+    if (error == -EAGAIN && record->set.guarded) {
         /*
          * The guard: something happened to the entry since it was looked at. If only its content changed
          * (a machine at work), or if it was our own call, which was sent again, its attributes say so.
