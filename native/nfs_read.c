@@ -263,7 +263,6 @@ static bool is_dot(const struct entry3 *entry)
 static void take_entry(struct nfs_walk *walk, struct node *node, const struct entry3 *entry)
 {
     bool has_handle = entry->handle.length > 0;
-    node->names++;
     walk->looks++;
     if (entry->attributes.known && (has_handle || !S_ISDIR(entry->attributes.mode)))
         sort_entry(walk, node, entry, true);
@@ -302,6 +301,7 @@ static int take_listing(struct nfs_walk *walk, struct node *node, struct xdr_in 
     uint64_t cookie = node->cookie;
     while ((error = walk->protocol->read_entry(reply, &listing, &entry)) > 0) {
         cookie = entry.cookie;
+        node->names++; /* dots as well: there may be no end of them */
         if (!is_dot(&entry))
             take_entry(walk, node, &entry);
     }
