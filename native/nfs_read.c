@@ -229,7 +229,10 @@ static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *
         sort_entry(walk, node, &entry, question->about == ABOUT_ENTRY || walk->counting);
         put_close(walk, node, segment);
     }
-    complete(walk, node);
+    if (question->about == ABOUT_OWN && !node->at_end)
+        push(walk, node);
+    else
+        complete(walk, node);
     return 0;
 }
 
@@ -347,9 +350,13 @@ static bool leave_wide(struct nfs_walk *walk, struct node *node)
         complete(walk, node);
         return true;
     }
-    if (node->names <= walk->ask->wide || !node->attributes.known)
+    if (node->names <= walk->ask->wide)
         return false;
     restart(node);
+    if (!node->attributes.known) { /* it is judged before it is left: read it again when they are */
+        ask_question(walk, node, ABOUT_OWN, HINT_SELF, "", 0);
+        return true;
+    }
     if (walk->found->is_wide) {
         push(walk, node); /* one wide directory a unit: this one is left over */
         return true;
