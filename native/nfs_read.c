@@ -217,6 +217,8 @@ static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *
     node->questions--;
     entry.handle = question->handle;
     if (question->about == ABOUT_OWN) {
+        if (error == 0 && !S_ISDIR(entry.attributes.mode))
+            error = -EBADMSG;
         node->attributes = entry.attributes;
         if (error < 0) {
             note(walk, lost_node(walk, node, error));

@@ -128,6 +128,8 @@ static int ask_names(struct nfs_walk *walk, const struct group_reader *group, st
     if (group->itself) {
         int error =
             nfs_getattr(walk->nfs, walk->rpc, &there->handle, &there->attributes, walk->ask->stop);
+        if (error == 0 && !S_ISDIR(there->attributes.mode))
+            error = -EBADMSG;
         if (error < 0)
             return error == -ECANCELED ? error : lost_group(walk, group, error);
     }
