@@ -27,7 +27,7 @@
 #include "setattr.h"
 #include "walk.h"
 
-/* A server that said nothing for so long does not keep us from stopping. */
+/* A server that said nothing, or only "later", for so long does not keep us from stopping. */
 #define SILENT (2 * 1000000000LL)
 /* How soon a call is made anew after "later, please". */
 #define LATER 100

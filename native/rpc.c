@@ -73,6 +73,7 @@ struct rpc {
     uint8_t *in;
     size_t in_length;
     int64_t heard; /* when something came last, or a call was made while none waited */
+    int64_t ended; /* the same of answers that end a call */
     int64_t tried; /* when the connection was made, or tried */
     int64_t pause; /* before the next try */
 };
@@ -195,7 +196,7 @@ void rpc_send(struct rpc *rpc, rpc_answer *answer, void *owner, uint64_t tag)
     slot->later = 0;
     slot->due = 0;
     if (rpc->waiting++ == 0)
-        rpc->heard = monotonic_time();
+        rpc->heard = rpc->ended = monotonic_time();
     atomic_fetch_add(rpc->in_flight, 1);
     queue(rpc, slot);
 }
@@ -364,6 +365,7 @@ static void take_reply(struct rpc *rpc, const uint8_t *bytes, size_t length)
         if (later > 0)
             slot->answer(slot->owner, slot->tag, -ETIMEDOUT, NULL, slot->again);
         release(rpc, slot);
+        rpc->ended = monotonic_time();
     }
     rpc->heard = monotonic_time();
     rpc->pause = 0;
@@ -472,14 +474,19 @@ static int64_t queue_due(struct rpc *rpc, int64_t now)
 
 bool rpc_is_silent(const struct rpc *rpc, int64_t nanoseconds)
 {
-    return rpc->waiting > rpc->delayed && monotonic_time() - rpc->heard > nanoseconds;
+    return rpc->waiting > 0 && monotonic_time() - rpc->ended > nanoseconds;
+}
+
+static bool is_out_of_patience(const struct rpc *rpc)
+{
+    return rpc->waiting > rpc->delayed && monotonic_time() - rpc->heard > rpc->settings.patience;
 }
 
 void rpc_step(struct rpc *rpc, int milliseconds)
 {
     int64_t now = monotonic_time();
     int64_t next = queue_due(rpc, now);
-    if (rpc_is_silent(rpc, rpc->settings.patience)) {
+    if (is_out_of_patience(rpc)) {
         rpc_cancel(rpc, -ETIMEDOUT);
         return;
     }

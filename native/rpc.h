@@ -69,7 +69,7 @@ void rpc_send(struct rpc *rpc, rpc_answer *answer, void *owner, uint64_t tag);
 /* Send and receive what there is, waiting for at most so many milliseconds; answers calls. */
 void rpc_step(struct rpc *rpc, int milliseconds);
 
-/* Say whether nothing came for so many nanoseconds though calls wait. */
+/* Say whether no call was answered, but by "later", for so many nanoseconds though calls wait. */
 bool rpc_is_silent(const struct rpc *rpc, int64_t nanoseconds);
 
 /* Answer all calls that wait by an error, and drop the connection. */
