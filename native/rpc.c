@@ -462,6 +462,8 @@ static int64_t queue_due(struct rpc *rpc, int64_t now)
         if (slot->length == 0 || slot->due == 0)
             continue;
         if (slot->due <= now) {
+            if (rpc->delayed == rpc->waiting)
+                rpc->heard = now; /* nobody was to say anything meanwhile */
             slot->due = 0;
             rpc->delayed--;
             queue(rpc, slot);
