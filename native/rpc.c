@@ -171,6 +171,14 @@ struct xdr_out *rpc_begin(struct rpc *rpc, uint32_t program, uint32_t version, u
     return out;
 }
 
+static void forget_sent(struct rpc *rpc)
+{
+    struct buffer *out = &rpc->out;
+    out->length -= rpc->out_at;
+    memmove(out->bytes, out->bytes + rpc->out_at, out->length);
+    rpc->out_at = 0;
+}
+
 /* Queue a call's message; without a connection it is queued when there is one. */
 static void queue(struct rpc *rpc, struct slot *slot)
 {
@@ -178,8 +186,13 @@ static void queue(struct rpc *rpc, struct slot *slot)
         return;
     slot->again = slot->sent;
     slot->sent = true;
-    if (buffer_put(&rpc->out, slot->message, slot->length) < 0)
-        drop(rpc); /* no memory: what waits is sent again by and by */
+    size_t most = rpc->settings.calls * MOST_CALL;
+    if (rpc->out.length + slot->length > most)
+        forget_sent(rpc);
+    /* No memory, or a server that answers what it did not read: what waits is sent again by and by. */
+    if (rpc->out.length + slot->length > most ||
+        buffer_put(&rpc->out, slot->message, slot->length) < 0)
+        drop(rpc);
 }
 
 void rpc_send(struct rpc *rpc, rpc_answer *answer, void *owner, uint64_t tag)
