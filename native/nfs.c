@@ -279,6 +279,15 @@ static int open_root3_elsewhere(struct nfs *nfs, const struct nfs_settings *sett
     return open_root3(nfs, settings, operation);
 }
 
+/* Close connections that were made to an address that does not serve, or impatiently. */
+static void drop_idle(struct nfs *nfs)
+{
+    while (nfs->idle_count > 0) {
+        rpc_close(nfs->idle[--nfs->idle_count]);
+        nfs->connections--;
+    }
+}
+
 static int try_address(struct nfs *nfs, const struct nfs_settings *settings,
                        const struct addrinfo *at, const char **operation)
 {
@@ -331,19 +340,17 @@ int nfs_open(const struct nfs_settings *settings, struct nfs **made, const char 
     if (!nfs->cache)
         error = -ENOMEM;
     else if (getaddrinfo(settings->server, NULL, &hints, &addresses) == 0) {
-        for (const struct addrinfo *at = addresses; at && error; at = at->ai_next)
+        for (const struct addrinfo *at = addresses; at && error; at = at->ai_next) {
+            drop_idle(nfs);
             error = try_address(nfs, settings, at, operation);
+        }
         freeaddrinfo(addresses);
     }
     if (error) {
         nfs_close(nfs);
         return error;
     }
-    /* That one was impatient. */
-    while (nfs->idle_count > 0) {
-        rpc_close(nfs->idle[--nfs->idle_count]);
-        nfs->connections--;
-    }
+    drop_idle(nfs);
     nfs->settings.patience = patience;
     nfs->settings.insists = true;
     *made = nfs;

@@ -11,6 +11,8 @@
  *     decoders   one reader takes the input for a reply
  *     client     open, scan, apply against the server of fuzz_server.c; the input is its script
  *     raw        scan and apply, of units and changes that the input makes
+ *
+ * and with its highest bits, that the server has habits (fuzz_server.h), and that memory is scarce.
  */
 
 #include <errno.h>

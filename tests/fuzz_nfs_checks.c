@@ -115,14 +115,14 @@ static void check_groups(const struct group_writer *groups)
     group_reader_free(&reader);
 }
 
-/* Each change has its handle and guard. */
+/* Each change has its handle, guard and mtime. */
 static void check_held(const struct nfs_scan_result *result, size_t count)
 {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         check(at < result->held.length && result->held.bytes[at] <= MOST_HANDLE,
               "a change without its handle");
-        at += 1 + (size_t)result->held.bytes[at] + sizeof(uint64_t);
+        at += 1 + (size_t)result->held.bytes[at] + 2 * sizeof(uint64_t);
     }
     check(at == result->held.length, "handles of no changes");
 }
