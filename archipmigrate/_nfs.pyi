@@ -6,7 +6,7 @@ from typing import NewType
 Opened = NewType("Opened", object)
 
 # Ports of 0 are the usual one, and the port mapper's; uid and gid of -1 are the process's.
-# `patience` is in seconds.
+# `patience` is in seconds. `domain` is that of owners' names; "" if they are to be numbers.
 def mount(
     server: str,
     path: bytes,
@@ -17,11 +17,15 @@ def mount(
     gid: int,
     calls: int,
     patience: float,
+    domain: str,
     /,
 ) -> Opened: ...
 def root_inode(share: Opened, /) -> int: ...
 def used_inodes(share: Opened, /) -> int: ...
+def unknown_owner(share: Opened, /) -> bytes: ...
 def calls(share: Opened, /) -> list[int]: ...
+
+# Both verbs raise OSError; EPROTOTYPE if owners are names that do not serve.
 def scan(  # one argument a field of Unit, policy, options and limits
     share: Opened,
     body: bytes,
@@ -54,5 +58,5 @@ def scan(  # one argument a field of Unit, policy, options and limits
     bytes,  # what apply is to have: handles, and when the entries changed last
 ]: ...
 def apply(
-    share: Opened, changes: bytes, verb: int, deny_limit: int, held: bytes, /
+    share: Opened, changes: bytes, verb: int, deny_limit: int, held: bytes, again: bool, /
 ) -> tuple[bytes, list[tuple[int, str, int, str]], list[tuple[int, int]], int]: ...

@@ -105,6 +105,7 @@ struct nfs_applying {
     int64_t denied;
     bool succeeded;
     bool ended;
+    bool is_unnamed; /* the server refused how a group was named, or named one that we cannot */
     int error; /* -ENOMEM, in an answer */
 };
 

@@ -10,6 +10,7 @@
  *     nfs_scan.c     scan: one unit, with nfs_read.c, nfs_tree.c (nfs_tree.h)
  *     nfs_apply.c    apply, with nfs_change.c (nfs_apply.h)
  *     nfs3.c         the calls and replies of NFSv3; nfs4.c those of NFSv4.0
+ *     nfs_names.c    owners of NFSv4, which may be names
  *     rpc.c          connections with many calls in flight
  *     frames.c       the packed buffers that come in and go out
  *
@@ -50,11 +51,13 @@ static PyObject *nfs_module_mount(PyObject *module, PyObject *arguments)
     long long uid, gid;
     unsigned short nfs_port, mount_port;
     Py_ssize_t calls;
-    if (!PyArg_ParseTuple(arguments, "syiHHLLnd:mount", &settings.server, &settings.path, &version,
-                          &nfs_port, &mount_port, &uid, &gid, &calls, &settings.patience))
+    if (!PyArg_ParseTuple(arguments, "syiHHLLnds:mount", &settings.server, &settings.path, &version,
+                          &nfs_port, &mount_port, &uid, &gid, &calls, &settings.patience,
+                          &settings.domain))
         return NULL;
     if ((version != 3 && version != 4) || calls < 1 || calls > MOST_FLIGHT ||
-        !(settings.patience > 0 && settings.patience < 1e6))
+        !(settings.patience > 0 && settings.patience < 1e6) ||
+        strlen(settings.domain) > MOST_DOMAIN)
         return raise_error(-EINVAL);
     settings.version = version;
     settings.nfs_port = nfs_port;
@@ -101,6 +104,19 @@ static PyObject *nfs_module_used_inodes(PyObject *module, PyObject *capsule)
     status = nfs_used_inodes(nfs, &used);
     Py_END_ALLOW_THREADS;
     return status < 0 ? raise_error(status) : PyLong_FromUnsignedLongLong(used);
+}
+
+PyDoc_STRVAR(unknown_owner_doc, "Return the first owner that was not understood, or nothing.");
+
+static PyObject *nfs_module_unknown_owner(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    char text[MOST_OWNER];
+    struct nfs *nfs = share_of(capsule);
+    if (!nfs)
+        return NULL;
+    names_unknown(nfs_names(nfs), text);
+    return bytes_of(text, strlen(text));
 }
 
 PyDoc_STRVAR(calls_doc, "Return how often each procedure was called, by its number.");
@@ -209,10 +225,10 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
     struct nfs_apply_request request = {0};
     PyObject *capsule;
     Py_buffer changes, held;
-    int verb;
+    int verb, again;
     long long deny_limit;
-    if (!PyArg_ParseTuple(arguments, "Oy*iLy*:apply", &capsule, &changes, &verb, &deny_limit,
-                          &held))
+    if (!PyArg_ParseTuple(arguments, "Oy*iLy*p:apply", &capsule, &changes, &verb, &deny_limit,
+                          &held, &again))
         return NULL;
     PyObject *value = NULL;
     struct apply_result result = {0};
@@ -226,6 +242,7 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
             request.deny_limit = deny_limit;
             request.held = held.buf;
             request.held_length = (size_t)held.len;
+            request.again = again;
             Py_BEGIN_ALLOW_THREADS;
             status = nfs_apply(&request, &result);
             Py_END_ALLOW_THREADS;
@@ -244,6 +261,7 @@ static PyMethodDef methods[] = {
     {"mount", nfs_module_mount, METH_VARARGS, mount_doc},
     {"root_inode", nfs_module_root_inode, METH_O, root_inode_doc},
     {"used_inodes", nfs_module_used_inodes, METH_O, used_inodes_doc},
+    {"unknown_owner", nfs_module_unknown_owner, METH_O, unknown_owner_doc},
     {"calls", nfs_module_calls, METH_O, calls_doc},
     {"scan", nfs_module_scan, METH_VARARGS, scan_doc},
     {"apply", nfs_module_apply, METH_VARARGS, apply_doc},

@@ -65,7 +65,7 @@ def open_backend(name: str, share: Share, lanes: int) -> Backend:
         if name not in ("auto", "nfs"):
             raise UsageError(f"--backend {name} needs a mount: name the directory, not a URL")
         assert NFS is not None  # noqa: S101 -- for the type checker: it has opened the share
-        return NFS(share.opened)
+        return NFS(share.opened, share.reopen)
     if name == "nfs":
         raise UsageError("--backend nfs needs a URL: nfs://SERVER/PATH")
     limit = _raised_limit() - RESERVED

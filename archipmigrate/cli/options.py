@@ -133,6 +133,18 @@ def add_work(parser: Parser) -> None:
     add_backend(parser)
 
 
+def add_domain(parser: Parser) -> None:
+    """Add --nfs4-domain."""
+    parser.add_argument(
+        "--nfs4-domain",
+        metavar="DOMAIN",
+        default="",
+        help="the NFSv4 server of a URL names owners user@DOMAIN: map them by the users and groups of "
+        "this host (default: that of the URL, domain=DOMAIN, else none: where a server does so, "
+        "NFSv3 is spoken)",
+    )
+
+
 def add_output(parser: Parser, *, lists: bool) -> None:
     """Add what decides what is shown."""
     parser.add_argument(

@@ -78,9 +78,16 @@ class Session:
         try:
             result = run_loop(run.execute)
         finally:
+            self._remark()
             self.backend.close()
             self.share.close()
         return result, run.counters.tally, monotonic() - began
+
+    def _remark(self) -> None:
+        """Say what is to be known of the way in which the share was spoken to."""
+        remark = getattr(self.backend, "remark", "") or self.share.remark
+        if remark:
+            self.report.remark(remark)
 
 
 def summary_object(
@@ -199,11 +206,14 @@ def _refusal(args: argparse.Namespace, undo: RunHeader) -> str:
     return f"{words}, or drop it with `{forget}`" if is_of_perms else words
 
 
-def share_of(header: RunHeader, path: str | None) -> Share:
-    """Open the share of an earlier run, where it was or at *path*. Raises ShareError."""
+def share_of(header: RunHeader, path: str | None, domain: str) -> Share:
+    """Open the share of an earlier run, where it was or at *path*. Raises ShareError.
+
+    *domain* is that of its owners' names, if it is not the one of the URL.
+    """
     where = path or header.path
     try:
-        share = open_share(os.fsencode(where), remote=header.job != "mapfiles")
+        share = open_share(os.fsencode(where), remote=header.job != "mapfiles", domain=domain)
     except ShareError as error:
         raise ShareError(f"{error}; if it is mounted elsewhere now, say where: --path") from None
     if share.identity != header.share:
