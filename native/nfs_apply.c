@@ -157,7 +157,8 @@ static int answer_batch(void *owner, uint64_t tag, int error, struct xdr_in *rep
     applying->unused = (uint32_t)tag;
     for (size_t i = 0; i < batch.count; i++) {
         struct record *record = &applying->records[batch.records[i]];
-        record->is_again |= again;
+        /* After what does not decode nobody knows what was done. */
+        record->is_again |= again || (i >= tried && errors[tried - 1] == -EBADMSG);
         bool is_put_off = i >= tried || errors[i] > 0; /* one before it failed, or it is busy */
         int outcome = is_put_off ? ask_set(applying, record)
                                  : was_set(applying, record, errors[i], &after);
