@@ -1,7 +1,7 @@
 """An NFS server of a tree in memory, in Python: hostile, forgetful or broken, as a test wants it.
 
-XDR is written by hand (RFC 1813, RFC 5531). It speaks version 3, and version 4 if it is given one (see
-`fake4`). Owns its listener and a thread for each connection; `hook` may answer in its place.
+XDR is written by hand (RFC 1813, RFC 5531). It speaks version 3, and version 4 if it is given one
+(see `fake4`). Owns its listener and a thread for each connection; `hook` may answer in its place.
 """
 
 from __future__ import annotations
