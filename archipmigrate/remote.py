@@ -4,8 +4,8 @@
 
 All after `?` may be left out: version 4 is tried then, and 3 where that does not lead to the share;
 ports are the usual one and what the port mapper says, uid and gid the process's. `timeout` is how
-many seconds a server may be silent before calls to it fail. `domain` is for servers whose owners
-are names (`user@NAME`): they are mapped by this host's users and groups, and only version 4 has them.
+many seconds a server may be silent before calls to it fail. `domain` is for servers of version 4
+whose owners are names (`user@NAME`): they are mapped by this host's users and groups.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def parse_url(url: str) -> Remote:
         options.setdefault("nfsport", port)
     path = unquote_to_bytes(parts.path).rstrip(b"/") or b"/"
     if unknown:
-        raise ShareError(f"{url}: there is no option {unknown}, only {', '.join((*OPTIONS, DOMAIN))}")
+        known = ", ".join((*OPTIONS, DOMAIN))
+        raise ShareError(f"{url}: there is no option {unknown}, only {known}")
     for name, value in options.items():
         least, greatest = OPTIONS[name]
         if not least <= value <= greatest:
@@ -129,7 +130,7 @@ MAP_THEM = "map them with --nfs4-domain DOMAIN, or use version=3"
 # What --nfs4-domain cannot map, as errors have it.
 UNMAPPED = {
     errno.ENOKEY: "its owner or group is nobody here, or is of another domain",
-    errno.ENOTUNIQ: "the server would not get its group back as it gave it: it is a number that has a "
-    "name here, or one of several names of a number",
+    errno.ENOTUNIQ: "the server would not get its group back as it gave it: that is a number which "
+    "has a name here, or one of several names of a number",
 }
 _FORM = "say nfs://SERVER/PATH, and perhaps ?nfsport=N&mountport=N"

@@ -90,8 +90,8 @@ class Share:
 def open_share(path: str | bytes, *, remote: bool = False, domain: str = "") -> Share:
     """Open the directory at *path*, following a symbolic link there this once.
 
-    With *remote* it may be a URL (see `remote`); *domain* is its owners' then. Raises ShareError if it is not there, no
-    directory, or the root of this system.
+    With *remote* it may be a URL (see `remote`); *domain* is its owners' then. Raises ShareError if
+    it is not there, no directory, or the root of this system.
     """
     shown = os.fsdecode(path)
     if is_url(path):
@@ -158,8 +158,8 @@ def _reopen(url: str, remote: Remote, inode: int) -> _nfs.Opened:
     """Mount by version 3 a share whose server has names for owners. Raises ShareError."""
     if remote.domain:
         raise ShareError(
-            f"{url}: the server refuses the group as this host names it, or as a number if it has no "
-            f"name here: make it there, with a name of the domain {remote.domain}"
+            f"{url}: the server refuses the group by the name that it has here, or its number "
+            f"if it has none: both must know it by a name of the domain {remote.domain}"
         )
     if 3 not in remote.versions:
         raise ShareError(f"{url}: {NAMED}: {MAP_THEM}")

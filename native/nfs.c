@@ -345,6 +345,11 @@ const struct protocol *nfs_protocol(const struct nfs *nfs)
     return nfs->protocol;
 }
 
+int nfs_version(const struct nfs *nfs)
+{
+    return nfs->protocol == &PROTOCOL4 ? 4 : 3;
+}
+
 struct names *nfs_names(const struct nfs *nfs)
 {
     return nfs->names;

@@ -42,7 +42,7 @@ struct nfs_settings {
     int64_t uid;         /* -1: the process's */
     int64_t gid;
     size_t calls;
-    double patience; /* seconds */
+    double patience;    /* seconds */
     const char *domain; /* of owners' names; "": there are none */
 };
 
@@ -55,6 +55,9 @@ void nfs_close(struct nfs *nfs);
 /* The root's inode, and how many inodes its filesystem has in use. */
 uint64_t nfs_root_inode(const struct nfs *nfs);
 int nfs_used_inodes(struct nfs *nfs, uint64_t *used);
+
+/* Which version is spoken: 3 or 4. */
+int nfs_version(const struct nfs *nfs);
 
 /* What is known of owners, for as long as the share is open. */
 struct names *nfs_names(const struct nfs *nfs);

@@ -160,8 +160,8 @@ static int answer_batch(void *owner, uint64_t tag, int error, struct xdr_in *rep
         /* After what does not decode nobody knows what was done. */
         record->is_again |= again || (i >= tried && errors[tried - 1] == -EBADMSG);
         bool is_put_off = i >= tried || errors[i] > 0; /* one before it failed, or it is busy */
-        int outcome = is_put_off ? ask_set(applying, record)
-                                 : was_set(applying, record, errors[i], &after);
+        int outcome =
+            is_put_off ? ask_set(applying, record) : was_set(applying, record, errors[i], &after);
         finish(applying, record, outcome);
     }
     return 0;

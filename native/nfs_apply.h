@@ -106,7 +106,7 @@ struct nfs_applying {
     bool succeeded;
     bool ended;
     bool is_unnamed; /* the server refused how a group was named, or named one that we cannot */
-    int error; /* -ENOMEM, in an answer */
+    int error;       /* -ENOMEM, in an answer */
 };
 
 /* ---- nfs_change.c: all return an outcome, or PENDING */

@@ -106,6 +106,15 @@ static PyObject *nfs_module_used_inodes(PyObject *module, PyObject *capsule)
     return status < 0 ? raise_error(status) : PyLong_FromUnsignedLongLong(used);
 }
 
+PyDoc_STRVAR(version_doc, "Return which version is spoken, 3 or 4.");
+
+static PyObject *nfs_module_version(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    struct nfs *nfs = share_of(capsule);
+    return nfs ? PyLong_FromLong(nfs_version(nfs)) : NULL;
+}
+
 PyDoc_STRVAR(unknown_owner_doc, "Return the first owner that was not understood, or nothing.");
 
 static PyObject *nfs_module_unknown_owner(PyObject *module, PyObject *capsule)
@@ -261,6 +270,7 @@ static PyMethodDef methods[] = {
     {"mount", nfs_module_mount, METH_VARARGS, mount_doc},
     {"root_inode", nfs_module_root_inode, METH_O, root_inode_doc},
     {"used_inodes", nfs_module_used_inodes, METH_O, used_inodes_doc},
+    {"version", nfs_module_version, METH_O, version_doc},
     {"unknown_owner", nfs_module_unknown_owner, METH_O, unknown_owner_doc},
     {"calls", nfs_module_calls, METH_O, calls_doc},
     {"scan", nfs_module_scan, METH_VARARGS, scan_doc},

@@ -351,8 +351,7 @@ static void make_later(struct rpc *rpc, struct slot *slot, int milliseconds)
 
 static void take_reply(struct rpc *rpc, const uint8_t *bytes, size_t length)
 {
-    struct xdr_in reply = {
-        .at = bytes, .end = bytes + length, .context = rpc->settings.context};
+    struct xdr_in reply = {.at = bytes, .end = bytes + length, .context = rpc->settings.context};
     uint32_t xid = xdr_get32(&reply);
     uint32_t number = xid & ((1U << SLOT_BITS) - 1);
     struct slot *slot = number < rpc->settings.calls ? &rpc->slots[number] : NULL;

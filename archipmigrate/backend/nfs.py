@@ -5,11 +5,11 @@ SETATTR sets mode and group together, guarded by the ctime (version 4: the chang
 was seen. Handles live from scan to apply, and a minute at most; after that entries are found by
 their paths again.
 
-A server whose owners turn out to be names is left by version 4 for version 3, once and for the whole
-share: what was begun is done again there.
+If the owners of a server turn out to be names, version 4 is left for version 3, once and for the
+whole share: what was begun is done again.
 
-    a lane     scan by v4: a name -> EPROTOTYPE, reopen ........ scan by v3 .. apply by v3, by paths
-    another         apply by v4: BADOWNER -> EPROTOTYPE, waits .. apply by v3: what is new may be ours
+    a lane     scan by v4: a name -> EPROTOTYPE, reopen ....... scan by v3 .. apply by v3, by paths
+    another         apply by v4: BADOWNER -> EPROTOTYPE, waits .. apply by v3: the new may be ours
 """
 
 from __future__ import annotations
@@ -60,10 +60,11 @@ class NfsBackend:
     def __init__(
         self, opened: _nfs.Opened, reopen: Callable[[], _nfs.Opened] | None = None
     ) -> None:
-        """Work on an open share; *reopen* opens it without names for owners, or raises ShareError."""
+        """Work on an open share; *reopen* opens it by version 3, or raises ShareError."""
         self._opened = opened
         self._reopen = reopen
         self._reopening = Lock()
+        self.version = _nfs.version(opened)
         self.remark = ""
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
@@ -137,16 +138,15 @@ class NfsBackend:
         """
         del born_before
         opened = self._opened
-        is_mine = isinstance(held, NfsHeld) and held.opened is opened
-        packed = held.packed if is_mine else b""
-        again = False
+        packed = held.packed if isinstance(held, NfsHeld) and held.opened is opened else b""
         try:
-            applied = _nfs.apply(opened, changes, int(verb), deny_limit, packed, again)
+            applied = _nfs.apply(opened, changes, int(verb), deny_limit, packed, False)
         except OSError as error:
-            opened, again = self._without_names(opened, error), True
-            applied = _nfs.apply(opened, changes, int(verb), deny_limit, b"", again)
-        outcomes, failures, *rest = applied
-        return Applied(outcomes, [_noted(opened, *failure) for failure in failures], *rest)
+            opened = self._without_names(opened, error)
+            applied = _nfs.apply(opened, changes, int(verb), deny_limit, b"", True)
+        outcomes, failures, stamps, first_ctime = applied
+        noted = [_noted(opened, *failure) for failure in failures]
+        return Applied(outcomes, noted, stamps, first_ctime)
 
     def calls(self) -> list[int]:
         """Return how often each procedure was called, by its number in version 3."""
@@ -163,7 +163,7 @@ class NfsBackend:
         with self._reopening:
             if self._opened is opened:
                 self._opened = self._reopen()
-                self.remark = LEFT
+                self.version, self.remark = _nfs.version(self._opened), LEFT
             return self._opened
 
 

@@ -139,9 +139,9 @@ def add_domain(parser: Parser) -> None:
         "--nfs4-domain",
         metavar="DOMAIN",
         default="",
-        help="the NFSv4 server of a URL names owners user@DOMAIN: map them by the users and groups of "
-        "this host (default: that of the URL, domain=DOMAIN, else none: where a server does so, "
-        "NFSv3 is spoken)",
+        help="for a URL whose server speaks NFSv4 and names owners user@DOMAIN: map them by this "
+        "host's users and groups (default: domain=DOMAIN of the URL, else none: where owners are "
+        "names, NFSv3 is spoken)",
     )
 
 

@@ -94,12 +94,14 @@ def summary_object(
     session: Session, status: str, tally: Tally, seconds: float, **more: object
 ) -> dict[str, object]:
     """Return the last JSON line."""
+    version = getattr(session.backend, "version", None)
     return {
         "type": "summary",
         "job": session.header.job,
         "run": session.header.run,
         "share": os.fsdecode(session.share.path).encode(errors="replace").decode(),
         "backend": session.backend.name,
+        **({"nfs_version": version} if version else {}),
         "status": status,
         **tally.as_dict(),
         "seconds": round(seconds, 3),

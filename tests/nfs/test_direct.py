@@ -105,7 +105,7 @@ def test_end_state_and_tally_are_those_of_the_native_backend(
     dry = perms(program, url, "--dry-run")
     assert both_states(tree) == before
     found = perms(program, url)
-    own = {"run", "share", "backend", "seconds", "dry_run"}
+    own = {"run", "share", "backend", "nfs_version", "seconds", "dry_run"}
     for summary in (dry, found):
         assert {k: v for k, v in summary.items() if k not in own} == {
             k: v for k, v in expected.items() if k not in own
