@@ -6,8 +6,8 @@ from typing import NewType, TypeAlias
 Opened = NewType("Opened", object)
 
 # Ports of 0 are the usual one, and the port mapper's; uid and gid of -1 are the process's.
-# `patience` is in seconds. With a handle as `root` the path is not used; `mount_server` is mountd's
-# address, if it is another.
+# `patience` is in seconds. `domain` is that of owners' names; "" if they are to be numbers. With a
+# handle as `root` the path is not used; `mount_server` is mountd's address, if it is another.
 def mount(
     server: str,
     path: bytes,
@@ -17,6 +17,7 @@ def mount(
     uid: int,
     gid: int,
     patience: float,
+    domain: str,
     root: bytes = b"",
     mount_server: str | None = None,
     /,
@@ -29,11 +30,15 @@ def root_attributes(share: Opened, /) -> Attributes: ...
 def mounted(fd: int, /) -> tuple[Attributes, bytes]: ...
 def root_inode(share: Opened, /) -> int: ...
 def used_inodes(share: Opened, /) -> int: ...
+def version(share: Opened, /) -> int: ...
+def unknown_owner(share: Opened, /) -> bytes: ...
 def calls(share: Opened, /) -> list[int]: ...
 
 # How many calls may be in flight: at most (from 1 to 512), and now, which may be fewer.
 def set_bound(share: Opened, calls: int, /) -> None: ...
 def bound(share: Opened, /) -> int: ...
+
+# Both verbs raise OSError; EPROTOTYPE if owners are names that do not serve.
 def scan(  # one argument a field of Unit, policy, options and limits
     share: Opened,
     body: bytes,
@@ -66,5 +71,5 @@ def scan(  # one argument a field of Unit, policy, options and limits
     bytes,  # what apply is to have: handles, and when the entries changed last
 ]: ...
 def apply(
-    share: Opened, changes: bytes, verb: int, deny_limit: int, held: bytes, /
+    share: Opened, changes: bytes, verb: int, deny_limit: int, held: bytes, again: bool, /
 ) -> tuple[bytes, list[tuple[int, str, int, str]], list[tuple[int, int]], int]: ...

@@ -16,10 +16,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from errno import EBADMSG, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT
+from errno import ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, EPROTOTYPE, ETIMEDOUT
+from functools import partial
 
 from .errors import ShareError
-from .remote import TIMEOUT
+from .remote import NAMED, TIMEOUT
 from .share import HAS_NFS, Mount, Share
 
 if HAS_NFS:
@@ -55,9 +56,10 @@ class Server:
     mount_port: int
 
 
-def open_direct(share: Share) -> Share:
+def open_direct(share: Share, domain: str) -> Share:
     """Open a share that is on a mount directly, too; that takes some calls to the server.
 
+    *domain* is that of owners' names, which only version 4 has ("": they are to be numbers).
     Raises ShareError with the reason, a phrase, where it must be spoken to through the mount.
     """
     if not HAS_NFS:
@@ -71,10 +73,19 @@ def open_direct(share: Share) -> Share:
     except OSError as error:
         raise ShareError(f"the mount does not answer ({error.strerror})") from None
     server, path = server_of(share.mount), path_on_server(share.mount, share.path)
+    tries = list(ways(server.version, handle, path))
+    reopen = partial(_reopen, share, tries, domain)
+    opened = _first(share, [way for way in tries if way[0] == 4 or not domain], domain)
+    return replace(share, opened=opened, reopen=reopen)
+
+
+def _first(share: Share, tries: Iterable[tuple[int, bytes]], domain: str) -> _nfs.Opened:
+    """Open the first way that leads to the share. Raises ShareError with all the reasons."""
+    server, path = server_of(share.mount), path_on_server(share.mount, share.path)
     reasons = []
-    for version, root in ways(server.version, handle, path):
+    for version, root in tries:
         try:
-            opened = _open(server, path, version, root)
+            opened = _open(server, path, version, root, domain)
             difference = _difference(share.fd, opened)
         except OSError as error:
             reasons.append(f"{label(version)}: {error.filename or 'getattr'}: {error.strerror}")
@@ -82,9 +93,25 @@ def open_direct(share: Share) -> Share:
                 break
             continue
         if not difference:
-            return replace(share, opened=opened, nfs_version=version)
+            return opened
         reasons.append(f"{label(version)} shows another {difference}")
     raise ShareError("; ".join(dict.fromkeys(reasons)) or "its path on the server is not known")
+
+
+def _reopen(share: Share, tries: Iterable[tuple[int, bytes]], domain: str) -> _nfs.Opened:
+    """Open by version 3 a share whose server has names for owners. Raises ShareError.
+
+    Not if the mount has names too: it takes them for other numbers, perhaps, than version 3 tells.
+    """
+    why = "the server does not know the group by its name"
+    if not domain and server_of(share.mount).version == 4:
+        why = NAMED
+    elif not domain:
+        try:
+            return _first(share, [way for way in tries if way[0] == 3], "")
+        except ShareError as error:
+            why = f"{NAMED} ({error})"
+    raise ShareError(f"{why}: --backend native goes through the mount")
 
 
 def label(version: int) -> str:
@@ -181,7 +208,7 @@ def _mount_points() -> list[bytes]:
         return [unescape(line.split(" ")[4]) for line in lines]
 
 
-def _open(server: Server, path: bytes, version: int, root: bytes) -> _nfs.Opened:
+def _open(server: Server, path: bytes, version: int, root: bytes, domain: str) -> _nfs.Opened:
     elsewhere = server.mount_address if server.mount_address != server.address else None
     return _nfs.mount(
         server.address,
@@ -192,6 +219,7 @@ def _open(server: Server, path: bytes, version: int, root: bytes) -> _nfs.Opened
         -1,
         -1,
         TIMEOUT,
+        domain,
         root,
         elsewhere,
     )
@@ -201,11 +229,11 @@ def _is_final(error: OSError, server: Server) -> bool:
     """Whether no other way is to be tried after this error of one.
 
     The server's port does not answer; or what the mount has as names, which version 4 takes from
-    the server (EBADMSG), version 3 would have as other numbers.
+    the server (EPROTOTYPE), version 3 would have as other numbers.
     """
     if error.filename not in ("lookup", "getattr"):
         return False
-    return error.errno in UNREACHABLE or (error.errno == EBADMSG and server.version == 4)
+    return error.errno in UNREACHABLE or (error.errno == EPROTOTYPE and server.version == 4)
 
 
 def _difference(fd: int, opened: _nfs.Opened) -> str:

@@ -1,18 +1,20 @@
 """A share named by a URL: it is spoken to by NFS, without a mount.
 
-    nfs://server/path?version=4&nfsport=2049&mountport=20048&uid=0&gid=0&timeout=60
+    nfs://server/path?version=4&nfsport=2049&mountport=20048&uid=0&gid=0&timeout=60&domain=NAME
 
 All after `?` may be left out: version 4 is tried then, and 3 where that does not lead to the share;
 ports are the usual one and what the port mapper says, uid and gid the process's. `timeout` is how
-many seconds a server may be silent before calls to it fail.
+many seconds a server may be silent before calls to it fail. `domain` is for servers of version 4
+whose owners are names (`user@NAME`): they are mapped by this host's users and groups.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 from .errors import ShareError
 
@@ -29,6 +31,8 @@ OPTIONS = {
     "gid": (0, MOST_ID),
     "timeout": (1, 3600),
 }
+DOMAIN = "domain"
+MOST_DOMAIN = 95
 ADVICE = {
     "address": "is that the name of the server?",
     "port mapper": "say which port mountd has: mountport=N",
@@ -45,11 +49,12 @@ class Remote:
     server: str
     path: bytes
     options: Mapping[str, int]
+    domain: str = ""
 
     @property
     def versions(self) -> tuple[int, ...]:
         """The versions of NFS to try, the preferred one first: 4 takes half of the calls."""
-        version = self.options.get("version")
+        version = 4 if self.domain else self.options.get("version")
         return (version,) if version else (4, 3)
 
     @property
@@ -65,12 +70,21 @@ def is_url(path: str | bytes) -> bool:
     return os.fsdecode(path).startswith(SCHEME)
 
 
+def with_domain(url: str, domain: str) -> str:
+    """Return a URL that has the domain of owners' names, in the place of another."""
+    front, _, query = url.partition("?")
+    options = [option for option in query.split("&") if option.partition("=")[0] != DOMAIN]
+    return front + "?" + "&".join([*filter(None, options), f"{DOMAIN}={quote(domain, safe='')}"])
+
+
 def parse_url(url: str) -> Remote:
     """Take a URL apart. Raises ShareError."""
     try:
         parts = urlsplit(url)
         server, port = parts.hostname, parts.port
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        domain = dict(given).get(DOMAIN)
+        given = [(name, value) for name, value in given if name != DOMAIN]
         unknown = next((name for name, _ in given if name not in OPTIONS), None)
         options = {} if unknown else {name: int(value) for name, value in given}
     except ValueError as error:
@@ -79,20 +93,42 @@ def parse_url(url: str) -> Remote:
         options.setdefault("nfsport", port)
     path = unquote_to_bytes(parts.path).rstrip(b"/") or b"/"
     if unknown:
-        raise ShareError(f"{url}: there is no option {unknown}, only {', '.join(OPTIONS)}")
+        known = ", ".join((*OPTIONS, DOMAIN))
+        raise ShareError(f"{url}: there is no option {unknown}, only {known}")
     for name, value in options.items():
         least, greatest = OPTIONS[name]
         if not least <= value <= greatest:
             raise ShareError(f"{url}: {name} is from {least} to {greatest}")
     if not server or not parts.path.startswith("/") or b"\0" in path:
         raise ShareError(f"{url}: {_FORM}")
-    return Remote(server, path, options)
+    remote = Remote(server, path, options)
+    return remote if domain is None else _mapped(url, remote, domain)
+
+
+def _mapped(url: str, remote: Remote, domain: str) -> Remote:
+    if not domain or len(domain) > MOST_DOMAIN or not domain.isascii() or set(domain) & set("@\0"):
+        raise ShareError(f"{url}: the domain of owners' names is one like example.org")
+    if remote.options.get("version", 4) != 4:
+        raise ShareError(f"{url}: owners' names ({domain}) are version 4's: leave version=3 away")
+    return replace(remote, domain=domain)
 
 
 def refusal(url: str, error: OSError) -> ShareError:
     """Return what to tell the user if a share could not be mounted."""
     operation = str(error.filename)
+    if error.errno == errno.EPROTOTYPE:
+        return ShareError(f"{url}: {NAMED}: {MAP_THEM}")
+    if error.errno in (errno.ENOKEY, errno.ENOTUNIQ):
+        return ShareError(f"{url}: {UNMAPPED[error.errno]}")
     return ShareError(f"{url}: {operation}: {error.strerror}: {ADVICE.get(operation, _FORM)}")
 
 
+NAMED = "the server has names for owners, or refuses numbers"
+MAP_THEM = "map them with --nfs4-domain DOMAIN, or use version=3"
+# What --nfs4-domain cannot map, as errors have it.
+UNMAPPED = {
+    errno.ENOKEY: "its owner or group is nobody here, or is of another domain",
+    errno.ENOTUNIQ: "the server would not get its group back as it gave it: that is a number which "
+    "has a name here, or one of several names of a number",
+}
 _FORM = "say nfs://SERVER/PATH, and perhaps ?nfsport=N&mountport=N"

@@ -7,13 +7,25 @@ is mounted: a run that was cut off resumes after a remount under another path.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from .errors import ShareError
-from .remote import TIMEOUT, Remote, is_url, parse_url, refusal
+from .remote import (
+    MAP_THEM,
+    NAMED,
+    TIMEOUT,
+    Remote,
+    is_url,
+    parse_url,
+    refusal,
+    with_domain,
+)
 
 try:
     from . import _nfs
@@ -23,6 +35,7 @@ else:
     HAS_NFS = True
 
 NFS = ("nfs", "nfs4")
+LEFT = f"version 3 is spoken: {NAMED} (--nfs4-domain DOMAIN would map them)"
 # _IOR(0x15, 0, struct fsuuid2 {u8 len; u8 uuid[16]}): linux/fs.h, since 6.9
 FS_IOC_GETFSUUID = 0x80111500
 
@@ -41,8 +54,9 @@ class Mount:
 class Share:
     """An open share: `path` resolved, `fd` an O_PATH descriptor that is the root from now on.
 
-    One that is spoken to directly is `opened`, by this version of NFS; one that is named by a URL
-    has no descriptor (-1) then.
+    One that is spoken to directly is `opened`; if its server turns out to have names for owners,
+    `reopen` opens it by version 3, or raises ShareError. One that is named by a URL has no
+    descriptor (-1) then. `remark` is what users should know of it.
     """
 
     path: bytes
@@ -50,12 +64,18 @@ class Share:
     identity: str
     mount: Mount
     opened: _nfs.Opened | None = None
-    nfs_version: int = 0
+    reopen: Callable[[], _nfs.Opened] | None = None
+    remark: str = ""
 
     @property
     def is_nfs(self) -> bool:
         """Whether the share lies on an NFS server."""
         return self.mount.fstype in NFS
+
+    @property
+    def nfs_version(self) -> int:
+        """The version of NFS that is spoken directly; 0 if none is."""
+        return 0 if self.opened is None else _nfs.version(self.opened)
 
     def used_inodes(self) -> int:
         """Return how many inodes the share's filesystem has in use; 0 if it does not say."""
@@ -72,17 +92,18 @@ class Share:
             os.close(self.fd)
 
 
-def open_share(path: str | bytes, *, remote: bool = False) -> Share:
+def open_share(path: str | bytes, *, remote: bool = False, domain: str = "") -> Share:
     """Open the directory at *path*, following a symbolic link there this once.
 
-    With *remote* it may be a URL (see `remote`). Raises ShareError if it is not there, no
-    directory, or the root of this system.
+    With *remote* it may be a URL (see `remote`); *domain* is its owners' then. Raises ShareError if
+    it is not there, no directory, or the root of this system.
     """
     shown = os.fsdecode(path)
     if is_url(path):
         if not remote:
             raise ShareError(f"{shown}: this needs a mount: name the directory where it is mounted")
-        return _open_remote(shown, parse_url(shown))
+        url = with_domain(shown, domain) if domain else shown
+        return _open_remote(url, parse_url(url))
     try:
         fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -112,34 +133,66 @@ def unanswered(shown: str, error: OSError) -> ShareError:
 def _open_remote(url: str, remote: Remote) -> Share:
     if not HAS_NFS:
         raise ShareError(f"{url}: the nfs backend is not there: install with a C compiler at hand")
-    opened, version = _mount(url, remote)
+    opened, remark = _first(url, remote)
     source = remote.source
     identity = f"nfs:{source}#{_nfs.root_inode(opened)}"
-    return Share(os.fsencode(url), -1, identity, Mount("nfs", source, ""), opened, version)
+    reopen = partial(_reopen, url, remote, _nfs.root_inode(opened))
+    return Share(os.fsencode(url), -1, identity, Mount("nfs", source, ""), opened, reopen, remark)
 
 
-def _mount(url: str, remote: Remote) -> tuple[_nfs.Opened, int]:
-    """Mount a share by the first version of NFS that serves it; return which."""
-    options = remote.options
+def _first(url: str, remote: Remote) -> tuple[_nfs.Opened, str]:
+    """Mount a share by the first version of NFS that serves it; say so if owners' names decided."""
     errors: list[OSError] = []
     for version in remote.versions:
         try:
-            opened = _nfs.mount(
-                remote.server,
-                remote.path,
-                version,
-                options.get("nfsport", 0),
-                options.get("mountport", 0),
-                options.get("uid", -1),
-                options.get("gid", -1),
-                options.get("timeout", TIMEOUT),
-            )
+            opened = _mount(remote, version)
         except OSError as error:
             errors.append(error)
         else:
-            return opened, version
+            return opened, LEFT if any(map(_is_named, errors)) else ""
     # A server without a port mapper has version 4 only: what that said is what matters.
-    raise refusal(url, errors[0] if errors[-1].filename == "port mapper" else errors[-1])
+    first = _is_named(errors[0]) or errors[-1].filename == "port mapper"
+    raise refusal(url, errors[0] if first else errors[-1])
+
+
+def _is_named(error: OSError) -> bool:
+    return error.errno == errno.EPROTOTYPE
+
+
+def _reopen(url: str, remote: Remote, inode: int) -> _nfs.Opened:
+    """Mount by version 3 a share whose server has names for owners. Raises ShareError."""
+    if remote.domain:
+        raise ShareError(
+            f"{url}: the server refuses the group by the name that it has here, or its number "
+            f"if it has none: both must know it by a name of the domain {remote.domain}"
+        )
+    if 3 not in remote.versions:
+        raise ShareError(f"{url}: {NAMED}: {MAP_THEM}")
+    try:
+        opened = _mount(remote, 3)
+    except OSError as error:
+        raise ShareError(
+            f"{url}: {NAMED}, and has no version 3 ({error.filename}: {error.strerror}): {MAP_THEM}"
+        ) from None
+    if _nfs.root_inode(opened) != inode:
+        raise ShareError(f"{url}: {NAMED}, and by version 3 this is another directory: {MAP_THEM}")
+    return opened
+
+
+def _mount(remote: Remote, version: int) -> _nfs.Opened:
+    """Mount a share by a version of NFS. Raises OSError; its filename is what failed."""
+    options = remote.options
+    return _nfs.mount(
+        remote.server,
+        remote.path,
+        version,
+        options.get("nfsport", 0),
+        options.get("mountport", 0),
+        options.get("uid", -1),
+        options.get("gid", -1),
+        options.get("timeout", TIMEOUT),
+        remote.domain,
+    )
 
 
 def identity_of(fd: int) -> str:

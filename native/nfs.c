@@ -40,6 +40,8 @@ struct cached {
 struct nfs {
     struct rpc_settings settings;
     const struct protocol *protocol;
+    struct names *names;
+    atomic_size_t together;
     struct handle root;
     struct attributes attributes;
     struct pace pace;
@@ -332,12 +334,14 @@ int nfs_open(const struct nfs_settings *settings, struct nfs **made, const char 
     nfs->cache = calloc(CACHED, sizeof(*nfs->cache));
     pace_init(&nfs->pace, settings->calls);
     nfs->protocol = settings->version == 4 ? &PROTOCOL4 : &PROTOCOL3;
+    nfs->together = nfs->protocol->together;
+    nfs->names = nfs->settings.context = names_make(settings->domain);
     set_credentials(&nfs->settings, settings);
     nfs->settings.calls = settings->calls * MOST_TOGETHER + SPARE_CALLS;
     int64_t patience = (int64_t)(settings->patience * (double)SECOND);
     nfs->settings.patience = patience < OPEN_PATIENCE ? patience : OPEN_PATIENCE;
     int error = -EHOSTUNREACH;
-    if (!nfs->cache)
+    if (!nfs->cache || !nfs->names)
         error = -ENOMEM;
     else if (getaddrinfo(settings->server, NULL, &hints, &addresses) == 0) {
         for (const struct addrinfo *at = addresses; at && error; at = at->ai_next) {
@@ -364,6 +368,7 @@ void nfs_close(struct nfs *nfs)
     free(nfs->idle);
     free(nfs->cache);
     pace_free(&nfs->pace);
+    names_free(nfs->names);
     pthread_mutex_destroy(&nfs->mutex);
     free(nfs);
 }
@@ -381,6 +386,29 @@ uint64_t nfs_root_inode(const struct nfs *nfs)
 const struct protocol *nfs_protocol(const struct nfs *nfs)
 {
     return nfs->protocol;
+}
+
+int nfs_version(const struct nfs *nfs)
+{
+    return nfs->protocol == &PROTOCOL4 ? 4 : 3;
+}
+
+struct names *nfs_names(const struct nfs *nfs)
+{
+    return nfs->names;
+}
+
+size_t nfs_together(const struct nfs *nfs)
+{
+    return atomic_load(&nfs->together);
+}
+
+void nfs_take_fewer(struct nfs *nfs, size_t than)
+{
+    size_t together = atomic_load(&nfs->together);
+    size_t fewer = than > 1 ? than / 2 : 1;
+    while (fewer < together && !atomic_compare_exchange_weak(&nfs->together, &together, fewer))
+        ;
 }
 
 uint64_t nfs_fsid(const struct nfs *nfs)

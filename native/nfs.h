@@ -23,6 +23,7 @@
 
 #include "frames.h"
 #include "nfs3.h"
+#include "nfs_names.h"
 #include "rpc.h"
 #include "setattr.h"
 #include "walk.h"
@@ -44,8 +45,9 @@ struct nfs_settings {
     struct handle root;       /* length 0: found by the path */
     int64_t uid;              /* -1: the process's */
     int64_t gid;
-    size_t calls;    /* in flight at most; MOST_FLIGHT or fewer */
-    double patience; /* seconds */
+    size_t calls;       /* in flight at most; MOST_FLIGHT or fewer */
+    double patience;    /* seconds */
+    const char *domain; /* of owners' names; "": there are none */
 };
 
 struct nfs;
@@ -60,6 +62,11 @@ int nfs_used_inodes(struct nfs *nfs, uint64_t *used);
 
 /* The root's attributes, as they are now. */
 int nfs_root_attributes(struct nfs *nfs, struct attributes *found);
+/* Which version is spoken: 3 or 4. */
+int nfs_version(const struct nfs *nfs);
+
+/* What is known of owners, for as long as the share is open. */
+struct names *nfs_names(const struct nfs *nfs);
 
 /* How often each procedure was called; PROCEDURES3 numbers. */
 void nfs_calls(const struct nfs *nfs, uint64_t *calls);
@@ -73,6 +80,10 @@ size_t nfs_bound(const struct nfs *nfs);
 const struct handle *nfs_root(const struct nfs *nfs);
 uint64_t nfs_fsid(const struct nfs *nfs);
 const struct protocol *nfs_protocol(const struct nfs *nfs);
+
+/* How many entries are changed by one call; fewer from now on, for so many were too many. */
+size_t nfs_together(const struct nfs *nfs);
+void nfs_take_fewer(struct nfs *nfs, size_t than);
 
 /* Take a connection for this thread alone: 0 or -ENOMEM. */
 int nfs_take(struct nfs *nfs, struct rpc **rpc);
@@ -150,6 +161,7 @@ struct nfs_scan_result {
     struct buffer held;     /* of each change: u8 length, handle, u64 guard, i64 mtime */
 };
 
+/* 0 or -errno; -EPROTOTYPE: owners are names, and there is no domain for them. */
 int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *result);
 void nfs_scan_free(struct nfs_scan_result *result);
 
@@ -163,8 +175,13 @@ struct nfs_apply_request {
     int64_t deny_limit;
     const uint8_t *held;
     size_t held_length; /* 0: nothing is held */
+    bool again;         /* this was begun before: what is as it is to be may be ours */
 };
 
+/*
+ * 0 or -errno; -EPROTOTYPE: groups have names, and there is none for this one, or no domain. Some changes may
+ * have been made then.
+ */
 int nfs_apply(const struct nfs_apply_request *request, struct apply_result *result);
 void nfs_apply_free(struct apply_result *result);
 

@@ -26,6 +26,7 @@
 #define MOST_NAME     255
 #define VERIFIER_SIZE 8
 #define JUKEBOX_ERROR 10008 /* of a status: later, please */
+#define SMALLER_ERROR 10018 /* of a change: fewer of them in one call, please */
 
 enum procedure3 {
     GETATTR3 = 1,
@@ -102,15 +103,19 @@ struct protocol {
                          const uint8_t *verifier);
     bool (*call_setattr)(struct rpc *rpc, const struct handle *const *handles,
                          const struct setattr *sets, size_t count);
-    /* The status: 0, JUKEBOX_ERROR (later, please), or -errno. Not of changes: */
+    /*
+     * The status: 0, JUKEBOX_ERROR (later, please), or -errno: -EILSEQ is a cookie that is no longer good.
+     * Not of changes:
+     */
     int (*read_status)(struct xdr_in *reply);
     /*
-     * Read what came of changes: one error each (0, JUKEBOX_ERROR, -errno; -EAGAIN is the guard's), for as
-     * many as were tried, which is returned. `after` is what a single one was like then, if known.
+     * Read what came of changes: one error each (0, JUKEBOX_ERROR, SMALLER_ERROR, -errno; -EAGAIN is the
+     * guard's, -EPROTOTYPE the refusal of how the group is named), for as many as were tried, which is
+     * returned. `after` is what a single one was like then, if known.
      */
     size_t (*read_setattr)(struct xdr_in *reply, const struct setattr *sets, size_t count,
                            int *errors, struct attributes *after);
-    /* What comes after a status of 0. */
+    /* What comes after a status of 0. Owners may be errors of names_read (nfs_names.h). */
     int (*read_getattr)(struct xdr_in *reply, struct attributes *found);
     int (*read_lookup)(struct xdr_in *reply, struct handle *handle, struct attributes *found);
     /* The beginning of a listing, and then entry by entry: 1, or 0 after the last. */

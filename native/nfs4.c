@@ -1,15 +1,16 @@
 #define _GNU_SOURCE
 #include "nfs4.h"
 
+#include "nfs_names.h"
+
 #include <errno.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
 #define NFS_PROGRAM  100003
 #define NFS_VERSION  4
 #define COMPOUND     1
 #define LISTING_SIZE (MOST_REPLY / 2)
-#define MOST_OWNER   1024
+#define MOST_TEXT    1024 /* of an owner */
 #define MOST_TAG     1024
 #define MOST_WORDS   8
 
@@ -133,8 +134,8 @@ static bool call_listing4(struct rpc *rpc, const struct handle *directory, uint6
 static void put_setattr(struct xdr_out *call, const struct handle *handle,
                         const struct setattr *set)
 {
-    char group[16];
-    size_t length = set->sets_gid ? (size_t)snprintf(group, sizeof(group), "%u", set->gid) : 0;
+    char group[MOST_OWNER];
+    size_t length = set->sets_gid ? names_write(call->context, set->gid, group) : 0;
     put_handle(call, handle);
     if (set->guarded) {
         xdr_put32(call, VERIFY);
@@ -176,8 +177,9 @@ static int error_of(uint32_t status)
     /* RFC 7530, section 13; those that version 3 has as well are the same. */
     switch (status) {
     case 10013: /* GRACE */
-    case 10018: /* RESOURCE */
         return JUKEBOX_ERROR;
+    case 10018: /* RESOURCE */
+        return SMALLER_ERROR;
     case 10014: /* FHEXPIRED */
         return -ESTALE;
     case 10016: /* WRONGSEC */
@@ -191,7 +193,7 @@ static int error_of(uint32_t status)
     case 10029: /* SYMLINK */
         return -ENOTDIR;
     case 10039: /* BADOWNER: it wants names, or none of ours */
-        return -EPERM;
+        return -EPROTOTYPE;
     case 10040: /* BADCHAR */
     case 10041: /* BADNAME */
         return -EINVAL;
@@ -204,21 +206,28 @@ static int error_of(uint32_t status)
     }
 }
 
-/* Read the head of a compound's reply; give its status. */
-static int read_head(struct xdr_in *reply, uint32_t *status)
+/* The head of a compound's reply: the status of the last operation that was tried, and how many were. */
+struct head {
+    uint32_t status;
+    uint32_t results;
+};
+
+static struct head read_head(struct xdr_in *reply)
 {
     uint32_t length;
-    *status = xdr_get32(reply);
+    struct head head = {.status = xdr_get32(reply)};
     xdr_get_bytes(reply, MOST_TAG, &length);
-    xdr_get32(reply); /* how many operations */
-    return reply->bad ? -EBADMSG : 0;
+    head.results = xdr_get32(reply);
+    return head;
 }
 
 static int read_status4(struct xdr_in *reply)
 {
-    uint32_t status;
-    int error = read_head(reply, &status);
-    return error < 0 ? error : error_of(status);
+    int error = error_of(read_head(reply).status);
+    if (reply->bad)
+        return -EBADMSG;
+    /* There is nothing to be made smaller; and NOT_SAME is READDIR's, of a verifier. */
+    return error == SMALLER_ERROR ? JUKEBOX_ERROR : error == -EAGAIN ? -EILSEQ : error;
 }
 
 /* Read the head of one operation that must be this one, and well. */
@@ -240,20 +249,16 @@ static void get_handle(struct xdr_in *reply, struct handle *handle)
     memcpy(handle->bytes, bytes, length);
 }
 
-/* Read a uid or gid; it must be a number. */
-static uint32_t get_id(struct xdr_in *reply)
+/* Read a uid or gid: 0, or the error of names_read. */
+static int get_id(struct xdr_in *reply, enum owner kind, uint32_t *id)
 {
     uint32_t length;
-    const uint8_t *text = xdr_get_bytes(reply, MOST_OWNER, &length);
-    uint64_t number = 0;
-    for (uint32_t i = 0; text && i < length; i++) {
-        number = number * 10 + (uint64_t)(text[i] - '0');
-        if (text[i] < '0' || text[i] > '9' || number > UINT32_MAX)
-            reply->bad = true;
-    }
-    if (length == 0)
+    const uint8_t *text = xdr_get_bytes(reply, MOST_TEXT, &length);
+    if (!text || length == 0) {
         reply->bad = true;
-    return (uint32_t)number;
+        return -EBADMSG;
+    }
+    return names_read(reply->context, kind, text, length, id);
 }
 
 static uint64_t get_time(struct xdr_in *reply)
@@ -262,9 +267,13 @@ static uint64_t get_time(struct xdr_in *reply)
     return seconds << 32 | xdr_get32(reply);
 }
 
-/* Read what there is of the attributes that were asked for; those of entries may lack all but an error. */
-static void get_attributes(struct xdr_in *reply, struct attributes *found, struct handle *handle)
+/*
+ * Read what there is of the attributes that were asked for; those of entries may lack all but an error.
+ * Returns 0 or the error of an owner; then they are not known.
+ */
+static int get_attributes(struct xdr_in *reply, struct attributes *found, struct handle *handle)
 {
+    int error = 0;
     static const uint32_t TYPES[] = {0,       S_IFREG, S_IFDIR,  S_IFBLK,
                                      S_IFCHR, S_IFLNK, S_IFSOCK, S_IFIFO};
     uint32_t words = xdr_get32(reply), bits[MOST_WORDS] = {0}, length;
@@ -276,9 +285,9 @@ static void get_attributes(struct xdr_in *reply, struct attributes *found, struc
     if (!bytes || bits[0] & ~(uint32_t)(FIRST | READ_ERROR | FILEHANDLE) ||
         bits[1] & ~(uint32_t)SECOND) {
         reply->bad = true;
-        return;
+        return -EBADMSG;
     }
-    struct xdr_in in = {.at = bytes, .end = bytes + length};
+    struct xdr_in in = {.at = bytes, .end = bytes + length, .context = reply->context};
     uint32_t type = bits[0] & TYPE ? xdr_get32(&in) : 1;
     *found = (struct attributes){.known = (bits[0] & FIRST) == FIRST && bits[1] == SECOND};
     if (bits[0] & CHANGE)
@@ -302,9 +311,11 @@ static void get_attributes(struct xdr_in *reply, struct attributes *found, struc
     if (bits[1] & LINKS)
         found->links = xdr_get32(&in);
     if (bits[1] & OWNER)
-        found->uid = get_id(&in);
-    if (bits[1] & GROUP)
-        found->gid = get_id(&in);
+        error = get_id(&in, OWNER_USER, &found->uid);
+    if (bits[1] & GROUP) {
+        int other = get_id(&in, OWNER_GROUP, &found->gid);
+        error = error ? error : other;
+    }
     if (bits[1] & CHANGED)
         found->ctime = get_time(&in);
     if (bits[1] & MODIFIED)
@@ -313,6 +324,8 @@ static void get_attributes(struct xdr_in *reply, struct attributes *found, struc
         reply->bad = true;
     else
         found->mode |= TYPES[type];
+    found->known &= error == 0;
+    return error;
 }
 
 static int ending(const struct xdr_in *reply)
@@ -320,12 +333,20 @@ static int ending(const struct xdr_in *reply)
     return reply->bad ? -EBADMSG : 0;
 }
 
+/* Read GETATTR at the end of a compound: all that was asked for must be there. */
+static int read_last_getattr(struct xdr_in *reply, struct attributes *found)
+{
+    expect(reply, GETATTR);
+    int error = get_attributes(reply, found, NULL);
+    if (reply->bad)
+        return -EBADMSG;
+    return error ? error : found->known ? 0 : -EBADMSG;
+}
+
 static int read_getattr4(struct xdr_in *reply, struct attributes *found)
 {
     expect(reply, PUTFH);
-    expect(reply, GETATTR);
-    get_attributes(reply, found, NULL);
-    return reply->bad || !found->known ? -EBADMSG : 0;
+    return read_last_getattr(reply, found);
 }
 
 static int read_lookup4(struct xdr_in *reply, struct handle *handle, struct attributes *found)
@@ -339,9 +360,7 @@ static int read_lookup4(struct xdr_in *reply, struct handle *handle, struct attr
         reply->bad = true;
     expect(reply, GETFH);
     get_handle(reply, handle);
-    expect(reply, GETATTR);
-    get_attributes(reply, found, NULL);
-    return reply->bad || !found->known ? -EBADMSG : 0;
+    return read_last_getattr(reply, found);
 }
 
 static int read_listing4(struct xdr_in *reply, struct listing3 *listing)
@@ -370,9 +389,12 @@ static int read_entry4(struct xdr_in *reply, struct listing3 *listing, struct en
     return 1;
 }
 
-/* Read one operation's result, which is all that it says: 0, or its error. */
-static int read_result(struct xdr_in *reply, enum operation operation)
+/* Read one operation's result, which is all that it says: 0, or its error. Some servers leave the last out. */
+static int read_result(struct xdr_in *reply, struct head *head, enum operation operation)
 {
+    if (head->results == 0)
+        return head->status && !reply->bad ? error_of(head->status) : -EBADMSG;
+    head->results--;
     uint32_t got = xdr_get32(reply);
     uint32_t status = xdr_get32(reply);
     if (got == SETATTR) { /* says which attributes were set, also if it failed */
@@ -388,22 +410,19 @@ static int read_result(struct xdr_in *reply, enum operation operation)
 static size_t read_setattr4(struct xdr_in *reply, const struct setattr *sets, size_t count,
                             int *errors, struct attributes *after)
 {
-    uint32_t status;
+    struct head head = read_head(reply);
     after->known = false;
-    errors[0] = read_head(reply, &status);
-    if (errors[0] < 0)
-        return 1;
     for (size_t i = 0; i < count; i++) {
-        errors[i] = read_result(reply, PUTFH);
+        errors[i] = read_result(reply, &head, PUTFH);
         if (errors[i] == 0 && sets[i].guarded)
-            errors[i] = read_result(reply, VERIFY);
+            errors[i] = read_result(reply, &head, VERIFY);
         if (errors[i] == 0)
-            errors[i] = read_result(reply, SETATTR);
+            errors[i] = read_result(reply, &head, SETATTR);
         if (errors[i])
             return i + 1;
     }
     /* It is changed: if only its attributes are not to be had, they are asked for again. */
-    if (count == 1 && read_result(reply, GETATTR) == 0) {
+    if (count == 1 && read_result(reply, &head, GETATTR) == 0) {
         get_attributes(reply, after, NULL);
         after->known &= !reply->bad;
     }

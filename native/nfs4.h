@@ -7,7 +7,7 @@
  *     read    PUTFH GETATTR READDIR
  *     change  PUTFH VERIFY(change) SETATTR, of up to MOST_TOGETHER entries; of a single one GETATTR, too
  *
- * Owners must come as numbers: servers that map ids for sec=sys are left to version 3.
+ * Owners are texts (nfs_names.h): `struct names` is the context of connections.
  */
 
 #ifndef ARCHIPMIGRATE_NFS4_H

@@ -149,16 +149,19 @@ static int answer_batch(void *owner, uint64_t tag, int error, struct xdr_in *rep
         sets[i] = applying->records[batch.records[i]].set;
     if (error == 0)
         tried = applying->protocol->read_setattr(reply, sets, batch.count, errors, &after);
-    if (errors[0] == JUKEBOX_ERROR)
+    if (errors[0] == JUKEBOX_ERROR || (errors[0] == SMALLER_ERROR && batch.count == 1))
         return LATER;
+    if (errors[tried - 1] == SMALLER_ERROR)
+        nfs_take_fewer(applying->nfs, batch.count);
     applying->batches[tag].next = applying->unused;
     applying->unused = (uint32_t)tag;
     for (size_t i = 0; i < batch.count; i++) {
         struct record *record = &applying->records[batch.records[i]];
-        record->is_again |= again;
-        int outcome = i < tried && errors[i] != JUKEBOX_ERROR
-                          ? was_set(applying, record, errors[i], &after)
-                          : ask_set(applying, record); /* one before it failed: again */
+        /* After what does not decode nobody knows what was done. */
+        record->is_again |= again || (i >= tried && errors[tried - 1] == -EBADMSG);
+        bool is_put_off = i >= tried || errors[i] > 0; /* one before it failed, or it is busy */
+        int outcome =
+            is_put_off ? ask_set(applying, record) : was_set(applying, record, errors[i], &after);
         finish(applying, record, outcome);
     }
     return 0;
@@ -212,7 +215,7 @@ int ask_set(struct nfs_applying *applying, struct record *record)
     }
     struct batch *batch = &applying->batches[applying->open];
     batch->records[batch->count++] = (uint32_t)(record - applying->records);
-    if (is_alone || batch->count == applying->protocol->together)
+    if (is_alone || batch->count >= nfs_together(applying->nfs))
         close_batch(applying);
     return PENDING;
 }
@@ -470,6 +473,7 @@ static int read_frames(struct nfs_applying *applying, size_t at)
                 .length = (uint16_t)frame.length,
                 .is_own = frame.kind == KIND_OWN,
                 .directory = deepest,
+                .is_again = ask->again,
             };
             if (frame.kind == KIND_OWN)
                 applying->directories[deepest].own = number;
@@ -552,6 +556,8 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
     while (rpc_waiting(applying.rpc) > 0)
         rpc_cancel(applying.rpc, -ECANCELED);
     nfs_give(applying.nfs, applying.rpc);
+    if (error == 0 && applying.is_unnamed)
+        error = -EPROTOTYPE;
 out:
     free(applying.records);
     free(applying.directories);

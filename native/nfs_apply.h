@@ -105,7 +105,8 @@ struct nfs_applying {
     int64_t denied;
     bool succeeded;
     bool ended;
-    int error; /* -ENOMEM, in an answer */
+    bool is_unnamed; /* the server refused how a group was named, or named one that we cannot */
+    int error;       /* -ENOMEM, in an answer */
 };
 
 /* ---- nfs_change.c: all return an outcome, or PENDING */

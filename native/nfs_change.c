@@ -16,6 +16,12 @@
 static void tell(struct nfs_applying *applying, const struct record *record, const char *operation,
                  int error, const char *note)
 {
+    /* An old group that is nobody's there is one entry's failure; the new one is everybody's. */
+    if (error == -EPROTOTYPE && applying->ask->verb == VERB_BACK &&
+        names_have_domain(nfs_names(applying->nfs)))
+        error = -ENOKEY;
+    if (error == -EPROTOTYPE)
+        applying->ended = applying->is_unnamed = true;
     struct apply_failure failure = {
         .index = (size_t)(record - applying->records),
         .operation = operation,

@@ -11,6 +11,7 @@
  *     nfs_scan.c     scan: one unit, with nfs_read.c, nfs_tree.c (nfs_tree.h)
  *     nfs_apply.c    apply, with nfs_change.c (nfs_apply.h)
  *     nfs3.c         the calls and replies of NFSv3; nfs4.c those of NFSv4.0
+ *     nfs_names.c    owners of NFSv4, which may be names
  *     rpc.c          connections with many calls in flight
  *     frames.c       the packed buffers that come in and go out
  *
@@ -52,12 +53,12 @@ static PyObject *nfs_module_mount(PyObject *module, PyObject *arguments)
     unsigned short nfs_port, mount_port;
     const char *bytes = "";
     Py_ssize_t length = 0;
-    if (!PyArg_ParseTuple(arguments, "syiHHLLd|y#z:mount", &settings.server, &settings.path,
-                          &version, &nfs_port, &mount_port, &uid, &gid, &settings.patience, &bytes,
-                          &length, &settings.mount_server))
+    if (!PyArg_ParseTuple(arguments, "syiHHLLds|y#z:mount", &settings.server, &settings.path,
+                          &version, &nfs_port, &mount_port, &uid, &gid, &settings.patience,
+                          &settings.domain, &bytes, &length, &settings.mount_server))
         return NULL;
     if ((version != 3 && version != 4) || !(settings.patience > 0 && settings.patience < 1e6) ||
-        length > MOST_HANDLE)
+        length > MOST_HANDLE || strlen(settings.domain) > MOST_DOMAIN)
         return raise_error(-EINVAL);
     settings.root.length = (uint8_t)length;
     memcpy(settings.root.bytes, bytes, (size_t)length);
@@ -151,6 +152,28 @@ static PyObject *nfs_module_used_inodes(PyObject *module, PyObject *capsule)
     status = nfs_used_inodes(nfs, &used);
     Py_END_ALLOW_THREADS;
     return status < 0 ? raise_error(status) : PyLong_FromUnsignedLongLong(used);
+}
+
+PyDoc_STRVAR(version_doc, "Return which version is spoken, 3 or 4.");
+
+static PyObject *nfs_module_version(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    struct nfs *nfs = share_of(capsule);
+    return nfs ? PyLong_FromLong(nfs_version(nfs)) : NULL;
+}
+
+PyDoc_STRVAR(unknown_owner_doc, "Return the first owner that was not understood, or nothing.");
+
+static PyObject *nfs_module_unknown_owner(PyObject *module, PyObject *capsule)
+{
+    (void)module;
+    char text[MOST_OWNER];
+    struct nfs *nfs = share_of(capsule);
+    if (!nfs)
+        return NULL;
+    names_unknown(nfs_names(nfs), text);
+    return bytes_of(text, strlen(text));
 }
 
 PyDoc_STRVAR(calls_doc, "Return how often each procedure was called, by its number.");
@@ -286,10 +309,10 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
     struct nfs_apply_request request = {0};
     PyObject *capsule;
     Py_buffer changes, held;
-    int verb;
+    int verb, again;
     long long deny_limit;
-    if (!PyArg_ParseTuple(arguments, "Oy*iLy*:apply", &capsule, &changes, &verb, &deny_limit,
-                          &held))
+    if (!PyArg_ParseTuple(arguments, "Oy*iLy*p:apply", &capsule, &changes, &verb, &deny_limit,
+                          &held, &again))
         return NULL;
     PyObject *value = NULL;
     struct apply_result result = {0};
@@ -303,6 +326,7 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
             request.deny_limit = deny_limit;
             request.held = held.buf;
             request.held_length = (size_t)held.len;
+            request.again = again;
             Py_BEGIN_ALLOW_THREADS;
             status = nfs_apply(&request, &result);
             Py_END_ALLOW_THREADS;
@@ -323,6 +347,8 @@ static PyMethodDef methods[] = {
     {"root_attributes", nfs_module_root_attributes, METH_O, root_attributes_doc},
     {"mounted", nfs_module_mounted, METH_O, mounted_doc},
     {"used_inodes", nfs_module_used_inodes, METH_O, used_inodes_doc},
+    {"version", nfs_module_version, METH_O, version_doc},
+    {"unknown_owner", nfs_module_unknown_owner, METH_O, unknown_owner_doc},
     {"calls", nfs_module_calls, METH_O, calls_doc},
     {"bound", nfs_module_bound, METH_O, bound_doc},
     {"set_bound", nfs_module_set_bound, METH_VARARGS, set_bound_doc},

@@ -361,6 +361,8 @@ int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *res
     nfs_give(walk.nfs, walk.rpc);
     group_reader_free(&group);
     walk_free(&walk);
+    if (error == 0 && names_were_met(nfs_names(walk.nfs)))
+        error = -EPROTOTYPE;
     return error == 0 && walk.is_cancelled ? put_back(request, result) : error;
 }
 

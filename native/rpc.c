@@ -149,7 +149,8 @@ struct xdr_out *rpc_begin(struct rpc *rpc, uint32_t program, uint32_t version, u
     struct slot *slot = &rpc->slots[number];
     const struct rpc_settings *as = &rpc->settings;
     number_call(rpc, slot);
-    rpc->call = (struct xdr_out){.bytes = slot->message, .room = sizeof(slot->message)};
+    rpc->call = (struct xdr_out){
+        .bytes = slot->message, .room = sizeof(slot->message), .context = as->context};
     struct xdr_out *out = &rpc->call;
     xdr_put32(out, 0); /* the record mark */
     xdr_put32(out, slot->xid);
@@ -366,7 +367,7 @@ static void make_later(struct rpc *rpc, struct slot *slot, int milliseconds)
 
 static void take_reply(struct rpc *rpc, const uint8_t *bytes, size_t length)
 {
-    struct xdr_in reply = {.at = bytes, .end = bytes + length};
+    struct xdr_in reply = {.at = bytes, .end = bytes + length, .context = rpc->settings.context};
     uint32_t xid = xdr_get32(&reply);
     uint32_t number = xid & ((1U << SLOT_BITS) - 1);
     struct slot *slot = number < rpc->settings.calls ? &rpc->slots[number] : NULL;

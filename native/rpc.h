@@ -26,7 +26,7 @@
 #include "pace.h"
 #include "xdr.h"
 
-#define MOST_CALL   1536
+#define MOST_CALL   2048
 #define MOST_REPLY  ((size_t)256 * 1024)
 #define MOST_GROUPS 16 /* of AUTH_SYS: RFC 5531, appendix A */
 
@@ -39,6 +39,7 @@ struct rpc_settings {
     size_t group_count;
     size_t calls;
     int64_t patience; /* ns without any reply, after which calls fail with -ETIMEDOUT */
+    void *context;    /* of each call that is written, and reply that is read */
     bool insists;     /* a connection that is refused is tried again, until patience ends */
 };
 

@@ -3,6 +3,7 @@
  *
  *     struct xdr_in    bytes that are read; `bad` once something was not there, and then all is 0
  *     struct xdr_out   bytes that are written into room that is given; `bad` once they do not fit
+ *     `context`        whatever those who read and write need, of the connection
  *
  * What is read is a server's and is not trusted: no length in it leads beyond its end, and nothing is
  * allocated for it.
@@ -21,6 +22,7 @@ struct xdr_in {
     const uint8_t *at;
     const uint8_t *end;
     bool bad;
+    void *context;
 };
 
 struct xdr_out {
@@ -28,6 +30,7 @@ struct xdr_out {
     size_t length;
     size_t room;
     bool bad;
+    void *context;
 };
 
 static inline size_t xdr_padded(size_t length)

@@ -7,8 +7,8 @@
 
 #include "nfs.h"
 
-/* Calls may fail for want of memory. */
-extern bool may_fail;
+/* Say whether a whole call may fail so: for want of memory, or for owners that a server made names. */
+bool is_excused(int error);
 
 /* Read a reply by one of the readers; `how` is the version, and what SETATTR was to do. */
 #define READERS 8

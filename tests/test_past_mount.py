@@ -133,4 +133,4 @@ def test_server_that_does_not_answer_is_asked_once(mounted: Callable[[str], Shar
     pytest.importorskip("archipmigrate._nfs")
     line = V3.replace("addr=10.1.2.3", "addr=127.0.0.1,port=1")
     with pytest.raises(ShareError, match=r"^NFSv4.0: lookup: Connection refused$"):
-        direct.open_direct(mounted(line))
+        direct.open_direct(mounted(line), "")

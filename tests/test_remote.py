@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from archipmigrate.errors import ShareError
-from archipmigrate.remote import Remote, is_url, parse_url, refusal
+from archipmigrate.remote import Remote, is_url, parse_url, refusal, with_domain
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ from archipmigrate.remote import Remote, is_url, parse_url, refusal
         ("nfs://[::1]/a%20b%FF", Remote("::1", b"/a b\xff", {})),
         ("nfs://s/a?version=4&uid=0&gid=7", Remote("s", b"/a", {"version": 4, "uid": 0, "gid": 7})),
         ("nfs://s/a?mountport=1&timeout=5", Remote("s", b"/a", {"mountport": 1, "timeout": 5})),
+        ("nfs://s/a?domain=x.org", Remote("s", b"/a", {}, "x.org")),
     ],
 )
 def test_parse_url_reads_server_path_and_options(url: str, remote: Remote) -> None:
@@ -39,6 +40,9 @@ def test_parse_url_reads_server_path_and_options(url: str, remote: Remote) -> No
         ("nfs://server/a?sec=krb5", "there is no option sec"),
         ("nfs://server:99999/a", "say nfs://"),
         ("nfs://server/a%00b", "say nfs://"),
+        ("nfs://server/a?domain=", "one like example.org"),
+        ("nfs://server/a?domain=a%40b", "one like example.org"),
+        ("nfs://server/a?version=3&domain=a", "leave version=3 away"),
     ],
 )
 def test_parse_url_says_what_is_wrong(url: str, said: str) -> None:
@@ -55,6 +59,20 @@ def test_source_is_what_a_mount_has_unless_the_port_is_another() -> None:
 def test_version_4_is_tried_before_3_unless_one_is_named() -> None:
     assert parse_url("nfs://server/srv").versions == (4, 3)
     assert parse_url("nfs://server/srv?version=3").versions == (3,)
+    assert parse_url("nfs://server/srv?domain=x.org").versions == (4,)
+
+
+@pytest.mark.parametrize(
+    ("url", "made"),
+    [
+        ("nfs://s/a", "nfs://s/a?domain=x.org"),
+        ("nfs://s/a?uid=1", "nfs://s/a?uid=1&domain=x.org"),
+        ("nfs://s/a?domain=y&uid=1", "nfs://s/a?uid=1&domain=x.org"),
+    ],
+)
+def test_with_domain_puts_it_in_the_place_of_another(url: str, made: str) -> None:
+    assert with_domain(url, "x.org") == made
+    assert parse_url(with_domain(url, "a&b")).domain == "a&b"
 
 
 def test_only_urls_are_urls() -> None:

@@ -4,25 +4,37 @@ READDIRPLUS (version 4: READDIR) brings a directory's entries with attributes an
 SETATTR sets mode and group together, guarded by the ctime (version 4: the change attribute) that
 was seen. Handles live from scan to apply, and a minute at most; after that entries are found by
 their paths again.
+
+If the owners of a server turn out to be names, version 4 is left for version 3, once and for the
+whole share: what was begun is done again.
+
+    a lane     scan by v4: a name -> EPROTOTYPE, reopen ....... scan by v3 .. apply by v3, by paths
+    another         apply by v4: BADOWNER -> EPROTOTYPE, waits .. apply by v3: the new may be ours
 """
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 
 from .. import _nfs, model
 from ..frames import pack_groups, whole
 from ..model import RETRIES, Applied, Failure, Limits, Link, Scan, Tally, Unit, Verb
 from ..policy import GroupPolicy
+from ..remote import UNMAPPED
+from ..share import LEFT
 from .base import WIDE, ScanOptions
 
 
 @dataclass(slots=True)
 class NfsCursor:
-    """A wide directory whose reading goes on later: its handle and where it is."""
+    """A wide directory whose reading goes on later: its handle and where it is, on which share."""
 
     path: bytes
     place: bytes
+    opened: _nfs.Opened
 
     def close(self) -> None:
         """Give up the place; nothing is open."""
@@ -30,9 +42,10 @@ class NfsCursor:
 
 @dataclass(slots=True)
 class NfsHeld:
-    """The handles of the entries that must change, and when they changed last."""
+    """The handles of the entries that must change, and when they changed last, on which share."""
 
     packed: bytes
+    opened: _nfs.Opened
 
     def close(self) -> None:
         """Forget the handles."""
@@ -44,16 +57,46 @@ class NfsBackend:
 
     name = "nfs"
 
-    def __init__(self, opened: _nfs.Opened, calls: int) -> None:
-        """Work on an open share, with so many *calls* in flight at most: fewer if it is slow."""
+    def __init__(
+        self,
+        opened: _nfs.Opened,
+        calls: int,
+        reopen: Callable[[], _nfs.Opened] | None = None,
+    ) -> None:
+        """Work on an open share, with so many *calls* in flight at most: fewer if it is slow.
+
+        *reopen* opens it by version 3, or raises ShareError.
+        """
         self._opened = opened
+        self._calls = calls
         _nfs.set_bound(opened, calls)
+        self._reopen = reopen
+        self._reopening = Lock()
+        self.version = _nfs.version(opened)
+        self.remark = ""
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
-        """Look at the entries of a unit (see `base.Backend.scan`)."""
+        """Look at the entries of a unit (see `base.Backend.scan`). Raises OSError, ShareError."""
+        opened = self._opened
+        try:
+            return self._scan(opened, unit, policy, options, limits)
+        except OSError as error:
+            opened = self._without_names(opened, error)
+        return self._scan(opened, unit, policy, options, limits)
+
+    def _scan(
+        self,
+        opened: _nfs.Opened,
+        unit: Unit,
+        policy: GroupPolicy,
+        options: ScanOptions,
+        limits: Limits,
+    ) -> Scan:
         cursor = unit.cursor if isinstance(unit.cursor, NfsCursor) else None
+        if cursor and cursor.opened is not opened:
+            cursor = None  # the whole directory once more: what was seen of it is counted again
         tally, changes, count, rest, wide, again, failures, links, held = _nfs.scan(
-            self._opened,
+            opened,
             b"" if cursor else unit.body,
             cursor.place if cursor else b"",
             cursor.path if cursor else b"",
@@ -77,11 +120,14 @@ class NfsBackend:
             changes,
             count,
             Unit(*rest, unit.retries, unit.counted) if rest else None,
-            wide=_continuation(*wide) if wide else None,
+            wide=_continuation(*wide, opened) if wide else None,
             again=[Unit(body, n, unit.retries + 1, counted) for body, n, counted in again],
-            failures=[Failure(*failure) for failure in failures],
+            failures=[
+                Failure(path, operation, number, _note(opened, number))
+                for path, operation, number in failures
+            ],
             links=[Link(*link) for link in links],
-            held=NfsHeld(held) if held else None,
+            held=NfsHeld(held, opened) if held else None,
         )
 
     def apply(
@@ -95,11 +141,20 @@ class NfsBackend:
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`).
 
-        NFS does not tell when an inode was born: `born_before` decides nothing.
+        NFS does not tell when an inode was born: `born_before` decides nothing. Raises OSError,
+        ShareError.
         """
         del born_before
-        packed = held.packed if isinstance(held, NfsHeld) else b""
-        return Applied(*_nfs.apply(self._opened, changes, int(verb), deny_limit, packed))
+        opened = self._opened
+        packed = held.packed if isinstance(held, NfsHeld) and held.opened is opened else b""
+        try:
+            applied = _nfs.apply(opened, changes, int(verb), deny_limit, packed, False)
+        except OSError as error:
+            opened = self._without_names(opened, error)
+            applied = _nfs.apply(opened, changes, int(verb), deny_limit, b"", True)
+        outcomes, failures, stamps, first_ctime = applied
+        noted = [_noted(opened, *failure) for failure in failures]
+        return Applied(outcomes, noted, stamps, first_ctime)
 
     def calls(self) -> list[int]:
         """Return how often each procedure was called, by its number in version 3."""
@@ -113,6 +168,33 @@ class NfsBackend:
         """Let go of the share."""
         del self._opened
 
+    def _without_names(self, opened: _nfs.Opened, error: OSError) -> _nfs.Opened:
+        """Return the share without names for owners, if they are the error; else raise it."""
+        if error.errno != errno.EPROTOTYPE or self._reopen is None:
+            raise error
+        with self._reopening:
+            if self._opened is opened:
+                self._opened = self._reopen()
+                _nfs.set_bound(self._opened, self._calls)
+                self.version, self.remark = _nfs.version(self._opened), LEFT
+            return self._opened
 
-def _continuation(path: bytes, inode: int, place: bytes) -> Unit:
-    return Unit(pack_groups([whole(path, inode)]), cursor=NfsCursor(path, place))
+
+def _continuation(path: bytes, inode: int, place: bytes, opened: _nfs.Opened) -> Unit:
+    return Unit(pack_groups([whole(path, inode)]), cursor=NfsCursor(path, place, opened))
+
+
+def _note(opened: _nfs.Opened, number: int) -> str:
+    """Return what an error means, if it is one of owners that were not understood."""
+    if number not in UNMAPPED:
+        return ""
+    first = _nfs.unknown_owner(opened).decode(errors="backslashreplace")
+    return UNMAPPED[number] + (f"; the first of these was {first}" if first else "")
+
+
+def _noted(
+    opened: _nfs.Opened, index: int, operation: str, number: int, note: str
+) -> tuple[int, str, int, str]:
+    if number == errno.ENOKEY and operation == "setattr":
+        return index, operation, number, "the server does not know its group"
+    return index, operation, number, note or _note(opened, number)

@@ -77,7 +77,7 @@ def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Bac
     demand_backend(name, share)
     if share.opened is not None:
         assert NFS is not None  # noqa: S101 -- for the type checker: it has opened the share
-        return NFS(share.opened, min(calls, MOST_CALLS))
+        return NFS(share.opened, min(calls, MOST_CALLS), share.reopen)
     limit = _raised_limit() - RESERVED
     descriptors = max(min(limit // lanes, DESCRIPTORS), FEWEST_DESCRIPTORS)
     held = max(min(limit - descriptors * lanes, MOST_HELD), 0)

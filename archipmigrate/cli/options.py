@@ -134,6 +134,18 @@ def add_work(parser: Parser) -> None:
     add_backend(parser)
 
 
+def add_domain(parser: Parser) -> None:
+    """Add --nfs4-domain."""
+    parser.add_argument(
+        "--nfs4-domain",
+        metavar="DOMAIN",
+        default="",
+        help="for a URL whose server speaks NFSv4 and names owners user@DOMAIN: map them by this "
+        "host's users and groups (default: domain=DOMAIN of the URL, else none: where owners are "
+        "names, NFSv3 is spoken)",
+    )
+
+
 def add_output(parser: Parser, *, lists: bool) -> None:
     """Add what decides what is shown."""
     parser.add_argument(

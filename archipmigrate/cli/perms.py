@@ -68,6 +68,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     )
     options.add_policy(parser)
     options.add_work(parser)
+    options.add_domain(parser)
     options.add_state(parser)
     options.add_output(parser, lists=True)
 
@@ -148,7 +149,7 @@ def resolve_group(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     settings = settings_of(args)
-    share = open_share(args.path, remote=True)
+    share = open_share(args.path, remote=True, domain=args.nfs4_domain)
     demand_backend(args.backend, share)
     if args.dry_run:
         return look(args, share, settings, "perms")

@@ -31,7 +31,7 @@ def reach(args: argparse.Namespace, share: Share, report: Report) -> Share:
         return share
     if args.backend in ("auto", "nfs"):
         try:
-            share = open_direct(share)
+            share = open_direct(share, args.nfs4_domain)
         except ShareError as error:
             if args.backend == "nfs":
                 words = f"--backend nfs: it can only be reached through the mount: {error}"

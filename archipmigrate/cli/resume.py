@@ -36,6 +36,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     )
     undo.add_path(parser)
     options.add_work(parser)
+    options.add_domain(parser)
     options.add_state(parser)
     options.add_output(parser, lists=True)
 
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if header.job == "undo":
         return undo.undo(args, state, find_run(state, str(header.settings["of"]), undo.JOBS, ""))
-    share = share_of(header, args.path)
+    share = share_of(header, args.path, args.nfs4_domain)
     state_directory(args, share)
     with locked(state, share) as lock:
         journal = open_run(state, header.run)

@@ -78,22 +78,30 @@ class Session:
         try:
             result = run_loop(run.execute)
         finally:
+            self._remark()
             self.backend.close()
             self.share.close()
         return result, run.counters.tally, monotonic() - began
+
+    def _remark(self) -> None:
+        """Say what is to be known of the way in which the share was spoken to."""
+        remark = getattr(self.backend, "remark", "") or self.share.remark
+        if remark:
+            self.report.remark(remark)
 
 
 def summary_object(
     session: Session, status: str, tally: Tally, seconds: float, **more: object
 ) -> dict[str, object]:
     """Return the last JSON line."""
+    version = _version(session)
     return {
         "type": "summary",
         "job": session.header.job,
         "run": session.header.run,
         "share": os.fsdecode(session.share.path).encode(errors="replace").decode(),
         "backend": session.backend.name,
-        **({"nfs_version": session.share.nfs_version} if session.share.opened is not None else {}),
+        **({"nfs_version": version} if version else {}),
         "status": status,
         **tally.as_dict(),
         "seconds": round(seconds, 3),
@@ -102,14 +110,19 @@ def summary_object(
     }
 
 
+def _version(session: Session) -> int:
+    """Return the version of NFS that was spoken in the end; 0 if none was."""
+    return int(getattr(session.backend, "version", 0))
+
+
 def facts_of(session: Session, result: Result, tally: Tally, seconds: float, **more: Any) -> Facts:
     """Return what the summary words; *more* are fields of `Facts`."""
     header = session.header
     share = session.share
     path = os.fsdecode(share.path)
     way = "through the mount" if share.is_nfs else ""
-    if share.opened is not None:
-        way = f"directly by {label(share.nfs_version)}"
+    if version := _version(session):
+        way = f"directly by {label(version)}"
     return Facts(
         header.job, header.run, path, result.status, result.reason, tally, seconds, way=way, **more
     )
@@ -206,11 +219,14 @@ def _refusal(args: argparse.Namespace, undo: RunHeader) -> str:
     return f"{words}, or drop it with `{forget}`" if is_of_perms else words
 
 
-def share_of(header: RunHeader, path: str | None) -> Share:
-    """Open the share of an earlier run, where it was or at *path*. Raises ShareError."""
+def share_of(header: RunHeader, path: str | None, domain: str) -> Share:
+    """Open the share of an earlier run, where it was or at *path*. Raises ShareError.
+
+    *domain* is that of its owners' names, if it is not the one of the URL.
+    """
     where = path or header.path
     try:
-        share = open_share(os.fsencode(where), remote=header.job != "mapfiles")
+        share = open_share(os.fsencode(where), remote=header.job != "mapfiles", domain=domain)
     except ShareError as error:
         raise ShareError(f"{error}; if it is mounted elsewhere now, say where: --path") from None
     if share.identity != header.share:

@@ -72,6 +72,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     )
     add_path(parser)
     options.add_work(parser)
+    options.add_domain(parser)
     options.add_state(parser)
     options.add_output(parser, lists=False)
 
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 def undo(args: argparse.Namespace, state: Path, target: RunHeader) -> int:
     """Undo the run *target*, or go on with an undo of it that was cut off. Raises Error."""
-    share = share_of(target, args.path)
+    share = share_of(target, args.path, args.nfs4_domain)
     demand_backend(args.backend, share)
     state_directory(args, share)
     report = Report("undo", options.verbosity(args))

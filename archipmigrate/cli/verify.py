@@ -27,10 +27,12 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     )
     options.add_policy(parser)
     options.add_work(parser)
+    options.add_domain(parser)
     options.add_state(parser)
     options.add_output(parser, lists=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Look. Raises Error."""
-    return perms.look(args, open_share(args.path, remote=True), perms.settings_of(args), "verify")
+    share = open_share(args.path, remote=True, domain=args.nfs4_domain)
+    return perms.look(args, share, perms.settings_of(args), "verify")

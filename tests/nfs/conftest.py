@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,9 +44,7 @@ def ganesha() -> Iterator[Callable[..., Ganesha]]:
     require(GANESHA)
     with contextlib.ExitStack() as stack:
 
-        def serve(
-            export: Path, *, squash: str = "No_Root_Squash", read_only: bool = False
-        ) -> Ganesha:
-            return stack.enter_context(Ganesha(export, squash=squash, read_only=read_only))
+        def serve(export: Path, **settings: Any) -> Ganesha:
+            return stack.enter_context(Ganesha(export, **settings))
 
         yield serve

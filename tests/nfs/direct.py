@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import struct
 import time
+from pathlib import Path
 from typing import Any
 
 from archipmigrate.backend.nfs import NfsBackend
+from archipmigrate.engine import run
 from archipmigrate.testshare import make_share
 from tests import crafted
 from tests.inprocess import Program
 from tests.nfs.inside import EXPORT, STATE, delay, export, report, serve
-from tests.support import GID, attrs
+from tests.support import GID, attrs, drift
 
 PERMS = ("perms", "--json", "--no-progress", "--group", GID)
 
@@ -90,3 +94,46 @@ def rate(objects: int, milliseconds: float, version: int) -> None:
     report(
         "verify", ended("verify", "--json", "--no-progress", "--group", GID, url(version, "share"))
     )
+
+
+# quota.h: Q_SETQUOTA for groups, and which limits are set.
+SET_GROUP_QUOTA = 0x800008 << 8 | 1
+LIMITS = 4 | 1  # of inodes, and of blocks
+
+
+def limit_group(device: str, gid: int, inodes: int) -> None:
+    """Let a group have so many inodes at most (quotactl(2), struct if_dqblk); 0: any number."""
+    limits = struct.pack("8QI4x", 0, 0, 0, inodes, inodes, 0, 0, 0, LIMITS)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.quotactl(SET_GROUP_QUOTA, device.encode(), gid, limits):
+        raise OSError(ctypes.get_errno(), f"quotactl {device}")
+
+
+def quota(version: int, files: int, room: int) -> None:
+    """Change files of a user in a group's quota that has room for some of them, then for all.
+
+    The calls are the user's: the server lets root exceed a quota.
+    """
+    run.FIRST_PAUSE = run.LONGEST_PAUSE = 0.1
+    serve("rw,root_squash", filesystem="ext4", quota=True)
+    mounts = Path("/proc/self/mounts").read_text(encoding="ascii").split("\n")
+    device = next(line.split()[0] for line in mounts if f" {EXPORT} " in line)
+    share = EXPORT / "share"
+    share.mkdir()
+    for number in range(files):
+        (share / f"{number:04d}").touch()
+    for path in (share, *share.iterdir()):
+        os.chown(path, 1000, 1000)
+    before = attrs(share)
+    limit_group(device, GID, room)
+    where = f"{url(version, 'share')}&uid=1000&gid={GID}"
+    report("full", ended(*PERMS, where))
+    report("drift", len(drift(share)))
+    limit_group(device, GID, 0)
+    report("resume", ended("resume", "--failed", "--json", "--no-progress"))
+    report("drift after", len(drift(share)))
+    limit_group(device, 1000, room)
+    report("undo", ended("undo", "--json", "--no-progress"))
+    limit_group(device, 1000, 0)
+    report("undo again", ended("undo", "--json", "--no-progress"))
+    report("not back", attrs(share) != before)

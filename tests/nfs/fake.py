@@ -1,7 +1,7 @@
-"""An NFSv3 server of a tree in memory, in Python: hostile, forgetful or broken, as a test wants it.
+"""An NFS server of a tree in memory, in Python: hostile, forgetful or broken, as a test wants it.
 
-XDR is written by hand (RFC 1813, RFC 5531). Owns its listener and a thread for each connection;
-`hook` may answer in its place.
+XDR is written by hand (RFC 1813, RFC 5531). It speaks version 3, and version 4 if it is given one
+(see `fake4`). Owns its listener and a thread for each connection; `hook` may answer in its place.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from tests.nfs.fake4 import Version4
 
 LOOPBACK = "127.0.0.1"
 MOUNT = 100005
+PROG_MISMATCH = 2
 GETATTR, SETATTR, LOOKUP, READDIRPLUS, FSSTAT = 1, 2, 3, 17, 18
 NOENT, ACCES, ROFS, DQUOT, STALE = 2, 13, 30, 69, 70
 NOT_SYNC, BAD_COOKIE, JUKEBOX = 10002, 10003, 10008
@@ -96,15 +100,20 @@ class Fake:
         self.page = 100  # entries of a READDIRPLUS
         self.tells_attributes = self.tells_handles = self.tells_after = True
         self.compares_seconds = False  # of a guard; and SETATTR tells what was before
-        self.calls: Counter[int] = Counter()
+        self.version4: Version4 | None = None
+        self.speaks_3 = True
+        self.calls: Counter[int] = Counter()  # of version 3
         self._lock = threading.Lock()
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port = self._listener.getsockname()[1]
 
-    def url(self, **options: object) -> str:
-        """Return the share's URL."""
-        more = "".join(f"&{name}={value}" for name, value in options.items())
-        return f"nfs://{LOOPBACK}/share?version=3&nfsport={self.port}&mountport={self.port}{more}"
+    def url(self, version: int = 3, **options: object) -> str:
+        """Return the share's URL; version 0 leaves it to the client."""
+        options = {"nfsport": self.port, "mountport": self.port, **options}
+        if version:
+            options["version"] = version
+        query = "&".join(f"{name}={value}" for name, value in options.items())
+        return f"nfs://{LOOPBACK}/share?{query}"
 
     def file(self, name: bytes, mode: int = 0o640, parent: Node | None = None) -> Node:
         """Add a regular file."""
@@ -162,11 +171,15 @@ class Fake:
                 connection.sendall(reply)
 
     def _reply(self, message: bytes) -> bytes:
-        xid, _, _, program, _, procedure, _, length = struct.unpack_from(">8I", message)
+        xid, _, _, program, version, procedure, _, length = struct.unpack_from(">8I", message)
         call = Call(procedure, message[32 + length + 8 :])
         head = struct.pack(">6I", xid, 1, 0, 0, 0, 0)
         if program == MOUNT:
             result = struct.pack(">I", 0) + self.root.handle() + struct.pack(">2I", 1, 1)
+        elif (version == 4 and not self.version4) or (version == 3 and not self.speaks_3):
+            head, result = struct.pack(">8I", xid, 1, 0, 0, 0, PROG_MISMATCH, 2, 2), b""
+        elif version == 4:
+            result = self._compound(call)
         else:
             self.calls[procedure] += 1
             answer = self.hook(Call(procedure, call.body))
@@ -174,6 +187,14 @@ class Fake:
                 return answer[3:]
             result = self._result(call) if answer is None else answer
         return struct.pack(">I", LAST | len(head + result)) + head + result
+
+    def _compound(self, call: Call) -> bytes:
+        from tests.nfs.fake4 import Compound  # noqa: PLC0415 -- it is made of what is here
+
+        assert self.version4
+        made = Node(1, stat.S_IFDIR | 0o755, children={b"share": self.root}, fsid=0)
+        pseudo = self._nodes.setdefault(made.number, made)
+        return Compound(self.version4, pseudo, self._nodes, self.page).reply(call)
 
     def _result(self, call: Call) -> bytes:
         node = self._nodes.get(int.from_bytes(call.bytes(), "big"))

@@ -26,21 +26,26 @@ SHOWN = 2000  # characters of the end of the log of a server that does not start
 SETTINGS = """\
 NFS_CORE_PARAM {{
     NFS_Port = {nfs}; MNT_Port = {mount}; NLM_Port = 0; Rquota_Port = 0; Bind_addr = 127.0.0.1;
-    Protocols = 3, 4; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false;
+    Protocols = {protocols}; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false;
     mount_path_pseudo = false; Dbus_Name_Prefix = "p{nfs}";
 }}
 NFSV4 {{
     Graceless = true; RecoveryBackend = fs_ng; RecoveryRoot = "{run}/recovery";
-    Minor_Versions = 0, 1, 2; Only_Numeric_Owners = true;
+    Minor_Versions = 0, 1, 2; {owners}
 }}
 NFS_KRB5 {{ Active_krb5 = false; }}
 EXPORT {{
-    Export_Id = 1; Path = "{export}"; Pseudo = "{pseudo}"; Protocols = 3, 4; Transports = TCP;
+    Export_Id = 1; Path = "{export}"; Pseudo = "{pseudo}";
+    Protocols = {protocols}; Transports = TCP; PrivilegedPort = false;
     Access_Type = {access}; Squash = {squash}; SecType = sys; Manage_Gids = false;
-    PrivilegedPort = false;
     FSAL {{ Name = VFS; }}
 }}
 LOG {{ Default_Log_Level = EVENT; }}
+"""
+NUMBERS = "Only_Numeric_Owners = true;"
+NAMES = """\
+Only_Numeric_Owners = false; Allow_Numeric_Owners = false;
+    UseGetpwnam = true; DomainName = {domain};
 """
 
 
@@ -48,14 +53,21 @@ class Ganesha:
     """A server of one directory, started by `with` or `start`.
 
     The ports stay the same from one start to the next. v3 clients mount the directory's own path,
-    v4 clients PSEUDO.
+    v4 clients *pseudo*. *domain* is of owners' names, which are this host's: then numbers are
+    refused. Without one, owners are numbers.
     """
 
-    PSEUDO = "/export"
-
     def __init__(
-        self, export: Path, *, squash: str = "No_Root_Squash", read_only: bool = False
+        self,
+        export: Path,
+        *,
+        squash: str = "No_Root_Squash",
+        read_only: bool = False,
+        versions: tuple[int, ...] = (3, 4),
+        domain: str = "",
+        pseudo: str = "/export",
     ) -> None:
+        self.pseudo, self._versions = pseudo, versions
         self.export = export.resolve(strict=True)  # ganesha would serve nothing
         self.port, self.mount_port = _free_ports()
         self._run = Path(tempfile.mkdtemp(prefix="archipmigrate-ganesha-"))
@@ -68,7 +80,9 @@ class Ganesha:
                 mount=self.mount_port,
                 run=self._run,
                 export=self.export,
-                pseudo=self.PSEUDO,
+                pseudo=pseudo,
+                protocols=", ".join(map(str, versions)),
+                owners=NAMES.format(domain=domain) if domain else NUMBERS,
                 access="RO" if read_only else "RW",
                 squash=squash,
             ),
@@ -78,13 +92,14 @@ class Ganesha:
 
     def url(self, version: int = 3, *, port: int = 0, mount_port: int = 0) -> str:
         """Return the URL for libnfs; the ports can be those of a proxy."""
-        path = self.export if version == 3 else self.PSEUDO
+        path = self.export if version == 3 else self.pseudo
         ports = f"nfsport={port or self.port}&mountport={mount_port or self.mount_port}"
         return f"nfs://127.0.0.1{path}?{ports}&version={version}"
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
         log = self._run / "log"
+        ports = (self.port, self.mount_port) if 3 in self._versions else (self.port,)
         words = ["ganesha.nfsd", "-F", "-N", "NIV_EVENT", "-f", str(self._run / "conf")]
         words += ["-L", str(log), "-p", str(self._run / "pid")]
         with (self._run / "said").open("ab") as said:
@@ -98,7 +113,7 @@ class Ganesha:
             )
         end = time.monotonic() + ANSWERS
         while self._process.poll() is None and time.monotonic() < end:
-            if all(map(_answers, (self.port, self.mount_port))):
+            if all(map(_answers, ports)):
                 return
             time.sleep(0.02)
         self.kill()

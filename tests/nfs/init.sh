@@ -10,7 +10,7 @@ set -eu
 mount -t tmpfs -o size=75% tmpfs /mnt
 mkdir -p /mnt/upper /mnt/work /mnt/host /mnt/new /mnt/lib
 ln -s /usr/lib/uml/modules /mnt/lib/modules
-/sbin/modprobe --dirname /mnt --all overlay loop sch_netem nfsd nfsv3 nfsv4
+/sbin/modprobe --dirname /mnt --all overlay loop quota_v2 sch_netem nfsd nfsv3 nfsv4
 mount -t hostfs -o / none /mnt/host
 new=/mnt/new
 mount -t overlay -o lowerdir=/mnt/host,upperdir=/mnt/upper,workdir=/mnt/work overlay $new

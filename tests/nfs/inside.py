@@ -65,17 +65,25 @@ def report(name: str, value: object) -> None:
 
 
 def serve(
-    options: str = "rw,no_root_squash", *, filesystem: str = "tmpfs", size: str = "200M"
+    options: str = "rw,no_root_squash",
+    *,
+    filesystem: str = "tmpfs",
+    size: str = "200M",
+    quota: bool = False,
 ) -> None:
-    """Make a filesystem (tmpfs or ext4) in EXPORT and serve it, v3 and v4. Options: exports(5)."""
+    """Make a filesystem (tmpfs or ext4) in EXPORT and serve it, v3 and v4. Options: exports(5).
+
+    With *quota* an ext4 counts what groups have, and keeps their limits.
+    """
     EXPORT.mkdir()
     if filesystem == "tmpfs":
         run("mount", "-t", "tmpfs", "-o", f"mode=755,nr_inodes=0,size={size}", "tmpfs", EXPORT)
     else:
         disk = ROOT / "disk"  # on /run, a tmpfs
         run("truncate", f"--size={size}", disk)
-        run(f"mkfs.{filesystem}", "-q", "-i", "4096", disk)
-        run("mount", "-o", "loop", disk, EXPORT)
+        more = ["-O", "quota"] if quota else []
+        run(f"mkfs.{filesystem}", "-q", "-i", "4096", *more, disk)
+        run("mount", "-o", "loop,grpquota" if quota else "loop", disk, EXPORT)
     for place in ("/var/lib/nfs/nfsdcld", "/var/lib/nfs/sm", "/run/rpc_pipefs", "/run/rpcbind"):
         os.mkdir(place)
     run("mount", "-t", "nfsd", "nfsd", NFSD)

@@ -38,7 +38,7 @@ def program(state: Path) -> Program:
     return Program("auto", state)
 
 
-def perms(program: Program, server: Fake, *args: object, **options: object) -> Ended:
+def perms(program: Program, server: Fake, *args: object, **options: int) -> Ended:
     return program("perms", "--json", "--group", GID, *args, server.url(**options))
 
 

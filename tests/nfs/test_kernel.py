@@ -50,3 +50,24 @@ def test_calls_of_the_filed_layout(guest: Guest, version: int) -> None:
     assert calls[fake.SETATTR] >= entries / together
     assert sum(calls) <= entries / together + directories + 0.05 * entries
     assert sum(found["verify"]["calls"]) <= directories + 0.05 * entries
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_group_whose_quota_is_used_up_is_a_failure_that_can_be_resumed(
+    guest: Guest, version: int
+) -> None:
+    files, room = 40, 15
+    found = guest(direct.quota, version, files, room).reports
+    full = found["full"]
+    assert (full["status"], full["summary"]["status"]) == (3, "failures"), full
+    assert full["summary"]["changed"] == room
+    assert full["summary"]["failed"] == found["drift"] == files + 1 - room
+    if version == 3:  # where a change is a call: they were tried again three times
+        assert full["calls"][fake.SETATTR] == room + 4 * (files + 1 - room)
+    resumed = found["resume"]
+    assert (resumed["status"], resumed["summary"]["changed"]) == (0, files + 1), resumed
+    assert found["drift after"] == 0
+    assert (found["undo"]["status"], found["undo"]["summary"]["changed"]) == (3, room)
+    again = found["undo again"]
+    assert (again["status"], again["summary"]["changed"]) == (0, files + 1 - room), again
+    assert not found["not back"]
