@@ -140,9 +140,9 @@ def add_domain(parser: Parser) -> None:
         "--nfs4-domain",
         metavar="DOMAIN",
         default="",
-        help="for a URL whose server speaks NFSv4 and names owners user@DOMAIN: map them by this "
-        "host's users and groups (default: domain=DOMAIN of the URL, else none: where owners are "
-        "names, NFSv3 is spoken)",
+        help="where a server is spoken to directly, and its NFSv4 has owners user@DOMAIN: map them "
+        "by this host's users and groups (default: domain=DOMAIN of a URL, else none: where owners "
+        "are names, NFSv3 is spoken)",
     )
 
 
