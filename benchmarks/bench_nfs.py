@@ -38,7 +38,7 @@ OBJECTS = {1: 600, 16: 6000, 64: 12_000, 256: 24_000}
 
 @pytest.fixture
 def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A directory in memory, if there is such."""
+    """Make a directory in memory, if there is such."""
     at = MEMORY if MEMORY.is_dir() else tmp_path
     with tempfile.TemporaryDirectory(prefix="archipmigrate-", dir=at) as name:
         yield Path(name)

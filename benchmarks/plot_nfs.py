@@ -11,6 +11,7 @@ import matplotlib as mpl
 
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "archipmigrate"  # the same picture for the same figures
+mpl.rcParams["svg.fonttype"] = "none"
 from matplotlib import pyplot as plt  # noqa: E402
 
 from .nfs_programs import IN_FLIGHT  # noqa: E402
