@@ -7,6 +7,8 @@
 #define QUEUE (100 * MILLISECOND)
 /* With fewer a server waits for us: one for each of the usual connections. */
 #define FEWEST 4
+/* A server refuses a call now and then because of one entry; it is busy if it answers fewer for each. */
+#define MOST_ANSWERED 4
 
 void pace_bound(struct pace *pace, size_t most)
 {
@@ -14,14 +16,21 @@ void pace_bound(struct pace *pace, size_t most)
     pace->most = (long)most;
 }
 
+static void begin_while(struct pace *pace, int64_t now)
+{
+    pace->begun = now;
+    pace->quickest = INT64_MAX;
+    pace->answered = pace->refused = 0;
+    pace->was_met = false;
+}
+
 void pace_init(struct pace *pace, size_t most)
 {
     pthread_mutex_init(&pace->mutex, NULL);
     atomic_store(&pace->in_flight, 0);
     pace_bound(pace, most);
-    pace->base = pace->quickest = INT64_MAX;
-    pace->begun = 0;
-    pace->was_met = false;
+    pace->base = INT64_MAX;
+    begin_while(pace, 0);
 }
 
 void pace_free(struct pace *pace)
@@ -52,7 +61,7 @@ static void bound(struct pace *pace, int64_t limit)
                                                     : (long)limit);
 }
 
-/* A while is over: see what its quickest reply says. */
+/* See what the quickest reply of a while says. */
 static void judge(struct pace *pace)
 {
     long limit = atomic_load(&pace->limit);
@@ -69,29 +78,32 @@ static void judge(struct pace *pace)
     }
 }
 
+static void end_while(struct pace *pace, int64_t now, int64_t latency)
+{
+    if (now - pace->begun <= WHILE || now - pace->begun <= latency)
+        return;
+    if (pace->refused * MOST_ANSWERED > pace->answered)
+        bound(pace, atomic_load(&pace->limit) / 2);
+    else
+        judge(pace);
+    begin_while(pace, now);
+}
+
 void pace_answered(struct pace *pace, int64_t now, int64_t latency)
 {
     pthread_mutex_lock(&pace->mutex);
     if (latency < pace->quickest)
         pace->quickest = latency;
+    pace->answered++;
     pace->was_met |= !pace_has_room(pace);
-    if (now - pace->begun > WHILE && now - pace->begun > latency) {
-        judge(pace);
-        pace->begun = now;
-        pace->quickest = INT64_MAX;
-        pace->was_met = false;
-    }
+    end_while(pace, now, latency);
     pthread_mutex_unlock(&pace->mutex);
 }
 
-void pace_refused(struct pace *pace, int64_t now)
+void pace_refused(struct pace *pace, int64_t now, int64_t latency)
 {
     pthread_mutex_lock(&pace->mutex);
-    if (now - pace->begun > WHILE) {
-        bound(pace, atomic_load(&pace->limit) / 2);
-        pace->begun = now;
-        pace->quickest = INT64_MAX;
-        pace->was_met = false;
-    }
+    pace->refused++;
+    end_while(pace, now, latency);
     pthread_mutex_unlock(&pace->mutex);
 }

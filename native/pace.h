@@ -6,7 +6,8 @@
  *
  * Calls that queue at a server all wait, so that even the quickest reply of a while is late (CoDel, RFC
  * 8289, section 3). While it comes later than QUEUE after the quickest ever, fewer are sent, in proportion;
- * while it does not, and the bound is met, more. "Later, please" and time-outs halve the bound.
+ * while it does not, and the bound is met, more. A while in which one call in five or more is refused ("later,
+ * please", or silence until a time-out) halves the bound.
  */
 
 #ifndef ARCHIPMIGRATE_PACE_H
@@ -26,7 +27,8 @@ struct pace {
     int64_t base;          /* the quickest reply that an unhurried server gave */
     int64_t quickest;      /* of this while */
     int64_t begun;
-    bool was_met; /* the bound, in this while */
+    long answered, refused; /* in this while */
+    bool was_met;           /* the bound, in this while */
 };
 
 void pace_init(struct pace *pace, size_t most);
@@ -41,10 +43,10 @@ bool pace_has_room(const struct pace *pace);
 void pace_sent(struct pace *pace);
 void pace_ended(struct pace *pace);
 
-/* A call that was sent once was answered after so long. */
+/* A call that was sent once was answered after so long, by more than "later, please". */
 void pace_answered(struct pace *pace, int64_t now, int64_t latency);
 
-/* The server asks for time, or says nothing. */
-void pace_refused(struct pace *pace, int64_t now);
+/* The server asked for time after so long, or says nothing (0). */
+void pace_refused(struct pace *pace, int64_t now, int64_t latency);
 
 #endif

@@ -374,12 +374,14 @@ static void take_reply(struct rpc *rpc, const uint8_t *bytes, size_t length)
     if (reply.bad || !slot || slot->length == 0 || slot->xid != xid || slot->due)
         return; /* a late one, to a call that was made anew */
     rpc->heard = monotonic_time();
-    if (!slot->again)
-        pace_answered(rpc->pace, rpc->heard, rpc->heard - slot->when);
+    int64_t latency = rpc->heard - slot->when;
+    bool again = slot->again;
     int error = read_head(&reply);
     int later = slot->answer(slot->owner, slot->tag, error, error ? NULL : &reply, slot->again);
     if (later > 0)
-        pace_refused(rpc->pace, rpc->heard);
+        pace_refused(rpc->pace, rpc->heard, latency);
+    else if (!again)
+        pace_answered(rpc->pace, rpc->heard, latency);
     if (later > 0 && slot->later++ < MOST_LATER) {
         make_later(rpc, slot, later << (slot->later < 6 ? slot->later : 6));
     } else {
@@ -509,7 +511,7 @@ void rpc_step(struct rpc *rpc, int milliseconds)
     int64_t now = monotonic_time();
     int64_t next = queue_due(rpc, now);
     if (is_out_of_patience(rpc)) {
-        pace_refused(rpc->pace, now);
+        pace_refused(rpc->pace, now, 0);
         rpc_cancel(rpc, -ETIMEDOUT);
         return;
     }

@@ -59,6 +59,11 @@ def test_server_that_slows_and_recovers_is_followed(simulate: Simulate) -> None:
 
 def test_server_that_asks_for_time_gets_it(simulate: Simulate) -> None:
     assert simulate(256, 5_500, 0, 3)[-1] == FEWEST
+    assert simulate(256, 5_500, 40, 3, 99, 40, 4)[-1] == FEWEST
+
+
+def test_few_entries_that_are_busy_do_not_make_the_server_a_busy_one(simulate: Simulate) -> None:
+    assert simulate(256, 5_500, 40, 3, 99, 40, 20) == [256] * 3
 
 
 def test_one_in_flight_stays_one(simulate: Simulate) -> None:

@@ -6,6 +6,7 @@ import random
 import stat
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,17 +97,23 @@ def test_change_that_a_guard_of_whole_seconds_let_through_is_told(
     assert told == [("raced", "two")]
 
 
-def test_slow_server_gets_fewer_calls_at_a_time(
-    program: Program, server: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bounds = []
+@pytest.fixture
+def bounds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many calls might be in flight at the end of each session."""
+    seen = []
     close = nfs.NfsBackend.close
 
     def closing(backend: Any) -> None:
-        bounds.append(backend.bound())
+        seen.append(backend.bound())
         close(backend)
 
     monkeypatch.setattr(nfs.NfsBackend, "close", closing)
+    return seen
+
+
+def test_slow_server_gets_fewer_calls_at_a_time(
+    program: Program, server: Fake, bounds: list[int]
+) -> None:
     for number in range(600):
         server.file(f"file {number}".encode())
     assert perms(program, server, "--dry-run").status == 0
@@ -114,6 +121,23 @@ def test_slow_server_gets_fewer_calls_at_a_time(
     assert perms(program, server).status == 0
     fast, slow = bounds
     assert slow <= 128 < fast
+
+
+def test_server_that_asks_for_time_gets_fewer_calls_at_a_time(
+    program: Program, server: Fake, bounds: list[int]
+) -> None:
+    refused: Counter[int] = Counter()
+
+    def later(call: Call) -> bytes | None:
+        number = int.from_bytes(call.bytes(), "big")
+        refused[number] += call.procedure == fake.SETATTR
+        return fake.error(fake.JUKEBOX) if refused[number] == 1 else None
+
+    for number in range(60):
+        server.file(f"file {number}".encode())
+    server.hook = later
+    assert perms(program, server).summary["changed"] == 67
+    assert bounds[0] <= 128
 
 
 def test_one_call_reads_a_directory_and_one_changes_an_entry(
