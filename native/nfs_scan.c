@@ -172,6 +172,13 @@ static int take_group(struct nfs_walk *walk, const struct group_reader *group)
 
 /* ---- what is left over */
 
+/* Where other filesystems are entered, inodes do not tell directories apart. */
+static void remember(const struct nfs_walk *walk, const struct node *node)
+{
+    if (!walk->ask->cross)
+        nfs_remember(walk->nfs, node->inode, &node->handle);
+}
+
 static int leave_names(struct nfs_walk *walk)
 {
     struct group_writer *rest = &walk->found->rest;
@@ -188,7 +195,7 @@ static int leave_names(struct nfs_walk *walk)
         if (error < 0)
             return error;
         group_end(rest);
-        nfs_remember(walk->nfs, node->inode, &node->handle);
+        remember(walk, node);
         complete(walk, node);
     }
     return 0;
@@ -206,7 +213,7 @@ static int leave_nodes(struct nfs_walk *walk)
         if (error < 0)
             return error;
         group_end(rest);
-        nfs_remember(walk->nfs, node->inode, &node->handle);
+        remember(walk, node);
         if (!walk->counting) /* the rest is a unit whose names are counted */
             count_directory(walk, node->counting);
     }

@@ -174,8 +174,9 @@ class NfsBackend:
             raise error
         with self._reopening:
             if self._opened is opened:
-                self._opened = self._reopen()
-                _nfs.set_bound(self._opened, self._calls)
+                reopened = self._reopen()
+                _nfs.set_bound(reopened, self._calls)  # before another lane may call
+                self._opened = reopened
                 self.version, self.remark = _nfs.version(self._opened), LEFT
             return self._opened
 

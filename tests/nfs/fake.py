@@ -36,7 +36,7 @@ class Drop(Exception):
 
 @dataclass
 class Node:
-    """An entry; its number is its inode and its handle."""
+    """An entry; its number is its handle, and its inode unless that is another."""
 
     number: int
     mode: int
@@ -46,13 +46,19 @@ class Node:
     ctime: int = 1 << 32
     fsid: int = 1
     gone: bool = False
+    other_inode: int = 0
+
+    @property
+    def inode(self) -> int:
+        """Its fileid."""
+        return self.other_inode or self.number
 
     def attributes(self) -> bytes:
         """Return fattr3."""
         head = (TYPES[stat.S_IFMT(self.mode)], self.mode & 0o7777, 1, self.uid, self.gid)
         return struct.pack(
             ">5I 2Q 2I 2Q 3Q",
-            *(*head, 0, 0, 0, 0, self.fsid, self.number, 0, 0, self.ctime),
+            *(*head, 0, 0, 0, 0, self.fsid, self.inode, 0, 0, self.ctime),
         )
 
     def handle(self) -> bytes:
@@ -264,6 +270,6 @@ def entry(
     name: bytes, node: Node, cookie: int, *, attributes: bool = True, handle: bool = True
 ) -> bytes:
     """Return entryplus3, with the word before it that says that there is one."""
-    out = struct.pack(">IQ", 1, node.number) + opaque(name) + struct.pack(">Q", cookie)
+    out = struct.pack(">IQ", 1, node.inode) + opaque(name) + struct.pack(">Q", cookie)
     out += struct.pack(">I", 1) + node.attributes() if attributes else bytes(4)
     return out + (struct.pack(">I", 1) + node.handle() if handle else bytes(4))

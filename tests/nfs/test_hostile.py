@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import stat
 import struct
@@ -13,12 +14,17 @@ from typing import Any
 
 import pytest
 
+from archipmigrate.backend.base import ScanOptions
+from archipmigrate.frames import read_changes, walk_unit, whole
+from archipmigrate.model import Limits, Unit
+from archipmigrate.policy import GroupPolicy
 from tests.inprocess import Program
 from tests.nfs import fake
 from tests.nfs.fake import Call, Drop, Fake, Node
 from tests.support import GID, Ended
 
 nfs = pytest.importorskip("archipmigrate.backend.nfs")
+_nfs = pytest.importorskip("archipmigrate._nfs")
 
 
 @pytest.fixture
@@ -158,6 +164,43 @@ def test_other_filesystem_is_not_entered(program: Program, server: Fake) -> None
     ended = perms(program, server)
     assert (ended.status, ended.summary["skipped"], ended.summary["changed"]) == (0, 1, 7)
     assert mounted.gid == 1000
+
+
+def opened_at(server: Fake) -> Any:
+    """Return the open share, without the program around it."""
+    return _nfs.mount(fake.LOOPBACK, b"/share", 3, server.port, server.port, -1, -1, 10, "")
+
+
+def test_other_filesystems_are_entered_if_asked_though_their_roots_have_one_inode(
+    server: Fake,
+) -> None:
+    inside = {}
+    for number in (2, 3):
+        mounted = server.directory(b"mounted %d" % number)
+        mounted.fsid, mounted.other_inode = number, 500
+        file = server.file(b"inside", parent=mounted)
+        file.fsid = number
+        inside[b"mounted %d/inside" % number] = file.inode
+    backend = nfs.NfsBackend(opened_at(server), 64)
+    unit: Unit | None = walk_unit([whole()])
+    found: dict[bytes, int] = {}
+    while unit:  # a directory at a time
+        options, limits = ScanOptions(cross=True), Limits(60, 1, 10**9)
+        scan = backend.scan(unit, GroupPolicy(GID), options, limits)
+        found |= {change.path: change.inode for change in read_changes(scan.changes)}
+        unit = scan.rest
+    assert inside.items() < found.items()
+
+
+def test_share_that_is_opened_again_is_bounded_before_another_lane_has_it(
+    server: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, again = opened_at(server), opened_at(server)
+    backend = nfs.NfsBackend(first, 7, lambda: again)
+    had = []
+    monkeypatch.setattr(_nfs, "set_bound", lambda *_: had.append(backend._opened))
+    assert backend._without_names(first, OSError(errno.EPROTOTYPE, "")) is again
+    assert had == [first]
 
 
 def test_symbolic_link_is_not_followed(program: Program, server: Fake) -> None:
