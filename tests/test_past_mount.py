@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from archipmigrate import direct
+from archipmigrate import share as shares
 from archipmigrate.direct import Server, memory, path_on_server, refusal, server_of, ways
 from archipmigrate.errors import ShareError
+from archipmigrate.journal.runs import new_run, open_run
 from archipmigrate.share import Share, open_share, parse_mount
+from tests import mapshare
+from tests.inprocess import Program
+from tests.mapruns import arguments
 
 # As Linux 6.1 shows them.
 V3 = (
@@ -134,3 +141,84 @@ def test_server_that_does_not_answer_is_asked_once(mounted: Callable[[str], Shar
     line = V3.replace("addr=10.1.2.3", "addr=127.0.0.1,port=1")
     with pytest.raises(ShareError, match=r"^NFSv4.0: lookup: Connection refused$"):
         direct.open_direct(mounted(line), "")
+
+
+# -- waiting for the mount
+
+
+@pytest.fixture
+def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that is said to be an NFS mount, of a kind that is not passed."""
+    at = tmp_path / "mount"
+    at.mkdir()
+    real = shares.mount_of
+
+    def mount_of(fd: int) -> shares.Mount:
+        found = real(fd)
+        below = os.readlink(f"/proc/self/fd/{fd}").startswith(str(at))
+        return shares.Mount("nfs4", "server:/export", "rw", str(at)) if below else found
+
+    monkeypatch.setattr(shares, "mount_of", mount_of)
+    return at
+
+
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How long sessions waited for the mount, in seconds."""
+    seconds: list[int] = []
+    monkeypatch.setattr(time, "sleep", lambda left: seconds.append(round(left)))
+    return seconds
+
+
+def direct_run(state: Path, ago: float) -> str:
+    """Make a run of some share that ended so many seconds ago and went past its mount."""
+    journal = new_run(state, "perms", Share(b"/srv", -1, "nfs:other:/srv#1", parse_mount(V3)), {})
+    header = journal.read_header()
+    header.backend, header.status = "nfs", "done"
+    journal.commit([lambda j: j.write_header(header)])
+    path = journal.path
+    journal.close()
+    assert path
+    os.utime(path, (time.time() - ago,) * 2)
+    return header.run
+
+
+@pytest.mark.parametrize(("ago", "left"), [(0, [61]), (20, [41]), (62, []), (-3600, [61])], ids=str)
+def test_mount_is_waited_for_after_any_direct_run_also_if_the_clock_was_set_back(
+    state: Path, mount: Path, waited: list[int], ago: float, left: list[int]
+) -> None:
+    direct_run(state, ago)
+    assert Program("native", state).verify(mount).status == 4
+    assert waited == left
+
+
+def test_resume_of_a_direct_run_of_long_ago_waits_for_nothing(
+    state: Path, mount: Path, waited: list[int]
+) -> None:
+    program = Program("native", state)
+    assert program.perms(mount).status == 0
+    (path,) = state.glob("*.journal")
+    journal = open_run(state, path.stem)
+    header = journal.read_header()
+    header.backend, header.status = "nfs", "interrupted"
+    journal.commit([lambda j: j.write_header(header)])
+    journal.close()
+    os.utime(path, (time.time() - 100,) * 2)
+    assert program("resume", "--json").status == 0
+    assert waited == []
+
+
+@pytest.mark.privileged
+def test_mapfiles_and_its_undo_wait_for_the_mount(
+    state: Path, mount: Path, waited: list[int]
+) -> None:
+    """They keep mode and group of maps, to give them to what they put in their place."""
+    mapshare.put(mount, "archip_foobar", mapshare.v1(mapshare.v1_entries(4)))
+    direct_run(state, 0)
+    program = Program("auto", state)
+    assert program(*arguments(mount), "--dry-run").status == 0
+    assert waited == []
+    assert program(*arguments(mount)).status == 0
+    assert waited == [61]
+    assert program("undo", "--json").status == 0
+    assert waited == [61, 61]

@@ -30,6 +30,7 @@ from ..ui.text import quoted
 from ..ui.volumes import VolumesReport
 from . import options, show
 from .blocker import Blocker, add_place, find_blocker, open_store
+from .reach import wait_for_mount
 from .session import (
     Session,
     check_room,
@@ -129,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
         state = state_directory(args, share)
         with locked(state, share) as lock:
             check_room(state, share, report)
+            wait_for_mount(state, share, report)
             _settle_others(args, state, share, blocker, report)
             journal = find_or_make(args, share, "mapfiles", blocker.as_dict(), report)
             header = journal.read_header()

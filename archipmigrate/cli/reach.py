@@ -41,19 +41,24 @@ def reach(args: argparse.Namespace, share: Share, report: Report) -> Share:
             way = f"directly by {label(share.nfs_version)}"
             report.remark(f"{way}, past the mount (--backend native goes through it)")
             return share
-    _wait_for_mount(args.state or default_state(), share, report)
+    wait_for_mount(args.state or default_state(), share, report)
     return share
 
 
-def _wait_for_mount(state: Path, share: Share, report: Report) -> None:
-    """Wait until the mount has forgotten what it knew before the latest direct run."""
+def wait_for_mount(state: Path, share: Share, report: Report) -> None:
+    """Wait until an NFS mount has forgotten what it knew before the latest direct run.
+
+    That may have been of a directory above or below, or by another name of the server; and if the
+    clock was set back since, nobody knows when.
+    """
+    if not share.is_nfs:
+        return
     changed = [
-        _written(state, header.run)
-        for header in list_runs(state)
-        if header.share == share.identity and header.backend == "nfs"
+        _written(state, header.run) for header in list_runs(state) if header.backend == "nfs"
     ]
-    left = max(changed, default=0.0) + memory(share.mount) - time.time()
-    if 0 < left <= memory(share.mount):
+    longest = memory(share.mount)
+    left = min(max(changed, default=0.0) + longest - time.time(), longest)
+    if left > 0:
         report.remark(
             f"waiting {left:.0f} s: the mount may not know yet what a run did that went past it"
         )
@@ -61,6 +66,11 @@ def _wait_for_mount(state: Path, share: Share, report: Report) -> None:
 
 
 def _written(state: Path, run: str) -> float:
-    """Return when a run's journal was written last, in seconds since the epoch."""
-    files = (path.stat() for path in state.glob(f"{run}{SUFFIX}*"))
+    """Return when a run's journal was written last, in seconds since the epoch.
+
+    Opening it makes an empty log, and an index of that which says nothing.
+    """
+    files = (
+        path.stat() for path in state.glob(f"{run}{SUFFIX}*") if not path.name.endswith("-shm")
+    )
     return max((found.st_mtime for found in files if found.st_size), default=0.0)

@@ -8,7 +8,7 @@ from ..jobs.perms import listed_changes
 from ..journal.runs import open_run
 from ..ui.report import Report
 from . import mapfiles, options, perms, undo
-from .reach import reach
+from .reach import reach, wait_for_mount
 from .session import check_room, find_run, locked, share_of, state_directory
 
 DESCRIPTION = """\
@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         lock.sign(header.run)
         check_room(state, share, report)
         if header.job == "mapfiles":
+            wait_for_mount(state, share, report)
             return mapfiles.work(args, state, share, journal, header, report)
         share = reach(args, share, report)
         settings = perms.Settings.from_dict(header.settings)

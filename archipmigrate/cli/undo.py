@@ -26,7 +26,7 @@ from ..ui.text import quoted, reason
 from . import mapfiles, options
 from .blocker import Blocker, open_store
 from .perms import Settings
-from .reach import reach
+from .reach import reach, wait_for_mount
 from .session import (
     Session,
     Works,
@@ -100,6 +100,8 @@ def undo(args: argparse.Namespace, state: Path, target: RunHeader) -> int:
     with locked(state, share) as lock:
         if target.job == "perms":
             share = reach(args, share, report)
+        else:
+            wait_for_mount(state, share, report)
         journal = _find_or_make(state, share, target, report)
         header = journal.read_header()
         lock.sign(header.run)
