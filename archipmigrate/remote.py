@@ -77,6 +77,11 @@ def with_domain(url: str, domain: str) -> str:
     return front + "?" + "&".join([*filter(None, options), f"{DOMAIN}={quote(domain, safe='')}"])
 
 
+def domain_of(path: str, given: str) -> str:
+    """Return the domain of owners' names that was given, or else is in a URL. Raises ShareError."""
+    return given or (parse_url(path).domain if is_url(path) else "")
+
+
 def parse_url(url: str) -> Remote:
     """Take a URL apart. Raises ShareError."""
     try:
@@ -105,8 +110,13 @@ def parse_url(url: str) -> Remote:
     return remote if domain is None else _mapped(url, remote, domain)
 
 
+def is_domain(text: str) -> bool:
+    """Say whether a text may be the domain of owners' names."""
+    return 0 < len(text) <= MOST_DOMAIN and text.isascii() and not set(text) & set("@\0")
+
+
 def _mapped(url: str, remote: Remote, domain: str) -> Remote:
-    if not domain or len(domain) > MOST_DOMAIN or not domain.isascii() or set(domain) & set("@\0"):
+    if not is_domain(domain):
         raise ShareError(f"{url}: the domain of owners' names is one like example.org")
     if remote.options.get("version", 4) != 4:
         raise ShareError(f"{url}: owners' names ({domain}) are version 4's: leave version=3 away")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
 from archipmigrate.errors import ShareError
 from archipmigrate.remote import Remote, is_url, parse_url, refusal, with_domain
+from tests.inprocess import Program
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,12 @@ def test_only_urls_are_urls() -> None:
 def test_refusal_says_what_failed_and_what_to_do() -> None:
     error = OSError(errno.EACCES, "Permission denied", "mount")
     assert "mount: Permission denied: does the server export" in str(refusal("nfs://s/a", error))
+
+
+@pytest.mark.parametrize("domain", ["user@example.org", "x" * 96, "\udcff", "\xe4.org"])
+def test_domain_that_is_none_is_a_usage_error_of_a_mount_too(
+    state: Path, tmp_path: Path, domain: str
+) -> None:
+    ended = Program("auto", state)("verify", "--nfs4-domain", domain, tmp_path)
+    assert ended.status == 2
+    assert "the domain is one like example.org" in ended.err

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..backend.select import NAMES
 from ..errors import UsageError
+from ..remote import is_domain
 from ..ui.report import Verbosity
 
 PREFIX = "ARCHIPMIGRATE_"
@@ -85,6 +86,13 @@ def jobs(text: str) -> int:
     return AUTO if text == "auto" else positive(text)
 
 
+def domain(text: str) -> str:
+    """Read the domain of owners' names; it may be none."""
+    if text and not is_domain(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: the domain is one like example.org")
+    return text
+
+
 def add_state(parser: Parser) -> None:
     """Add --state."""
     parser.add_argument(
@@ -139,6 +147,7 @@ def add_domain(parser: Parser) -> None:
     parser.add_argument(
         "--nfs4-domain",
         metavar="DOMAIN",
+        type=domain,
         default="",
         help="where a server is spoken to directly, and its NFSv4 has owners user@DOMAIN: map them "
         "by this host's users and groups (default: domain=DOMAIN of a URL, else none: where owners "
