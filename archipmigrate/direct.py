@@ -122,6 +122,11 @@ def label(version: int) -> str:
 # -- the decision: pure
 
 
+def is_version_4(mount: Mount) -> bool:
+    """Say whether a mount has owners' names, if the server has."""
+    return mount.fstype == "nfs4" or _options(mount).get("vers", "").startswith("4")
+
+
 def memory(mount: Mount) -> int:
     """Return for how many seconds a mount may believe what it knows of attributes."""
     options = _options(mount)

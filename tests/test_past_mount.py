@@ -147,8 +147,14 @@ def test_server_that_does_not_answer_is_asked_once(mounted: Callable[[str], Shar
 
 
 @pytest.fixture
-def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that is said to be an NFS mount, of a kind that is not passed."""
+def options() -> str:
+    """Of the mount: too few for it to be passed."""
+    return "rw,vers=4.2"
+
+
+@pytest.fixture
+def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str) -> Path:
+    """A directory that is said to be an NFS mount."""
     at = tmp_path / "mount"
     at.mkdir()
     real = shares.mount_of
@@ -156,7 +162,7 @@ def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def mount_of(fd: int) -> shares.Mount:
         found = real(fd)
         below = os.readlink(f"/proc/self/fd/{fd}").startswith(str(at))
-        return shares.Mount("nfs4", "server:/export", "rw", str(at)) if below else found
+        return shares.Mount("nfs", "server:/export", options, str(at)) if below else found
 
     monkeypatch.setattr(shares, "mount_of", mount_of)
     return at
@@ -222,3 +228,42 @@ def test_mapfiles_and_its_undo_wait_for_the_mount(
     assert waited == [61]
     assert program("undo", "--json").status == 0
     assert waited == [61, 61]
+
+
+# -- the domain of owners' names
+
+DOMAIN = ("--nfs4-domain", "example.org")
+
+
+def test_domain_is_kept_for_resume_and_undo_and_another_is_another_run(
+    state: Path, mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domains = []
+
+    def open_direct(_: Share, domain: str) -> Share:
+        domains.append(domain)
+        raise ShareError("not here")
+
+    monkeypatch.setattr("archipmigrate.cli.reach.open_direct", open_direct)
+    program = Program("auto", state)
+    assert program.perms(mount, *DOMAIN).status == 0
+    (path,) = state.glob("*.journal")
+    journal = open_run(state, path.stem)
+    header = journal.read_header()
+    header.status = "interrupted"
+    journal.commit([lambda j: j.write_header(header)])
+    journal.close()
+    assert "has other options" in program.perms(mount).err
+    assert program("resume", path.stem).status == 0
+    assert program("undo", path.stem).status == 0
+    assert domains == ["example.org", "", "example.org", "example.org"]
+
+
+@pytest.mark.parametrize("options", ["rw,vers=3"])
+def test_numbers_of_a_mount_are_not_taken_where_names_are_to_be_mapped(
+    state: Path, mount: Path, options: str
+) -> None:
+    ended = Program("auto", state).perms(mount, *DOMAIN)
+    assert ended.status == 1
+    assert "the mount has the server's numbers" in ended.err
+    assert not list(state.glob("*.journal"))

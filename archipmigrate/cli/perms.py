@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..jobs.perms import PermsJob, listed_changes
 from ..journal.store import Journal, RunHeader
 from ..policy import NO_GID, GroupPolicy
+from ..remote import domain_of
 from ..share import Share, open_share
 from ..ui.report import Report
 from ..ui.summary import look_summary, perms_summary
@@ -81,6 +82,7 @@ class Settings:
     excludes: tuple[str, ...]
     skip_links: bool
     cross: bool
+    domain: str = ""  # of owners' names: with another, numbers mean something else
 
     def as_dict(self) -> dict[str, object]:
         """Return what the journal's header keeps."""
@@ -89,13 +91,20 @@ class Settings:
             "excludes": list(self.excludes),
             "skip_links": self.skip_links,
             "cross": self.cross,
+            **({"domain": self.domain} if self.domain else {}),
         }
 
     @classmethod
     def from_dict(cls, kept: dict[str, object]) -> Settings:
         """Read what `as_dict` gave."""
         excludes = tuple(str(name) for name in kept["excludes"])  # type: ignore[attr-defined]
-        return cls(int(str(kept["gid"])), excludes, bool(kept["skip_links"]), bool(kept["cross"]))
+        return cls(
+            int(str(kept["gid"])),
+            excludes,
+            bool(kept["skip_links"]),
+            bool(kept["cross"]),
+            str(kept.get("domain", "")),
+        )
 
     def job(self, backend: Backend, share: Share, name: str, *, acts: bool) -> PermsJob:
         """Return the job with these settings."""
@@ -126,6 +135,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         tuple(sorted({*defaults, *args.exclude})),
         args.hard_links == "skip",
         args.cross_filesystems,
+        domain_of(args.path, args.nfs4_domain),
     )
 
 
@@ -157,7 +167,7 @@ def run(args: argparse.Namespace) -> int:
     state = state_directory(args, share)
     with locked(state, share) as lock:
         check_room(state, share, report)
-        share = reach(args, share, report)
+        share = reach(args, share, report, settings.domain)
         journal = find_or_make(args, share, "perms", settings.as_dict(), report)
         header = journal.read_header()
         lock.sign(header.run)
@@ -200,7 +210,7 @@ def work(
 def look(args: argparse.Namespace, share: Share, settings: Settings, name: str) -> int:
     """Only look: the dry run, and `verify`. Raises Error."""
     report = Report(name, options.verbosity(args), listed_changes)
-    share = reach(args, share, report)
+    share = reach(args, share, report, settings.domain)
     backend, lanes = choose_backend(args, share)
     journal = Journal(None, new=True)
     shown = os.fsdecode(share.path)

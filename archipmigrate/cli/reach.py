@@ -11,7 +11,7 @@ import argparse
 import time
 from pathlib import Path
 
-from ..direct import label, memory, open_direct
+from ..direct import is_version_4, label, memory, open_direct
 from ..errors import ShareError
 from ..journal.location import default_state
 from ..journal.runs import list_runs
@@ -21,17 +21,18 @@ from ..ui.report import Report
 from ..ui.text import quoted
 
 
-def reach(args: argparse.Namespace, share: Share, report: Report) -> Share:
+def reach(args: argparse.Namespace, share: Share, report: Report, domain: str) -> Share:
     """Return the share, opened directly if it is on a mount that allows it, unless forbidden.
 
-    Waits for a mount that may not know yet what was done past it. Raises ShareError if the nfs
-    backend is named and cannot be.
+    *domain* is that of owners' names. Waits for a mount that may not know yet what was done past
+    it. Raises ShareError if the nfs backend is named and cannot be, or names are to be mapped and
+    the mount has the server's numbers.
     """
     if share.opened is not None or not share.is_nfs:
         return share
     if args.backend in ("auto", "nfs"):
         try:
-            share = open_direct(share, args.nfs4_domain)
+            share = open_direct(share, domain)
         except ShareError as error:
             if args.backend == "nfs":
                 words = f"--backend nfs: it can only be reached through the mount: {error}"
@@ -41,6 +42,11 @@ def reach(args: argparse.Namespace, share: Share, report: Report) -> Share:
             way = f"directly by {label(share.nfs_version)}"
             report.remark(f"{way}, past the mount (--backend native goes through it)")
             return share
+    if domain and not is_version_4(share.mount):
+        raise ShareError(
+            f"{quoted(share.path)}: owners' names are to be mapped ({domain}), "
+            "and the mount has the server's numbers"
+        )
     wait_for_mount(args.state or default_state(), share, report)
     return share
 

@@ -63,6 +63,6 @@ def run(args: argparse.Namespace) -> int:
         if header.job == "mapfiles":
             wait_for_mount(state, share, report)
             return mapfiles.work(args, state, share, journal, header, report)
-        share = reach(args, share, report)
         settings = perms.Settings.from_dict(header.settings)
+        share = reach(args, share, report, args.nfs4_domain or settings.domain)
         return perms.work(args, share, settings, journal, header, report)

@@ -99,7 +99,8 @@ def undo(args: argparse.Namespace, state: Path, target: RunHeader) -> int:
     report = Report("undo", options.verbosity(args))
     with locked(state, share) as lock:
         if target.job == "perms":
-            share = reach(args, share, report)
+            domain = args.nfs4_domain or Settings.from_dict(target.settings).domain
+            share = reach(args, share, report, domain)
         else:
             wait_for_mount(state, share, report)
         journal = _find_or_make(state, share, target, report)
