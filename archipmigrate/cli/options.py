@@ -111,9 +111,9 @@ def add_jobs(parser: Parser) -> None:
         metavar="N|auto",
         type=jobs,
         default=AUTO,
-        help="lanes at work at once, or calls in flight where NFS is spoken without a mount; auto "
-        "begins with one lane a core (8 on NFS) and finds out whether more serve better, and with "
-        "256 calls, fewer while the server is slow (default: auto)",
+        help="lanes at work at once, or calls in flight where an NFS server is spoken to directly; "
+        "auto begins with one lane a core (8 on an NFS mount) and finds out whether more serve "
+        "better, and with 256 calls, fewer while the server is slow (default: auto)",
     )
 
 
