@@ -48,3 +48,15 @@ def test_session_killed_in_its_first_look_leaves_all_to_the_next(
     assert session.counters.tally.entries == 2
     journal.close()
     opened.close()
+
+
+def test_runs_of_one_second_have_names_of_their_own(
+    share: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_share(str(share))
+    for _ in range(2):
+        tokens = iter(("0123", "4567"))
+        monkeypatch.setattr("secrets.token_hex", lambda _, tokens=tokens: next(tokens))
+        new_run(state, "perms", opened, {}).close()
+    opened.close()
+    assert len(list(state.glob("perms-*.journal"))) == 2

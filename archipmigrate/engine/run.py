@@ -333,10 +333,15 @@ class Run:
     def _act(self, scan: Scan, retries: int) -> tuple[Acted, float]:
         began = monotonic()
         try:
-            acted = self._job.act(scan.changes, retries, self._early.deny_limit, scan.held)
+            acted = self._job.act(scan.changes, retries, self._deny_limit(), scan.held)
         except OSError as error:
             raise _unanswered(error) from None
         return acted, monotonic() - began
+
+    def _deny_limit(self) -> int:
+        """Return how many refusals end an act: this lane's part of those that end the run."""
+        limit = self._early.deny_limit
+        return max(limit // self.counters.lanes, 1) if limit else 0
 
     async def _without_taken(self, scan: Scan, sealed: bytes) -> tuple[Scan, bytes, list[Link]]:
         """Leave out the records whose inode another batch covers: each is changed once."""

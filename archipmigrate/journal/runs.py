@@ -17,7 +17,7 @@ from .store import SUFFIX, Journal, RunHeader
 def new_run(state: Path, job: str, share: Share, settings: dict[str, object]) -> Journal:
     """Make the journal of a new run, its header written and durable."""
     now = datetime.now(UTC)
-    run = f"{job}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    run = _new_name(state, f"{job}-{now:%Y%m%dT%H%M%S}")
     header = RunHeader(
         run,
         job,
@@ -30,6 +30,13 @@ def new_run(state: Path, job: str, share: Share, settings: dict[str, object]) ->
     journal = Journal(state / f"{run}{SUFFIX}", new=True)
     journal.commit([lambda j: j.write_header(header)])
     return journal
+
+
+def _new_name(state: Path, start: str) -> str:
+    """Return a name that no run has."""
+    while (state / f"{(run := f'{start}-{secrets.token_hex(2)}')}{SUFFIX}").exists():
+        pass
+    return run
 
 
 def open_run(state: Path, run: str) -> Journal:
