@@ -125,9 +125,6 @@ struct protocol {
 
 extern const struct protocol PROTOCOL3;
 
-/* ns of a server's time. */
-int64_t time_of(uint64_t seconds_and_nanoseconds);
-
 /* What version 3 has beside that: inodes in use, the root's handle, a port. */
 bool call_fsstat(struct rpc *rpc, const struct handle *root);
 bool call_mount(struct rpc *rpc, const char *path);

@@ -1,4 +1,4 @@
-"""Fixtures: a guest to run programs in, and nfs-ganesha on the loopback."""
+"""Fixtures: a guest to run programs in, nfs-ganesha on the loopback, and the program itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.inprocess import Program
 from tests.nfs.ganesha import Ganesha
 from tests.nfs.guest import Result, run_guest
 from tests.nfs.packages import GANESHA, GUEST, require
@@ -48,3 +49,9 @@ def ganesha() -> Iterator[Callable[..., Ganesha]]:
             return stack.enter_context(Ganesha(export, **settings))
 
         yield serve
+
+
+@pytest.fixture
+def program(state: Path) -> Program:
+    """The program in this process, with whatever backend the share needs."""
+    return Program("auto", state)

@@ -34,12 +34,6 @@ PATIENCE = 60.0
 FLAT = 20_000
 
 
-@pytest.fixture
-def program(state: Path) -> Program:
-    """The program in this process, with whatever backend the share needs."""
-    return Program("auto", state)
-
-
 @pytest.fixture(params=VERSIONS, ids=["v3", "v4"])
 def version(request: pytest.FixtureRequest) -> int:
     """Each version of the protocol in turn."""

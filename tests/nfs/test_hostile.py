@@ -9,7 +9,6 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,12 +36,6 @@ def server() -> Iterator[Fake]:
         for name in (b"four", b"five"):
             made.file(name, parent=inner)
         yield made
-
-
-@pytest.fixture
-def program(state: Path) -> Program:
-    """The program in this process."""
-    return Program("auto", state)
 
 
 def perms(program: Program, server: Fake, *args: object, **options: int) -> Ended:

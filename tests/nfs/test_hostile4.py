@@ -6,7 +6,6 @@ import errno
 import stat
 import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -32,12 +31,6 @@ def server() -> Iterator[Fake]:
         for name in (b"four", b"five"):
             made.file(name, parent=inner)
         yield made
-
-
-@pytest.fixture
-def program(state: Path) -> Program:
-    """The program in this process."""
-    return Program("auto", state)
 
 
 ALL = FILES + 4

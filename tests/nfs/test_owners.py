@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import grp
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -70,12 +69,6 @@ def server(speller: Speller) -> Iterator[Fake]:
 
 
 ALL = 18
-
-
-@pytest.fixture
-def program(state: Path) -> Program:
-    """The program in this process."""
-    return Program("auto", state)
 
 
 def perms(program: Program, url: str, *args: object) -> Ended:

@@ -22,12 +22,6 @@ ALL = 12
 
 
 @pytest.fixture
-def program(state: Path) -> Program:
-    """The program in this process."""
-    return Program("auto", state)
-
-
-@pytest.fixture
 def tree(share: Path) -> Path:
     """Two directories of files; all owners have names on every Debian (daemon, bin, sys)."""
     (share / "inner").mkdir()
