@@ -22,7 +22,7 @@ from archipmigrate.mapfile import v1
 from archipmigrate.mapfile.placement import sha256_place
 from archipmigrate.testshare import OtherVolumes, make_share
 
-from .measure import Replay, Samples, system_calls, take_turns
+from .measure import Samples, keep_samples, system_calls, take_turns
 
 ROUNDS = 5
 SURVEYED = 20_000  # volumes with a v2 map: two files each
@@ -141,20 +141,13 @@ def _print(
     print("\n".join(lines), flush=True)
 
 
-def _replay(samples: Samples, benchmark: BenchmarkFixture) -> None:
-    benchmark.extra_info["cpu_seconds"] = samples.cpu_seconds
-    benchmark.extra_info["peak_kib"] = max(samples.memory)
-    benchmark._timer = Replay(samples.wall)  # noqa: SLF001 -- there is no public way to give it
-    benchmark.pedantic(lambda: None, rounds=ROUNDS, iterations=1)  # type: ignore[no-untyped-call]
-
-
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("contestant", SURVEY)
 def bench_mapfiles_survey(
     surveyed: dict[str, Samples], contestant: str, benchmark: BenchmarkFixture
 ) -> None:
     """Report one way to look at all maps."""
-    _replay(surveyed[contestant], benchmark)
+    keep_samples(benchmark, surveyed[contestant])
 
 
 @pytest.mark.timeout(1800)
@@ -163,7 +156,7 @@ def bench_mapfiles_upgrade(
     upgraded: dict[str, Samples], contestant: str, benchmark: BenchmarkFixture
 ) -> None:
     """Report one way to upgrade many small volumes."""
-    _replay(upgraded[contestant], benchmark)
+    keep_samples(benchmark, upgraded[contestant])
 
 
 @pytest.mark.timeout(1800)
@@ -172,4 +165,4 @@ def bench_mapfiles_large(
     large: dict[str, Samples], contestant: str, benchmark: BenchmarkFixture
 ) -> None:
     """Report one way to upgrade a volume of 4 TiB."""
-    _replay(large[contestant], benchmark)
+    keep_samples(benchmark, large[contestant])

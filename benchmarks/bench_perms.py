@@ -23,7 +23,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from archipmigrate.testshare import Layout, make_share
 
 from .commands import FIND_PLUS, GID, GUIDE, TRIPLE
-from .measure import Replay, Samples, system_calls, take_turns
+from .measure import Samples, keep_samples, system_calls, take_turns
 
 ROUNDS = 5
 HERE = Path(__file__).parent
@@ -140,8 +140,4 @@ def bench_perms(measured: dict[str, Samples], contestant: str, benchmark: Benchm
     """Report one contestant on one tree."""
     if contestant not in measured:
         pytest.skip("not run on this tree")
-    samples = measured[contestant]
-    benchmark.extra_info["cpu_seconds"] = samples.cpu_seconds
-    benchmark.extra_info["peak_kib"] = max(samples.memory)
-    benchmark._timer = Replay(samples.wall)  # noqa: SLF001 -- there is no public way to give it
-    benchmark.pedantic(lambda: None, rounds=ROUNDS, iterations=1)  # type: ignore[no-untyped-call]
+    keep_samples(benchmark, measured[contestant])

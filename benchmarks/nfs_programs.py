@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -10,12 +11,33 @@ from collections import Counter
 from pathlib import Path
 
 from archipmigrate.testshare import make_share
-from tests.nfs.inside import EXPORT, MOUNT, STATE, calls, delay, mount, report, serve, umount
+from tests.nfs.inside import (
+    EXPORT,
+    MOUNT,
+    STATE,
+    calls,
+    calls_so_far,
+    delay,
+    mount,
+    report,
+    serve,
+    umount,
+)
 from tests.support import drift
 
 from .commands import FIND_PLUS, GID, TRIPLE
 
 LANES = (1, 16, 64)
+JOBS = ("1", "4", "16", "64", "auto")
+TURNS = 3
+WINDOW = 4.0  # seconds
+OBJECTS = {
+    "1": 500,
+    "4": 2000,
+    "16": 8000,
+    "64": 24_000,
+    "auto": 48_000,
+}  # for six seconds, sixteen
 IN_FLIGHT = (1, 16, 64, 256)
 # Objects: enough for some seconds; those that wait for each call get fewer.
 MOST, MANY, FEW = 6000, 1500, 120
@@ -60,7 +82,36 @@ def compare(version: str, round_trip: float) -> None:
         report(name, {"entries": sizes[name], "seconds": seconds, "calls": made, "left": left})
 
 
-def perms(jobs: int, share: str) -> list[str]:
+def lanes(version: str, round_trip: float) -> None:
+    """Report entries a second through a mount by `--jobs`, each in turn: of auto after ten seconds.
+
+    WINDOW seconds of a run that goes on are looked at: each entry is two changes.
+    """
+    serve(size="2G")
+    for turn in range(TURNS):
+        for jobs in JOBS:
+            share = f"{turn}-{jobs}"
+            make_share(str(EXPORT / share), objects=OBJECTS[jobs], volumes=5, object_bytes=0)
+    delay(1000 * round_trip / 2)
+    for turn in range(TURNS):
+        for jobs in JOBS:
+            mount(version)
+            at = {"share": MOUNT / f"{turn}-{jobs}", "gid": GID}
+            command = [word.format(**at) for word in perms(jobs, "{share}")]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+                while not calls_so_far()["SETATTR"]:
+                    time.sleep(0.05)
+                time.sleep(10 if jobs == "auto" else 2)
+                began, made = time.monotonic(), calls_so_far()["SETATTR"]
+                time.sleep(WINDOW)
+                made, seconds = calls_so_far()["SETATTR"] - made, time.monotonic() - began
+                assert process.poll() is None, f"{jobs} lanes were done too early"
+                process.send_signal(signal.SIGINT)
+            report(f"{turn} {jobs}", made / 2 / seconds)
+            umount()
+
+
+def perms(jobs: int | str, share: str) -> list[str]:
     """Return the command with so many lanes, or calls in flight; to be filled in with `gid`."""
     ours = [sys.executable, "-m", "archipmigrate", "perms", "--json", "--no-progress", "--fresh"]
     ours += ["--backend", "native"] if share == "{share}" else []

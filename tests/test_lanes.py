@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 
 import pytest
 
@@ -16,16 +17,36 @@ Curve = Callable[[int], float]
 
 
 def simulate(
-    curve: Curve, first: int, most: int, cpu: float, samples: int = 60, noise: float = 0.05
+    curve: Curve, first: int, most: int, cpu: float, samples: int = 60, seed: int = 1
 ) -> list[int]:
-    """Return the lanes, sample by sample, where so many lanes do `curve(lanes)` a second."""
-    dice = random.Random(1)
+    """Return the lanes, sample by sample, where so many lanes do `curve(lanes)` a second.
+
+    As it is in life: 12% of noise, a sample in twenty halved by somebody else, one in three of a
+    frontier that was empty for a moment, and a first second after each change that is still half of
+    what went before.
+    """
+    dice = random.Random(seed)
     controller = LaneController(first, most)
-    lanes = []
+    lanes, before = [], 0.0
     for _ in range(samples):
         lanes.append(controller.lanes)
-        controller.observe(Sample(curve(controller.lanes) * dice.gauss(1, noise), cpu))
+        rate = curve(controller.lanes)
+        mixed = rate if lanes[-2:] == [controller.lanes] * 2 else (rate + before) / 2
+        mixed *= dice.gauss(1, 0.12) * (0.5 if dice.random() < 0.05 else 1)
+        before = rate
+        controller.observe(Sample(mixed, cpu, fed=dice.random() > 1 / 3))
     return lanes
+
+
+def simulate_often(curve: Curve, first: int, most: int, cpu: float) -> tuple[float, float]:
+    """Return how often ten samples find 80% of the best rate, and the share of it had on average.
+
+    The best is that of any power of two; the average is of two minutes.
+    """
+    best = max(curve(1 << power) for power in range(most.bit_length()))
+    runs = [simulate(curve, first, most, cpu, 120, seed) for seed in range(200)]
+    found = sum(curve(lanes[10]) >= 0.8 * best for lanes in runs) / len(runs)
+    return found, mean(curve(n) for lanes in runs for n in lanes[10:]) / best
 
 
 def typical(lanes: list[int]) -> int:
@@ -41,26 +62,30 @@ def test_lanes_stay_at_the_cores_on_a_warm_local_disk() -> None:
 
 
 def test_lanes_grow_on_a_cold_disk_until_it_is_busy() -> None:
-    lanes = simulate(lambda n: 900.0 * min(n, 8), first=2, most=16, cpu=0.3)
-    assert typical(lanes) in (8, 16)
+    found, average = simulate_often(lambda n: 900.0 * min(n, 8), first=2, most=16, cpu=0.3)
+    assert found > 0.95
+    assert average > 0.9
 
 
 @pytest.mark.parametrize("server_limit", [16, 40, 1000])
 def test_lanes_reach_most_of_the_best_rate_within_ten_samples_with_latency(
     server_limit: int,
 ) -> None:
-    def curve(lanes: int) -> float:
-        return 50.0 * min(lanes, server_limit)
+    found, average = simulate_often(lambda n: 50.0 * min(n, server_limit), 8, 64, LATENCY_BOUND)
+    assert found > 0.95
+    assert average > 0.9
 
-    lanes = simulate(curve, first=8, most=64, cpu=LATENCY_BOUND)
-    best = max(curve(n) for n in (1, 4, 16, 64))
-    assert all(curve(n) >= 0.8 * best for n in lanes[6:10])
-    assert curve(typical(lanes)) >= 0.8 * best
+
+def test_lanes_take_what_the_last_doubling_brings_where_the_processor_is_the_limit() -> None:
+    found, average = simulate_often(lambda n: 4500.0 * n / (n + 16), 8, 64, 0.8)
+    assert found > 0.95
+    assert average > 0.9
 
 
 def test_lanes_go_back_where_more_make_it_slower() -> None:
-    lanes = simulate(lambda n: 1000.0 * n / (1 + (n / 8) ** 3), 4, 64, LATENCY_BOUND)
-    assert typical(lanes) in (4, 8)
+    _, average = simulate_often(lambda n: 1000.0 * n / (1 + (n / 8) ** 3), 8, 64, LATENCY_BOUND)
+    assert average > 0.85
+    assert typical(simulate(lambda n: 1000.0 * n / (1 + (n / 8) ** 3), 8, 64, 0.1)) in (4, 8)
 
 
 def test_samples_without_work_decide_nothing() -> None:

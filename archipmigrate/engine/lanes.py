@@ -8,16 +8,21 @@ controller doubles the lanes while that pays, and goes back a step when it does 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
+from statistics import median
 
-# A step up must pay this much, or it is undone: less is within the noise of a second's sample.
-WORTH = 1.10
+# A step up that pays this much is kept by its first sample.
+CLEAR = 1.4
+# A step up must pay this much in two samples, before two speak against it, or it is undone.
+WORTH = 1.05
 # A step down is kept if it costs less than this.
 HARMLESS = 0.97
 # Above this share of all cores more lanes only wait for the CPU.
-CPU_BOUND = 0.85
-# After a step that did not pay, so many samples pass before the next is tried.
-PATIENCE = 20
+CPU_BOUND = 0.9
+# A step up that did not pay is tried once more after so many samples, if it was bad luck ...
+SOON = 5
+# ... and one the other way after so many, twice as many each time that nothing was gained.
+PATIENCE, MOST_PATIENCE = 10, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +35,9 @@ class Sample:
 
 
 class _Step(Enum):
-    NONE = auto()
-    UP = auto()
-    DOWN = auto()
+    NONE = 0
+    UP = 1
+    DOWN = -1
 
 
 class LaneController:
@@ -44,55 +49,75 @@ class LaneController:
         self._most = most
         self._step = _Step.NONE
         self._before = (first, 0.0)  # lanes and rate before the step
-        self._rest = 0
+        self._rates: list[float] = []  # at this number of lanes
+        self._changed = True
+        self._votes = {True: 0, False: 0}  # for and against the step
         self._next = _Step.UP
-        self._doubted = False
+        self._again = True  # whether a step up may be tried again soon
+        self._rest = 0
+        self._patience = PATIENCE
 
     def observe(self, sample: Sample) -> int:
         """Take in a sample at the present number of lanes; return how many there are to be."""
-        if not sample.fed:
-            return self.lanes  # the frontier was the limit, not the lanes
-        if self._step is _Step.NONE:
+        if self._step is _Step.UP and sample.rate >= CLEAR * self._before[1]:
+            self._keep(sample)
+        elif self._changed:
+            self._changed = False  # the first sample is of the change itself, or of the start
+        elif self._step is not _Step.NONE:
+            self._judge(sample)
+        elif sample.fed:  # else the frontier was the limit, not the lanes
+            self._rates.append(sample.rate)
             if self._rest:
                 self._rest -= 1
             else:
                 self._try(sample)
-        else:
-            self._judge(sample)
         return self.lanes
+
+    def _judge(self, sample: Sample) -> None:
+        """Let samples vote on a step; two of a kind decide.
+
+        Somebody else may have had the machine, or the server, for one of them.
+        """
+        lanes, rate = self._before
+        pays = sample.rate >= rate * (WORTH if self._step is _Step.UP else HARMLESS)
+        if not pays and not sample.fed:
+            return
+        self._rates.append(sample.rate)
+        self._votes[pays] += 1
+        if self._votes[True] == 2:
+            self._keep(sample)
+        elif self._votes[False] == 2:
+            self._go(_Step.NONE, lanes)
+            self._settle(self._next)
+
+    def _keep(self, sample: Sample) -> None:
+        self._again, self._patience = True, PATIENCE
+        self._rates = self._rates or [sample.rate]
+        self._try(sample)
 
     def _try(self, sample: Sample) -> None:
         """Take a step, if there is one to take."""
-        self._doubted = False
-        self._before = (self.lanes, sample.rate)
+        self._before = (self.lanes, median(self._rates[-3:]))
         if self._next is _Step.UP and sample.cpu < CPU_BOUND and self.lanes < self._most:
-            self._step, self.lanes = _Step.UP, min(2 * self.lanes, self._most)
+            self._go(_Step.UP, min(2 * self.lanes, self._most))
         elif self._next is _Step.DOWN and self.lanes > 1:
-            self._step, self.lanes = _Step.DOWN, self.lanes // 2
+            self._go(_Step.DOWN, self.lanes // 2)
         else:
-            self._settle()
+            self._settle(_Step.NONE)
 
-    def _judge(self, sample: Sample) -> None:
-        """Keep the step, and take another, or undo it and rest.
+    def _go(self, step: _Step, lanes: int) -> None:
+        self._step, self.lanes, self._changed = step, lanes, True
+        self._rates = []
+        self._votes = {True: 0, False: 0}
 
-        A second sample may speak for a step that the first one spoke against: somebody else may
-        have had the machine, or the server, for that second.
-        """
-        lanes, rate = self._before
-        if sample.rate >= rate * (WORTH if self._step is _Step.UP else HARMLESS):
-            self._try(sample)
-            return
-        if not self._doubted:
-            self._doubted = True
-            return
-        self.lanes = lanes
-        self._settle()
-
-    def _settle(self) -> None:
-        """Rest for a while, and try the other way after that."""
-        self._next = _Step.DOWN if self._next is _Step.UP else _Step.UP
+    def _settle(self, failed: _Step) -> None:
+        """Rest for a while; try a failed step up again after that, or else the other way."""
         self._step = _Step.NONE
-        self._rest = PATIENCE
+        if failed is _Step.UP and self._again:
+            self._again, self._rest = False, SOON
+            return
+        self._next = _Step.DOWN if self._next is _Step.UP else _Step.UP
+        self._rest, self._patience = self._patience, min(2 * self._patience, MOST_PATIENCE)
 
 
 class Bucket:

@@ -5,6 +5,7 @@ What the programs do is in `programs`; here is what must come of it.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -206,8 +207,8 @@ def test_wide_directory_is_worked_by_all_lanes(guest: Guest, version: str) -> No
 
 @pytest.mark.alone
 def test_auto_finds_a_good_number_of_lanes_in_ten_seconds(guest: Guest) -> None:
-    found = reports(guest(programs.lanes, "3", 6_000, 0.005, timeout=390, memory="2G"))
-    assert all(lanes["running"] for lanes in found.values()), found
-    rates = {name: lanes["rate"] for name, lanes in found.items()}
-    auto = rates.pop("auto")
-    assert auto >= 0.8 * max(rates.values()), (auto, rates)
+    """At this round trip the rate grows up to 64 lanes (see bench_lanes): each lane only waits."""
+    found = reports(guest(programs.lanes, "3", 20_000, 0.005, timeout=200, memory="2G"))
+    lanes = re.search(r"lanes \d+/(\d+)", found["status"])
+    assert lanes, found
+    assert int(lanes[1]) in (32, 64), found
