@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+
+# Of the default, 700, the imports alone make a hundred collections that find nothing: 15 ms.
+COLLECT_EVERY = 20_000
 
 
 def main() -> int:
     """Run the program; SIGUSR1 (show the status) does no harm before there is one to show."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    from .cli.main import main as run  # noqa: PLC0415 -- takes 0.2 s, in which signals may come
+    gc.set_threshold(COLLECT_EVERY)
+    from .cli.main import main as run  # noqa: PLC0415 -- takes 0.15 s, in which signals may come
 
-    return run()
+    status = run()
+    gc.freeze()  # or Python looks through all of it once more before it ends: 30 ms
+    return status
 
 
 if __name__ == "__main__":

@@ -6,15 +6,18 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from types import ModuleType
 
 from .. import __version__
 from ..backend.select import served
 from ..errors import Error
 from ..ui.report import abandon_stdout
-from . import forget, mapfiles, options, perms, resume, status, testshare, undo, verify
+from . import options
 
-COMMANDS = (perms, verify, mapfiles, undo, status, resume, forget, testshare)
+# Each is a module here.
+COMMANDS = ("perms", "verify", "mapfiles", "undo", "status", "resume", "forget", "testshare")
 DESCRIPTION = """\
 Brings an Archipelago share from v0.3 to what v0.4 expects: in parallel, resumable
 after any interruption, and with an undo."""
@@ -67,9 +70,15 @@ def _run(argv: Sequence[str] | None) -> int:
         version=f"archipmigrate {__version__} ({about})",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in COMMANDS:
+    for module in _modules(sys.argv[1:] if argv is None else argv):
         module.add_parser(commands)
     for command in commands.choices.values():
         options.from_environment(command)
     args = parser.parse_args(argv)
     return int(args.run(args))
+
+
+def _modules(argv: Sequence[str]) -> Iterator[ModuleType]:
+    """Yield the command that is named, without the time that importing the others takes, or all."""
+    for name in argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS:
+        yield import_module(f".{name}", __package__)
