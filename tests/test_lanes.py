@@ -9,7 +9,7 @@ from statistics import mean
 
 import pytest
 
-from archipmigrate.engine.lanes import Bucket, LaneController, Sample
+from archipmigrate.engine.lanes import BackOff, Bucket, LaneController, Sample
 from tests.support import GID, Cli
 
 LATENCY_BOUND, CPU_BOUND = 0.1, 0.95
@@ -111,6 +111,27 @@ def test_bucket_saves_nothing_up_while_lanes_are_idle() -> None:
     bucket.spend(100, 0.0)
     bucket.spend(5000, 1000.0)
     assert bucket.wait(1000.0) == pytest.approx(4.0)
+
+
+def test_pause_is_doubled_once_however_many_units_fail_together() -> None:
+    back_off, now, pauses = BackOff(), 0.0, []
+    for _ in range(8):
+        for lane in range(4):
+            back_off.failed(now + lane / 1000)
+        pauses.append(back_off.wait(now))
+        now += pauses[-1]
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
+
+
+def test_pause_is_short_again_after_a_success() -> None:
+    back_off = BackOff()
+    back_off.failed(0.0)
+    back_off.succeeded(0.1)  # of a unit that was under way
+    back_off.failed(0.5)
+    assert back_off.wait(0.5) == 1.0
+    back_off.succeeded(2.0)
+    back_off.failed(3.0)
+    assert back_off.wait(3.0) == 0.5
 
 
 @pytest.mark.alone

@@ -22,6 +22,8 @@ CPU_BOUND = 0.9
 SOON = 5
 # ... and one the other way after so many, twice as many each time that nothing was gained.
 PATIENCE, MOST_PATIENCE = 10, 40
+# Seconds for which a run waits for errors to pass.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ def _median(rates: list[float]) -> float:
 class Bucket:
     """Operations a second for all lanes: what was spent is waited for before the next unit.
 
-    Nothing is saved up while lanes are idle, so a server never sees a burst above one unit a lane.
+    Nothing is saved up while lanes are idle, so a server never sees a burst above the units that
+    are under way: as many entries in all as a tenth of a second may look at.
     """
 
     def __init__(self, rate: float) -> None:
@@ -144,6 +147,33 @@ class Bucket:
         """Return how many seconds to wait from *now* before the next unit."""
         return 0.0 if self._paid_until is None else max(self._paid_until - now, 0.0)
 
-    def unit_entries(self, lanes: int) -> int:
-        """Return how many entries a unit may have, for *lanes* to wait a tenth of a second."""
-        return max(int(self._rate / (10 * lanes)), 1)
+    def unit_entries(self, units: int) -> int:
+        """Return how many entries each of so many *units* may have, to wait a tenth of a second."""
+        return max(int(self._rate / (10 * units)), 1)
+
+
+class BackOff:
+    """Pauses of the whole run after errors that may pass, each twice as long as the one before."""
+
+    def __init__(self) -> None:
+        """Begin without a pause."""
+        self._pause = 0.0
+        self._until = 0.0
+
+    def failed(self, now: float) -> None:
+        """Take note of such an error at *now* (monotonic seconds).
+
+        One of a unit that was under way when the pause began says nothing new.
+        """
+        if now >= self._until:
+            self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
+            self._until = now + self._pause
+
+    def succeeded(self, now: float) -> None:
+        """Take note that what was tried after the pause went well."""
+        if now > self._until:
+            self._pause = 0.0
+
+    def wait(self, now: float) -> float:
+        """Return how many seconds to wait from *now* before the next unit."""
+        return max(self._until - now, 0.0)

@@ -27,7 +27,7 @@ from ..model import Limits, Link, Scan, Tally, Unit
 from .commit import Committer
 from .frontier import Frontier, with_scope
 from .job import Acted, Counters, Job, Observer
-from .lanes import Bucket, LaneController, Sample
+from .lanes import BackOff, Bucket, LaneController, Sample
 from .limits import MOST_ENTRIES, UnitSize
 from .loop import first_error
 from .scopes import Scopes
@@ -40,7 +40,6 @@ from .threads import in_thread
 HUNGRY = 0.1
 # More wide directories than this are not read side by side: each holds a descriptor.
 MOST_CURSORS = 16
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 SAMPLE = 1.0  # seconds between two looks at the number of lanes
 
 
@@ -102,8 +101,7 @@ class Run:
         self._stop_flag = bytearray(1)
         self._stopped = trio.Event()
         self._signal = 0
-        self._pause = 0.0
-        self._calm_at = 0.0
+        self._back_off = BackOff()
         self._frontier = Frontier(
             load=lambda number: self._committer.call(lambda j: j.load_unit(number)),
             store=lambda number, unit: self._committer.soon(_put(number, unit)),
@@ -273,7 +271,7 @@ class Run:
         if self._frontier.is_hungry:
             seconds *= HUNGRY
         if self._bucket is not None:
-            entries = min(entries, self._bucket.unit_entries(self.counters.lanes))
+            entries = min(entries, self._bucket.unit_entries(self._tasks))
         return Limits(seconds, entries, min(changes, entries), self._stop_flag)
 
     async def _work(self, number: int, unit: Unit) -> None:
@@ -424,10 +422,9 @@ class Run:
             self._stop()
         now = trio.current_time()
         if scan.again or (acted and acted.pause):
-            self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
-            self._calm_at = now + self._pause
-        elif now > self._calm_at and (acted.succeeded if acted else not self._job.acts):
-            self._pause = 0.0
+            self._back_off.failed(now)
+        elif acted.succeeded if acted else not self._job.acts:
+            self._back_off.succeeded(now)
 
     async def _calm(self) -> None:
         """Wait until errors that may pass have had time to, and until --max-ops lets us go on."""
@@ -437,7 +434,7 @@ class Run:
 
     def _waiting(self) -> float:
         now = trio.current_time()
-        return max(self._calm_at - now, self._bucket.wait(now) if self._bucket else 0.0)
+        return max(self._back_off.wait(now), self._bucket.wait(now) if self._bucket else 0.0)
 
     # -- signals, progress
 
