@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from archipmigrate.backend.nfs import NfsBackend
-from archipmigrate.engine import run
+from archipmigrate.engine import lanes
 from archipmigrate.testshare import make_share
 from tests import crafted
 from tests.inprocess import Program
@@ -114,7 +114,7 @@ def quota(version: int, files: int, room: int) -> None:
 
     The calls are the user's: the server lets root exceed a quota.
     """
-    run.FIRST_PAUSE = run.LONGEST_PAUSE = 0.1
+    lanes.FIRST_PAUSE = lanes.LONGEST_PAUSE = 0.1
     serve("rw,root_squash", filesystem="ext4", quota=True)
     mounts = Path("/proc/self/mounts").read_text(encoding="ascii").split("\n")
     device = next(line.split()[0] for line in mounts if f" {EXPORT} " in line)
