@@ -28,9 +28,10 @@ HERE = Path(__file__).parent
 WATCHED = 0.0005  # seconds between two looks at what a run is doing
 LOADED = """
 import json, os, sys, traceback
+from archipmigrate.cli import mapfiles, perms, resume, undo, verify
 from archipmigrate.cli.main import main
-from archipmigrate.engine import run
-run.FIRST_PAUSE = 0.01  # what is made to fail once works at once
+from archipmigrate.engine import lanes
+lanes.FIRST_PAUSE = 0.01  # what is made to fail once works at once
 
 def child(order):
     os.environ.update(order["env"])
