@@ -18,6 +18,7 @@ import runpy
 import struct
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 
 # The same number on every machine but alpha: include/uapi/asm-generic/unistd.h
 CALLS = {"openat2": 437, "fchmodat2": 452}
@@ -64,7 +65,10 @@ def main() -> None:
     if rules:
         deny((CALLS[name], getattr(errno, error)) for name, error in rules)
     if args.user is not None:
-        import archipmigrate.cli.main  # noqa: F401, PLC0415 -- while it can be read
+        from archipmigrate.cli.main import COMMANDS  # noqa: PLC0415 -- it loads much
+
+        for name in COMMANDS:  # while they can be read
+            import_module(f"archipmigrate.cli.{name}")
 
         os.setgroups([])
         os.setresgid(args.user, args.user, args.user)
