@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -171,8 +172,9 @@ def run(meddler: Meddler) -> tuple[Result, Tally, Watch]:
     watch = Watch()
     header = RunHeader("", "perms", "", "", "")
     job = PermsJob(meddler, POLICY, OPTIONS)
-    session = Run(job, Journal(None, new=True), header, Lanes(1, 10.0), watch)
-    return trio.run(session.execute), session.counters.tally, watch
+    with closing(Journal(None, new=True)) as journal:
+        session = Run(job, journal, header, Lanes(1, 10.0), watch)
+        return trio.run(session.execute), session.counters.tally, watch
 
 
 @pytest.mark.parametrize("what", MEDDLING)

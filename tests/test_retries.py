@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -81,10 +82,10 @@ def run(backend: FakeBackend) -> tuple[Result, Tally, list[Failure], list[float]
     backend.clock = clock.current_time
     job = PermsJob(backend, GroupPolicy(GID), ScanOptions())
     watch = Watch()
-    session = Run(
-        job, Journal(None, new=True), RunHeader("", "perms", "", "", ""), Lanes(1, 0.1), watch
-    )
-    result = trio.run(session.execute, clock=clock)
+    header = RunHeader("", "perms", "", "", "")
+    with closing(Journal(None, new=True)) as journal:
+        session = Run(job, journal, header, Lanes(1, 0.1), watch)
+        result = trio.run(session.execute, clock=clock)
     times = backend.applied
     pauses = [after - before for before, after in pairwise(times)]
     return result, session.counters.tally, watch.failures, pauses
@@ -168,8 +169,9 @@ def test_look_only_pauses_too() -> None:
     backend = FakeBackend(lambda nth: changed(), scan_again=2)
     job = PermsJob(backend, GroupPolicy(GID), ScanOptions(), "verify", acts=False)
     header = RunHeader("", "verify", "", "", "")
-    session = Run(job, Journal(None, new=True), header, Lanes(1, 0.1), Watch())
-    assert trio.run(session.execute, clock=clock) == Result("done")
+    with closing(Journal(None, new=True)) as journal:
+        session = Run(job, journal, header, Lanes(1, 0.1), Watch())
+        assert trio.run(session.execute, clock=clock) == Result("done")
     assert clock.current_time() >= 1.5
     assert not backend.applied
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +182,9 @@ def recreated(version: str, backend: str) -> None:
     watch = Watch()
     job = PermsJob(meddler, GroupPolicy(GID), ScanOptions(xattrs=False, hold=True))
     header = RunHeader("", "perms", "", "", "")
-    session = Run(job, Journal(None, new=True), header, Lanes(4, 10.0), watch)
-    result = trio.run(session.execute)
+    with closing(Journal(None, new=True)) as journal:
+        session = Run(job, journal, header, Lanes(4, 10.0), watch)
+        result = trio.run(session.execute)
     tally = session.counters.tally
     report("result", [result.status, result.reason, [str(f) for f in watch.failures]])
     report("tally", tally.as_dict())
