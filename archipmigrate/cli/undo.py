@@ -98,6 +98,7 @@ def undo(args: argparse.Namespace, state: Path, target: RunHeader) -> int:
     state_directory(args, share)
     report = Report("undo", options.verbosity(args))
     with locked(state, share) as lock:
+        share = replace(share, lock=lock.fd)
         if target.job == "perms":
             domain = args.nfs4_domain or Settings.from_dict(target.settings).domain
             share = reach(args, share, report, domain)

@@ -20,7 +20,7 @@ from time import monotonic, process_time
 
 import trio
 
-from ..errors import FatalError, JournalError, ShareError
+from ..errors import BackendLost, FatalError, JournalError, ShareError
 from ..journal.sealed import seal
 from ..journal.store import Journal, RunHeader, Write
 from ..model import Limits, Link, Scan, Tally, Unit
@@ -132,7 +132,7 @@ class Run:
             broken = str(first_error(errors))
         except* BrokenPipeError:
             reason = "nobody reads the output any more"
-        except* ShareError as errors:
+        except* (BackendLost, ShareError) as errors:
             reason = str(first_error(errors))
         self._frontier.close_cursors()
         if broken:
