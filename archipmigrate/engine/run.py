@@ -115,8 +115,8 @@ class Run:
         """Run the session to its end: done, stopped, or interrupted by a signal.
 
         It also stops when nobody is left to tell (BrokenPipeError of the observer). On return the
-        journal is durable and says how the session ended, but for a JournalError, after which it is
-        as a kill would have left it (`stopped`).
+        journal is durable and says how the session ended, but for a JournalError or BackendLost,
+        after which it is as a kill would have left it (`stopped`).
         """
         began = monotonic()
         broken = reason = ""
@@ -128,11 +128,11 @@ class Run:
                 await self._begin()
                 await self._work_off(helpers)
                 helpers.cancel_scope.cancel()
-        except* JournalError as errors:
+        except* (BackendLost, JournalError) as errors:
             broken = str(first_error(errors))
         except* BrokenPipeError:
             reason = "nobody reads the output any more"
-        except* (BackendLost, ShareError) as errors:
+        except* ShareError as errors:
             reason = str(first_error(errors))
         self._frontier.close_cursors()
         if broken:
