@@ -163,7 +163,7 @@ def test_run_stops_and_can_be_resumed_when_a_worker_is_killed(
     assert process.returncode == 1
     assert f"worker process {worker} ended by signal 9" in out
     assert "Traceback" not in err
-    assert 0 < sum(now != before[path] for path, now in attrs(filled).items())
+    assert sum(now != before[path] for path, now in attrs(filled).items()) > 0
     everything_is_changed(python, filled, before)
 
 

@@ -45,7 +45,7 @@ PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from archipmigrate.backend.worker import main; main(sys.argv[2:])"
 )
-GLANCE = 0.05  # seconds between two looks at the stop flag
+GLANCE = 50  # milliseconds between two looks at the stop flag
 
 
 class Process:
@@ -57,6 +57,7 @@ class Process:
         """Start it; *descriptors* are for each channel, *keep* stays open. Raises OSError."""
         self.dropped: list[int] = []
         pairs = [socket.socketpair() for _ in range(channels)]
+        self.channels = [Channel(self, number, own) for number, (own, _) in enumerate(pairs)]
         flags = os.memfd_create("stop")
         try:
             os.ftruncate(flags, mmap.PAGESIZE)
@@ -73,11 +74,13 @@ class Process:
                 )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except BaseException:
+            self._hang_up()
+            raise
         finally:
             os.close(flags)
             for _, their in pairs:
                 their.close()
-        self.channels = [Channel(self, number, own) for number, (own, _) in enumerate(pairs)]
 
     def take_dropped(self) -> tuple[int, ...]:
         """Return what is to be given up; others may add to it meanwhile."""
@@ -94,9 +97,12 @@ class Process:
 
     def close(self) -> None:
         """Let it end, and wait for that."""
+        self._hang_up()
+        self._process.wait()
+
+    def _hang_up(self) -> None:
         for channel in self.channels:
             channel.close()
-        self._process.wait()
 
 
 class Channel:
@@ -106,6 +112,8 @@ class Channel:
         self.process = process
         self.number = number
         self._socket = own
+        self._answered = select.poll()
+        self._answered.register(own, select.POLLIN)
         self._file = own.makefile("rwb")
 
     def wait_ready(self) -> None:
@@ -122,7 +130,7 @@ class Channel:
             self._file.flush()
         except OSError:
             raise self.process.lost() from None
-        while not select.select([self._socket], [], [], GLANCE)[0]:
+        while not self._answered.poll(GLANCE):
             flags[self.number] = stop[0]
         value, error = self._read()
         if error is not None:
