@@ -28,6 +28,10 @@ class BackendMissing(FatalError):
     """A backend was demanded by name and is not there."""
 
 
+class BackendLost(FatalError):
+    """A process of the backend was killed; what it was changing is not known."""
+
+
 class ShareError(FatalError):
     """The share is not there, is no directory, or is not one that may be changed."""
 

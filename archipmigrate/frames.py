@@ -69,7 +69,8 @@ class Flag(IntFlag):
 
 
 # As plain numbers, for loops over many records: a member of an IntFlag takes 2 us to test.
-SETID_FLAG, DROPPED_FLAG = int(Flag.SETID), int(Flag.DROPPED)
+SETID_FLAG, LINKED_FLAG, DROPPED_FLAG = int(Flag.SETID), int(Flag.LINKED), int(Flag.DROPPED)
+ENTER_KIND, CHANGE_KIND, LEAVE_KIND, OWN_KIND = (int(kind) for kind in Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ class ChangeWriter:
 
     def _flush(self) -> None:
         for name, inode in self._pending[len(self._frames) :]:
-            self.out += ENTER.pack(Kind.ENTER, len(name), inode) + name
+            self.out += ENTER.pack(ENTER_KIND, len(name), inode) + name
             self._frames.append(self.entered)
             self.entered += 1
 
@@ -219,12 +220,11 @@ class ChangeWriter:
         written: tuple[int, int] | None = None,
     ) -> int:
         """Add an entry's change and return its offset; *written* is (size, mtime) with SETID."""
-        self._flush()
+        if len(self._frames) < len(self._pending):
+            self._flush()
         offset = len(self.out)
-        self.out += CHANGE.pack(Kind.CHANGE, flags, len(name), mode, new_mode, uid, gid, inode)
-        if written is not None:
-            self.out += SETID.pack(*written)
-        self.out += name
+        frame = CHANGE.pack(CHANGE_KIND, flags, len(name), mode, new_mode, uid, gid, inode)
+        self.out += frame + name if written is None else frame + SETID.pack(*written) + name
         self.count += 1
         return offset
 
@@ -233,15 +233,15 @@ class ChangeWriter:
 
         Return the number of its frame among those of directories, -1 if it has none.
         """
-        if own is not None:
+        if own is not None and len(self._frames) < len(self._pending):
             self._flush()
         _, inode = self._pending.pop()
         if len(self._frames) <= len(self._pending):
             return -1
         if own is None:
-            self.out.append(Kind.LEAVE)
+            self.out.append(LEAVE_KIND)
         else:
-            self.out += CHANGE.pack(Kind.OWN, 0, 0, *own, inode)
+            self.out += CHANGE.pack(OWN_KIND, 0, 0, *own, inode)
             self.count += 1
         return self._frames.pop()
 

@@ -56,7 +56,8 @@ class Share:
 
     One that is spoken to directly is `opened`; if its server turns out to have names for owners,
     `reopen` opens it by version 3, or raises ShareError. One that is named by a URL has no
-    descriptor (-1) then. `remark` is what users should know of it.
+    descriptor (-1) then. `remark` is what users should know of it. `lock` is the descriptor that
+    excludes other runs (-1: none), for processes that are started to work on the share.
     """
 
     path: bytes
@@ -66,6 +67,7 @@ class Share:
     opened: _nfs.Opened | None = None
     reopen: Callable[[], _nfs.Opened] | None = None
     remark: str = ""
+    lock: int = -1
 
     @property
     def is_nfs(self) -> bool:

@@ -165,7 +165,7 @@ def test_run_whose_power_was_cut_is_undone_or_resumed(
     cut: Callable[..., Cut], share: Path, tmp_path: Path, call: int
 ) -> None:
     before = fill(share, 2000)
-    end = cut(call)
+    end = cut(call, "--jobs", 1)
     changed = touched(before, share)
     image = end.image(end.traced.at_end, tmp_path / "image")
     assert changed <= covered(image.state)
@@ -189,7 +189,7 @@ def test_run_is_resumed_and_undone_where_every_sync_takes_10_ms(
     library = kill_at_library(tmp_path)
     slow = replace(cli, prefix=delay)
     killed = replace(slow, prefix=(*delay, "-E", f"LD_PRELOAD={library}", "-E", "KILL_AT=1500"))
-    assert killed.perms(share).status in (-9, 137)
+    assert killed.perms(share, "--jobs", 1).status in (-9, 137)
     assert touched(before, share)
     check_resumed_and_undone(slow, share, before)
 
@@ -358,7 +358,7 @@ def test_killed_run_with_a_damaged_preimage_is_not_gone_on_with(
 ) -> None:
     before = fill(share, 1500)
     killer = {"LD_PRELOAD": str(kill_at_library(tmp_path)), "KILL_AT": "400"}
-    assert replace(cli, env=killer).perms(share).status == -9
+    assert replace(cli, env=killer).perms(share, "--jobs", 1).status == -9
     damage(state)
     half_way = touched(before, share)
     for command in (["perms", "--group", GID, share], ["undo"]):

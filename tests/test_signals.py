@@ -109,7 +109,7 @@ def test_undo_that_was_interrupted_is_gone_on_with_and_nothing_else_before(
 def test_commands_that_need_the_share_are_refused_beside_a_run(
     cli: Cli, held: Callable[..., Held], filled: Path
 ) -> None:
-    process = held("STOP_AT=1000", "perms", "--json", "--group", GID, filled)
+    process = held("STOP_AT=1000", "perms", "--json", "--group", GID, "--jobs", 1, filled)
     (run,) = [path.stem for path in cli.state.glob("*.journal")]
     for command in (["undo", run], ["resume", run], ["forget", run]):
         ended = cli(*command)

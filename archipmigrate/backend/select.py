@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import resource
 from collections.abc import Callable
 
-from ..errors import BackendMissing, UsageError
+from ..errors import BackendLost, BackendMissing, UsageError
 from ..share import Share
 from .base import Backend
 from .posix import PosixBackend
+from .workers import WorkersBackend
 
 NATIVE: Callable[..., Backend] | None
 try:
@@ -67,6 +69,11 @@ def demand_backend(name: str, share: Share) -> None:
         raise UsageError("--backend nfs needs a mounted NFS share, or a URL: nfs://SERVER/PATH")
 
 
+def is_python(name: str, share: Share) -> bool:
+    """Say whether `open_backend` opens the Python backend."""
+    return share.opened is None and not (NATIVE and name != "python")
+
+
 def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Backend:
     """Open the backend called *name* (or `auto`) on a share, for so many *lanes* at once.
 
@@ -85,8 +92,29 @@ def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Bac
         # The kernel grows a table of descriptors that threads share only after a grace period, at
         # each doubling: let it grow now.
         os.close(fcntl.fcntl(share.fd, fcntl.F_DUPFD_CLOEXEC, held))
-    make = NATIVE if NATIVE and name != "python" else PosixBackend
-    return make(share.fd, descriptors=descriptors, held=held)
+    if is_python(name, share):
+        return _open_python(share, lanes, descriptors, held)
+    assert NATIVE is not None  # noqa: S101 -- for the type checker: see is_python
+    return NATIVE(share.fd, descriptors=descriptors, held=held)
+
+
+def _open_python(share: Share, lanes: int, descriptors: int, held: int) -> Backend:
+    """Open the Python backend: on a local disk in several processes, for that is work of Python.
+
+    Where no process can be started (an interpreter that may not be read) it is in this one.
+    """
+    processes = 1 if share.is_nfs else min(lanes, os.cpu_count() or 1)
+    if processes > 1:
+        with contextlib.suppress(OSError, BackendLost):
+            return WorkersBackend(
+                share.fd,
+                processes=processes,
+                lanes=lanes,
+                descriptors=descriptors,
+                held=held,
+                lock=share.lock,
+            )
+    return PosixBackend(share.fd, descriptors=descriptors, held=held)
 
 
 def _raised_limit() -> int:

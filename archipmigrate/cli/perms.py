@@ -166,6 +166,7 @@ def run(args: argparse.Namespace) -> int:
     report = Report("perms", options.verbosity(args), listed_changes)
     state = state_directory(args, share)
     with locked(state, share) as lock:
+        share = replace(share, lock=lock.fd)
         check_room(state, share, report)
         share = reach(args, share, report, settings.domain)
         journal = find_or_make(args, share, "perms", settings.as_dict(), report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from ..jobs.perms import listed_changes
 from ..journal.runs import open_run
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     share = share_of(header, args.path, args.nfs4_domain)
     state_directory(args, share)
     with locked(state, share) as lock:
+        share = replace(share, lock=lock.fd)
         journal = open_run(state, header.run)
         header = journal.read_header()
         lock.sign(header.run)

@@ -13,7 +13,8 @@ from time import monotonic
 from typing import Any, Protocol
 
 from ..backend.base import Backend
-from ..backend.select import CALLS, REMOTE_LANES, open_backend
+from ..backend.posix import PosixBackend
+from ..backend.select import CALLS, REMOTE_LANES, is_python, open_backend
 from ..direct import label
 from ..engine.job import Job
 from ..engine.limits import UNIT_SECONDS
@@ -255,13 +256,19 @@ def choose_lanes(args: argparse.Namespace, share: Share) -> Lanes:
 
 
 def choose_backend(args: argparse.Namespace, share: Share) -> tuple[Backend, Lanes]:
-    """Open the backend; on a local disk Python gets one lane, for two would wait for each other."""
+    """Open the backend; in Python, on a local disk, a lane is a process, and one a core is enough.
+
+    Where there is but one process it gets one lane: two would wait for each other.
+    """
     lanes = choose_lanes(args, share)
+    fixed = is_python(args.backend, share) and not share.is_nfs and args.jobs == AUTO
+    if fixed:
+        lanes = replace(lanes, most=lanes.jobs)
     try:
         backend = open_backend(args.backend, share, lanes.most, calls_of(args))
     except OSError as error:
         raise unanswered(os.fsdecode(share.path), error) from None
-    if backend.name == "python" and not share.is_nfs and args.jobs == AUTO:
+    if fixed and isinstance(backend, PosixBackend):
         lanes = replace(lanes, jobs=1, most=1)
     return backend, lanes
 

@@ -98,6 +98,7 @@ def undo(args: argparse.Namespace, state: Path, target: RunHeader) -> int:
     state_directory(args, share)
     report = Report("undo", options.verbosity(args))
     with locked(state, share) as lock:
+        share = replace(share, lock=lock.fd)
         if target.job == "perms":
             domain = args.nfs4_domain or Settings.from_dict(target.settings).domain
             share = reach(args, share, report, domain)
@@ -134,8 +135,12 @@ class _Undo:
             return self._run_mapfiles(target, before)
         backend, lanes = choose_backend(self.args, self.share)
         forward = Settings.from_dict(before.settings).job(backend, self.share, "perms", acts=True)
-        run_loop(settle_run, forward, target, lanes.jobs)
-        self._mark(target, before)
+        try:
+            run_loop(settle_run, forward, target, lanes.jobs)
+            self._mark(target, before)
+        except BaseException:
+            backend.close()
+            raise
         return self._put_back(backend, lanes, UndoJob(backend, target), "entry")
 
     def _run_mapfiles(self, target: Journal, before: RunHeader) -> int:

@@ -20,7 +20,7 @@ from time import monotonic, process_time
 
 import trio
 
-from ..errors import FatalError, JournalError, ShareError
+from ..errors import BackendLost, FatalError, JournalError, ShareError
 from ..journal.sealed import seal
 from ..journal.store import Journal, RunHeader, Write
 from ..model import Limits, Link, Scan, Tally, Unit
@@ -113,8 +113,8 @@ class Run:
         """Run the session to its end: done, stopped, or interrupted by a signal.
 
         It also stops when nobody is left to tell (BrokenPipeError of the observer). On return the
-        journal is durable and says how the session ended, but for a JournalError, after which it is
-        as a kill would have left it (`stopped`).
+        journal is durable and says how the session ended, but for a JournalError or BackendLost,
+        after which it is as a kill would have left it (`stopped`).
         """
         began = monotonic()
         broken = reason = ""
@@ -126,7 +126,7 @@ class Run:
                 await self._begin()
                 await self._work_off(helpers)
                 helpers.cancel_scope.cancel()
-        except* JournalError as errors:
+        except* (BackendLost, JournalError) as errors:
             broken = str(first_error(errors))
         except* BrokenPipeError:
             reason = "nobody reads the output any more"

@@ -10,18 +10,20 @@ import errno
 import os
 import stat
 from array import array
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...frames import (
     CHANGE,
     DROPPED_FLAG,
     ENTER,
+    ENTER_KIND,
     HEADER,
+    LEAVE_KIND,
+    OWN_KIND,
     SETID,
     SETID_FLAG,
     VERSION,
     Flag,
-    Kind,
     wrapped,
 )
 from ...model import Applied, Outcome, Verb
@@ -35,18 +37,19 @@ NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 DENIED = (errno.EPERM, errno.EACCES)
 
 
-@dataclass(slots=True)
-class Record:
-    """One change, as far as apply needs it."""
+class Record(NamedTuple):
+    """One change, as its frame has it; a frame without SETID has no size and mtime."""
 
+    kind: int
     flags: int
+    length: int
     mode: int
     new_mode: int
     uid: int
     gid: int
     inode: int
-    size: int
-    mtime: int
+    size: int = 0
+    mtime: int = 0
 
 
 class Refused(Exception):
@@ -79,6 +82,7 @@ class Apply:
         self._deny_limit = deny_limit
         self._born_before = born_before
         self._levels = Levels(root, descriptors)
+        self._is_pin = True  # what is being changed is open by O_PATH
         self._held = held
         self._entered = 0
         self._new_gid = 0
@@ -98,28 +102,26 @@ class Apply:
         version, self._new_gid = HEADER.unpack_from(changes, 0)
         if version != VERSION:
             raise ValueError(f"changes of version {version}, not {VERSION}")
-        at = HEADER.size
-        while at < len(changes):
+        at, end = HEADER.size, len(changes)
+        while at < end:
             kind = changes[at]
-            if kind == Kind.ENTER:
+            if kind == ENTER_KIND:
                 _, length, inode = ENTER.unpack_from(changes, at)
                 at += ENTER.size
                 self._enter(changes[at : at + length], inode)
                 at += length
-            elif kind == Kind.LEAVE:
+            elif kind == LEAVE_KIND:
                 at += 1
                 self._leave()
             else:
-                _, flags, length, mode, new, uid, gid, inode = CHANGE.unpack_from(changes, at)
+                record = Record(*CHANGE.unpack_from(changes, at))
                 at += CHANGE.size
-                size = mtime = 0
-                if flags & SETID_FLAG:
-                    size, mtime = SETID.unpack_from(changes, at)
+                if record.flags & SETID_FLAG:
+                    record = Record(*record[:8], *SETID.unpack_from(changes, at))
                     at += SETID.size
-                record = Record(flags, mode, new, uid, gid, inode, size, mtime)
-                self._change(changes[at : at + length], record)
-                at += length
-                if kind == Kind.OWN:
+                start, at = at, at + record.length
+                self._change(changes[start:at], record)
+                if kind == OWN_KIND:
                     self._leave()
         self._levels.close()
         return Applied(bytes(self._outcomes), self._failures, self._stamps, self._first_ctime)
@@ -185,11 +187,14 @@ class Apply:
             self._refuse(refused)
             outcome = Outcome.FAILED
         self._outcomes.append(outcome)
-        self._succeeded = self._succeeded or outcome in (Outcome.CHANGED, Outcome.SETID_OFF)
+        if not self._succeeded:
+            self._succeeded = outcome in (Outcome.CHANGED, Outcome.SETID_OFF)
 
     def _pinned(self, name: bytes, record: Record) -> Outcome:
         try:
-            fd = os.open(name, PIN, dir_fd=self._levels.fd()) if name else self._levels.fd()
+            fd = self._levels.fd()
+            if name:
+                fd = os.open(name, PIN, dir_fd=fd)
         except OSError as error:
             if error.errno in NOT_THERE:
                 return Outcome.GONE
@@ -205,6 +210,7 @@ class Apply:
                 or (self._born_before and birth_time(fd) >= self._born_before)
             ):
                 return Outcome.DIFFERENT
+            self._is_pin = bool(name) or self._levels.is_pin
             return self._act(fd, found, record)
         finally:
             if name:
@@ -225,9 +231,9 @@ class Apply:
         if (found.st_mode, found.st_gid) != (record.mode, record.gid):
             return Outcome.DIFFERENT
         if record.gid != self._new_gid:
-            _chown(fd, self._new_gid)
+            self._chown(fd, self._new_gid)
         if record.new_mode != record.mode or record.mode & SET_ID:
-            _chmod(fd, record.new_mode)
+            self._chmod(fd, record.new_mode)
         if not self._succeeded or record.flags & SETID_FLAG:
             self._read_back(fd, record)
         return Outcome.CHANGED
@@ -244,6 +250,18 @@ class Apply:
         if record.flags & SETID_FLAG:
             self._stamps.append((len(self._outcomes), now.st_ctime_ns))
 
+    def _chown(self, fd: int, gid: int) -> None:
+        try:
+            change_group(fd, gid, is_pin=self._is_pin)
+        except OSError as error:
+            raise _refused("chown", error, fd) from None
+
+    def _chmod(self, fd: int, mode: int) -> None:
+        try:
+            change_mode(fd, mode, is_pin=self._is_pin)
+        except OSError as error:
+            raise _refused("chmod", error, fd) from None
+
     def _settle(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
         now = (found.st_mode, found.st_gid)
         if now != (record.new_mode, self._new_gid):
@@ -251,7 +269,7 @@ class Apply:
                 return Outcome.UNCHANGED
             if found.st_gid != self._new_gid or found.st_mode not in _between(record):
                 return Outcome.DIFFERENT
-            _chmod(fd, record.new_mode)
+            self._chmod(fd, record.new_mode)
             found = _stat(fd)
         if not self._first_ctime or found.st_ctime_ns < self._first_ctime:
             self._first_ctime = found.st_ctime_ns
@@ -277,14 +295,14 @@ class Apply:
         if not ours and (found.st_mode, found.st_gid) != (bare, record.gid):
             return Outcome.DIFFERENT
         if found.st_mode != bare:
-            _chmod(fd, bare)
+            self._chmod(fd, bare)
         if found.st_gid != record.gid:
-            _chown(fd, record.gid)
+            self._chown(fd, record.gid)
         lost = record.mode & ~record.new_mode & SET_ID
         if lost and record.flags & Flag.GRANTED and _untouched(_stat(fd), record):
             lost = 0
         if record.mode & ~lost != bare:
-            _chmod(fd, record.mode & ~lost)
+            self._chmod(fd, record.mode & ~lost)
         return Outcome.SETID_OFF if lost else Outcome.CHANGED
 
 
@@ -302,20 +320,6 @@ def _stat(fd: int) -> os.stat_result:
         return os.fstat(fd)
     except OSError as error:
         raise Refused("stat", error.errno or 0) from None
-
-
-def _chown(fd: int, gid: int) -> None:
-    try:
-        change_group(fd, gid)
-    except OSError as error:
-        raise _refused("chown", error, fd) from None
-
-
-def _chmod(fd: int, mode: int) -> None:
-    try:
-        change_mode(fd, mode)
-    except OSError as error:
-        raise _refused("chmod", error, fd) from None
 
 
 def _refused(operation: str, error: OSError, fd: int) -> Refused:

@@ -38,15 +38,17 @@ class Levels:
         self._root = root
         self._window = max(limit // 2, 2)
         self._ladder = max(limit - self._window - 1, 1)
+        self._most = self._window + self._ladder
         self._spacing = self._window
         self._held: list[int] = []  # indices of open levels, ascending
         self.chain: list[Level] = []
 
     def push(self, name: bytes, inode: int, fd: int, *, is_pin: bool = True) -> None:
         """Go into a directory that is open as *fd*, which is ours to close from now on."""
+        self._held.append(len(self.chain))
         self.chain.append(Level(name, inode, fd, is_pin))
-        self._held.append(len(self.chain) - 1)
-        self._shed()
+        if len(self._held) > self._most:
+            self._shed()
 
     def pop(self) -> None:
         """Leave the deepest directory."""
@@ -76,6 +78,11 @@ class Levels:
             self._reopen()
         return self.chain[-1].fd
 
+    @property
+    def is_pin(self) -> bool:
+        """Whether the descriptor of the deepest directory, not the root, is O_PATH."""
+        return self.chain[-1].is_pin
+
     def close(self) -> None:
         """Leave all directories."""
         while self.chain:
@@ -103,7 +110,7 @@ class Levels:
 
     def _shed(self) -> None:
         """Close what is neither near the end of the chain nor a rung of the ladder."""
-        if len(self._held) <= self._window + self._ladder:
+        if len(self._held) <= self._most:
             return
         bottom = len(self.chain) - self._window
         while True:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from itertools import chain, islice
 from time import monotonic
 
 from ...frames import (
+    LINKED_FLAG,
+    SETID_FLAG,
     ChangeWriter,
-    Flag,
     Group,
     Hint,
     pack_groups,
@@ -32,11 +34,14 @@ from ...policy import GroupPolicy
 from ..base import CHUNKS, WIDE, ScanOptions, read_ahead
 from .border import Border
 from .levels import PIN_DIRECTORY, Levels, open_beneath
+from .xattr import AttributeNames
 
 READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+READ_UNNOTICED = READ_DIRECTORY | os.O_NOATIME
 NO_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
 SET_ID = stat.S_ISUID | stat.S_ISGID
 ANY_EXECUTE = 0o111
+ENCODING = sys.getfilesystemencoding()  # of the names that os.scandir gives
 # A unit whose place is n steps down looks at n / FAR entries at least, whatever its limits: finding
 # the place again, to look and to act, costs some 2 n openings, and an entry about 20.
 FAR = 8
@@ -100,6 +105,8 @@ class Walk:
         self._path = bytearray()  # of the deepest place: one for all, however many there are
         self._fewest = 0
         self._writer = ChangeWriter(policy.gid)
+        self._wanted: dict[tuple[int, int], int] = {}  # what `_wants` has found
+        self._attributes = AttributeNames()
         self._looks = 0
         self._counting = True
         self._last_try = False
@@ -309,7 +316,9 @@ class Walk:
     def _enter_whole(self, name: bytes, fd: int, found: os.stat_result, *, counting: bool) -> None:
         """Go into an open directory and take its names, or see that it is a border."""
         self._looks += 1
-        self._count("directories", counting=counting)
+        if counting:
+            self._tally.entries += 1
+            self._tally.directories += 1
         if not self._options.cross and self._border.is_outside(fd, found.st_dev):
             os.close(fd)
             self._tally.skipped += 1
@@ -330,14 +339,13 @@ class Walk:
         place = Place(found.st_ino)
         self._judge(place, found)
         if place.own and self._options.xattrs:
-            self._notice(fd, self._join(name), found.st_mode)
+            self._notice(fd, b"", name, found.st_mode)
         if len(names) > wide:
             cursor = WideCursor(self._join(name), place.inode, os.dup(fd), listing)
             self._read_wide(cursor, names)
         else:
             listing.close()
-            for entry in names:
-                self._sort(entry, place.entries, place.subdirectories)
+            self._sort(names, place.entries, place.subdirectories)
             place.entries.reverse()
             place.subdirectories.reverse()
         self._enter(place, name, fd)
@@ -355,8 +363,7 @@ class Walk:
         for start in range(0, len(names), wide):
             entries: list[bytes] = []
             subdirectories: list[bytes] = []
-            for entry in names[start : start + wide]:
-                self._sort(entry, entries, subdirectories)
+            self._sort(names[start : start + wide], entries, subdirectories)
             hinted = [(Hint.ENTRY, n) for n in entries]
             hinted += [(Hint.DIRECTORY, n) for n in subdirectories]
             if hinted:
@@ -384,15 +391,18 @@ class Walk:
                 with contextlib.suppress(OSError):
                     os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
 
+    @staticmethod
     def _sort(
-        self, entry: os.DirEntry[str], entries: list[bytes], subdirectories: list[bytes]
+        names: list[os.DirEntry[str]], entries: list[bytes], subdirectories: list[bytes]
     ) -> None:
-        """Put a name where it belongs by its type (by a stat where the directory has none)."""
-        try:
-            is_directory = entry.is_dir(follow_symlinks=False)
-        except OSError:
-            is_directory = False  # the look will say what is wrong
-        (subdirectories if is_directory else entries).append(os.fsencode(entry.name))
+        """Put names where they belong by their type (by a stat where the directory has none)."""
+        for entry in names:
+            name = entry.name.encode(ENCODING, "surrogateescape")
+            try:
+                is_directory = entry.is_dir(follow_symlinks=False)
+            except OSError:
+                is_directory = False  # the look will say what is wrong
+            (subdirectories if is_directory else entries).append(name)
 
     # -- entries
 
@@ -409,76 +419,83 @@ class Walk:
             again = Group(bytes(self._path), place.inode, ((Hint.ENTRY, name),))
             self._lost(self._join(name), error, "stat", again)
             return
-        if stat.S_ISDIR(found.st_mode):
-            if was_directory:
-                self._tally.vanished += 1  # it is being exchanged as we look
-            else:
-                place.subdirectories.append(name)
-            return
-        if not stat.S_ISREG(found.st_mode):
+        kind = stat.S_IFMT(found.st_mode)
+        if kind == stat.S_IFREG:
+            if counting:
+                self._tally.entries += 1
+                self._tally.files += 1
+            self._judge_file(name, directory, found, counting=counting)
+        elif kind != stat.S_IFDIR:
             self._count("others", counting=counting)
-            return
-        self._count("files", counting=counting)
-        self._judge_file(name, directory, found, counting=counting)
+        elif was_directory:
+            self._tally.vanished += 1  # it is being exchanged as we look
+        else:
+            place.subdirectories.append(name)
 
     def _judge_file(
         self, name: bytes, directory: int, found: os.stat_result, *, counting: bool
     ) -> None:
+        mode, gid = found.st_mode, found.st_gid
         linked = found.st_nlink > 1
         if linked and counting:
             self._tally.hard_linked += 1
         outside = found.st_dev != self._border.device and not self._options.cross
         if outside or (linked and self._options.skip_links):
             self._tally.skipped += 1
-        elif self._policy.complies(found.st_mode, found.st_gid):
+        elif not (wanted := self._wants(mode, gid)):
             self._tally.compliant += 1
         else:
-            wanted = self._policy.wanted(found.st_mode)
-            flags = int(Flag.LINKED) if linked else 0
+            flags = LINKED_FLAG if linked else 0
             written = None
-            if found.st_mode & ~wanted & SET_ID:
-                flags |= Flag.SETID
+            if mode & ~wanted & SET_ID:
+                flags |= SETID_FLAG
                 written = (found.st_size, wrapped(found.st_mtime_ns))
             offset = self._writer.change(
-                name,
-                flags,
-                found.st_mode,
-                wanted,
-                found.st_uid,
-                found.st_gid,
-                found.st_ino,
-                written,
+                name, flags, mode, wanted, found.st_uid, gid, found.st_ino, written
             )
             if linked:
                 self._links.append(Link(offset, found.st_dev, found.st_ino))
             if self._options.xattrs:
-                where = b"/proc/self/fd/%d/%s" % (directory, name)
-                self._notice(where, self._join(name), found.st_mode)
+                self._notice(directory, name, name, mode)
 
     def _judge(self, place: Place, found: os.stat_result) -> None:
         """Note the directory's own change, if it must."""
-        if self._policy.complies(found.st_mode, found.st_gid):
+        mode, gid = found.st_mode, found.st_gid
+        if wanted := self._wants(mode, gid):
+            place.own = (mode, wanted, found.st_uid, gid)
+        else:
             self._tally.compliant += 1
-            return
-        wanted = self._policy.wanted(found.st_mode)
-        place.own = (found.st_mode, wanted, found.st_uid, found.st_gid)
 
-    def _notice(self, where: int | bytes, path: bytes, mode: int) -> None:
+    def _wants(self, mode: int, gid: int) -> int:
+        """Return the mode that an entry must get; 0 if it complies. Few kinds make up a share."""
+        wanted = self._wanted.get((mode, gid))
+        if wanted is None:
+            complies = self._policy.complies(mode, gid)
+            wanted = self._wanted[mode, gid] = 0 if complies else self._policy.wanted(mode)
+        return wanted
+
+    def _notice(self, directory: int, entry: bytes, name: bytes, mode: int) -> None:
+        """Note what is special about an entry of a directory, or (`b""`) the directory itself.
+
+        *name* is what it is called in the deepest place.
+        """
         try:
-            held = os.listxattr(where, follow_symlinks=isinstance(where, int))
+            held = self._attributes.of(directory, entry) if entry else os.listxattr(directory)
         except OSError:
             return  # no such attributes here, or the entry went: apply will see
+        if not held:
+            return
         if "system.posix_acl_access" in held:
-            self._notices.append(Notice(path, "acl"))
+            self._notices.append(Notice(self._join(name), "acl"))
         runs = stat.S_ISREG(mode) and mode & ANY_EXECUTE
         if runs and "security.capability" in held:
-            self._notices.append(Notice(path, "capability"))
+            self._notices.append(Notice(self._join(name), "capability"))
 
     # -- small things
 
     @staticmethod
     def _open(directory: int, path: bytes, *, reads: bool) -> tuple[int, os.stat_result]:
-        flags = READ_DIRECTORY | os.O_NOATIME if reads else PIN_DIRECTORY
+        flags = READ_UNNOTICED if reads else PIN_DIRECTORY
         try:
             fd = open_beneath(directory, path, flags)
         except PermissionError:

@@ -17,17 +17,9 @@ SAME_OWNER = 2**32 - 1
 ABSENT = (errno.ENOSYS, errno.EPERM)  # EPERM: what a seccomp filter says; or a real refusal
 
 _libc = ctypes.CDLL(None, use_errno=True)
+# Without argtypes, which take as long as all the rest of a call: the numbers are C ints, 32 bits.
 _fchownat = _libc.fchownat
-_fchownat.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint, ctypes.c_uint, ctypes.c_int)
 _syscall = _libc.syscall
-_syscall.argtypes = (
-    ctypes.c_long,
-    ctypes.c_int,
-    ctypes.c_char_p,
-    ctypes.c_uint,
-    ctypes.c_int,
-)
-_syscall.restype = ctypes.c_long
 
 
 def _has_fchmodat2() -> bool:
@@ -39,15 +31,19 @@ def _has_fchmodat2() -> bool:
 HAS_FCHMODAT2 = _has_fchmodat2()
 
 
-def change_group(fd: int, gid: int) -> None:
-    """Give what *fd* is open on to a group. Raises OSError."""
-    if _fchownat(fd, b"", SAME_OWNER, gid, AT_EMPTY_PATH) != 0:
+def change_group(fd: int, gid: int, *, is_pin: bool) -> None:
+    """Give what *fd* is open on, or (O_PATH) pins, to a group. Raises OSError."""
+    if not is_pin:
+        os.fchown(fd, -1, gid)
+    elif _fchownat(fd, b"", SAME_OWNER, gid, AT_EMPTY_PATH) != 0:
         raise _error()
 
 
-def change_mode(fd: int, mode: int) -> None:
-    """Set the permission bits of what *fd* is open on. Raises OSError."""
-    if not HAS_FCHMODAT2:
+def change_mode(fd: int, mode: int, *, is_pin: bool) -> None:
+    """Set the permission bits of what *fd* is open on, or (O_PATH) pins. Raises OSError."""
+    if not is_pin:
+        os.fchmod(fd, stat.S_IMODE(mode))
+    elif not HAS_FCHMODAT2:
         os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(mode))
     elif _syscall(FCHMODAT2, fd, b"", stat.S_IMODE(mode), AT_EMPTY_PATH) != 0:
         raise _error()
