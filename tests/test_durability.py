@@ -30,7 +30,7 @@ LINE = re.compile(
     r"^(?P<pid>\d+) +(?:<\.\.\. )?(?P<name>\w+)(?P<again> resumed>)?(?P<args>.*?)"
     r"(?P<begun> <unfinished \.\.\.>)?(?: += (?P<result>-?\d+|\?).*)?$"
 )
-CHANGES = ("fchownat", "chown")
+CHANGES = ("fchownat", "fchown", "chown")
 
 
 def fill(share: Path, files: int) -> dict[bytes, Attrs]:
@@ -96,7 +96,7 @@ def read_trace(trace: Path) -> Traced:
             written = max(written, int(size) + int(offset))
         elif name in ("fdatasync", "fsync") and not call["again"] and "-wal>" in args:
             syncing[pid] = written
-        elif name in CHANGES and not call["again"]:
+        elif name in CHANGES and not call["again"] and ".journal" not in args:  # SQLite's own
             at_changes.append(certain)
         if name in ("fdatasync", "fsync") and call["result"] == "0" and pid in syncing:
             certain = max(certain, syncing.pop(pid))
@@ -129,7 +129,7 @@ def cut(cli: Cli, share: Path, tmp_path: Path) -> Callable[[int], Cut]:
 
     def run(call: int, *args: object) -> Cut:
         trace = tmp_path / "trace"
-        calls = "trace=pwrite64,fdatasync,fsync,chown,fchownat"
+        calls = "trace=pwrite64,fdatasync,fsync,chown,fchown,fchownat"
         strace = (need("strace"), "-f", "-y", "-s", "0", "-o", str(trace), "-e", calls)
         preload = ("-E", f"LD_PRELOAD={library}", "-E", f"KILL_AT={call}")
         watched = replace(cli, prefix=(*strace, *preload))

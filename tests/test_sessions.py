@@ -11,12 +11,12 @@ from archipmigrate.backend.select import open_backend
 from archipmigrate.engine.loop import run_loop
 from archipmigrate.engine.run import Lanes, Run
 from archipmigrate.jobs.perms import PermsJob
-from archipmigrate.journal.runs import new_run, open_run
+from archipmigrate.journal.runs import new_run, open_run, supersede_run
 from archipmigrate.model import Limits, Scan, Unit
 from archipmigrate.policy import GroupPolicy
 from archipmigrate.share import open_share
 from tests.doubles import Watch
-from tests.support import GID
+from tests.support import GID, Cli, attrs
 
 
 class Killed(BaseException):
@@ -47,6 +47,32 @@ def test_session_killed_in_its_first_look_leaves_all_to_the_next(
     assert run_loop(session.execute).status == "done"
     assert session.counters.tally.entries == 2
     journal.close()
+    opened.close()
+
+
+@pytest.mark.privileged
+def test_undo_that_was_killed_while_it_took_the_place_of_a_stopped_one_goes_on(
+    cli: Cli, share: Path
+) -> None:
+    before = attrs(share)
+    run = cli.perms(share).summary["run"]
+    opened = open_share(str(share))
+    first, second = (new_run(cli.state, "undo", opened, {"of": run}) for _ in range(2))
+    names = [journal.read_header().run for journal in (first, second)]
+    header = first.read_header()
+    header.status = "stopped"
+    first.commit([lambda journal: journal.write_header(header)])
+    first.close()
+    second.close()
+    target = open_run(cli.state, run)
+    undone = target.read_header()
+    undone.undone = names[0]
+    target.commit([lambda journal: journal.write_header(undone)])
+    target.close()
+    supersede_run(cli.state, *names)
+    ended = cli("undo", "--json")
+    assert (ended.status, ended.summary["run"]) == (0, names[1]), ended.err
+    assert attrs(share) == before
     opened.close()
 
 

@@ -287,13 +287,12 @@ def find_run(state: Path, run: str | None, jobs: tuple[str, ...], wanted: str) -
             raise UsageError(f"no run {run!r} in {state} (there: {known})")
         return found
     unfinished = {header.run for header in every if header.is_unfinished}
+    undoing = {header.settings.get("of") for header in every if header.is_unfinished}
     fitting = {
         "unfinished": [header for header in runs if header.run in unfinished],
         # The same command goes on with an undo that was cut off, and repeats one that failed.
         "not undone": [
-            h
-            for h in runs
-            if not h.undone or h.undone in unfinished or _has_failed(state, h.undone)
+            h for h in runs if not h.undone or h.run in undoing or _has_failed(state, h.undone)
         ],
         "unfinished or has failures": [
             header
