@@ -218,7 +218,7 @@ def test_name_has_6_to_82_bytes(
 
 def test_names_that_are_no_volumes_are_foreign(program: Program, maps: Path) -> None:
     names = ["archip_archip_foobar", "nothing_lock", "archip_nothing_lock",
-             block_name("nothing", 0), block_name("archip_nothing", 3)]  # fmt: skip
+             block_name("nothing", 0), block_name("archip_nothing", 3), "_lock"]  # fmt: skip
     for name in names:
         put(maps, name, v1(FEW))
     put(maps, OLD, v1(FEW))
