@@ -218,6 +218,16 @@ def test_show_prints_header_and_entries_before_and_after(program: Program, maps:
     assert (missing.status, missing.out) == (1, "")
 
 
+@pytest.mark.parametrize("length", [2 * 128, 2 * 128 + 1])
+def test_show_says_that_a_block_is_cut_off(program: Program, maps: Path, length: int) -> None:
+    mapshare.put_v2(maps, "foobar", mapshare.from_v1(mapshare.v1_entries(3)))
+    name = mapshare.block_name("foobar", 0)
+    os.truncate(maps / mapshare.sha256_place(name) / name, length)
+    ended = program("mapfiles", "show", "--maps", maps, "-v", "foobar")
+    assert ended.status == 1
+    assert "cut off" in ended.err
+
+
 # -- what is kept
 
 

@@ -232,7 +232,7 @@ def _check_block(store: Store, spot: Spot, needed: int) -> None:
     """See that every entry of a block can be read. Raises Refused."""
     with _opened(store, spot) as fd:
         try:
-            for _ in checked(read_pieces(fd, 0, needed), store.codec):
+            for _ in checked(fd, needed, store.codec):
                 pass
         except BadEntry as bad:
             shown = spot.name.decode(errors="backslashreplace")
