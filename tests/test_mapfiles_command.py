@@ -228,6 +228,24 @@ def test_show_says_that_a_block_is_cut_off(program: Program, maps: Path, length:
     assert "cut off" in ended.err
 
 
+def test_text_of_names_and_locks_never_reaches_the_terminal_as_it_is(
+    program: Program, maps: Path, locks: Path
+) -> None:
+    mapshare.put(maps, "archip_esc\x1b[2Jape\n", b"garbage")
+    put_v1(maps, "foobar")
+    (locks / "foobar_lock").write_bytes(b"host\x1b[2J\n" + b"x" * 1000)
+    ended = program("mapfiles", "--maps", maps, "--locks", locks)
+    assert ended.status == 3
+    assert ended.out.isascii()
+    assert all(line.isprintable() for line in ended.out.splitlines())
+    (locked,) = [line for line in ended.out.splitlines() if line.startswith("locked: foobar")]
+    assert r"host\033[2J\n" in locked
+    assert len(locked) < 250
+    shown = program("mapfiles", "show", "--maps", maps, "esc\x1b[2Jape\n")
+    assert shown.status == 1
+    assert "\x1b" not in shown.err
+
+
 # -- what is kept
 
 

@@ -18,7 +18,7 @@ from ..mapfile.head import Head
 from ..mapfile.names import PREFIX
 from ..mapfile.v2 import ENTRY_SIZE, EntryFlag, MapFlag, decode_entry_v2
 from ..share import open_share
-from ..ui.text import count, quoted
+from ..ui.text import count, printable, quoted
 from . import options
 from .blocker import add_place, find_blocker
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         raise
     except (OSError, BadEntry) as error:
         what = error.strerror if isinstance(error, OSError) else error
-        raise FatalError(f"the map of {args.volume} cannot be read: {what}") from None
+        raise FatalError(f"the map of {_shown(args)} cannot be read: {what}") from None
     finally:
         sizes.close()
         share.close()
@@ -86,12 +86,12 @@ def _show(args: argparse.Namespace, tree: Tree, sizes: Sizes) -> None:
     look = look_at_volume(tree, volume, sizes)
     if not look.volume.exists:
         raise ShareError(
-            f"there is no map of {args.volume} where v0.4, v0.3 or Pithos would put it"
+            f"there is no map of {_shown(args)} where v0.4, v0.3 or Pithos would put it"
         )
     verdict = look.verdict
     head = verdict.head
     if head is None or head.version is None:
-        raise FatalError(f"the map of {args.volume} cannot be read: {verdict.reason}")
+        raise FatalError(f"the map of {_shown(args)} cannot be read: {printable(verdict.reason)}")
     prefixed = look.volume.plain.head is not head
     result = verdict.result.replace("pending", "to be upgraded")
     _print_head(args, look.sources(prefixed=prefixed)[0], head, result, verdict.reason)
@@ -102,6 +102,10 @@ def _show(args: argparse.Namespace, tree: Tree, sizes: Sizes) -> None:
                 for at in range(0, len(piece), ENTRY_SIZE):
                     _print_entry(args, number, piece[at : at + ENTRY_SIZE])
                     number += 1
+
+
+def _shown(args: argparse.Namespace) -> str:
+    return quoted(os.fsencode(args.volume))
 
 
 def _print_head(args: argparse.Namespace, spot: Spot, head: Head, result: str, reason: str) -> None:
@@ -124,7 +128,7 @@ def _print_head(args: argparse.Namespace, spot: Spot, head: Head, result: str, r
         print(json.dumps(thing))
         return
     volume = quoted(spot.name.removeprefix(PREFIX))
-    print(f"{volume}: {result}{f' ({reason})' if reason else ''}")
+    print(f"{volume}: {result}{f' ({printable(reason)})' if reason else ''}")
     print(f"  v{head.version} at {quoted(path)}")
     print(f"  {head.size:,} bytes, {count(head.objects, 'object')}", end="")
     if head.version == 2:

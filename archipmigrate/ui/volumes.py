@@ -21,7 +21,7 @@ from ..mapfile.v2 import block_name
 from ..mapfile.verdict import GOOD, Result
 from .report import Report
 from .summary import Facts
-from .text import count, duration, quoted
+from .text import count, duration, printable, quoted
 
 # In the order of the table.
 SHOWN = (
@@ -162,7 +162,7 @@ class VolumesReport:
             printed[result] += 1
             if self._report.is_verbose or printed[result] <= EXAMPLES:
                 reason = row.reason.removeprefix(f"{row.name.decode(errors='backslashreplace')}: ")
-                yield f"{result.value}: {quoted(row.name)}: {reason}"
+                yield f"{result.value}: {quoted(row.name)}: {printable(reason)}"
         for result, number in printed.items():
             if number > EXAMPLES and not self._report.is_verbose:
                 yield f"{result.value}: ... and {number - EXAMPLES:,} more (-v or --json: all)"
