@@ -310,13 +310,13 @@ def test_files_of_absurd_length_end_in_a_verdict(
     v0 = mapshare.put(maps, digest, mapshare.v0(mapshare.digests(3)))
     os.truncate(v0, 1 << 62)
     put_v1(maps, "foobar")
-    ended = program(*arguments(maps, sizes={digest: 3 << 22}))
-    assert results(ended) == {
-        "longer": "invalid",
-        "blocked": "invalid",
-        digest: "invalid",
-        "foobar": "upgraded",
-    }
+    expected = {"longer": "invalid", "blocked": "invalid", digest: "invalid"}
+    words = arguments(maps, sizes={digest: 3 << 22})
+    assert results(program(*words, "-n")) == {**expected, "foobar": "would-upgrade"}
+    found = results(program(*words, "-n", "--no-keep"))
+    assert (found["longer"], found["blocked"]) == ("would-upgrade", "would-upgrade")
+    ended = program(*words)
+    assert results(ended) == {**expected, "foobar": "upgraded"}
     reasons = {line["volume"]: line["reason"] for line in lines(ended, "volume")}
     assert "--no-keep" in reasons["longer"]
     found = results(program(*arguments(maps), "--no-keep", "--fresh"))

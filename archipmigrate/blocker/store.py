@@ -34,8 +34,9 @@ class Different(Exception):
 class Store:
     """The maps and locks of one share, and a run that works on them.
 
-    `kept` is where contents are kept (None: nowhere); `run` names our files on the way: an undo has
-    the name of the run that it takes back, so that another undo of that run finds what it left.
+    `kept` is where contents are kept (None: nowhere; `keeps` says whether they would be, for a dry
+    run must refuse what a run does); `run` names our files on the way: an undo has the name of the
+    run that it takes back, so that another undo of that run finds what it left.
     """
 
     maps: Tree
@@ -44,6 +45,7 @@ class Store:
     codec: Codec
     run: str
     kept: Kept | None = None
+    keeps: bool = False
 
     # -- locks
 

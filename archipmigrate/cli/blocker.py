@@ -198,6 +198,7 @@ def open_store(
         codec,
         undone or header.run,
         kept,
+        blocker.keep,
     )
     return Opened(store, codec.name)
 
