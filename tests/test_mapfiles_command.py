@@ -198,6 +198,22 @@ def test_logs_are_those_of_the_official_tool(program: Program, maps: Path, tmp_p
     assert (tmp_path / "failed.log").read_text() == "Failed to upgrade locked\n"
 
 
+def test_logs_that_cannot_be_written_are_refused_before_or_named_after(
+    program: Program, maps: Path, tmp_path: Path
+) -> None:
+    put_v1(maps, "foobar")
+    file = tmp_path / "executable"
+    file.touch(0o755)
+    before = snapshot(maps)
+    assert program("mapfiles", "--maps", maps, "--log-dir", file).status == 2
+    assert snapshot(maps) == before
+    (tmp_path / "upgraded.log").symlink_to("/dev/full")
+    ended = program("mapfiles", "--maps", maps, "--log-dir", tmp_path)
+    assert ended.status == 1
+    assert "upgraded" in ended.out
+    assert str(tmp_path / "upgraded.log") in ended.err
+
+
 def test_show_prints_header_and_entries_before_and_after(program: Program, maps: Path) -> None:
     put_v1(maps, "foobar")
 
@@ -315,6 +331,21 @@ def test_volume_that_changed_since_is_left_as_it_is_by_undo(
     ended = program("undo", "--json")
     assert (ended.status, ended.summary["changed"], ended.summary["skipped"]) == (3, 1, 1)
     assert {path: f for path, f in snapshot(maps).items() if "foobar" in path} == before
+
+
+def test_volume_that_undo_left_is_put_back_by_the_command_that_it_names(
+    program: Program, maps: Path
+) -> None:
+    put_v1(maps, "foobar", "second")
+    before = contents(snapshot(maps))
+    assert program("mapfiles", "--maps", maps).status == 0
+    lock = mapshare.put_lock(maps, None, "foobar")
+    ended = program("undo")
+    assert ended.status == 3
+    lock.unlink()
+    *_, last = ended.out.splitlines()
+    assert program(*last.partition("archipmigrate ")[2].split()).status == 0
+    assert contents(snapshot(maps)) == before
 
 
 # -- how it stops

@@ -326,7 +326,9 @@ def _given_sizes(args: argparse.Namespace) -> Iterator[Sizes]:
 
 def _log_directory(args: argparse.Namespace) -> Path | None:
     directory: Path | None = args.log_dir
-    if directory is not None and not os.access(directory, os.W_OK | os.X_OK):
+    if directory is None:
+        return None
+    if not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
         raise UsageError(f"--log-dir {directory}: no directory that can be written to")
     return directory
 

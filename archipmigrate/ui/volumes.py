@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..errors import FatalError
 from ..journal.store import Journal, RunHeader
 from ..journal.volumes import (
     LOCKS,
@@ -190,12 +191,21 @@ class VolumesReport:
     # -- logs
 
     def write_logs(self, directory: Path) -> None:
-        """Write the logs that users of finalize_upgrade_0.4 know. Raises OSError."""
+        """Write the logs that users of finalize_upgrade_0.4 know. Raises FatalError."""
         for name, results in LOGS.items():
-            with (directory / name).open("wb") as log:
-                for row in volumes(self._journal):
-                    if row.result in results:
-                        log.write(_log_line(row).replace(b"\n", b"\\n") + b"\n")
+            try:
+                self._write_log(directory / name, results)
+            except OSError as error:
+                raise FatalError(
+                    f"{directory / name} cannot be written: {error.strerror}; what was done is "
+                    "above, and in the journal"
+                ) from None
+
+    def _write_log(self, path: Path, results: Sequence[Result]) -> None:
+        with path.open("wb") as log:
+            for row in volumes(self._journal):
+                if row.result in results:
+                    log.write(_log_line(row).replace(b"\n", b"\\n") + b"\n")
 
 
 def quoted_text(path: str) -> str:
