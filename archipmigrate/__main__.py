@@ -8,8 +8,10 @@ import signal
 def main() -> int:
     """Run the program; SIGUSR1 (show the status) does no harm before there is one to show."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    from .cli.main import main as run  # noqa: PLC0415 -- takes 0.2 s, in which signals may come
-
+    try:
+        from .cli.main import main as run  # noqa: PLC0415 -- takes 0.2 s, in which signals may come
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return run()
 
 
