@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import grp
 import json
 import os
@@ -232,6 +233,16 @@ def test_show_prints_header_and_entries_before_and_after(program: Program, maps:
     assert show()[1] == []
     missing = program("mapfiles", "show", "--maps", maps, "nothing")
     assert (missing.status, missing.out) == (1, "")
+
+
+def test_show_names_a_volume_in_json_as_a_run_does(program: Program, maps: Path) -> None:
+    name = os.fsdecode(b"caf\xe9foo")
+    put_v1(maps, name)
+    (volume,) = lines(program("mapfiles", "--maps", maps, "-n", "--json"), "volume")
+    for asked in (name, f"archip_{name}"):
+        (shown,) = program("mapfiles", "show", "--maps", maps, "--json", asked).objects
+        assert (shown["volume"], shown["volume_b64"]) == (volume["volume"], volume["volume_b64"])
+        assert base64.b64decode(shown["path_b64"]).endswith(b"/archip_caf\xe9foo")
 
 
 @pytest.mark.parametrize("length", [2 * 128, 2 * 128 + 1])

@@ -19,6 +19,7 @@ from ..mapfile.names import PREFIX
 from ..mapfile.v2 import ENTRY_SIZE, EntryFlag, MapFlag, decode_entry_v2
 from ..share import open_share
 from ..ui.text import count, printable, quoted
+from ..ui.volumes import named
 from . import options
 from .blocker import add_place, find_blocker
 
@@ -114,8 +115,8 @@ def _print_head(args: argparse.Namespace, spot: Spot, head: Head, result: str, r
     if args.json:
         thing = {
             "type": "map",
-            "volume": args.volume,
-            "path": os.fsdecode(path),
+            **named("volume", spot.name.removeprefix(PREFIX)),
+            **named("path", path),
             "result": result,
             "reason": reason,
             "version": head.version,

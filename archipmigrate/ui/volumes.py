@@ -111,7 +111,7 @@ class VolumesReport:
             self._report.emit(
                 {
                     "type": "volume",
-                    **_named("volume", row.name),
+                    **named("volume", row.name),
                     "result": row.result,
                     "reason": row.reason,
                     "version_before": row.version,
@@ -124,7 +124,7 @@ class VolumesReport:
             self._report.emit(
                 {
                     "type": "file",
-                    **_named("path", file_path(file)),
+                    **named("path", file_path(file)),
                     "kind": _kind(file),
                     "reason": file.listed,
                 }
@@ -221,7 +221,7 @@ def _log_line(row: VolumeRow) -> bytes:
     return b"Failed to upgrade " + row.name
 
 
-def _named(key: str, name: bytes) -> dict[str, str]:
+def named(key: str, name: bytes) -> dict[str, str]:
     """Return a name for JSON; one that is not UTF-8 also in base64."""
     try:
         return {key: name.decode()}
