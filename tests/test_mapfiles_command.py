@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from archipmigrate.engine import commit
 from tests import mapshare
 from tests.inprocess import Program
 from tests.mapruns import arguments, check_summary, lines, results
@@ -395,6 +396,25 @@ def test_full_share_stops_the_run_which_is_resumed_when_there_is_room(
     ballast.unlink()
     ended = program("resume", "--json")
     assert (ended.status, set(results(ended).values())) == (0, {"upgraded"})
+
+
+def test_full_state_directory_is_said_to_stop_the_run(
+    program: Program, maps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_v1(maps, "foobar")
+    with monkeypatch.context() as full:
+        full.setattr(commit, "spare_bytes", lambda _: 0)
+        ended = program("mapfiles", "--maps", maps)
+        assert ended.status == 1
+        first, *_, last = ended.out.splitlines()
+        assert "stopped" in first
+        assert "MiB left" in first
+        ended = program("mapfiles", "--maps", maps, "--json")
+        assert (ended.status, ended.summary["status"]) == (1, "stopped")
+        assert "MiB left" in ended.err
+    assert last.startswith("go on with: ")
+    assert program(*last.partition("archipmigrate ")[2].split()).status == 0
+    assert mapshare.read_volume(maps, "foobar").version == 2
 
 
 def test_caller_who_may_change_nothing_stops_with_the_cause(

@@ -204,6 +204,7 @@ def _run(
             journal.commit([lambda j: j.write_header(session.header)])
         volumes.show(
             session.header,
+            status=result.status,
             reason=result.reason,
             seconds=seconds,
             dry_run=not job.acts,

@@ -63,20 +63,24 @@ class VolumesReport:
         self,
         header: RunHeader,
         *,
+        status: str,
         reason: str,
         seconds: float,
         dry_run: bool,
         runs: Sequence[str],
         again: Sequence[str],
     ) -> None:
-        """Print the lines of volumes and files, then the summary."""
+        """Print the lines of volumes and files, then the summary.
+
+        *status* is how the session ended: the header cannot say it where its disk is full.
+        """
         self._keeps = bool(header.settings.get("keep"))
         if self._report.is_json:
             self._print_objects()
             lines: list[str] = []
         else:
             facts = Facts(
-                "mapfiles", header.run, header.path, header.status, reason, self._journal.tally(),
+                "mapfiles", header.run, header.path, status, reason, self._journal.tally(),
                 seconds, runs=runs,
             )  # fmt: skip
             self._report.failures.drop(("prepare: ", "upgrade: "))  # see the volumes' own lines
@@ -90,7 +94,7 @@ class VolumesReport:
             "run": header.run,
             "share": header.path.encode(errors="replace").decode(),
             "backend": header.backend,
-            "status": header.status,
+            "status": status,
             "maps": sum(self._counts.values()),
             **{
                 result.value.replace("-", "_"): self._counts.get(result, 0)
@@ -102,7 +106,7 @@ class VolumesReport:
             "resumed": header.sessions > 1,
             "dry_run": dry_run,
         }
-        self._report.summary(lines, thing, reason if header.status == "stopped" else "")
+        self._report.summary(lines, thing, reason if status == "stopped" else "")
 
     # -- JSON
 
