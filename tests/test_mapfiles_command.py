@@ -137,8 +137,24 @@ def test_sizes_come_from_a_database(program: Program, maps: Path, tmp_path: Path
     database.commit()
     database.close()
     url = f"sqlite:///{tmp_path / 'pithos.db'}"
+    (shown,) = program(
+        "mapfiles", "show", "--json", "--maps", maps, "--pithos-db", url, DIGEST
+    ).objects
+    assert (shown["version"], shown["size"]) == (0, 12 << 20)
     ended = program("mapfiles", "--json", "--maps", maps, "--pithos-db", url)
     assert (ended.status, results(ended)) == (0, {DIGEST: "upgraded"})
+
+
+def test_command_that_a_dry_run_names_is_one_whatever_the_environment_has(
+    program: Program, maps: Path, tmp_path: Path
+) -> None:
+    v0(maps)
+    table = tmp_path / "sizes.csv"
+    table.write_text(f"{DIGEST},{12 << 20}\n")
+    program.env["ARCHIPMIGRATE_PITHOS_DB"] = "sqlite:////nowhere"
+    ended = program("mapfiles", "-n", "--maps", maps, "--sizes", table)
+    *_, last = ended.out.splitlines()
+    assert program(*last.partition("archipmigrate ")[2].split()).status == 0
 
 
 def test_two_sizes_for_one_map_make_it_invalid(

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from pathlib import Path
 
 from ..blocker.entries import BadEntry, map_blocks
 from ..blocker.look import Spot, look_at_volume
 from ..blocker.tree import Tree
 from ..errors import FatalError, ShareError
-from ..journal.pithos import read_sizes_csv
 from ..journal.sizes import Sizes
 from ..mapfile.codec import codec_of
 from ..mapfile.head import Head
@@ -22,6 +20,7 @@ from ..ui.text import count, printable, quoted
 from ..ui.volumes import named
 from . import options
 from .blocker import add_place, find_blocker
+from .sizes import add_sizes, given_sizes
 
 DESCRIPTION = """\
 Show the map of a volume as v0.4 finds it, or would once it is upgraded: version,
@@ -42,13 +41,7 @@ def add_parser(mapfiles: options.Parser) -> None:
     parser.add_argument("volume", metavar="VOLUME", help="the volume, without the prefix archip_")
     # What stands before `show` was read by `mapfiles`: no default of ours may replace it.
     add_place(parser, default=argparse.SUPPRESS)
-    parser.add_argument(
-        "--sizes",
-        metavar="FILE",
-        type=Path,
-        default=argparse.SUPPRESS,
-        help="the sizes of v0 maps",
-    )
+    add_sizes(parser, default=argparse.SUPPRESS)
     parser.add_argument(
         "--json",
         action="store_true",
@@ -68,16 +61,15 @@ def run(args: argparse.Namespace) -> int:
     """Show a map. Raises Error."""
     maps, _ = find_blocker(args)
     share = open_share(maps)
-    sizes = Sizes.load(read_sizes_csv(args.sizes)) if args.sizes else Sizes.empty()
     try:
-        _show(args, Tree(share.fd), sizes)
+        with given_sizes(args) as sizes:
+            _show(args, Tree(share.fd), sizes)
     except BrokenPipeError:
         raise
     except (OSError, BadEntry) as error:
         what = error.strerror if isinstance(error, OSError) else error
         raise FatalError(f"the map of {_shown(args)} cannot be read: {what}") from None
     finally:
-        sizes.close()
         share.close()
     return 0
 
