@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.inprocess import Program
-from tests.mapruns import arguments, check_summary, finished, foreign, results
+from tests.mapruns import arguments, check_summary, finished, foreign, lines, results
 from tests.mapscenes import DIGESTS, FEW, MAP, OLD, PITHOS_SIZE, SCENES, VOLUME, Scene
 from tests.mapshare import (
     DELETED,
@@ -409,6 +409,17 @@ def test_block_that_is_too_short_is_invalid(program: Program, maps: Path) -> Non
     put_v2(maps, VOLUME, from_v1(FEW))
     put(maps, block_name(VOLUME, 0), v2_block(from_v1(FEW))[:-1])
     alone(program, maps, "invalid")
+
+
+def test_block_that_is_a_link_is_said_to_be_no_file(program: Program, maps: Path) -> None:
+    put_v2(maps, VOLUME, from_v1(FEW))
+    block = put(maps, block_name(VOLUME, 0))
+    block.unlink()
+    block.symlink_to("elsewhere")
+    ended = program(*arguments(maps))
+    (line,) = lines(ended, "volume")
+    assert (line["result"], ended.status) == ("invalid", 3)
+    assert line["reason"].endswith("not a regular file")
 
 
 def test_names_in_blocks_are_read_only_to_check(program: Program, maps: Path) -> None:

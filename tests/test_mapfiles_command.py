@@ -187,6 +187,15 @@ def test_text_has_a_table_the_reasons_and_the_next_command(program: Program, map
     assert program(*undo.partition("archipmigrate ")[2].split()).status == 0
 
 
+def test_text_has_names_that_the_terminals_encoding_has_not(cli: Cli, maps: Path) -> None:
+    put_v1(maps, "f\xe4hre\u2603")
+    mapshare.put_lock(maps, None, "f\xe4hre\u2603")
+    cli.env["PYTHONIOENCODING"] = "latin-1:strict"
+    ended = cli("mapfiles", "--maps", maps)
+    assert (ended.status, ended.err.count("Traceback")) == (3, 0)
+    assert "hre\\u2603" in ended.out
+
+
 def test_quiet_run_that_goes_well_says_nothing(program: Program, maps: Path) -> None:
     put_v1(maps, "foobar")
     ended = program("mapfiles", "-q", "--maps", maps)
