@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -172,6 +172,26 @@ def test_v2_with_a_misplaced_block_is_invalid(program: Program, maps: Path) -> N
     put(maps, VOLUME, v2_header(len(FEW) << 22))
     put(maps, block_name(VOLUME, 0), v2_block(from_v1(FEW)), place=sha256_place("another"))
     alone(program, maps, "invalid")
+
+
+@pytest.mark.parametrize("kind", ["link", "mount"])
+def test_directory_that_cannot_be_looked_into_is_a_failure(
+    program: Program, maps: Path, tmp_path: Path, mount: Callable[..., Path], kind: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    put(elsewhere, OLD, v1(FEW))
+    top = sha256_place(OLD).parts[0]
+    if kind == "link":
+        (maps / top).symlink_to(elsewhere / top)
+    else:
+        mount(maps / top, "-t", "tmpfs", "tmpfs")
+        put(maps, OLD, v1(FEW))
+    (maps / "stray").symlink_to(elsewhere)
+    put(maps, "second", v1(FEW))
+    ended = program(*arguments(maps))
+    assert (results(ended), ended.status) == ({"second": "upgraded"}, 3)
+    assert [line["path"] for line in lines(ended, "failure")] == [top]
+    assert foreign(ended) == ["stray"]
 
 
 @pytest.mark.parametrize("volume", ["..foobar", "....ab"])
