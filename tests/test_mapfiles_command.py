@@ -423,6 +423,19 @@ def test_full_share_stops_the_run_which_is_resumed_when_there_is_room(
     assert (ended.status, set(results(ended).values())) == (0, {"upgraded"})
 
 
+def test_lock_that_cannot_be_taken_is_said_to_be_what_fails(
+    program: Program, maps: Path, locks: Path, mount: Callable[..., Path]
+) -> None:
+    put_v1(maps, "foobar")
+    before = snapshot(maps)
+    mount(locks, "-t", "tmpfs", "-o", "ro", "tmpfs")
+    ended = program(*arguments(maps, locks=locks))
+    (line,) = lines(ended, "volume")
+    assert (ended.status, line["result"]) == (1, "failed")
+    assert "lock" in line["reason"]
+    assert snapshot(maps) == before
+
+
 def test_full_state_directory_is_said_to_stop_the_run(
     program: Program, maps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,13 +53,20 @@ class Store:
         """Take the locks of maps, all or none. Raises Locked, OSError."""
         try:
             for name in names:
-                holder = self.locks.take(name)
+                holder = self._take_lock(name)
                 if holder is not None:
                     raise Locked(held_by(name, holder))
         except BaseException:
             with contextlib.suppress(OSError):
                 self.release_locks(names)
             raise
+
+    def _take_lock(self, name: bytes) -> bytes | None:
+        try:
+            return self.locks.take(name)
+        except OSError as error:  # the locks may lie on another filesystem than the maps
+            words = f"its lock cannot be taken: {error.strerror}"
+            raise OSError(error.errno, words) from error
 
     def release_locks(self, names: Sequence[bytes]) -> None:
         """Release those of the locks that are ours, at the second try if need be.
