@@ -188,8 +188,11 @@ def test_directory_that_cannot_be_looked_into_is_a_failure(
         put(maps, OLD, v1(FEW))
     (maps / "stray").symlink_to(elsewhere)
     put(maps, "second", v1(FEW))
+    put(maps, "headed", v2_header(1 << 22))
     ended = program(*arguments(maps))
-    assert (results(ended), ended.status) == ({"second": "upgraded"}, 3)
+    assert (results(ended), ended.status) == ({"second": "upgraded", "headed": "invalid"}, 3)
+    (reason,) = [line["reason"] for line in lines(ended, "volume") if line["reason"]]
+    assert "failures" in reason
     assert [line["path"] for line in lines(ended, "failure")] == [top]
     assert foreign(ended) == ["stray"]
 
