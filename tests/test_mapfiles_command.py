@@ -385,6 +385,28 @@ def test_volume_that_undo_left_is_put_back_by_the_command_that_it_names(
     assert contents(snapshot(maps)) == before
 
 
+def test_lock_directory_that_is_another_one_now_is_used_only_if_it_is_named(
+    program: Program, maps: Path, locks: Path
+) -> None:
+    put_v1(maps, "foobar", "second")
+    before = contents(snapshot(maps))
+    mapshare.put_lock(maps, locks, "second")
+    assert program(*arguments(maps, locks=locks)).status == 3
+    locks.rename(locks.with_name("gone"))
+    locks.mkdir()
+    refused = program("resume", "--failed")
+    assert (refused.status, "--locks" in refused.err) == (1, True)
+    assert program("resume", "--failed", "--locks", locks).status == 0
+    held = mapshare.put_lock(maps, locks, "second")
+    refused = program("undo")
+    assert (refused.status, "--locks" in refused.err) == (1, True)
+    left = program("undo", "--json", "--locks", locks)
+    assert (left.status, left.summary["changed"], left.summary["skipped"]) == (3, 1, 1)
+    held.unlink()
+    assert program("resume", "--failed", "--locks", locks).status == 0
+    assert contents(snapshot(maps)) == before
+
+
 # -- how it stops
 
 

@@ -28,7 +28,7 @@ from ..ui.report import Report
 from ..ui.text import quoted
 from ..ui.volumes import VolumesReport
 from . import options, show
-from .blocker import Blocker, add_place, find_blocker, open_store
+from .blocker import Blocker, add_place, blocker_of, find_blocker, open_store
 from .reach import wait_for_mount
 from .session import (
     Session,
@@ -156,7 +156,7 @@ def work(
     log_dir: Path | None = None,
 ) -> int:
     """Run one session over *journal* and report it. Raises Error."""
-    blocker = Blocker.from_dict(header.settings)
+    blocker = blocker_of(args, header)
     sizes = saved_sizes(state, header)
     opened = open_store(share, blocker, header, args.backend, sizes, state)
     header.backend = opened.name
@@ -260,7 +260,7 @@ def settle_mapfiles(
     Those that it had not got far with are taken back, unless they are to be *finish*ed.
     """
     header = journal.read_header()
-    blocker = Blocker.from_dict(header.settings)
+    blocker = blocker_of(args, header)
     journal.commit([prepare_tables])
     with (
         contextlib.closing(Sizes.empty()) as sizes,
