@@ -144,7 +144,7 @@ def test_run_that_may_have_left_locks_is_not_forgotten(
     (run,) = program("status", "--json").objects
     ended = program("forget", run["run"])
     assert (ended.status, "--force" in ended.err) == (2, True)
-    resume = f"`archipmigrate resume --state {program.state} {run['run']}`"
+    resume = f"`archipmigrate resume {run['run']} --state {program.state}`"
     assert resume in ended.err
     assert resume in program(*arguments(maps), "--check").err
     assert program("forget", "--force", run["run"]).status == 0

@@ -64,6 +64,8 @@ class Store:
     def _take_lock(self, name: bytes) -> bytes | None:
         try:
             return self.locks.take(name)
+        except PermissionError:
+            raise  # a note would make it one of this volume's own: such are no reason to stop
         except OSError as error:  # the locks may lie on another filesystem than the maps
             words = f"its lock cannot be taken: {error.strerror}"
             raise OSError(error.errno, words) from error

@@ -135,7 +135,7 @@ def state_option(args: argparse.Namespace) -> list[str]:
 
 def shown_command(args: argparse.Namespace, command: str, run_name: str) -> str:
     """Return a command over a run to copy: with the state directory in which that is found."""
-    return shlex.join(["archipmigrate", command, *state_option(args), run_name])
+    return shlex.join(["archipmigrate", command, run_name, *state_option(args)])
 
 
 def exit_status(result: Result, status: str) -> int:
