@@ -13,8 +13,11 @@ def main() -> int:
     """Run the program; SIGUSR1 (show the status) does no harm before there is one to show."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     gc.set_threshold(COLLECT_EVERY)
-    from .cli.main import main as run  # noqa: PLC0415 -- takes 0.15 s, in which signals may come
-
+    try:
+        # It takes 0.15 s, in which signals may come.
+        from .cli.main import main as run  # noqa: PLC0415
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     status = run()
     gc.freeze()  # or Python looks through all of it once more before it ends: 30 ms
     return status

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.inprocess import Program
-from tests.mapruns import arguments, check_summary, finished, foreign, results
+from tests.mapruns import arguments, check_summary, finished, foreign, lines, results
 from tests.mapscenes import DIGESTS, FEW, MAP, OLD, PITHOS_SIZE, SCENES, VOLUME, Scene
 from tests.mapshare import (
     DELETED,
@@ -174,6 +174,29 @@ def test_v2_with_a_misplaced_block_is_invalid(program: Program, maps: Path) -> N
     alone(program, maps, "invalid")
 
 
+@pytest.mark.parametrize("kind", ["link", "mount"])
+def test_directory_that_cannot_be_looked_into_is_a_failure(
+    program: Program, maps: Path, tmp_path: Path, mount: Callable[..., Path], kind: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    put(elsewhere, OLD, v1(FEW))
+    top = sha256_place(OLD).parts[0]
+    if kind == "link":
+        (maps / top).symlink_to(elsewhere / top)
+    else:
+        mount(maps / top, "-t", "tmpfs", "tmpfs")
+        put(maps, OLD, v1(FEW))
+    (maps / "stray").symlink_to(elsewhere)
+    put(maps, "second", v1(FEW))
+    put(maps, "headed", v2_header(1 << 22))
+    ended = program(*arguments(maps))
+    assert (results(ended), ended.status) == ({"second": "upgraded", "headed": "invalid"}, 3)
+    (reason,) = [line["reason"] for line in lines(ended, "volume") if line["reason"]]
+    assert "failures" in reason
+    assert [line["path"] for line in lines(ended, "failure")] == [top]
+    assert foreign(ended) == ["stray"]
+
+
 @pytest.mark.parametrize("volume", ["..foobar", "....ab"])
 def test_name_that_leads_out_of_the_share_is_not_followed(
     program: Program, maps: Path, tmp_path: Path, volume: str
@@ -218,7 +241,7 @@ def test_name_has_6_to_82_bytes(
 
 def test_names_that_are_no_volumes_are_foreign(program: Program, maps: Path) -> None:
     names = ["archip_archip_foobar", "nothing_lock", "archip_nothing_lock",
-             block_name("nothing", 0), block_name("archip_nothing", 3)]  # fmt: skip
+             block_name("nothing", 0), block_name("archip_nothing", 3), "_lock"]  # fmt: skip
     for name in names:
         put(maps, name, v1(FEW))
     put(maps, OLD, v1(FEW))
@@ -409,6 +432,17 @@ def test_block_that_is_too_short_is_invalid(program: Program, maps: Path) -> Non
     put_v2(maps, VOLUME, from_v1(FEW))
     put(maps, block_name(VOLUME, 0), v2_block(from_v1(FEW))[:-1])
     alone(program, maps, "invalid")
+
+
+def test_block_that_is_a_link_is_said_to_be_no_file(program: Program, maps: Path) -> None:
+    put_v2(maps, VOLUME, from_v1(FEW))
+    block = put(maps, block_name(VOLUME, 0))
+    block.unlink()
+    block.symlink_to("elsewhere")
+    ended = program(*arguments(maps))
+    (line,) = lines(ended, "volume")
+    assert (line["result"], ended.status) == ("invalid", 3)
+    assert line["reason"].endswith("not a regular file")
 
 
 def test_names_in_blocks_are_read_only_to_check(program: Program, maps: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import grp
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from archipmigrate.engine import commit
 from tests import mapshare
 from tests.inprocess import Program
 from tests.mapruns import arguments, check_summary, lines, results
@@ -135,8 +137,24 @@ def test_sizes_come_from_a_database(program: Program, maps: Path, tmp_path: Path
     database.commit()
     database.close()
     url = f"sqlite:///{tmp_path / 'pithos.db'}"
+    (shown,) = program(
+        "mapfiles", "show", "--json", "--maps", maps, "--pithos-db", url, DIGEST
+    ).objects
+    assert (shown["version"], shown["size"]) == (0, 12 << 20)
     ended = program("mapfiles", "--json", "--maps", maps, "--pithos-db", url)
     assert (ended.status, results(ended)) == (0, {DIGEST: "upgraded"})
+
+
+def test_command_that_a_dry_run_names_is_one_whatever_the_environment_has(
+    program: Program, maps: Path, tmp_path: Path
+) -> None:
+    v0(maps)
+    table = tmp_path / "sizes.csv"
+    table.write_text(f"{DIGEST},{12 << 20}\n")
+    program.env["ARCHIPMIGRATE_PITHOS_DB"] = "sqlite:////nowhere"
+    ended = program("mapfiles", "-n", "--maps", maps, "--sizes", table)
+    *_, last = ended.out.splitlines()
+    assert program(*last.partition("archipmigrate ")[2].split()).status == 0
 
 
 def test_two_sizes_for_one_map_make_it_invalid(
@@ -169,6 +187,15 @@ def test_text_has_a_table_the_reasons_and_the_next_command(program: Program, map
     assert program(*undo.partition("archipmigrate ")[2].split()).status == 0
 
 
+def test_text_has_names_that_the_terminals_encoding_has_not(cli: Cli, maps: Path) -> None:
+    put_v1(maps, "f\xe4hre\u2603")
+    mapshare.put_lock(maps, None, "f\xe4hre\u2603")
+    cli.env["PYTHONIOENCODING"] = "latin-1:strict"
+    ended = cli("mapfiles", "--maps", maps)
+    assert (ended.status, ended.err.count("Traceback")) == (3, 0)
+    assert "hre\\u2603" in ended.out
+
+
 def test_quiet_run_that_goes_well_says_nothing(program: Program, maps: Path) -> None:
     put_v1(maps, "foobar")
     ended = program("mapfiles", "-q", "--maps", maps)
@@ -198,6 +225,22 @@ def test_logs_are_those_of_the_official_tool(program: Program, maps: Path, tmp_p
     assert (tmp_path / "failed.log").read_text() == "Failed to upgrade locked\n"
 
 
+def test_logs_that_cannot_be_written_are_refused_before_or_named_after(
+    program: Program, maps: Path, tmp_path: Path
+) -> None:
+    put_v1(maps, "foobar")
+    file = tmp_path / "executable"
+    file.touch(0o755)
+    before = snapshot(maps)
+    assert program("mapfiles", "--maps", maps, "--log-dir", file).status == 2
+    assert snapshot(maps) == before
+    (tmp_path / "upgraded.log").symlink_to("/dev/full")
+    ended = program("mapfiles", "--maps", maps, "--log-dir", tmp_path)
+    assert ended.status == 1
+    assert "upgraded" in ended.out
+    assert str(tmp_path / "upgraded.log") in ended.err
+
+
 def test_show_prints_header_and_entries_before_and_after(program: Program, maps: Path) -> None:
     put_v1(maps, "foobar")
 
@@ -216,6 +259,44 @@ def test_show_prints_header_and_entries_before_and_after(program: Program, maps:
     assert show()[1] == []
     missing = program("mapfiles", "show", "--maps", maps, "nothing")
     assert (missing.status, missing.out) == (1, "")
+
+
+def test_show_names_a_volume_in_json_as_a_run_does(program: Program, maps: Path) -> None:
+    name = os.fsdecode(b"caf\xe9foo")
+    put_v1(maps, name)
+    (volume,) = lines(program("mapfiles", "--maps", maps, "-n", "--json"), "volume")
+    for asked in (name, f"archip_{name}"):
+        (shown,) = program("mapfiles", "show", "--maps", maps, "--json", asked).objects
+        assert (shown["volume"], shown["volume_b64"]) == (volume["volume"], volume["volume_b64"])
+        assert base64.b64decode(shown["path_b64"]).endswith(b"/archip_caf\xe9foo")
+
+
+@pytest.mark.parametrize("length", [2 * 128, 2 * 128 + 1])
+def test_show_says_that_a_block_is_cut_off(program: Program, maps: Path, length: int) -> None:
+    mapshare.put_v2(maps, "foobar", mapshare.from_v1(mapshare.v1_entries(3)))
+    name = mapshare.block_name("foobar", 0)
+    os.truncate(maps / mapshare.sha256_place(name) / name, length)
+    ended = program("mapfiles", "show", "--maps", maps, "-v", "foobar")
+    assert ended.status == 1
+    assert "cut off" in ended.err
+
+
+def test_text_of_names_and_locks_never_reaches_the_terminal_as_it_is(
+    program: Program, maps: Path, locks: Path
+) -> None:
+    mapshare.put(maps, "archip_esc\x1b[2Jape\n", b"garbage")
+    put_v1(maps, "foobar")
+    (locks / "foobar_lock").write_bytes(b"host\x1b[2J\n" + b"x" * 1000)
+    ended = program("mapfiles", "--maps", maps, "--locks", locks)
+    assert ended.status == 3
+    assert ended.out.isascii()
+    assert all(line.isprintable() for line in ended.out.splitlines())
+    (locked,) = [line for line in ended.out.splitlines() if line.startswith("locked: foobar")]
+    assert r"host\033[2J\n" in locked
+    assert len(locked) < 250
+    shown = program("mapfiles", "show", "--maps", maps, "esc\x1b[2Jape\n")
+    assert shown.status == 1
+    assert "\x1b" not in shown.err
 
 
 # -- what is kept
@@ -289,6 +370,43 @@ def test_volume_that_changed_since_is_left_as_it_is_by_undo(
     assert {path: f for path, f in snapshot(maps).items() if "foobar" in path} == before
 
 
+def test_volume_that_undo_left_is_put_back_by_the_command_that_it_names(
+    program: Program, maps: Path
+) -> None:
+    put_v1(maps, "foobar", "second")
+    before = contents(snapshot(maps))
+    assert program("mapfiles", "--maps", maps).status == 0
+    lock = mapshare.put_lock(maps, None, "foobar")
+    ended = program("undo")
+    assert ended.status == 3
+    lock.unlink()
+    *_, last = ended.out.splitlines()
+    assert program(*last.partition("archipmigrate ")[2].split()).status == 0
+    assert contents(snapshot(maps)) == before
+
+
+def test_lock_directory_that_is_another_one_now_is_used_only_if_it_is_named(
+    program: Program, maps: Path, locks: Path
+) -> None:
+    put_v1(maps, "foobar", "second")
+    before = contents(snapshot(maps))
+    mapshare.put_lock(maps, locks, "second")
+    assert program(*arguments(maps, locks=locks)).status == 3
+    locks.rename(locks.with_name("gone"))
+    locks.mkdir()
+    refused = program("resume", "--failed")
+    assert (refused.status, "--locks" in refused.err) == (1, True)
+    assert program("resume", "--failed", "--locks", locks).status == 0
+    held = mapshare.put_lock(maps, locks, "second")
+    refused = program("undo")
+    assert (refused.status, "--locks" in refused.err) == (1, True)
+    left = program("undo", "--json", "--locks", locks)
+    assert (left.status, left.summary["changed"], left.summary["skipped"]) == (3, 1, 1)
+    held.unlink()
+    assert program("resume", "--failed", "--locks", locks).status == 0
+    assert contents(snapshot(maps)) == before
+
+
 # -- how it stops
 
 
@@ -325,6 +443,38 @@ def test_full_share_stops_the_run_which_is_resumed_when_there_is_room(
     ballast.unlink()
     ended = program("resume", "--json")
     assert (ended.status, set(results(ended).values())) == (0, {"upgraded"})
+
+
+def test_lock_that_cannot_be_taken_is_said_to_be_what_fails(
+    program: Program, maps: Path, locks: Path, mount: Callable[..., Path]
+) -> None:
+    put_v1(maps, "foobar")
+    before = snapshot(maps)
+    mount(locks, "-t", "tmpfs", "-o", "ro", "tmpfs")
+    ended = program(*arguments(maps, locks=locks))
+    (line,) = lines(ended, "volume")
+    assert (ended.status, line["result"]) == (1, "failed")
+    assert "lock" in line["reason"]
+    assert snapshot(maps) == before
+
+
+def test_full_state_directory_is_said_to_stop_the_run(
+    program: Program, maps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_v1(maps, "foobar")
+    with monkeypatch.context() as full:
+        full.setattr(commit, "spare_bytes", lambda _: 0)
+        ended = program("mapfiles", "--maps", maps)
+        assert ended.status == 1
+        first, *_, last = ended.out.splitlines()
+        assert "stopped" in first
+        assert "MiB left" in first
+        ended = program("mapfiles", "--maps", maps, "--json")
+        assert (ended.status, ended.summary["status"]) == (1, "stopped")
+        assert "MiB left" in ended.err
+    assert last.startswith("go on with: ")
+    assert program(*last.partition("archipmigrate ")[2].split()).status == 0
+    assert mapshare.read_volume(maps, "foobar").version == 2
 
 
 def test_caller_who_may_change_nothing_stops_with_the_cause(

@@ -144,6 +144,9 @@ def test_run_that_may_have_left_locks_is_not_forgotten(
     (run,) = program("status", "--json").objects
     ended = program("forget", run["run"])
     assert (ended.status, "--force" in ended.err) == (2, True)
+    resume = f"`archipmigrate resume {run['run']} --state {program.state}`"
+    assert resume in ended.err
+    assert resume in program(*arguments(maps), "--check").err
     assert program("forget", "--force", run["run"]).status == 0
 
 
@@ -310,13 +313,13 @@ def test_files_of_absurd_length_end_in_a_verdict(
     v0 = mapshare.put(maps, digest, mapshare.v0(mapshare.digests(3)))
     os.truncate(v0, 1 << 62)
     put_v1(maps, "foobar")
-    ended = program(*arguments(maps, sizes={digest: 3 << 22}))
-    assert results(ended) == {
-        "longer": "invalid",
-        "blocked": "invalid",
-        digest: "invalid",
-        "foobar": "upgraded",
-    }
+    expected = {"longer": "invalid", "blocked": "invalid", digest: "invalid"}
+    words = arguments(maps, sizes={digest: 3 << 22})
+    assert results(program(*words, "-n")) == {**expected, "foobar": "would-upgrade"}
+    found = results(program(*words, "-n", "--no-keep"))
+    assert (found["longer"], found["blocked"]) == ("would-upgrade", "would-upgrade")
+    ended = program(*words)
+    assert results(ended) == {**expected, "foobar": "upgraded"}
     reasons = {line["volume"]: line["reason"] for line in lines(ended, "volume")}
     assert "--no-keep" in reasons["longer"]
     found = results(program(*arguments(maps), "--no-keep", "--fresh"))

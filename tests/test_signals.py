@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,21 @@ def go_on(process: Held, *signals: signal.Signals) -> tuple[str, str]:
 
 
 # -- stopping
+
+
+def test_ctrl_c_before_there_is_a_run_ends_without_a_word() -> None:
+    program = """
+import sys
+from archipmigrate.__main__ import main
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == "trio":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+sys.exit(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
 
 
 def test_second_signal_leaves_at_once_where_a_lane_hangs_for_good(

@@ -23,7 +23,7 @@ _Read = Callable[[int, int], bytes]  # start and length in the old map
 
 
 class BadEntry(Exception):
-    """An entry of a map block that no mapper can read; the text says which."""
+    """An entry of a map block that is missing, or that no mapper can read; the text says which."""
 
 
 def new_blocks(tree: Tree, record: Record, codec: Codec) -> Iterator[Pieces]:
@@ -77,7 +77,7 @@ def _block(tree: Tree, name: bytes, number: int, length: int, codec: Codec) -> P
     with tree.directory(sha256_place(block)) as directory:
         fd = open_file(directory, block)
     try:
-        yield from checked(read_pieces(fd, 0, length), codec)
+        yield from checked(fd, length, codec)
     finally:
         os.close(fd)
 
@@ -87,15 +87,23 @@ def new_blocks_from(record: Record, codec: Codec, kept: Iterable[bytes]) -> Iter
     yield from _converted(record.version, record.header, codec, _Stream(kept).read)
 
 
-def checked(pieces: Iterable[bytes], codec: Codec) -> Pieces:
-    """Yield pieces of a map block (each of whole entries). Raises BadEntry."""
+def checked(fd: int, length: int, codec: Codec) -> Pieces:
+    """Yield the first *length* bytes of a map block, in pieces of whole entries.
+
+    Raises BadEntry, OSError.
+    """
     at = 0
-    for piece in pieces:
+    for piece in read_pieces(fd, 0, length):
+        at += len(piece)
+        if at % ENTRY_SIZE:
+            break
         bad = codec.check(piece)
         if bad >= 0:
-            raise BadEntry(f"entry {at + bad:,} of a block has a name longer than an entry")
-        at += len(piece) // ENTRY_SIZE
+            index = (at - len(piece)) // ENTRY_SIZE + bad
+            raise BadEntry(f"entry {index:,} of a block has a name longer than an entry")
         yield piece
+    if at < length:
+        raise BadEntry(f"a block is cut off: {at:,} bytes of {length:,}")
 
 
 def _converted(version: int, header: v2.HeaderV2, codec: Codec, read: _Read) -> Iterator[Pieces]:

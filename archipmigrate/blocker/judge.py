@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import groupby
 
+from ..frames import Hint
 from ..journal.store import Journal
 from ..journal.volumes import (
     FoundFile,
@@ -27,6 +28,7 @@ from .content import unpack_head
 
 CHECK = "check"  # in the place of a `Plan`: a current map's blocks are to be read
 ROWS = 1000
+UNSEEN = " (if it is not where nothing could be looked at: see the failures)"
 
 
 def judge_survey(journal: Journal, *, locks_apart: bool, check: bool) -> None:
@@ -35,6 +37,7 @@ def judge_survey(journal: Journal, *, locks_apart: bool, check: bool) -> None:
     *locks_apart*: there is a lock directory. *check*: current maps are to be read whole.
     """
     rows: list[VolumeRow] = []
+    unseen = any(failure.hint == Hint.WALK for failure in journal.failures())
     for name, files in groupby(found_files(journal), lambda file: file.volume):
         volume, kept = Volume(name), 0
         for file in files:
@@ -45,6 +48,8 @@ def judge_survey(journal: Journal, *, locks_apart: bool, check: bool) -> None:
         if not volume.exists:
             continue
         row = volume_row(name, volume.verdict(), check=check)
+        if unseen and row.result in (Result.INVALID, Result.CONFLICT):
+            row = replace(row, reason=row.reason + UNSEEN)
         rows.append(replace(row, keeps=kept) if row.plan in PLANS else row)
         if len(rows) >= ROWS:
             put_volumes(journal, rows)

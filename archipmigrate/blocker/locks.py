@@ -21,6 +21,7 @@ from ..mapfile.placement import sha256_place
 from .tree import Place, Tree, open_file, status, unlink
 
 LONGEST = 1024  # bytes of a lock's content that are looked at
+MOST_SHOWN = 128  # characters of it that are shown: a host's name has 64
 PART = b"_aa"
 # A lock that vanishes between our link and our look was released: so often we try again.
 ATTEMPTS = 5
@@ -125,7 +126,8 @@ def shown_holder(holder: bytes) -> str:
     """Word who holds a lock."""
     if not holder:
         return "held by v0.3 (an empty lock file)"
-    return f"held by {holder.decode(errors='backslashreplace')}"
+    shown = holder.decode(errors="backslashreplace")
+    return f"held by {shown if len(shown) <= MOST_SHOWN else shown[:MOST_SHOWN] + '...'}"
 
 
 def _link(directory: int, part: bytes, lock: bytes, inode: int) -> bool:

@@ -57,7 +57,7 @@ def judged(store: Store, volume: bytes) -> Look:
 
 
 def peek(store: Store, volume: bytes) -> Prepared:
-    """Say what `prepare` would, and touch nothing. Raises Vanished, OSError."""
+    """Say what `prepare` would, and touch nothing (no `kept` either). Raises Vanished, OSError."""
     look = judged(store, volume)
     verdict = look.verdict
     if verdict.plan is Plan.NONE:
@@ -68,7 +68,7 @@ def peek(store: Store, volume: bytes) -> Prepared:
             holder = store.locks.holder(name)
             if holder is not None:
                 raise Locked(held_by(name, holder))
-        _record(replace(store, kept=None), look, verdict)
+        _record(store, look, verdict)
     except Locked as locked:
         return Prepared(replace(verdict, result=Result.LOCKED, reason=str(locked)))
     except Refused as refused:
@@ -204,7 +204,7 @@ def _old_file(store: Store, spot: Spot, needed: int, *, keep: bool) -> OldFile:
         found.st_mtime_ns,
         found.st_size,
     )
-    if not keep or store.kept is None:
+    if not keep or not store.keeps:
         return file
     if found.st_size > needed + SLACK:
         shown = spot.name.decode(errors="backslashreplace")
@@ -213,6 +213,8 @@ def _old_file(store: Store, spot: Spot, needed: int, *, keep: bool) -> OldFile:
             f"{shown} has {found.st_size - needed:,} bytes more than it needs, too many to keep "
             "for undo: cut them off (truncate), or use --no-keep",
         )
+    if store.kept is None:
+        return file
     digest = xxh3_128()
     pieces = []
     with _opened(store, spot) as fd:
@@ -232,7 +234,7 @@ def _check_block(store: Store, spot: Spot, needed: int) -> None:
     """See that every entry of a block can be read. Raises Refused."""
     with _opened(store, spot) as fd:
         try:
-            for _ in checked(read_pieces(fd, 0, needed), store.codec):
+            for _ in checked(fd, needed, store.codec):
                 pass
         except BadEntry as bad:
             shown = spot.name.decode(errors="backslashreplace")

@@ -34,8 +34,9 @@ class Different(Exception):
 class Store:
     """The maps and locks of one share, and a run that works on them.
 
-    `kept` is where contents are kept (None: nowhere); `run` names our files on the way: an undo has
-    the name of the run that it takes back, so that another undo of that run finds what it left.
+    `kept` is where contents are kept (None: nowhere; `keeps` says whether they would be, for a dry
+    run must refuse what a run does); `run` names our files on the way: an undo has the name of the
+    run that it takes back, so that another undo of that run finds what it left.
     """
 
     maps: Tree
@@ -44,6 +45,7 @@ class Store:
     codec: Codec
     run: str
     kept: Kept | None = None
+    keeps: bool = False
 
     # -- locks
 
@@ -51,13 +53,22 @@ class Store:
         """Take the locks of maps, all or none. Raises Locked, OSError."""
         try:
             for name in names:
-                holder = self.locks.take(name)
+                holder = self._take_lock(name)
                 if holder is not None:
                     raise Locked(held_by(name, holder))
         except BaseException:
             with contextlib.suppress(OSError):
                 self.release_locks(names)
             raise
+
+    def _take_lock(self, name: bytes) -> bytes | None:
+        try:
+            return self.locks.take(name)
+        except PermissionError:
+            raise  # a note would make it one of this volume's own: such are no reason to stop
+        except OSError as error:  # the locks may lie on another filesystem than the maps
+            words = f"its lock cannot be taken: {error.strerror}"
+            raise OSError(error.errno, words) from error
 
     def release_locks(self, names: Sequence[bytes]) -> None:
         """Release those of the locks that are ours, at the second try if need be.

@@ -18,7 +18,7 @@ from ..frames import Group, Hint, unpack_groups, walk_unit, whole
 from ..journal.volumes import LOCKS, FoundFile
 from ..mapfile.head import Head, invalid
 from ..mapfile.names import Name, Role, parse_map_name, parse_name
-from ..mapfile.placement import Place, place_of, sha256_place, v03_place
+from ..mapfile.placement import LEVELS, Place, place_of, sha256_place, v03_place
 from ..model import RETRIES, TRANSIENT, Failure, Limits, Scan, Tally, Unit
 from .content import pack_head
 from .locks import Locks
@@ -27,7 +27,8 @@ from .tree import Tree, open_file, unlink
 
 # A directory with more names than this is read in several goes.
 WIDE = 4096
-OTHER_FILESYSTEM = "another filesystem is mounted here"
+OTHER_FILESYSTEM = "another filesystem is mounted here: what lies on it was not looked at"
+LINKED = "a symbolic link in the place of a directory: what lies behind it was not looked at"
 TOO_DEEP = "a directory deeper than any path: v0.4 has three levels"
 MOST_HOLDER = 512  # bytes of a lock: padded as direct mode does
 
@@ -167,6 +168,8 @@ class _Walk:
             is_directory = stat.S_ISDIR(found.st_mode)
             if is_directory and not self._is_place_of_map(listing.path, name):
                 self._directory(listing, path, found)
+            elif stat.S_ISLNK(found.st_mode) and self._is_place(path):
+                self._hidden(path, errno.ELOOP, LINKED)
             elif not self._sweep(listing, name, found):
                 self.files.append(self._file(listing, path, name, found))
                 self._tally.files += stat.S_ISREG(found.st_mode)
@@ -182,9 +185,23 @@ class _Walk:
         if listing.path == LOCKS:
             self.files.append(_foreign(path, "a directory among the locks"))
         elif found.st_dev != listing.device:
-            self.files.append(_foreign(path, OTHER_FILESYSTEM))
+            if self._is_place(path):
+                self._hidden(path, errno.EXDEV, OTHER_FILESYSTEM)
+            else:
+                self.files.append(_foreign(path, OTHER_FILESYSTEM))
         else:
             self._todo.append(path)
+
+    def _hidden(self, path: bytes, number: int, note: str) -> None:
+        """Note what may hide volumes: without a failure a run would seem to have seen all."""
+        self._tally.failed += 1
+        self._failures.append(Failure(path, "list", number, note, Hint.WALK))
+
+    @staticmethod
+    def _is_place(path: bytes) -> bool:
+        """Whether this is the name of a directory where v0.4 or others look for files."""
+        parts = path.split(b"/")
+        return len(parts) <= LEVELS and all(len(part) == 2 for part in parts)
 
     @staticmethod
     def _is_place_of_map(directory: bytes, name: bytes) -> bool:

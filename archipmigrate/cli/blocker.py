@@ -7,7 +7,7 @@ import grp
 import os
 import pwd
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..blocker.locks import Locks, clash, holder_string
@@ -135,6 +135,18 @@ def find_blocker(args: argparse.Namespace) -> tuple[str, Blocker]:
     return config.archip_dir, Blocker(locks, _identity(locks), config.umask, uid, gid)
 
 
+def blocker_of(args: argparse.Namespace, header: RunHeader) -> Blocker:
+    """Return the settings of an earlier run, with the lock directory that is named now, if any.
+
+    Raises ShareError.
+    """
+    kept = Blocker.from_dict(header.settings)
+    if not (locks := getattr(args, "locks_now", None)):
+        return kept
+    path = os.path.abspath(locks)
+    return replace(kept, locks=path, locks_identity=_identity(path))
+
+
 def _uid(name: str, path: Path) -> int:
     try:
         return pwd.getpwnam(name).pw_uid
@@ -198,6 +210,7 @@ def open_store(
         codec,
         undone or header.run,
         kept,
+        blocker.keep,
     )
     return Opened(store, codec.name)
 
@@ -232,5 +245,6 @@ def _lock_directory(share: Share, blocker: Blocker) -> int:
         os.close(fd)
     raise ShareError(
         f"the lock directory {blocker.locks} is not there, or is another one than it was; without "
-        "it nothing keeps the daemons off a volume"
+        "it nothing keeps the daemons off a volume. If they use another one by now, give that to "
+        "`archipmigrate undo` or `resume`: --locks DIR"
     )

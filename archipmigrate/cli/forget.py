@@ -11,7 +11,7 @@ from ..journal.lock import ShareLock
 from ..journal.runs import forget_run, list_runs, open_run
 from ..journal.store import RunHeader
 from . import options
-from .session import state_directory
+from .session import shown_command, state_directory
 
 DESCRIPTION = """\
 Delete the journal of a run. It cannot be undone or resumed after that; the share
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if header is None:
         raise UsageError(f"no run {args.run_name!r} in {state}")
     if not args.force:
-        _refuse_half_done(state, header)
+        _refuse_half_done(args, state, header)
     lock = ShareLock(secure_directory(runtime_directory(state)), header.share, header.path)
     try:
         freed = forget_run(state, header.run)
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_half_done(state: Path, header: RunHeader) -> None:
+def _refuse_half_done(args: argparse.Namespace, state: Path, header: RunHeader) -> None:
     """Refuse a run over mapfiles, or an undo of one, that may have left something. Raises Error."""
     of = str(header.settings.get("of", ""))
     if not (header.job == "mapfiles" or of.startswith("mapfiles-")):
@@ -64,6 +64,7 @@ def _refuse_half_done(state: Path, header: RunHeader) -> None:
     if half_done or header.is_unfinished:
         raise UsageError(
             f"{header.run} ({header.status}) may have left volumes half done, or locks, which only "
-            f"its journal knows of: finish it with `archipmigrate resume {header.run}`, or take it "
-            "back with `archipmigrate undo`; --force forgets it all the same"
+            f"its journal knows of: finish it with `{shown_command(args, 'resume', header.run)}`, "
+            f"or take it back with `{shown_command(args, 'undo', str(of or header.run))}`; --force "
+            "forgets it all the same"
         )

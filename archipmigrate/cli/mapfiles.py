@@ -18,7 +18,6 @@ from ..engine.settle import settle_run
 from ..errors import JournalError, UsageError
 from ..jobs.mapfiles import MapfilesJob, release_left
 from ..journal.location import default_state
-from ..journal.pithos import read_pithos_db, read_sizes_csv
 from ..journal.runs import list_runs, open_run
 from ..journal.sizes import Sizes
 from ..journal.store import Journal, RunHeader
@@ -29,7 +28,7 @@ from ..ui.report import Report
 from ..ui.text import quoted
 from ..ui.volumes import VolumesReport
 from . import options, show
-from .blocker import Blocker, add_place, find_blocker, open_store
+from .blocker import Blocker, add_place, blocker_of, find_blocker, open_store
 from .reach import wait_for_mount
 from .session import (
     Session,
@@ -41,6 +40,7 @@ from .session import (
     state_directory,
     state_option,
 )
+from .sizes import add_sizes, given_sizes
 
 SIZES = ".journal-sizes"
 DESCRIPTION = """\
@@ -84,16 +84,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         action="store_true",
         help="read the blocks of maps that are v2 already, too, and see that they can be opened",
     )
-    sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument(
-        "--sizes", metavar="FILE", type=Path, help="the sizes of v0 maps: CSV, mapfile,size"
-    )
-    sizes.add_argument(
-        "--pithos-db",
-        metavar="URL",
-        help="read them from Pithos' database, by an URL of SQLAlchemy "
-        "(pip install 'archipmigrate[pithos]')",
-    )
+    add_sizes(parser)
     parser.add_argument(
         "--no-keep",
         dest="keep",
@@ -122,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     maps, blocker = find_blocker(args)
     log_dir = _log_directory(args)
     share = open_share(maps)
-    with _given_sizes(args) as sizes:
+    with given_sizes(args) as sizes:
         blocker = replace(blocker, check=args.check, keep=args.keep, sizes=sizes.digest)
         if args.dry_run:
             return look(args, share, blocker, sizes, log_dir)
@@ -165,7 +156,7 @@ def work(
     log_dir: Path | None = None,
 ) -> int:
     """Run one session over *journal* and report it. Raises Error."""
-    blocker = Blocker.from_dict(header.settings)
+    blocker = blocker_of(args, header)
     sizes = saved_sizes(state, header)
     opened = open_store(share, blocker, header, args.backend, sizes, state)
     header.backend = opened.name
@@ -204,6 +195,7 @@ def _run(
             journal.commit([lambda j: j.write_header(session.header)])
         volumes.show(
             session.header,
+            status=result.status,
             reason=result.reason,
             seconds=seconds,
             dry_run=not job.acts,
@@ -232,7 +224,7 @@ def _again(args: argparse.Namespace) -> list[str]:
     for name, option in named.items():
         if (value := getattr(args, name, None)) is not None:
             words += [option, str(value)]
-    if getattr(args, "pithos_db", None):
+    if getattr(args, "pithos_db", None) and not args.sizes:
         words += ["--pithos-db", "URL"]  # there may be a password in it
     return words + state_option(args)
 
@@ -268,7 +260,7 @@ def settle_mapfiles(
     Those that it had not got far with are taken back, unless they are to be *finish*ed.
     """
     header = journal.read_header()
-    blocker = Blocker.from_dict(header.settings)
+    blocker = blocker_of(args, header)
     journal.commit([prepare_tables])
     with (
         contextlib.closing(Sizes.empty()) as sizes,
@@ -310,23 +302,11 @@ def _settle_others(
             journal.close()
 
 
-@contextlib.contextmanager
-def _given_sizes(args: argparse.Namespace) -> Iterator[Sizes]:
-    if args.sizes:
-        sizes = Sizes.load(read_sizes_csv(args.sizes))
-    elif args.pithos_db:
-        sizes = Sizes.load(read_pithos_db(args.pithos_db))
-    else:
-        sizes = Sizes.empty()
-    try:
-        yield sizes
-    finally:
-        sizes.close()
-
-
 def _log_directory(args: argparse.Namespace) -> Path | None:
     directory: Path | None = args.log_dir
-    if directory is not None and not os.access(directory, os.W_OK | os.X_OK):
+    if directory is None:
+        return None
+    if not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
         raise UsageError(f"--log-dir {directory}: no directory that can be written to")
     return directory
 

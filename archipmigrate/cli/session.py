@@ -134,6 +134,11 @@ def state_option(args: argparse.Namespace) -> list[str]:
     return ["--state", str(args.state.absolute())] if args.state else []
 
 
+def shown_command(args: argparse.Namespace, command: str, run_name: str) -> str:
+    """Return a command over a run to copy: with the state directory in which that is found."""
+    return shlex.join(["archipmigrate", command, run_name, *state_option(args)])
+
+
 def exit_status(result: Result, status: str) -> int:
     """Return the exit status for how a session ended."""
     return 128 + result.signal if result.signal else EXIT[status]
@@ -201,7 +206,7 @@ def find_or_make(
         else:
             report.remark(
                 f"{header.run} is unfinished, but has other options: starting anew beside it "
-                f"(`archipmigrate resume {header.run}` goes on with it)"
+                f"(`{shown_command(args, 'resume', header.run)}` goes on with it)"
             )
     journal = new_run(state, job, share, settings)
     for run_name in superseded:
@@ -211,12 +216,10 @@ def find_or_make(
 
 def _refusal(args: argparse.Namespace, undo: RunHeader) -> str:
     """Word that an undo is unfinished; one of mapfiles cannot be dropped: it may hold locks."""
-    resume, forget = (
-        shlex.join(["archipmigrate", command, undo.run, *state_option(args)])
-        for command in ("resume", "forget")
-    )
+    resume = shown_command(args, "resume", undo.run)
     words = f"the undo {undo.run} is unfinished: finish it with `{resume}`"
     is_of_perms = str(undo.settings["of"]).startswith("perms-")
+    forget = shown_command(args, "forget", undo.run)
     return f"{words}, or drop it with `{forget}`" if is_of_perms else words
 
 

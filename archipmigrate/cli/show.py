@@ -5,22 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from pathlib import Path
 
 from ..blocker.entries import BadEntry, map_blocks
 from ..blocker.look import Spot, look_at_volume
 from ..blocker.tree import Tree
 from ..errors import FatalError, ShareError
-from ..journal.pithos import read_sizes_csv
 from ..journal.sizes import Sizes
 from ..mapfile.codec import codec_of
 from ..mapfile.head import Head
 from ..mapfile.names import PREFIX
 from ..mapfile.v2 import ENTRY_SIZE, EntryFlag, MapFlag, decode_entry_v2
 from ..share import open_share
-from ..ui.text import count, quoted
+from ..ui.text import count, printable, quoted
+from ..ui.volumes import named
 from . import options
 from .blocker import add_place, find_blocker
+from .sizes import add_sizes, given_sizes
 
 DESCRIPTION = """\
 Show the map of a volume as v0.4 finds it, or would once it is upgraded: version,
@@ -41,13 +41,7 @@ def add_parser(mapfiles: options.Parser) -> None:
     parser.add_argument("volume", metavar="VOLUME", help="the volume, without the prefix archip_")
     # What stands before `show` was read by `mapfiles`: no default of ours may replace it.
     add_place(parser, default=argparse.SUPPRESS)
-    parser.add_argument(
-        "--sizes",
-        metavar="FILE",
-        type=Path,
-        default=argparse.SUPPRESS,
-        help="the sizes of v0 maps",
-    )
+    add_sizes(parser, default=argparse.SUPPRESS)
     parser.add_argument(
         "--json",
         action="store_true",
@@ -67,16 +61,15 @@ def run(args: argparse.Namespace) -> int:
     """Show a map. Raises Error."""
     maps, _ = find_blocker(args)
     share = open_share(maps)
-    sizes = Sizes.load(read_sizes_csv(args.sizes)) if args.sizes else Sizes.empty()
     try:
-        _show(args, Tree(share.fd), sizes)
+        with given_sizes(args) as sizes:
+            _show(args, Tree(share.fd), sizes)
     except BrokenPipeError:
         raise
     except (OSError, BadEntry) as error:
         what = error.strerror if isinstance(error, OSError) else error
-        raise FatalError(f"the map of {args.volume} cannot be read: {what}") from None
+        raise FatalError(f"the map of {_shown(args)} cannot be read: {what}") from None
     finally:
-        sizes.close()
         share.close()
     return 0
 
@@ -86,12 +79,12 @@ def _show(args: argparse.Namespace, tree: Tree, sizes: Sizes) -> None:
     look = look_at_volume(tree, volume, sizes)
     if not look.volume.exists:
         raise ShareError(
-            f"there is no map of {args.volume} where v0.4, v0.3 or Pithos would put it"
+            f"there is no map of {_shown(args)} where v0.4, v0.3 or Pithos would put it"
         )
     verdict = look.verdict
     head = verdict.head
     if head is None or head.version is None:
-        raise FatalError(f"the map of {args.volume} cannot be read: {verdict.reason}")
+        raise FatalError(f"the map of {_shown(args)} cannot be read: {printable(verdict.reason)}")
     prefixed = look.volume.plain.head is not head
     result = verdict.result.replace("pending", "to be upgraded")
     _print_head(args, look.sources(prefixed=prefixed)[0], head, result, verdict.reason)
@@ -104,14 +97,18 @@ def _show(args: argparse.Namespace, tree: Tree, sizes: Sizes) -> None:
                     number += 1
 
 
+def _shown(args: argparse.Namespace) -> str:
+    return quoted(os.fsencode(args.volume))
+
+
 def _print_head(args: argparse.Namespace, spot: Spot, head: Head, result: str, reason: str) -> None:
     path = b"/".join((*spot.place, spot.name))
     flags = _names(MapFlag, head.flags)
     if args.json:
         thing = {
             "type": "map",
-            "volume": args.volume,
-            "path": os.fsdecode(path),
+            **named("volume", spot.name.removeprefix(PREFIX)),
+            **named("path", path),
             "result": result,
             "reason": reason,
             "version": head.version,
@@ -124,7 +121,7 @@ def _print_head(args: argparse.Namespace, spot: Spot, head: Head, result: str, r
         print(json.dumps(thing))
         return
     volume = quoted(spot.name.removeprefix(PREFIX))
-    print(f"{volume}: {result}{f' ({reason})' if reason else ''}")
+    print(f"{volume}: {result}{f' ({printable(reason)})' if reason else ''}")
     print(f"  v{head.version} at {quoted(path)}")
     print(f"  {head.size:,} bytes, {count(head.objects, 'object')}", end="")
     if head.version == 2:

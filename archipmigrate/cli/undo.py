@@ -24,7 +24,7 @@ from ..ui.report import Report
 from ..ui.summary import undo_summary
 from ..ui.text import quoted, reason
 from . import mapfiles, options
-from .blocker import Blocker, open_store
+from .blocker import blocker_of, open_store
 from .perms import Settings
 from .reach import reach, wait_for_mount
 from .session import (
@@ -78,9 +78,15 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
 
 
 def add_path(parser: options.Parser) -> None:
-    """Add --path."""
+    """Add what says where a run's share is now."""
     parser.add_argument(
         "--path", metavar="PATH", help="where the share is mounted now, if no longer where it was"
+    )
+    parser.add_argument(
+        "--locks",
+        dest="locks_now",
+        metavar="DIR",
+        help="the lock directory of the maps now, if it is another one than when the run was begun",
     )
 
 
@@ -153,7 +159,7 @@ class _Undo:
                 "that, then try again"
             )
         self._mark(target, before)
-        blocker = Blocker.from_dict(before.settings)
+        blocker = blocker_of(args, before)
         with closing(Sizes.empty()) as sizes, mapfiles.masked(blocker.umask):
             opened = open_store(
                 self.share, blocker, self.header, args.backend, sizes, state, before.run

@@ -59,7 +59,7 @@ def parse_name(name: bytes) -> Name:
     """Take a file's name apart."""
     if b".archipmigrate_" in name and (found := _OWN_PART.fullmatch(name)):
         return _of(Role.OWN_PART, found[1], holder=found[2])
-    if name.endswith(LOCK) and len(name) > len(LOCK):
+    if name.endswith(LOCK):
         return _of(Role.LOCK, name.removesuffix(LOCK))
     if LOCK in name and (found := _LOCK_PART.fullmatch(name)):
         return _of(Role.LOCK_PART, found[1], holder=found[2])

@@ -107,7 +107,7 @@ class Side:
         return True
 
     def add_block(self, number: int, place: Place, length: int) -> None:
-        """Take in a block; numbers never go down."""
+        """Take in a block of *length* bytes (-1: no regular file); numbers never go down."""
         head = self.head
         if head is None or head.version != v2.VERSION or place is not Place.V04:
             return
@@ -115,6 +115,8 @@ class Side:
             needed = head.header.block_length(number)
             if length >= needed:
                 self.complete += 1
+            elif length < 0:
+                self._short = f"block {number} is not a regular file"
             else:
                 self._short = f"block {number} is cut off: {length:,} bytes of {needed:,}"
 

@@ -81,11 +81,17 @@ def undo_summary(facts: Facts, noun: str) -> list[str]:
     tally = facts.tally
     back = f"{tally.changed:,} put back, {tally.compliant:,} already as before"
     left = f"{tally.skipped:,} left as they are, {tally.vanished:,} gone, {tally.failed:,} failed"
-    resume = facts.command("resume", facts.run, options=facts.runs)
+    following = []
+    if facts.status in ("stopped", "interrupted"):
+        resume = facts.command("resume", facts.run, options=facts.runs)
+        following.append(f"go on with: {resume}")
+    elif facts.status == "failures":
+        again = facts.command("undo", facts.target, options=facts.runs)
+        following.append(f"see to the failures above, then try them again: {again}")
     return [
         f"undo of {facts.target} on {facts.path}: {_ended(facts)} (run {facts.run})",
         f"  {count(tally.entries, noun)} of that run: {back}, {left}",
-        *([f"go on with: {resume}"] if facts.status in ("stopped", "interrupted") else []),
+        *following,
     ]
 
 

@@ -17,18 +17,23 @@ def quoted(path: bytes) -> str:
     """Return a path as `ls -b` shows it: unprintable bytes and spaces escaped; the root is `.`."""
     if not path:
         return "."
-    shown = []
-    for character in path.decode(errors="surrogateescape"):
-        code = ord(character)
-        if code in ESCAPES:
-            shown.append(ESCAPES[code])
-        elif 0xDC80 <= code <= 0xDCFF:
-            shown.append(f"\\{code - 0xDC00:03o}")
-        elif character.isprintable():
-            shown.append(character)
-        else:
-            shown += [f"\\{byte:03o}" for byte in character.encode()]
-    return "".join(shown)
+    characters = path.decode(errors="surrogateescape")
+    return "".join(
+        c if c.isprintable() and ord(c) not in ESCAPES else _escaped(c) for c in characters
+    )
+
+
+def printable(words: str) -> str:
+    """Return words as one line that no terminal obeys: names may be in them, or what locks hold."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in words)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if code in ESCAPES:
+        return ESCAPES[code]
+    raw = character.encode(errors="surrogateescape")
+    return "".join(f"\\{byte:03o}" for byte in raw)
 
 
 @cache
@@ -48,9 +53,9 @@ def mode_bits(mode: int) -> str:
 def reason(failure: Failure) -> str:
     """Say why something failed: the operation, the error's name and what it means."""
     if not failure.errno:
-        return failure.note or failure.operation
+        return printable(failure.note or failure.operation)
     name = errno.errorcode.get(failure.errno, str(failure.errno))
-    meaning = failure.note or os.strerror(failure.errno)
+    meaning = printable(failure.note or os.strerror(failure.errno))
     return f"{failure.operation}: {name} ({meaning})"
 
 

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..errors import FatalError
 from ..journal.store import Journal, RunHeader
 from ..journal.volumes import (
     LOCKS,
@@ -21,7 +22,7 @@ from ..mapfile.v2 import block_name
 from ..mapfile.verdict import GOOD, Result
 from .report import Report
 from .summary import Facts
-from .text import count, duration, quoted
+from .text import count, duration, printable, quoted
 
 # In the order of the table.
 SHOWN = (
@@ -62,20 +63,24 @@ class VolumesReport:
         self,
         header: RunHeader,
         *,
+        status: str,
         reason: str,
         seconds: float,
         dry_run: bool,
         runs: Sequence[str],
         again: Sequence[str],
     ) -> None:
-        """Print the lines of volumes and files, then the summary."""
+        """Print the lines of volumes and files, then the summary.
+
+        *status* is how the session ended: the header cannot say it where its disk is full.
+        """
         self._keeps = bool(header.settings.get("keep"))
         if self._report.is_json:
             self._print_objects()
             lines: list[str] = []
         else:
             facts = Facts(
-                "mapfiles", header.run, header.path, header.status, reason, self._journal.tally(),
+                "mapfiles", header.run, header.path, status, reason, self._journal.tally(),
                 seconds, runs=runs,
             )  # fmt: skip
             self._report.failures.drop(("prepare: ", "upgrade: "))  # see the volumes' own lines
@@ -89,7 +94,7 @@ class VolumesReport:
             "run": header.run,
             "share": header.path.encode(errors="replace").decode(),
             "backend": header.backend,
-            "status": header.status,
+            "status": status,
             "maps": sum(self._counts.values()),
             **{
                 result.value.replace("-", "_"): self._counts.get(result, 0)
@@ -101,7 +106,7 @@ class VolumesReport:
             "resumed": header.sessions > 1,
             "dry_run": dry_run,
         }
-        self._report.summary(lines, thing, reason if header.status == "stopped" else "")
+        self._report.summary(lines, thing, reason if status == "stopped" else "")
 
     # -- JSON
 
@@ -110,7 +115,7 @@ class VolumesReport:
             self._report.emit(
                 {
                     "type": "volume",
-                    **_named("volume", row.name),
+                    **named("volume", row.name),
                     "result": row.result,
                     "reason": row.reason,
                     "version_before": row.version,
@@ -123,7 +128,7 @@ class VolumesReport:
             self._report.emit(
                 {
                     "type": "file",
-                    **_named("path", file_path(file)),
+                    **named("path", file_path(file)),
                     "kind": _kind(file),
                     "reason": file.listed,
                 }
@@ -162,7 +167,7 @@ class VolumesReport:
             printed[result] += 1
             if self._report.is_verbose or printed[result] <= EXAMPLES:
                 reason = row.reason.removeprefix(f"{row.name.decode(errors='backslashreplace')}: ")
-                yield f"{result.value}: {quoted(row.name)}: {reason}"
+                yield f"{result.value}: {quoted(row.name)}: {printable(reason)}"
         for result, number in printed.items():
             if number > EXAMPLES and not self._report.is_verbose:
                 yield f"{result.value}: ... and {number - EXAMPLES:,} more (-v or --json: all)"
@@ -190,12 +195,21 @@ class VolumesReport:
     # -- logs
 
     def write_logs(self, directory: Path) -> None:
-        """Write the logs that users of finalize_upgrade_0.4 know. Raises OSError."""
+        """Write the logs that users of finalize_upgrade_0.4 know. Raises FatalError."""
         for name, results in LOGS.items():
-            with (directory / name).open("wb") as log:
-                for row in volumes(self._journal):
-                    if row.result in results:
-                        log.write(_log_line(row).replace(b"\n", b"\\n") + b"\n")
+            try:
+                self._write_log(directory / name, results)
+            except OSError as error:
+                raise FatalError(
+                    f"{directory / name} cannot be written: {error.strerror}; what was done is "
+                    "above, and in the journal"
+                ) from None
+
+    def _write_log(self, path: Path, results: Sequence[Result]) -> None:
+        with path.open("wb") as log:
+            for row in volumes(self._journal):
+                if row.result in results:
+                    log.write(_log_line(row).replace(b"\n", b"\\n") + b"\n")
 
 
 def quoted_text(path: str) -> str:
@@ -211,7 +225,7 @@ def _log_line(row: VolumeRow) -> bytes:
     return b"Failed to upgrade " + row.name
 
 
-def _named(key: str, name: bytes) -> dict[str, str]:
+def named(key: str, name: bytes) -> dict[str, str]:
     """Return a name for JSON; one that is not UTF-8 also in base64."""
     try:
         return {key: name.decode()}
