@@ -86,6 +86,29 @@ def test_configuration_gives_directories_owner_and_umask(
         assert stat.S_IMODE(found.parent.stat().st_mode) == 0o750
 
 
+def test_maps_whose_locks_the_configuration_has_elsewhere_need_to_be_told_where(
+    program: Program, maps: Path, locks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_v1(maps, "foobar")
+    path = config(tmp_path / "conf", maps, lock_dir=locks)
+    monkeypatch.setattr("archipmigrate.cli.blocker.CONFIG", path)
+    ended = program("mapfiles", "--json", "--maps", maps)
+    assert ended.status == 2
+    assert f"add --locks {locks}" in ended.err
+    ended = program("mapfiles", "--json", "--maps", maps, "--locks", locks)
+    assert (ended.status, results(ended)) == (0, {"foobar": "upgraded"})
+
+
+def test_maps_that_the_configuration_is_not_of_have_their_locks_among_them(
+    program: Program, maps: Path, locks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_v1(maps, "foobar")
+    path = config(tmp_path / "conf", locks, lock_dir=locks)
+    monkeypatch.setattr("archipmigrate.cli.blocker.CONFIG", path)
+    ended = program("mapfiles", "--json", "--maps", maps)
+    assert (ended.status, results(ended)) == (0, {"foobar": "upgraded"})
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

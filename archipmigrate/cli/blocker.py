@@ -22,6 +22,7 @@ from ..journal.store import RunHeader
 from ..mapfile.codec import codec_of
 from ..mapfile.config import read_config
 from ..share import Share, identity_of
+from ..ui.text import quoted
 from . import options
 
 CONFIG = Path("/etc/archipelago/archipelago.conf")
@@ -110,6 +111,8 @@ def find_blocker(args: argparse.Namespace) -> tuple[str, Blocker]:
         if args.config:
             raise UsageError("--maps and --config: give one of them")
         locks = os.path.abspath(args.locks) if args.locks else ""
+        if not locks:
+            _check_no_lock_directory(args.maps)
         return args.maps, Blocker(locks, _identity(locks), UMASK, None, None)
     if args.locks:
         raise UsageError("--locks goes with --maps; a configuration says itself where locks are")
@@ -133,6 +136,21 @@ def find_blocker(args: argparse.Namespace) -> tuple[str, Blocker]:
     locks = config.lock_dir or ""
     uid, gid = _uid(config.user, path), _gid(config.group, path)
     return config.archip_dir, Blocker(locks, _identity(locks), config.umask, uid, gid)
+
+
+def _check_no_lock_directory(maps: str) -> None:
+    """See that this node's configuration, if it is of these maps, has no lock directory either.
+
+    Daemons that take their locks elsewhere would not see ours. Raises UsageError.
+    """
+    try:
+        config = read_config(CONFIG.read_text(encoding="utf-8", errors="surrogateescape"))
+        same = os.path.samefile(config.archip_dir, maps)
+    except (OSError, UsageError):
+        return  # there is none, or it is of no maps that are here
+    if same and config.lock_dir:
+        where = quoted(os.fsencode(config.lock_dir))
+        raise UsageError(f"{CONFIG} has the locks of these maps in {where}: add --locks {where}")
 
 
 def blocker_of(args: argparse.Namespace, header: RunHeader) -> Blocker:
