@@ -38,7 +38,8 @@ def calls(share: Opened, /) -> list[int]: ...
 def set_bound(share: Opened, calls: int, /) -> None: ...
 def bound(share: Opened, /) -> int: ...
 
-# Both verbs raise OSError; EPROTOTYPE if owners are names that do not serve.
+# Both verbs raise OSError; EPROTOTYPE if owners are names that do not serve. apply: ECANCELED if it
+# was stopped, and what was under way was not answered in time.
 def scan(  # one argument a field of Unit, policy, options and limits
     share: Opened,
     body: bytes,
@@ -71,5 +72,12 @@ def scan(  # one argument a field of Unit, policy, options and limits
     bytes,  # what apply is to have: handles, and when the entries changed last
 ]: ...
 def apply(
-    share: Opened, changes: bytes, verb: int, deny_limit: int, held: bytes, again: bool, /
+    share: Opened,
+    changes: bytes,
+    verb: int,
+    deny_limit: int,
+    held: bytes,
+    again: bool,
+    stop: bytes | bytearray,
+    /,
 ) -> tuple[bytes, list[tuple[int, str, int, str]], list[tuple[int, int]], int]: ...

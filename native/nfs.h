@@ -30,7 +30,10 @@
 
 /* So many calls at most are in flight at once. */
 #define MOST_FLIGHT 512
-/* A server that said nothing, or only "later", for so long does not keep us from stopping. */
+/*
+ * A server that said nothing, or only "later", for so long does not keep a scan from stopping; and apply waits so
+ * long for the replies of what is under way.
+ */
 #define SILENT (2 * 1000000000LL)
 /* How soon a call is made anew after "later, please". */
 #define LATER 100
@@ -174,13 +177,14 @@ struct nfs_apply_request {
     enum verb verb;
     int64_t deny_limit;
     const uint8_t *held;
-    size_t held_length; /* 0: nothing is held */
-    bool again;         /* this was begun before: what is as it is to be may be ours */
+    size_t held_length;           /* 0: nothing is held */
+    bool again;                   /* this was begun before: what is as it is to be may be ours */
+    const volatile uint8_t *stop; /* once it is set, what is not begun is UNTRIED */
 };
 
 /*
- * 0 or -errno; -EPROTOTYPE: groups have names, and there is none for this one, or no domain. Some changes may
- * have been made then.
+ * 0 or -errno; -EPROTOTYPE: groups have names, and there is none for this one, or no domain; -ECANCELED: the stop
+ * flag was set, and the server has not answered all that was under way. Some changes may have been made then.
  */
 int nfs_apply(const struct nfs_apply_request *request, struct apply_result *result);
 void nfs_apply_free(struct apply_result *result);

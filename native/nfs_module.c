@@ -308,18 +308,18 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
     (void)module;
     struct nfs_apply_request request = {0};
     PyObject *capsule;
-    Py_buffer changes, held;
+    Py_buffer changes, held, stop;
     int verb, again;
     long long deny_limit;
-    if (!PyArg_ParseTuple(arguments, "Oy*iLy*p:apply", &capsule, &changes, &verb, &deny_limit,
-                          &held, &again))
+    if (!PyArg_ParseTuple(arguments, "Oy*iLy*py*:apply", &capsule, &changes, &verb, &deny_limit,
+                          &held, &again, &stop))
         return NULL;
     PyObject *value = NULL;
     struct apply_result result = {0};
     request.nfs = share_of(capsule);
     if (request.nfs) {
         int status = -EINVAL;
-        if (verb >= VERB_FORWARD && verb <= VERB_BACK) {
+        if (verb >= VERB_FORWARD && verb <= VERB_BACK && stop.len >= 1) {
             request.changes = changes.buf;
             request.length = (size_t)changes.len;
             request.verb = (enum verb)verb;
@@ -327,6 +327,7 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
             request.held = held.buf;
             request.held_length = (size_t)held.len;
             request.again = again;
+            request.stop = stop.buf;
             Py_BEGIN_ALLOW_THREADS;
             status = nfs_apply(&request, &result);
             Py_END_ALLOW_THREADS;
@@ -336,6 +337,7 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
     }
     PyBuffer_Release(&changes);
     PyBuffer_Release(&held);
+    PyBuffer_Release(&stop);
     return value;
 }
 

@@ -17,6 +17,7 @@ from archipmigrate.frames import ChangeWriter, Group, Hint, unpack_groups, walk_
 from archipmigrate.jobs.perms import PermsJob
 from archipmigrate.journal.store import Journal, RunHeader
 from archipmigrate.model import (
+    NEVER,
     RETRIES,
     Applied,
     Failure,
@@ -24,6 +25,7 @@ from archipmigrate.model import (
     Limits,
     Outcome,
     Scan,
+    StopFlag,
     Tally,
     Unit,
     Verb,
@@ -66,8 +68,9 @@ class FakeBackend:
         deny_limit: int = 0,
         born_before: int = 0,
         held: Held | None = None,
+        stop: StopFlag = NEVER,
     ) -> Applied:
-        del changes, verb, deny_limit, born_before, held
+        del changes, verb, deny_limit, born_before, held, stop
         self.applied.append(self.clock())
         return self.apply_nth(len(self.applied))
 

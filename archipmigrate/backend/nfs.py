@@ -21,7 +21,21 @@ from threading import Lock
 
 from .. import _nfs, model
 from ..frames import pack_groups, whole
-from ..model import RETRIES, Applied, Failure, Limits, Link, Scan, Tally, Unit, Verb
+from ..model import (
+    NEVER,
+    RETRIES,
+    Applied,
+    Failure,
+    Limits,
+    Link,
+    Outcome,
+    Scan,
+    StopFlag,
+    Tally,
+    Unfinished,
+    Unit,
+    Verb,
+)
 from ..policy import GroupPolicy
 from ..remote import UNMAPPED
 from ..share import LEFT
@@ -138,20 +152,38 @@ class NfsBackend:
         deny_limit: int = 0,
         born_before: int = 0,
         held: model.Held | None = None,
+        stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`).
 
         NFS does not tell when an inode was born: `born_before` decides nothing. Raises OSError,
-        ShareError.
+        ShareError, Unfinished.
         """
         del born_before
+        try:
+            return self._apply(changes, verb, deny_limit, held, stop)
+        except OSError as error:
+            if error.errno == errno.ECANCELED:
+                raise Unfinished from None
+            raise
+
+    def _apply(
+        self,
+        changes: bytes,
+        verb: Verb,
+        deny_limit: int,
+        held: model.Held | None,
+        stop: StopFlag,
+    ) -> Applied:
         opened = self._opened
         packed = held.packed if isinstance(held, NfsHeld) and held.opened is opened else b""
         try:
-            applied = _nfs.apply(opened, changes, int(verb), deny_limit, packed, False)
+            applied = _nfs.apply(opened, changes, int(verb), deny_limit, packed, False, stop)
         except OSError as error:
             opened = self._without_names(opened, error)
-            applied = _nfs.apply(opened, changes, int(verb), deny_limit, b"", True)
+            applied = _nfs.apply(opened, changes, int(verb), deny_limit, b"", True, stop)
+            if stop[0] and Outcome.UNTRIED in applied[0]:
+                raise Unfinished from None  # it may have been made by the first call
         outcomes, failures, stamps, first_ctime = applied
         noted = [_noted(opened, *failure) for failure in failures]
         return Applied(outcomes, noted, stamps, first_ctime)

@@ -24,7 +24,7 @@ from ...frames import (
     Kind,
     wrapped,
 )
-from ...model import Applied, Outcome, Verb
+from ...model import Applied, Outcome, StopFlag, Verb
 from ...policy import stripped, without_set_id
 from .levels import PIN, PIN_DIRECTORY, Levels, open_beneath
 from .setattr import change_group, change_mode
@@ -68,6 +68,7 @@ class Apply:
         born_before: int,
         descriptors: int,
         held: array[int],
+        stop: StopFlag,
     ) -> None:
         self._root = root
         self._act = {
@@ -80,6 +81,7 @@ class Apply:
         self._born_before = born_before
         self._levels = Levels(root, descriptors)
         self._held = held
+        self._stop = stop
         self._entered = 0
         self._new_gid = 0
         self._outcomes = bytearray()
@@ -101,6 +103,7 @@ class Apply:
         at = HEADER.size
         while at < len(changes):
             kind = changes[at]
+            self._ended = self._ended or self._stop[0] != 0
             if kind == Kind.ENTER:
                 _, length, inode = ENTER.unpack_from(changes, at)
                 at += ENTER.size
@@ -134,7 +137,7 @@ class Apply:
 
     def _enter(self, name: bytes, inode: int) -> None:
         held = self._take_held()
-        if self._lost_depth:
+        if self._lost_depth or self._ended:
             self._lost_depth += 1
             if held >= 0:
                 os.close(held)
