@@ -100,12 +100,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         action="store_false",
         help="keep no old maps: takes no room in the state directory, and rules out an undo",
     )
-    parser.add_argument(
-        "--log-dir",
-        metavar="DIR",
-        type=Path,
-        help="write upgraded.log, invalid.log and failed.log there, as finalize_upgrade_0.4 does",
-    )
+    add_log_dir(parser)
     parser.add_argument(
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
@@ -116,11 +111,22 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     show.add_parser(parser)
 
 
+def add_log_dir(parser: options.Parser, only: str = "") -> None:
+    """Add --log-dir; *only* says for what."""
+    parser.add_argument(
+        "--log-dir",
+        metavar="DIR",
+        type=Path,
+        help=f"{only}write upgraded.log, invalid.log and failed.log there, as finalize_upgrade_0.4 "
+        "does",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     codec_of(args.backend)
     maps, blocker = find_blocker(args)
-    log_dir = _log_directory(args)
+    log_dir = log_directory(args)
     share = open_share(maps)
     with _given_sizes(args) as sizes:
         blocker = replace(blocker, check=args.check, keep=args.keep, sizes=sizes.digest)
@@ -162,7 +168,7 @@ def work(
     journal: Journal,
     header: RunHeader,
     report: Report,
-    log_dir: Path | None = None,
+    log_dir: Path | None,
 ) -> int:
     """Run one session over *journal* and report it. Raises Error."""
     blocker = Blocker.from_dict(header.settings)
@@ -208,6 +214,7 @@ def _run(
             seconds=seconds,
             dry_run=not job.acts,
             runs=state_option(args),
+            logs=["--log-dir", str(log_dir.absolute())] if log_dir else [],
             again=_again(args),
         )
         if log_dir is not None:
@@ -324,7 +331,8 @@ def _given_sizes(args: argparse.Namespace) -> Iterator[Sizes]:
         sizes.close()
 
 
-def _log_directory(args: argparse.Namespace) -> Path | None:
+def log_directory(args: argparse.Namespace) -> Path | None:
+    """Return where logs are written, if they are. Raises UsageError."""
     directory: Path | None = args.log_dir
     if directory is not None and not os.access(directory, os.W_OK | os.X_OK):
         raise UsageError(f"--log-dir {directory}: no directory that can be written to")
