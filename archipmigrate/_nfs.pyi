@@ -1,3 +1,4 @@
+from array import array
 from typing import NewType, TypeAlias
 
 # The C module (native/nfs_module.c). Absent where there was no compiler.
@@ -45,6 +46,9 @@ def scan(  # one argument a field of Unit, policy, options and limits
     body: bytes,
     cursor: bytes,
     cursor_path: bytes,
+    goes_on: bool,  # a wide directory, of which another version had read a part
+    passed: array[int],  # the sorted keys of names in that part
+    notes_names: bool,
     counted: bool,
     last_try: bool,
     gid: int,
@@ -70,6 +74,7 @@ def scan(  # one argument a field of Unit, policy, options and limits
     list[tuple[bytes, str, int]],
     list[tuple[int, int, int]],
     bytes,  # what apply is to have: handles, and when the entries changed last
+    bytes,  # u64 keys of the names that were read by a cursor
 ]: ...
 def apply(
     share: Opened,

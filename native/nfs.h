@@ -132,6 +132,14 @@ struct nfs_scan_request {
     const struct nfs_place *cursor; /* or NULL; then `body` is not read */
     const uint8_t *cursor_path;
     size_t cursor_path_length;
+    /*
+     * The unit is a wide directory of which another version had read a part: it is counted and judged, and the
+     * names of that part, by their sorted keys, are passed over. `notes_names`: give the keys of those read by a cursor.
+     */
+    bool goes_on;
+    const uint64_t *passed;
+    size_t passed_count;
+    bool notes_names;
     bool counted;
     bool last_try;
     uint32_t gid;
@@ -162,6 +170,7 @@ struct nfs_scan_result {
     struct buffer failures; /* of struct scan_failure */
     struct buffer links;    /* of struct scan_link */
     struct buffer held;     /* of each change: u8 length, handle, u64 guard, i64 mtime */
+    struct buffer names;    /* of uint64_t: their keys */
 };
 
 /* 0 or -errno; -EPROTOTYPE: owners are names, and there is no domain for them. */

@@ -116,6 +116,7 @@ static int walk_group(struct nfs_walk *walk, const struct group_reader *group,
     node->handle = there->handle;
     node->inode = there->attributes.fileid;
     node->counting = counting;
+    node->is_cursor = walk->ask->goes_on;
     push(walk, node);
     return 0;
 }
@@ -383,4 +384,5 @@ void nfs_scan_free(struct nfs_scan_result *result)
     buffer_free(&result->failures);
     buffer_free(&result->links);
     buffer_free(&result->held);
+    buffer_free(&result->names);
 }
