@@ -31,8 +31,8 @@
 /* So many calls at most are in flight at once. */
 #define MOST_FLIGHT 512
 /*
- * A server that said nothing, or only "later", for so long does not keep a scan from stopping; and apply waits so
- * long for the replies of what is under way.
+ * So long is waited for the replies of what is under way when a verb is stopped; for a single call, if nothing was
+ * said meanwhile but "later".
  */
 #define SILENT (2 * 1000000000LL)
 /* How soon a call is made anew after "later, please". */

@@ -267,6 +267,15 @@ static int make_calls(struct nfs_walk *walk, struct group_reader *group, int *mo
     return walk->error;
 }
 
+/* Say whether the stop flag was set some time ago. */
+static bool was_stopped(struct nfs_walk *walk)
+{
+    int64_t now = monotonic_time();
+    if (*walk->ask->stop && walk->stopped == 0)
+        walk->stopped = now;
+    return walk->stopped && now - walk->stopped > SILENT;
+}
+
 static int walk_unit(struct nfs_walk *walk, struct group_reader *group)
 {
     int more = walk->ask->cursor ? 0 : 1;
@@ -278,7 +287,7 @@ static int walk_unit(struct nfs_walk *walk, struct group_reader *group)
         if (rpc_waiting(walk->rpc) == 0)
             break;
         rpc_step(walk->rpc, STEP);
-        if (*walk->ask->stop && rpc_is_silent(walk->rpc, SILENT)) {
+        if (was_stopped(walk)) {
             walk->is_cancelled = true;
             return 0;
         }

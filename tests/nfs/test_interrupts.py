@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.inprocess import Program
 from tests.nfs import fake
-from tests.nfs.fake import Fake
+from tests.nfs.fake import Call, Fake
 from tests.nfs.fake4 import Version4
 from tests.support import GID, Ended
 
@@ -118,6 +119,24 @@ def test_answers_that_come_in_time_are_counted(program: Program, server: Fake) -
     server._reply = whole  # type: ignore[method-assign]
     resumed = program("resume", "--json")
     assert (resumed.status, counts(resumed)) == (0, [ALL, ALL, 0, 0, 0, 0])
+
+
+def test_look_at_a_slow_server_is_given_up(program: Program, server: Fake) -> None:
+    for number in range(100):
+        server.directory(b"empty %d" % number)
+    began, over = time.monotonic(), threading.Event()
+
+    def slow(call: Call) -> None:
+        read = server.calls[fake.READDIRPLUS]
+        if call.procedure == fake.READDIRPLUS and read >= 5:  # 16 are asked for at once
+            if read == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+            over.wait(0.5)
+
+    server.hook = slow
+    interrupted(program, "verify", "--json", "--group", GID, server.url(3))
+    assert time.monotonic() - began < 5
+    over.set()
 
 
 def test_resume_is_interrupted_while_it_settles(program: Program, server: Fake) -> None:
