@@ -38,11 +38,13 @@ from .tries import Part, Tries, entry_of, read_parts
 LENGTH = struct.Struct("<I")
 DENIED = (errno.EPERM, errno.EACCES)
 # What a run may have touched: a change that failed may have got half way.
-TOUCHED = (Outcome.CHANGED, Outcome.FAILED)
+TOUCHED = (int(Outcome.CHANGED), int(Outcome.FAILED))
 BACK = (Outcome.CHANGED, Outcome.UNCHANGED, Outcome.SETID_OFF)
+# As plain numbers, for loops over many changes (see `frames.SETID_FLAG`).
+FAILED, UNTRIED = int(Outcome.FAILED), int(Outcome.UNTRIED)
 LEFT = {
-    Outcome.DIFFERENT: "changed by somebody since: left as it is",
-    Outcome.SETID_OFF: "set-id bits stay off: it may have been written to since",
+    int(Outcome.DIFFERENT): "changed by somebody since: left as it is",
+    int(Outcome.SETID_OFF): "set-id bits stay off: it may have been written to since",
 }
 
 
@@ -154,12 +156,12 @@ class UndoJob:
             if self._tries is None:
                 self._tries = Tries(
                     self.target.batches(),
-                    lambda number: self._records(number, (Outcome.FAILED,)),
+                    lambda number: self._records(number, (FAILED,)),
                     lambda number: self._records(number, TOUCHED),
                 )
             return self._tries
 
-    def _records(self, number: int, kinds: Sequence[Outcome]) -> Iterable[Change]:
+    def _records(self, number: int, kinds: Sequence[int]) -> Iterable[Change]:
         """Return the changes of a batch that became of one of some kinds."""
         outcomes = unpack_outcome(self.target.outcome(number)).outcomes
         if not any(kind in outcomes for kind in kinds):
@@ -215,7 +217,7 @@ class _Ending:
     """What becomes of the entries of a unit, each of which may have been tried several times."""
 
     def __init__(self) -> None:
-        self._ends: dict[int, tuple[Outcome, Failure | None]] = {}
+        self._ends: dict[int, tuple[int, Failure | None]] = {}
         self._left: list[Part] = []
 
     def has_ended(self, change: Change) -> bool:
@@ -230,22 +232,22 @@ class _Ending:
         }
         left = set()
         for change in loaded.records:
-            outcome = Outcome(applied.outcomes[change.index])
-            if outcome == Outcome.UNTRIED and stopped:
+            outcome = applied.outcomes[change.index]
+            if outcome == UNTRIED and stopped:
                 left.add(change.index)
                 continue
             failure = None
-            if outcome == Outcome.FAILED:
+            if outcome == FAILED:
                 failure = Failure(change.path, *why[change.index])
             elif outcome in LEFT:
                 failure = Failure(change.path, "undo", 0, LEFT[outcome])
-            elif outcome == Outcome.UNTRIED:
+            elif outcome == UNTRIED:
                 failure = Failure(change.path, "undo", errno.ECANCELED, "not tried")
             self._take(entry_of(change), outcome, failure)
         if left:
             self._left.append(Part(loaded.part.batch, frozenset(left)))
 
-    def _take(self, entry: int, outcome: Outcome, failure: Failure | None) -> None:
+    def _take(self, entry: int, outcome: int, failure: Failure | None) -> None:
         """Take in what became of one try; older ones are of a state that may have passed."""
         newer = self._ends.get(entry)
         if newer is None or outcome in (Outcome.FAILED, Outcome.SETID_OFF, Outcome.UNTRIED):
