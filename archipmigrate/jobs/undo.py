@@ -129,7 +129,8 @@ class UndoJob:
         ending = _Ending()
         for part, granted in zip(parts, read_parts(changes[end:]), strict=True):
             loaded = self._load(part)
-            loaded.leave(ending.has_ended)
+            if part is not parts[0]:
+                loaded.leave(ending.has_ended)
             applied = self._put_back(loaded, granted.indices or frozenset(), deny_limit, stop)
             if len(parts) > 1:
                 all_of(applied, stop)
