@@ -52,6 +52,7 @@ def apply(
     born_before: int,
     descriptors: int,
     held: array[int],  # as scan gave it; what was taken over is -1 afterwards
+    stop: bytes | bytearray,
     /,
 ) -> tuple[bytes, list[tuple[int, str, int, str]], list[tuple[int, int]], int]: ...
 

@@ -1,3 +1,4 @@
+from array import array
 from typing import NewType, TypeAlias
 
 # The C module (native/nfs_module.c). Absent where there was no compiler.
@@ -38,12 +39,16 @@ def calls(share: Opened, /) -> list[int]: ...
 def set_bound(share: Opened, calls: int, /) -> None: ...
 def bound(share: Opened, /) -> int: ...
 
-# Both verbs raise OSError; EPROTOTYPE if owners are names that do not serve.
+# Both verbs raise OSError; EPROTOTYPE if owners are names that do not serve. apply: ECANCELED if it
+# was stopped, and what was under way was not answered in time.
 def scan(  # one argument a field of Unit, policy, options and limits
     share: Opened,
     body: bytes,
     cursor: bytes,
     cursor_path: bytes,
+    goes_on: bool,  # a wide directory, of which another version had read a part
+    passed: array[int],  # the sorted keys of names in that part
+    notes_names: bool,
     counted: bool,
     last_try: bool,
     gid: int,
@@ -69,7 +74,15 @@ def scan(  # one argument a field of Unit, policy, options and limits
     list[tuple[bytes, str, int]],
     list[tuple[int, int, int]],
     bytes,  # what apply is to have: handles, and when the entries changed last
+    bytes,  # u64 keys of the names that were read by a cursor
 ]: ...
 def apply(
-    share: Opened, changes: bytes, verb: int, deny_limit: int, held: bytes, again: bool, /
+    share: Opened,
+    changes: bytes,
+    verb: int,
+    deny_limit: int,
+    held: bytes,
+    again: bool,
+    stop: bytes | bytearray,
+    /,
 ) -> tuple[bytes, list[tuple[int, str, int, str]], list[tuple[int, int]], int]: ...

@@ -11,11 +11,15 @@ import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 # Errors that may pass: tried again after a pause, RETRIES times, before they are failures.
 TRANSIENT = frozenset((errno.EIO, errno.ETIMEDOUT, errno.ENOSPC, errno.EDQUOT, errno.ESTALE))
 RETRIES = 3
+
+# One byte; once it is not 0, nothing more is begun.
+StopFlag: TypeAlias = bytes | bytearray
+NEVER = bytes(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,10 @@ class Applied:
     failures: Sequence[tuple[int, str, int, str]] = ()
     stamps: Sequence[tuple[int, int]] = ()
     first_ctime: int = 0
+
+
+class Unfinished(Exception):
+    """Stopped among changes of which some may have been made: settling finds out which."""
 
 
 class Verb(IntEnum):

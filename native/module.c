@@ -172,22 +172,23 @@ PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
 static PyObject *native_apply(PyObject *module, PyObject *arguments)
 {
     struct apply_request request = {.features = allowed_features(module)};
-    Py_buffer changes, held;
+    Py_buffer changes, held, stop;
     int verb;
     long long deny_limit, born_before;
     Py_ssize_t descriptors;
-    if (!PyArg_ParseTuple(arguments, "iy*iLLnw*:apply", &request.root, &changes, &verb, &deny_limit,
-                          &born_before, &descriptors, &held))
+    if (!PyArg_ParseTuple(arguments, "iy*iLLnw*y*:apply", &request.root, &changes, &verb,
+                          &deny_limit, &born_before, &descriptors, &held, &stop))
         return NULL;
     struct apply_result result = {0};
     int status = -EINVAL;
-    if (verb >= VERB_FORWARD && verb <= VERB_BACK && descriptors >= 1) {
+    if (verb >= VERB_FORWARD && verb <= VERB_BACK && descriptors >= 1 && stop.len >= 1) {
         request.changes = changes.buf;
         request.length = (size_t)changes.len;
         request.verb = (enum verb)verb;
         request.deny_limit = deny_limit;
         request.born_before = born_before;
         request.descriptors = (size_t)descriptors;
+        request.stop = stop.buf;
         request.held = held.buf;
         request.held_count = (size_t)held.len / sizeof(*request.held);
         Py_BEGIN_ALLOW_THREADS;
@@ -198,6 +199,7 @@ static PyObject *native_apply(PyObject *module, PyObject *arguments)
     apply_result_free(&result);
     PyBuffer_Release(&changes);
     PyBuffer_Release(&held);
+    PyBuffer_Release(&stop);
     return value;
 }
 

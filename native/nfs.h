@@ -30,7 +30,10 @@
 
 /* So many calls at most are in flight at once. */
 #define MOST_FLIGHT 512
-/* A server that said nothing, or only "later", for so long does not keep us from stopping. */
+/*
+ * So long is waited for the replies of what is under way when a verb is stopped; for a single call, if nothing was
+ * said meanwhile but "later".
+ */
 #define SILENT (2 * 1000000000LL)
 /* How soon a call is made anew after "later, please". */
 #define LATER 100
@@ -129,6 +132,14 @@ struct nfs_scan_request {
     const struct nfs_place *cursor; /* or NULL; then `body` is not read */
     const uint8_t *cursor_path;
     size_t cursor_path_length;
+    /*
+     * The unit is a wide directory of which another version had read a part: it is counted and judged, and the
+     * names of that part, by their sorted keys, are passed over. `notes_names`: give the keys of those read by a cursor.
+     */
+    bool goes_on;
+    const uint64_t *passed;
+    size_t passed_count;
+    bool notes_names;
     bool counted;
     bool last_try;
     uint32_t gid;
@@ -159,6 +170,7 @@ struct nfs_scan_result {
     struct buffer failures; /* of struct scan_failure */
     struct buffer links;    /* of struct scan_link */
     struct buffer held;     /* of each change: u8 length, handle, u64 guard, i64 mtime */
+    struct buffer names;    /* of uint64_t: their keys */
 };
 
 /* 0 or -errno; -EPROTOTYPE: owners are names, and there is no domain for them. */
@@ -174,13 +186,14 @@ struct nfs_apply_request {
     enum verb verb;
     int64_t deny_limit;
     const uint8_t *held;
-    size_t held_length; /* 0: nothing is held */
-    bool again;         /* this was begun before: what is as it is to be may be ours */
+    size_t held_length;           /* 0: nothing is held */
+    bool again;                   /* this was begun before: what is as it is to be may be ours */
+    const volatile uint8_t *stop; /* once it is set, what is not begun is UNTRIED */
 };
 
 /*
- * 0 or -errno; -EPROTOTYPE: groups have names, and there is none for this one, or no domain. Some changes may
- * have been made then.
+ * 0 or -errno; -EPROTOTYPE: groups have names, and there is none for this one, or no domain; -ECANCELED: the stop
+ * flag was set, and the server has not answered all that was under way. Some changes may have been made then.
  */
 int nfs_apply(const struct nfs_apply_request *request, struct apply_result *result);
 void nfs_apply_free(struct apply_result *result);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "system.h"
+
 #define STEP 200 /* ms to wait for replies at once; they end it earlier */
 
 /* ---- finished records */
@@ -396,8 +398,22 @@ static bool may_begin(const struct nfs_applying *applying)
            nfs_may_call(applying->nfs, applying->rpc);
 }
 
+/* Begin nothing more once the stop flag is set; wait a while for the replies of what is under way. */
+static void hear_stop(struct nfs_applying *applying)
+{
+    if (!*applying->ask->stop)
+        return;
+    int64_t now = monotonic_time();
+    applying->ended = true;
+    if (applying->stopped == 0)
+        applying->stopped = now;
+    if (applying->active > 0 && now - applying->stopped > SILENT)
+        applying->error = -ECANCELED;
+}
+
 static int apply_all(struct nfs_applying *applying)
 {
+    hear_stop(applying);
     while (applying->finished < applying->count && applying->error == 0) {
         struct record *record = NULL;
         send_full(applying);
@@ -412,6 +428,7 @@ static int apply_all(struct nfs_applying *applying)
         if (rpc_waiting(applying->rpc) > 0)
             rpc_step(applying->rpc, STEP);
         find_directories(applying);
+        hear_stop(applying);
     }
     return applying->error;
 }

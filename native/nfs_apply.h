@@ -106,6 +106,7 @@ struct nfs_applying {
     bool succeeded;
     bool ended;
     bool is_unnamed; /* the server refused how a group was named, or named one that we cannot */
+    int64_t stopped; /* when the stop flag was seen; 0: it was not */
     int error;       /* -ENOMEM, in an answer */
 };
 

@@ -234,11 +234,12 @@ static PyObject *wide_of(const struct nfs_scan_result *result)
 static PyObject *scan_value(const struct nfs_scan_result *result)
 {
     const struct buffer *changes = &result->changes;
-    return Py_BuildValue("(NNLNNNNNN)", tally_of(&result->tally),
+    return Py_BuildValue("(NNLNNNNNNN)", tally_of(&result->tally),
                          bytes_of(changes->bytes, changes->length), (long long)result->count,
                          groups_of(&result->rest), wide_of(result), again_of(result->again),
                          failures_of(&result->failures, &result->text), links_of(&result->links),
-                         bytes_of(result->held.bytes, result->held.length));
+                         bytes_of(result->held.bytes, result->held.length),
+                         bytes_of(result->names.bytes, result->names.length));
 }
 
 PyDoc_STRVAR(scan_doc, "Look at the entries of a unit until done or a limit is reached.");
@@ -249,14 +250,14 @@ static PyObject *nfs_module_scan(PyObject *module, PyObject *arguments)
     struct nfs_scan_request request = {0};
     struct nfs_place place;
     PyObject *capsule;
-    Py_buffer body, cursor, cursor_path, excludes, stop;
-    int counted, last_try, skip_links, cross, hold;
+    Py_buffer body, cursor, cursor_path, passed, excludes, stop;
+    int goes_on, notes_names, counted, last_try, skip_links, cross, hold;
     long long gid, entries, changes;
     Py_ssize_t wide;
-    if (!PyArg_ParseTuple(arguments, "Oy*y*y*ppLIIy*pppdLLy*n:scan", &capsule, &body, &cursor,
-                          &cursor_path, &counted, &last_try, &gid, &request.directory_bits,
-                          &request.file_bits, &excludes, &skip_links, &cross, &hold,
-                          &request.seconds, &entries, &changes, &stop, &wide))
+    if (!PyArg_ParseTuple(arguments, "Oy*y*y*py*pppLIIy*pppdLLy*n:scan", &capsule, &body, &cursor,
+                          &cursor_path, &goes_on, &passed, &notes_names, &counted, &last_try, &gid,
+                          &request.directory_bits, &request.file_bits, &excludes, &skip_links,
+                          &cross, &hold, &request.seconds, &entries, &changes, &stop, &wide))
         return NULL;
     PyObject *value = NULL;
     struct nfs_scan_result result = {0};
@@ -274,6 +275,10 @@ static PyObject *nfs_module_scan(PyObject *module, PyObject *arguments)
         request.body_length = (size_t)body.len;
         request.cursor_path = cursor_path.buf;
         request.cursor_path_length = (size_t)cursor_path.len;
+        request.goes_on = goes_on;
+        request.passed = passed.buf;
+        request.passed_count = (size_t)passed.len / sizeof(*request.passed);
+        request.notes_names = notes_names;
         request.counted = counted;
         request.last_try = last_try;
         request.gid = (uint32_t)gid;
@@ -296,6 +301,7 @@ out:
     PyBuffer_Release(&body);
     PyBuffer_Release(&cursor);
     PyBuffer_Release(&cursor_path);
+    PyBuffer_Release(&passed);
     PyBuffer_Release(&excludes);
     PyBuffer_Release(&stop);
     return value;
@@ -308,18 +314,18 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
     (void)module;
     struct nfs_apply_request request = {0};
     PyObject *capsule;
-    Py_buffer changes, held;
+    Py_buffer changes, held, stop;
     int verb, again;
     long long deny_limit;
-    if (!PyArg_ParseTuple(arguments, "Oy*iLy*p:apply", &capsule, &changes, &verb, &deny_limit,
-                          &held, &again))
+    if (!PyArg_ParseTuple(arguments, "Oy*iLy*py*:apply", &capsule, &changes, &verb, &deny_limit,
+                          &held, &again, &stop))
         return NULL;
     PyObject *value = NULL;
     struct apply_result result = {0};
     request.nfs = share_of(capsule);
     if (request.nfs) {
         int status = -EINVAL;
-        if (verb >= VERB_FORWARD && verb <= VERB_BACK) {
+        if (verb >= VERB_FORWARD && verb <= VERB_BACK && stop.len >= 1) {
             request.changes = changes.buf;
             request.length = (size_t)changes.len;
             request.verb = (enum verb)verb;
@@ -327,6 +333,7 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
             request.held = held.buf;
             request.held_length = (size_t)held.len;
             request.again = again;
+            request.stop = stop.buf;
             Py_BEGIN_ALLOW_THREADS;
             status = nfs_apply(&request, &result);
             Py_END_ALLOW_THREADS;
@@ -336,6 +343,7 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
     }
     PyBuffer_Release(&changes);
     PyBuffer_Release(&held);
+    PyBuffer_Release(&stop);
     return value;
 }
 

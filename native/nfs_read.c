@@ -2,6 +2,7 @@
 #include "nfs_tree.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #define MOST_RESTARTS 3
@@ -265,10 +266,40 @@ static bool is_dot(const struct entry3 *entry)
            (entry->length == 1 || (entry->length == 2 && entry->name[1] == '.'));
 }
 
+/* What a name is known by within its directory (FNV-1a). Of a million names two share it once in 10^7 cases. */
+static uint64_t key_of(const struct entry3 *entry)
+{
+    uint64_t key = 0xcbf29ce484222325;
+    for (size_t i = 0; i < entry->length; i++)
+        key = (key ^ entry->name[i]) * 0x100000001b3;
+    return key;
+}
+
+static int compare_keys(const void *one, const void *other)
+{
+    uint64_t a = *(const uint64_t *)one, b = *(const uint64_t *)other;
+    return (a > b) - (a < b);
+}
+
+/* Say whether a name was looked at before; if that is to be known, note that it is now. */
+static bool is_passed(struct nfs_walk *walk, const struct node *node, const struct entry3 *entry)
+{
+    const struct nfs_scan_request *ask = walk->ask;
+    if (!node->is_cursor || !(ask->notes_names || ask->passed_count))
+        return false;
+    uint64_t key = key_of(entry);
+    if (ask->notes_names)
+        note(walk, buffer_put(&walk->found->names, &key, sizeof(key)));
+    return ask->passed_count &&
+           bsearch(&key, ask->passed, ask->passed_count, sizeof(key), compare_keys);
+}
+
 static void take_entry(struct nfs_walk *walk, struct node *node, const struct entry3 *entry)
 {
     bool has_handle = entry->handle.length > 0;
     walk->looks++;
+    if (is_passed(walk, node, entry))
+        return;
     if (entry->attributes.known && (has_handle || !S_ISDIR(entry->attributes.mode)))
         sort_entry(walk, node, entry, true);
     else

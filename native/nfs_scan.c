@@ -116,6 +116,7 @@ static int walk_group(struct nfs_walk *walk, const struct group_reader *group,
     node->handle = there->handle;
     node->inode = there->attributes.fileid;
     node->counting = counting;
+    node->is_cursor = walk->ask->goes_on;
     push(walk, node);
     return 0;
 }
@@ -266,6 +267,15 @@ static int make_calls(struct nfs_walk *walk, struct group_reader *group, int *mo
     return walk->error;
 }
 
+/* Say whether the stop flag was set some time ago. */
+static bool was_stopped(struct nfs_walk *walk)
+{
+    int64_t now = monotonic_time();
+    if (*walk->ask->stop && walk->stopped == 0)
+        walk->stopped = now;
+    return walk->stopped && now - walk->stopped > SILENT;
+}
+
 static int walk_unit(struct nfs_walk *walk, struct group_reader *group)
 {
     int more = walk->ask->cursor ? 0 : 1;
@@ -277,7 +287,7 @@ static int walk_unit(struct nfs_walk *walk, struct group_reader *group)
         if (rpc_waiting(walk->rpc) == 0)
             break;
         rpc_step(walk->rpc, STEP);
-        if (*walk->ask->stop && rpc_is_silent(walk->rpc, SILENT)) {
+        if (was_stopped(walk)) {
             walk->is_cancelled = true;
             return 0;
         }
@@ -383,4 +393,5 @@ void nfs_scan_free(struct nfs_scan_result *result)
     buffer_free(&result->failures);
     buffer_free(&result->links);
     buffer_free(&result->held);
+    buffer_free(&result->names);
 }

@@ -113,6 +113,7 @@ struct nfs_walk {
     int64_t looks;
     int64_t fewest; /* looks before a limit counts */
     int64_t deadline;
+    int64_t stopped; /* when the stop flag was seen; 0: it was not */
     bool counting;
     bool is_cancelled;
     int error; /* -ENOMEM, in an answer */

@@ -372,6 +372,7 @@ static int apply_frames(struct applying *applying, size_t at)
     while (at < ask->length) {
         struct frame frame;
         int result = frame_read(ask->changes, ask->length, &at, &frame);
+        applying->ended |= *ask->stop != 0;
         if (result == 0 && frame.kind == KIND_ENTER)
             result = enter(applying, &frame);
         else if (result == 0 && frame.kind != KIND_LEAVE)

@@ -46,6 +46,7 @@ struct apply_request {
     int64_t deny_limit;  /* 0: none */
     int64_t born_before; /* ns; 0: any time */
     size_t descriptors;
+    const volatile uint8_t *stop; /* once it is set, the rest is UNTRIED */
     /*
      * Of each directory frame, in their order, the descriptor that scan kept open; -1, and beyond the
      * count: to be opened. What is taken over is -1 afterwards.

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 
 from archipmigrate.backend.base import Backend, ScanOptions
 from archipmigrate.engine.job import Counters
-from archipmigrate.model import Applied, Failure, Held, Limits, Notice, Scan, Unit, Verb
+from archipmigrate.model import (
+    NEVER,
+    Applied,
+    Failure,
+    Held,
+    Limits,
+    Notice,
+    Scan,
+    StopFlag,
+    Unit,
+    Verb,
+)
 from archipmigrate.policy import GroupPolicy
 
 
@@ -31,11 +42,12 @@ class Meddler:
         deny_limit: int = 0,
         born_before: int = 0,
         held: Held | None = None,
+        stop: StopFlag = NEVER,
     ) -> Applied:
         self.times += 1
         self.meddle(self.times)
         return self.real.apply(
-            changes, verb, deny_limit=deny_limit, born_before=born_before, held=held
+            changes, verb, deny_limit=deny_limit, born_before=born_before, held=held, stop=stop
         )
 
     def close(self) -> None:

@@ -204,7 +204,8 @@ void check_apply(const struct nfs_apply_request *request, const struct apply_res
         check(error == -EINVAL, "changes that do not decode were applied");
         return;
     }
-    check(error == 0 || (error == -EINVAL && request->held_length > 0) || is_excused(error),
+    check(error == 0 || (error == -EINVAL && request->held_length > 0) || is_excused(error) ||
+              (error == -ECANCELED && *request->stop),
           "apply failed");
     if (error)
         return;

@@ -4,7 +4,7 @@
  *
  *     KILL_AT=n   the process kills itself
  *     STOP_AT=n   the process stops itself (SIGSTOP), and goes on when it is told to
- *     HANG_AT=n   the same, but the thread never goes on, as in a dead mount
+ *     HANG_AT=n   the same, but the thread goes on only when a file of the name UNTIL is there, as in a dead mount
  */
 
 #define _GNU_SOURCE
@@ -33,8 +33,9 @@ static void count(void)
         kill(getpid(), SIGKILL);
     if (is_it(call, "STOP_AT") || is_it(call, "HANG_AT"))
         kill(getpid(), SIGSTOP);
-    while (is_it(call, "HANG_AT"))
-        pause();
+    const char *until = getenv("UNTIL");
+    while (is_it(call, "HANG_AT") && !(until && access(until, F_OK) == 0))
+        usleep(1000);
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))

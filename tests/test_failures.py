@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -13,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+import archipmigrate.backend.posix.apply as posix
+import archipmigrate.backend.posix.setattr as setattr_of
 from archipmigrate.engine.stop import ENOUGH
 from tests.inprocess import Program
-from tests.support import GID, Cli, attrs, drift, need
+from tests.support import GID, Cli, Ended, attrs, drift, need
 
 pytestmark = pytest.mark.privileged
 
@@ -115,6 +119,84 @@ def test_undo_of_a_run_with_failures_restores_what_it_changed(
     ended = program("undo", "--json")
     assert (ended.status, ended.summary["changed"]) == (0, changed)
     assert attrs(protected) == before
+
+
+def counts(ended: Ended) -> dict[str, int]:
+    """Return the counts of a summary that are not 0."""
+    names = ("entries", "directories", "files", "changed", "compliant", "skipped", "failed")
+    return {name: ended.summary[name] for name in names if ended.summary[name]}
+
+
+@pytest.mark.parametrize("jobs", ["1", "8", "auto"])
+def test_undo_counts_an_entry_once_that_was_tried_several_times(
+    program: Program, protected: Path, jobs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipmigrate.engine.limits.FIRST_CHANGES", 2)
+    before = attrs(protected)
+    directories = sum(stat.S_ISDIR(mode) for mode, _, _ in before.values())
+    program.perms(protected)
+    once = {"entries": len(before), "directories": directories, "files": len(before) - directories}
+    program("resume", "--failed", "--json")
+    subprocess.run([need("chattr"), "-ia", *map(os.fsdecode, paths(protected))], check=True)
+    assert program("resume", "--failed", "--json").summary["changed"] == len(before)
+    ended = program("undo", "--json", "--jobs", jobs)
+    assert (ended.status, counts(ended)) == (0, {**once, "changed": len(before)})
+    assert attrs(protected) == before
+
+
+def test_undo_counts_what_was_never_changed_as_it_was(program: Program, protected: Path) -> None:
+    before = attrs(protected)
+    changed = program.perms(protected).summary["changed"]
+    program("resume", "--failed", "--json")
+    ended = program("undo", "--json")
+    assert (ended.status, ended.summary["entries"]) == (0, len(before))
+    assert (ended.summary["changed"], ended.summary["compliant"]) == (changed, 4)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Which so manieth changes of a mode fail, by the Python backend."""
+    real, numbers, calls = setattr_of.change_mode, list[int](), itertools.count(1)
+
+    def change_mode(fd: int, mode: int) -> None:
+        if next(calls) in numbers:
+            raise OSError(errno.EPERM, "")
+        real(fd, mode)
+
+    monkeypatch.setattr(posix, "change_mode", change_mode)
+    return numbers
+
+
+@pytest.mark.parametrize("jobs", ["1", "8"])
+def test_undo_of_what_was_half_done_and_tried_again_goes_all_the_way(
+    state: Path, share: Path, failing: list[int], jobs: str
+) -> None:
+    for number in range(6):
+        (share / str(number)).touch(mode=0o600)
+        os.chown(share / str(number), 1000, 1000)
+    before = attrs(share)
+    program = Program("python", state)
+    failing += [2, 3, 5]
+    assert program.perms(share).summary["failed"] == 3
+    assert sum(gid == GID and not mode & 0o020 for mode, _, gid in attrs(share).values()) == 3
+    assert program("resume", "--failed", "--json").summary["changed"] == 7
+    ended = program("undo", "--json", "--jobs", jobs)
+    assert (ended.status, ended.err) == (0, "")
+    assert counts(ended) == {"entries": 7, "directories": 1, "files": 6, "changed": 7}
+    assert attrs(share) == before
+
+
+def test_undo_goes_back_to_what_somebody_made_of_an_entry_between_two_tries(
+    program: Program, protected: Path
+) -> None:
+    program.perms(protected)
+    subprocess.run([need("chattr"), "-ia", *map(os.fsdecode, paths(protected))], check=True)
+    (protected / "fixed-file").chmod(0o604)
+    between = attrs(protected)[b"fixed-file"]
+    program("resume", "--failed")
+    ended = program("undo", "--json")
+    assert (ended.status, ended.summary["changed"]) == (0, ended.summary["entries"])
+    assert attrs(protected)[b"fixed-file"] == between
 
 
 def paths(share: Path) -> list[bytes]:

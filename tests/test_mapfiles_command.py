@@ -557,7 +557,9 @@ def test_interrupted_run_goes_on_where_it_was(cli: Cli, maps: Path) -> None:
     assert len(list(maps.rglob("archip_*"))) == len(names)
 
 
-def test_failed_volume_is_tried_again_by_resume(program: Program, maps: Path) -> None:
+def test_failed_volume_is_tried_again_by_resume(
+    program: Program, maps: Path, tmp_path: Path
+) -> None:
     put_v1(maps, "foobar", "second")
     (place,) = [path.parent for path in maps.rglob("archip_foobar")]
     where = maps / mapshare.sha256_place("foobar_0000000000000000")
@@ -567,8 +569,36 @@ def test_failed_volume_is_tried_again_by_resume(program: Program, maps: Path) ->
     assert (ended.status, results(ended)) == (3, {"foobar": "failed", "second": "upgraded"})
     assert [path.name for path in place.iterdir()] == ["archip_foobar"]
     where.unlink()
-    ended = program("resume", "--failed", "--json")
+    logs = tmp_path / "logs"
+    words = ("resume", "--failed", "--json", "--log-dir", logs)
+    assert program(*words).status == 2
+    logs.mkdir()
+    ended = program(*words)
     assert (ended.status, results(ended)) == (0, {"foobar": "upgraded", "second": "upgraded"})
+    assert (logs / "upgraded.log").read_text() == "Upgraded foobar\nUpgraded second\n"
+
+
+def test_resume_lists_volumes_as_mapfiles_does(program: Program, maps: Path) -> None:
+    put_v1(maps, "foobar", "locked")
+    mapshare.put_lock(maps, None, "locked")
+    assert program("mapfiles", "--maps", maps).status == 3
+    for path in [path for path in maps.rglob("locked_lock*") if path.is_file()]:
+        path.unlink()
+    ended = program("resume", "--failed", "--list")
+    assert (ended.status, ended.err) == (0, "")
+    assert "upgraded                2" in ended.out
+
+
+def test_command_that_goes_on_writes_the_logs_too(
+    program: Program, maps: Path, tmp_path: Path
+) -> None:
+    put_v1(maps, "foobar")
+    where = maps / mapshare.sha256_place("foobar_0000000000000000")
+    where.parent.mkdir(parents=True)
+    where.write_bytes(b"a file where a directory is to be")
+    ended = program("mapfiles", "--maps", maps, "--log-dir", tmp_path)
+    (line,) = [line for line in ended.out.splitlines() if "--failed" in line]
+    assert f" --log-dir {tmp_path} mapfiles-" in line
 
 
 def test_status_counts_volumes_by_result(program: Program, maps: Path) -> None:

@@ -437,6 +437,19 @@ def test_apply_stops_after_refusals_like_the_reference(tmp_path: Path) -> None:
 
 
 @pytest.mark.privileged
+@pytest.mark.parametrize("verb", list(Verb))
+def test_apply_that_is_stopped_tries_nothing(share: Path, verb: Verb) -> None:
+    (share / "inner").mkdir()
+    (share / "inner" / "file").touch(mode=0o600)
+    before = attrs(share)
+    for kind in both():
+        with opened(share, kind) as backend:
+            applied = backend.apply(changes_of(backend), verb, stop=bytes([1]))
+        assert applied.outcomes == bytes(3 * [Outcome.UNTRIED])
+    assert attrs(share) == before
+
+
+@pytest.mark.privileged
 def test_apply_names_what_protects_an_entry(share: Path) -> None:
     for name in ("immutable", "append", "free"):
         (share / name).touch()

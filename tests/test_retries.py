@@ -18,6 +18,7 @@ from archipmigrate.frames import ChangeWriter, Group, Hint, unpack_groups, walk_
 from archipmigrate.jobs.perms import PermsJob
 from archipmigrate.journal.store import Journal, RunHeader
 from archipmigrate.model import (
+    NEVER,
     RETRIES,
     Applied,
     Failure,
@@ -25,6 +26,7 @@ from archipmigrate.model import (
     Limits,
     Outcome,
     Scan,
+    StopFlag,
     Tally,
     Unit,
     Verb,
@@ -67,8 +69,9 @@ class FakeBackend:
         deny_limit: int = 0,
         born_before: int = 0,
         held: Held | None = None,
+        stop: StopFlag = NEVER,
     ) -> Applied:
-        del changes, verb, deny_limit, born_before, held
+        del changes, verb, deny_limit, born_before, held, stop
         self.applied.append(self.clock())
         return self.apply_nth(len(self.applied))
 

@@ -36,7 +36,7 @@ def held(cli: Cli, tmp_path: Path) -> Callable[..., Held]:
 
     def start(at: str, *args: object) -> Held:
         name, _, number = at.partition("=")
-        env = {"LD_PRELOAD": str(library), name: number}
+        env = {"LD_PRELOAD": str(library), name: number, "UNTIL": str(tmp_path / "go on")}
         process = replace(cli, env=env).start(
             *args, "--no-progress", stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -52,6 +52,18 @@ def go_on(process: Held, *signals: signal.Signals) -> tuple[str, str]:
     for number in (*signals, signal.SIGCONT):
         process.send_signal(number)
     return process.communicate(timeout=60)
+
+
+def interrupt(process: Held) -> None:
+    """Send SIGINT to a process of which one thread hangs; return when it has seen that."""
+    assert process.stderr
+    for number in (signal.SIGINT, signal.SIGCONT, signal.SIGUSR1):
+        process.send_signal(number)
+    line = process.stderr.readline()
+    while "stopping" not in line:  # it may tell its status before it sees the first signal
+        assert line
+        process.send_signal(signal.SIGUSR1)
+        line = process.stderr.readline()
 
 
 # -- stopping
@@ -76,14 +88,7 @@ def test_second_signal_leaves_at_once_where_a_lane_hangs_for_good(
     cli: Cli, held: Callable[..., Held], filled: Path
 ) -> None:
     process = held("HANG_AT=1000", "perms", "--group", GID, "--jobs", 1, filled)
-    assert process.stderr
-    for number in (signal.SIGINT, signal.SIGCONT, signal.SIGUSR1):
-        process.send_signal(number)
-    line = process.stderr.readline()
-    while "stopping" not in line:  # it may tell its status before it sees the first signal
-        assert line
-        process.send_signal(signal.SIGUSR1)
-        line = process.stderr.readline()
+    interrupt(process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
@@ -91,6 +96,36 @@ def test_second_signal_leaves_at_once_where_a_lane_hangs_for_good(
     ended = cli.perms(filled)
     assert (ended.status, ended.summary["changed"]) == (0, FILES + 1)
     assert cli("undo").status == 0
+
+
+@pytest.mark.parametrize("command", ["perms", "undo"])
+def test_first_signal_ends_a_unit_in_its_middle(
+    cli: Cli, held: Callable[..., Held], filled: Path, tmp_path: Path, command: str
+) -> None:
+    before = attrs(filled)
+    words: list[object] = ["undo", "--json"]
+    if command == "perms":
+        words = ["perms", "--json", "--group", GID, filled]
+    else:
+        assert cli.perms(filled).status == 0
+    # The first unit has 256 changes, of two calls each.
+    process = held("HANG_AT=1000" if command == "perms" else "HANG_AT=200", *words, "--jobs", 1)
+    whole = attrs(filled)
+    interrupt(process)
+    (tmp_path / "go on").touch()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    # The entry that it hung at is finished, and no other is begun.
+    assert sum(attrs(filled)[path] != state for path, state in whole.items()) <= 1
+    summary = json.loads(out.splitlines()[-1])
+    if command == "perms":
+        assert summary["changed"] == sum(attrs(filled)[path] != before[path] for path in before)
+        assert 256 < summary["changed"] < 600
+    ended = cli("resume", "--json")
+    assert (ended.status, ended.summary["run"]) == (0, summary["run"])
+    counts = [ended.summary[name] for name in ("entries", "changed", "compliant", "failed")]
+    assert counts == [FILES + 1, FILES + 1, 0, 0]
+    assert attrs(filled) == (migrated(before) if command == "perms" else before)
 
 
 @pytest.mark.parametrize("command", ["resume", "undo"])

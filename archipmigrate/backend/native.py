@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .. import _native, model
 from ..frames import pack_groups, whole
 from ..model import (
+    NEVER,
     RETRIES,
     Applied,
     Failure,
@@ -16,6 +17,7 @@ from ..model import (
     Link,
     Notice,
     Scan,
+    StopFlag,
     Tally,
     Unit,
     Verb,
@@ -122,12 +124,20 @@ class NativeBackend:
         deny_limit: int = 0,
         born_before: int = 0,
         held: model.Held | None = None,
+        stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`)."""
         fds = held.fds if isinstance(held, Held) else array("i")
         return Applied(
             *_native.apply(
-                self._root, changes, int(verb), deny_limit, born_before, self._descriptors, fds
+                self._root,
+                changes,
+                int(verb),
+                deny_limit,
+                born_before,
+                self._descriptors,
+                fds,
+                stop,
             )
         )
 

@@ -6,7 +6,8 @@ was seen. Handles live from scan to apply, and a minute at most; after that entr
 their paths again.
 
 If the owners of a server turn out to be names, version 4 is left for version 3, once and for the
-whole share: what was begun is done again.
+whole share: what was begun is done again. Of a wide directory that is being read then, version 3
+passes over the names that version 4 had read.
 
     a lane     scan by v4: a name -> EPROTOTYPE, reopen ....... scan by v3 .. apply by v3, by paths
     another         apply by v4: BADOWNER -> EPROTOTYPE, waits .. apply by v3: the new may be ours
@@ -15,26 +16,49 @@ whole share: what was begun is done again.
 from __future__ import annotations
 
 import errno
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
 from .. import _nfs, model
 from ..frames import pack_groups, whole
-from ..model import RETRIES, Applied, Failure, Limits, Link, Scan, Tally, Unit, Verb
+from ..model import (
+    NEVER,
+    RETRIES,
+    Applied,
+    Failure,
+    Limits,
+    Link,
+    Outcome,
+    Scan,
+    StopFlag,
+    Tally,
+    Unfinished,
+    Unit,
+    Verb,
+)
 from ..policy import GroupPolicy
 from ..remote import UNMAPPED
 from ..share import LEFT
 from .base import WIDE, ScanOptions
 
+# Of the versions that may be left for another, the one that is tried first.
+BEST = 4
+EMPTY = array("Q")
+
 
 @dataclass(slots=True)
 class NfsCursor:
-    """A wide directory whose reading goes on later: its handle and where it is, on which share."""
+    """A wide directory whose reading goes on later: its handle and where it is, on which share.
+
+    `passed` are the keys of the names that version 4 has read, sorted when it was left.
+    """
 
     path: bytes
     place: bytes
     opened: _nfs.Opened
+    passed: array[int]
 
     def close(self) -> None:
         """Give up the place; nothing is open."""
@@ -93,15 +117,22 @@ class NfsBackend:
         limits: Limits,
     ) -> Scan:
         cursor = unit.cursor if isinstance(unit.cursor, NfsCursor) else None
-        if cursor and cursor.opened is not opened:
-            cursor = None  # the whole directory once more: what was seen of it is counted again
-        tally, changes, count, rest, wide, again, failures, links, held = _nfs.scan(
+        path, passed = (cursor.path, cursor.passed) if cursor else (None, array("Q"))
+        notes = _nfs.version(opened) == BEST
+        is_left = cursor is not None and cursor.opened is not opened
+        if is_left:  # for this version; it is read from its start, and is no longer to be judged
+            cursor, passed = None, array("Q", sorted(passed))
+        counted = unit.counted or is_left
+        tally, changes, count, rest, wide, again, failures, links, held, names = _nfs.scan(
             opened,
             b"" if cursor else unit.body,
             cursor.place if cursor else b"",
             cursor.path if cursor else b"",
-            unit.counted,
-            unit.retries >= RETRIES,
+            is_left,
+            EMPTY if notes else passed,
+            notes,
+            counted,
+            unit.retries >= RETRIES or is_left,
             policy.gid,
             policy.directory_bits,
             policy.file_bits,
@@ -115,12 +146,17 @@ class NfsBackend:
             limits.stop,
             WIDE,
         )
+        if is_left and rest and rest[0] == unit.body:
+            return Scan(Tally(), wide=unit)  # stopped before anything was read
+        passed.frombytes(names)
+        if wide and wide[0] != path:  # another one, that was found in it
+            passed = array("Q")
         return Scan(
             Tally(**tally),
             changes,
             count,
-            Unit(*rest, unit.retries, unit.counted) if rest else None,
-            wide=_continuation(*wide, opened) if wide else None,
+            Unit(*rest, unit.retries, counted) if rest else None,
+            wide=_continuation(*wide, opened, passed) if wide else None,
             again=[Unit(body, n, unit.retries + 1, counted) for body, n, counted in again],
             failures=[
                 Failure(path, operation, number, _note(opened, number))
@@ -138,20 +174,38 @@ class NfsBackend:
         deny_limit: int = 0,
         born_before: int = 0,
         held: model.Held | None = None,
+        stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`).
 
         NFS does not tell when an inode was born: `born_before` decides nothing. Raises OSError,
-        ShareError.
+        ShareError, Unfinished.
         """
         del born_before
+        try:
+            return self._apply(changes, verb, deny_limit, held, stop)
+        except OSError as error:
+            if error.errno == errno.ECANCELED:
+                raise Unfinished from None
+            raise
+
+    def _apply(
+        self,
+        changes: bytes,
+        verb: Verb,
+        deny_limit: int,
+        held: model.Held | None,
+        stop: StopFlag,
+    ) -> Applied:
         opened = self._opened
         packed = held.packed if isinstance(held, NfsHeld) and held.opened is opened else b""
         try:
-            applied = _nfs.apply(opened, changes, int(verb), deny_limit, packed, False)
+            applied = _nfs.apply(opened, changes, int(verb), deny_limit, packed, False, stop)
         except OSError as error:
             opened = self._without_names(opened, error)
-            applied = _nfs.apply(opened, changes, int(verb), deny_limit, b"", True)
+            applied = _nfs.apply(opened, changes, int(verb), deny_limit, b"", True, stop)
+            if stop[0] and Outcome.UNTRIED in applied[0]:
+                raise Unfinished from None  # it may have been made by the first call
         outcomes, failures, stamps, first_ctime = applied
         noted = [_noted(opened, *failure) for failure in failures]
         return Applied(outcomes, noted, stamps, first_ctime)
@@ -181,8 +235,10 @@ class NfsBackend:
             return self._opened
 
 
-def _continuation(path: bytes, inode: int, place: bytes, opened: _nfs.Opened) -> Unit:
-    return Unit(pack_groups([whole(path, inode)]), cursor=NfsCursor(path, place, opened))
+def _continuation(
+    path: bytes, inode: int, place: bytes, opened: _nfs.Opened, passed: array[int]
+) -> Unit:
+    return Unit(pack_groups([whole(path, inode)]), cursor=NfsCursor(path, place, opened, passed))
 
 
 def _note(opened: _nfs.Opened, number: int) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, BinaryIO, cast
 
-from ..model import Applied, Cursor, Held, Limits, Scan, Unit, Verb
+from ..model import Applied, Cursor, Held, Limits, Scan, StopFlag, Unit, Verb
 from ..policy import GroupPolicy
 from .base import ScanOptions
 from .posix import PosixBackend
@@ -75,21 +75,22 @@ class Worker:
         for key in call.dropped:
             self._kept.pop(key).close()
         kept: Any = self._kept.pop(call.kept, None)
+        stop = cast("StopFlag", self._flags[number : number + 1])
         if call.verb == "apply":
-            return self._apply(kept, *call.arguments)
-        return self._scan(kept, self._flags[number : number + 1], *call.arguments)
+            return self._apply(kept, stop, *call.arguments)
+        return self._scan(kept, stop, *call.arguments)
 
     def _scan(
         self,
         cursor: Cursor | None,
-        stop: memoryview,
+        stop: StopFlag,
         unit: Unit,
         policy: GroupPolicy,
         options: ScanOptions,
         limits: tuple[float, int, int],
     ) -> tuple[Scan, int, int]:
         """Return the scan without what cannot be sent, and the keys of its held and its cursor."""
-        limited = Limits(*limits, cast("bytearray", stop))
+        limited = Limits(*limits, stop)
         scan = self._backend.scan(replace(unit, cursor=cursor), policy, options, limited)
         held = self._keep(scan.held)
         place = self._keep(scan.wide.cursor if scan.wide else None)
@@ -97,11 +98,17 @@ class Worker:
         return replace(scan, held=None, wide=wide), held, place
 
     def _apply(
-        self, held: Held | None, changes: bytes, verb: Verb, deny_limit: int, born_before: int
+        self,
+        held: Held | None,
+        stop: StopFlag,
+        changes: bytes,
+        verb: Verb,
+        deny_limit: int,
+        born_before: int,
     ) -> Applied:
         try:
             return self._backend.apply(
-                changes, verb, deny_limit=deny_limit, born_before=born_before, held=held
+                changes, verb, deny_limit=deny_limit, born_before=born_before, held=held, stop=stop
             )
         finally:
             if held:

@@ -34,7 +34,7 @@ from typing import Any
 
 from .. import model
 from ..errors import BackendLost
-from ..model import Applied, Limits, Scan, Unit, Verb
+from ..model import NEVER, Applied, Limits, Scan, StopFlag, Unit, Verb
 from ..policy import GroupPolicy
 from .base import ScanOptions
 from .worker import READY, Call
@@ -121,7 +121,7 @@ class Channel:
         if self._read() != READY:
             raise self.process.lost()
 
-    def call(self, call: Call, stop: Sequence[int] = b"\0") -> Any:
+    def call(self, call: Call, stop: StopFlag) -> Any:
         """Return what the call returns over there, or raise what it raises, or BackendLost."""
         flags = self.process.flags
         flags[self.number] = stop[0]
@@ -230,6 +230,7 @@ class WorkersBackend:
         deny_limit: int = 0,
         born_before: int = 0,
         held: model.Held | None = None,
+        stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`).
 
@@ -241,7 +242,7 @@ class WorkersBackend:
             key = kept.take() if kept and kept.process is process else 0
             arguments = (changes, verb, deny_limit, born_before)
             call = Call("apply", arguments, key, process.take_dropped())
-            applied: Applied = channel.call(call)
+            applied: Applied = channel.call(call, stop)
         return applied
 
     @contextlib.contextmanager

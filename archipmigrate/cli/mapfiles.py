@@ -91,12 +91,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         action="store_false",
         help="keep no old maps: takes no room in the state directory, and rules out an undo",
     )
-    parser.add_argument(
-        "--log-dir",
-        metavar="DIR",
-        type=Path,
-        help="write upgraded.log, invalid.log and failed.log there, as finalize_upgrade_0.4 does",
-    )
+    add_log_dir(parser)
     parser.add_argument(
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
@@ -107,11 +102,22 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     show.add_parser(parser)
 
 
+def add_log_dir(parser: options.Parser, only: str = "") -> None:
+    """Add --log-dir; *only* says for what."""
+    parser.add_argument(
+        "--log-dir",
+        metavar="DIR",
+        type=Path,
+        help=f"{only}write upgraded.log, invalid.log and failed.log there, as finalize_upgrade_0.4 "
+        "does",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     codec_of(args.backend)
     maps, blocker = find_blocker(args)
-    log_dir = _log_directory(args)
+    log_dir = log_directory(args)
     share = open_share(maps)
     with given_sizes(args) as sizes:
         blocker = replace(blocker, check=args.check, keep=args.keep, sizes=sizes.digest)
@@ -153,7 +159,7 @@ def work(
     journal: Journal,
     header: RunHeader,
     report: Report,
-    log_dir: Path | None = None,
+    log_dir: Path | None,
 ) -> int:
     """Run one session over *journal* and report it. Raises Error."""
     blocker = blocker_of(args, header)
@@ -200,6 +206,7 @@ def _run(
             seconds=seconds,
             dry_run=not job.acts,
             runs=state_option(args),
+            logs=["--log-dir", str(log_dir.absolute())] if log_dir else [],
             again=_again(args),
         )
         if log_dir is not None:
@@ -302,7 +309,8 @@ def _settle_others(
             journal.close()
 
 
-def _log_directory(args: argparse.Namespace) -> Path | None:
+def log_directory(args: argparse.Namespace) -> Path | None:
+    """Return where logs are written, if they are. Raises UsageError."""
     directory: Path | None = args.log_dir
     if directory is None:
         return None

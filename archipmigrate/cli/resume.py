@@ -39,6 +39,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     options.add_work(parser)
     options.add_domain(parser)
     options.add_state(parser)
+    mapfiles.add_log_dir(parser, "for a run of mapfiles: ")
     options.add_output(parser, lists=True)
 
 
@@ -47,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
     state = state_directory(args)
     wanted = "unfinished or has failures" if args.failed else "unfinished"
     header = find_run(state, args.run_name, (*undo.JOBS, "undo"), wanted)
-    report = Report(header.job, options.verbosity(args), listed_changes)
+    log_dir = mapfiles.log_directory(args)
+    # Volumes have lines of their own, with --list or without.
+    decode = None if header.job == "mapfiles" else listed_changes
+    report = Report(header.job, options.verbosity(args), decode)
     failed = args.failed and header.status == "failures" and not header.undone
     if not (header.is_unfinished or failed):
         report.remark(f"{header.run} has nothing left to do ({header.undone or header.status})")
@@ -64,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         check_room(state, share, report)
         if header.job == "mapfiles":
             wait_for_mount(state, share, report)
-            return mapfiles.work(args, state, share, journal, header, report)
+            return mapfiles.work(args, state, share, journal, header, report, log_dir)
         settings = perms.Settings.from_dict(header.settings)
         share = reach(args, share, report, args.nfs4_domain or settings.domain)
         return perms.work(args, share, settings, journal, header, report)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..journal.store import Journal, Write
-from ..model import Failure, Held, Limits, Notice, Scan, Tally, Unit
+from ..model import NEVER, Failure, Held, Limits, Notice, Scan, StopFlag, Tally, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,9 @@ class Acted:
 class Job(Protocol):
     """A job: what a unit is, how it is looked at, and how what was found is acted upon.
 
-    `scan`, `act` and `settle` block and run in worker threads, several at once.
+    `scan`, `act` and `settle` block and run in worker threads, several at once. They end soon after
+    their stop flag is set, and raise Unfinished where that leaves something that only settling can
+    tell: the engine then leaves unit and batch to the next session, as a kill would.
     """
 
     name: str
@@ -63,13 +65,20 @@ class Job(Protocol):
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield units that try failures of an earlier session again. Called by the writer."""
 
-    def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:
+    def act(
+        self,
+        changes: bytes,
+        retries: int,
+        deny_limit: int,
+        held: Held | None = None,
+        stop: StopFlag = NEVER,
+    ) -> Acted:
         """Make the changes of a unit that was looked at again *retries* times.
 
         *held* is what its scan kept open; it stays the engine's to close.
         """
 
-    def settle(self, changes: bytes) -> Acted:
+    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> Acted:
         """See how far a killed session came with these changes; finish what is half done."""
 
 
@@ -101,6 +110,7 @@ class Counters:
     tally: Tally = field(default_factory=Tally)
     lanes: int = 0
     busy: int = 0
+    unfinished: int = 0  # units that the next session settles
     done_units: int = 0
     total_units: int | None = None  # known where units are (undo); a walk does not know
     total: int | None = None  # what `tally.ended` will be at the end, if that is known

@@ -23,7 +23,7 @@ import trio
 from ..errors import BackendLost, FatalError, JournalError, ShareError
 from ..journal.sealed import seal
 from ..journal.store import Journal, RunHeader, Write
-from ..model import Limits, Link, Scan, Tally, Unit
+from ..model import Limits, Link, Scan, Tally, Unfinished, Unit
 from .commit import Committer
 from .frontier import Frontier, with_scope
 from .job import Acted, Counters, Job, Observer
@@ -41,11 +41,17 @@ HUNGRY = 0.1
 # More wide directories than this are not read side by side: each holds a descriptor.
 MOST_CURSORS = 16
 SAMPLE = 1.0  # seconds between two looks at the number of lanes
+UNFINISHED = (
+    "not all that was under way came to its end: resume sees how far it came, and counts it"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a session ended: status as in `RunHeader`, why (for `stopped`), the signal (0: none)."""
+    """How a session ended: status as in `RunHeader`, why, the signal (0: none).
+
+    An interrupted one has a reason only if something is left for the next one to settle.
+    """
 
     status: str
     reason: str = ""
@@ -166,7 +172,9 @@ class Run:
         await self._committer.durable(lambda j: j.write_header(header))
         if header.sessions > 1:
             self.counters.phase = "settling"
-            await settle_batches(self._job, self._committer, self._limiter, self.counters)
+            await settle_batches(
+                self._job, self._committer, self._limiter, self.counters, self._stop_flag
+            )
             await self._committer.call(Journal.reopen_scopes)
             self.counters.tally = journal.tally()
             if retried:
@@ -211,7 +219,8 @@ class Run:
         if self._job.acts:
             reason = reason or self._early.at_end(self.counters.tally.entries)
         if self._signal:
-            result = Result("interrupted", signal=self._signal)
+            left = UNFINISHED if self.counters.unfinished else ""
+            result = Result("interrupted", left, self._signal)
         elif reason:
             result = Result("stopped", reason)
         else:
@@ -260,6 +269,8 @@ class Run:
                 self.counters.busy += 1
                 try:
                     await self._work(*taken)
+                except Unfinished:
+                    self.counters.unfinished += 1  # as a kill would leave it
                 finally:
                     self.counters.busy -= 1
         finally:
@@ -331,7 +342,9 @@ class Run:
     def _act(self, scan: Scan, retries: int) -> tuple[Acted, float]:
         began = monotonic()
         try:
-            acted = self._job.act(scan.changes, retries, self._deny_limit(), scan.held)
+            acted = self._job.act(
+                scan.changes, retries, self._deny_limit(), scan.held, self._stop_flag
+            )
         except OSError as error:
             raise _unanswered(error) from None
         return acted, monotonic() - began

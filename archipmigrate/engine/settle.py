@@ -12,23 +12,31 @@ The unit of a settled batch is still in the frontier and will be looked at again
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from functools import partial
 
 import trio
 
 from ..journal.store import Journal
+from ..model import NEVER, StopFlag, Unfinished
 from .commit import Committer
 from .job import Acted, Counters, Job
+from .signals import watch_signals
 from .threads import in_thread
 
 
 async def settle_batches(
-    job: Job, committer: Committer, limiter: trio.CapacityLimiter, counters: Counters
+    job: Job,
+    committer: Committer,
+    limiter: trio.CapacityLimiter,
+    counters: Counters,
+    stop: StopFlag = NEVER,
 ) -> None:
     """Settle all batches of a journal that have no outcome, oldest first to be taken up.
 
-    Batches may be settled side by side; an inode belongs to one of them only.
+    Batches may be settled side by side; an inode belongs to one of them only. Those that are left
+    when the stop flag is set stay without an outcome.
     """
     numbers = await committer.call(Journal.unsettled)
     counters.total_units = len(numbers)
@@ -36,8 +44,13 @@ async def settle_batches(
 
     async def lane(numbers: Iterator[int]) -> None:
         for number in numbers:
+            if stop[0]:
+                return
             changes = await committer.call(partial(_preimage, number))
-            acted = await in_thread(job.settle, changes, limiter=limiter)
+            try:
+                acted = await in_thread(job.settle, changes, stop, limiter=limiter)
+            except Unfinished:
+                return
             await committer.durable(partial(_settled, number, acted))
             counters.done_units += 1
 
@@ -48,13 +61,27 @@ async def settle_batches(
 
 
 async def settle_run(job: Job, journal: Journal, jobs: int) -> None:
-    """Settle a run that is not going to be resumed (undo puts it back). Raises JournalError."""
+    """Settle a run that is not going to be resumed (undo puts it back). Raises JournalError.
+
+    A signal that ends it is sent once more, to the process as it was before.
+    """
     committer = Committer(journal)
+    stop = bytearray(1)
+    received: list[signal.Signals] = []
+
+    def interrupt(number: signal.Signals) -> None:
+        received.append(number)
+        stop[0] = 1
+
     async with trio.open_nursery() as helpers:
+        await helpers.start(watch_signals, interrupt, lambda: None)
         helpers.start_soon(committer.run)
-        await settle_batches(job, committer, trio.CapacityLimiter(jobs), Counters())
-        await committer.call(Journal.reopen_scopes)
+        await settle_batches(job, committer, trio.CapacityLimiter(jobs), Counters(), stop)
+        if not received:
+            await committer.call(Journal.reopen_scopes)
         helpers.cancel_scope.cancel()
+    if received:
+        signal.raise_signal(received[0])
 
 
 def _preimage(number: int, journal: Journal) -> bytes:

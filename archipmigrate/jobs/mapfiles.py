@@ -34,7 +34,7 @@ from ..journal.volumes import (
     wait_again,
 )
 from ..mapfile.verdict import Plan, Result
-from ..model import RETRIES, Failure, Held, Limits, Scan, Unit
+from ..model import NEVER, RETRIES, Failure, Held, Limits, Scan, StopFlag, Unfinished, Unit
 from .volumes import HINTS, PLANS, HeldLocks, VolumesEnding, VolumesLook, volumes_unit
 
 IN_A_UNIT = 64  # volumes
@@ -116,14 +116,21 @@ class MapfilesJob:
             return
         wait_again(journal, (Result.LOCKED, Result.FAILED))
 
-    def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:
+    def act(
+        self,
+        changes: bytes,
+        retries: int,
+        deny_limit: int,
+        held: Held | None = None,
+        stop: StopFlag = NEVER,
+    ) -> Acted:
         """Upgrade volumes whose locks are held."""
         del deny_limit
         assert isinstance(held, HeldLocks)  # noqa: S101 -- as `scan` made it
         ending = VolumesEnding(retries)
         for record in read_records(changes):
             held.records.pop(0)
-            if ending.outcomes and held.stop[0]:
+            if ending.outcomes and stop[0]:
                 ending.untried(record)
                 with suppress(OSError):  # then it is a dead run's
                     self.store.release_locks(record.lock_names)
@@ -131,13 +138,15 @@ class MapfilesJob:
             ending.note(record, partial(upgrade.act, self.store, record))
         return ending.acted()
 
-    def settle(self, changes: bytes) -> Acted:
+    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> Acted:
         """Finish what a killed session, or a failure, left of upgrades.
 
         A unit that a kill cut off will be looked at again, and finds these current.
         """
         ending = VolumesEnding(RETRIES)
         for record in read_records(changes):
+            if stop[0]:
+                raise Unfinished
             work = partial(upgrade.settle, self.store, record, finish=self.finish)
             ending.note(record, work, settling=True)
         acted = ending.acted()

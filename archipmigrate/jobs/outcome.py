@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from ..model import Applied
+from ..model import Applied, Outcome, StopFlag, Unfinished
 
 HEAD = struct.Struct("<IQI")
 STAMP = struct.Struct("<IQ")
@@ -19,6 +19,13 @@ def pack_outcome(applied: Applied) -> bytes:
     stamps = b"".join(STAMP.pack(*stamp) for stamp in applied.stamps)
     head = HEAD.pack(len(applied.outcomes), applied.first_ctime, len(applied.stamps))
     return head + applied.outcomes + stamps
+
+
+def all_of(applied: Applied, stop: StopFlag) -> Applied:
+    """Return *applied*. Raises Unfinished if the stop flag kept a part of it from being tried."""
+    if stop[0] and Outcome.UNTRIED in applied.outcomes:
+        raise Unfinished
+    return applied
 
 
 def unpack_outcome(packed: bytes) -> Applied:

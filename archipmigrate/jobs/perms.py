@@ -15,6 +15,7 @@ from ..engine.job import Acted
 from ..frames import Change, Flag, Group, Hint, read_changes, walk_unit, whole, with_flags
 from ..journal.store import Journal
 from ..model import (
+    NEVER,
     RETRIES,
     TRANSIENT,
     Applied,
@@ -24,12 +25,13 @@ from ..model import (
     Notice,
     Outcome,
     Scan,
+    StopFlag,
     Tally,
     Unit,
     Verb,
 )
 from ..policy import GroupPolicy
-from .outcome import pack_outcome, unpack_outcome
+from .outcome import all_of, pack_outcome, unpack_outcome
 
 DENIED = (errno.EPERM, errno.EACCES)
 KEEPS_CHANGING = "somebody keeps changing it"
@@ -80,9 +82,18 @@ class PermsJob:
         if groups:
             yield walk_unit(groups, counted=True)
 
-    def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:
+    def act(
+        self,
+        changes: bytes,
+        retries: int,
+        deny_limit: int,
+        held: Held | None = None,
+        stop: StopFlag = NEVER,
+    ) -> Acted:
         """Change the entries."""
-        applied = self.backend.apply(changes, Verb.FORWARD, deny_limit=deny_limit, held=held)
+        applied = self.backend.apply(
+            changes, Verb.FORWARD, deny_limit=deny_limit, held=held, stop=stop
+        )
         changed = applied.outcomes.count(Outcome.CHANGED)
         outcome = pack_outcome(applied)
         if changed == len(applied.outcomes) and not applied.failures:
@@ -103,12 +114,12 @@ class PermsJob:
             notices=rest.notices,
         )
 
-    def settle(self, changes: bytes) -> Acted:
+    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> Acted:
         """Finish what a killed session left half done, and count what it changed.
 
         The unit will be looked at again and finds those entries compliant: they are taken off.
         """
-        applied = self.backend.apply(changes, Verb.SETTLE)
+        applied = all_of(self.backend.apply(changes, Verb.SETTLE, stop=stop), stop)
         changed = applied.outcomes.count(Outcome.CHANGED)
         freed: list[int] = []
         if changed < len(applied.outcomes):

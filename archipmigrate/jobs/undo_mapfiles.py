@@ -18,7 +18,7 @@ from ..blocker.record import Record, read_records
 from ..blocker.store import Different, Locked, Store
 from ..engine.job import Acted
 from ..journal.store import Journal
-from ..model import Applied, Failure, Held, Limits, Outcome, Scan, Tally, Unit
+from ..model import NEVER, Applied, Failure, Held, Limits, Outcome, Scan, StopFlag, Tally, Unit
 from .outcome import pack_outcome, unpack_outcome
 from .volumes import DENIED, HeldLocks
 
@@ -49,11 +49,12 @@ class UndoMapfilesJob:
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Take the locks of a batch's volumes, and see which of them may go back."""
+        del limits  # a batch has few volumes
         (number,) = NUMBER.unpack(unit.body)
         granted: list[int] = []
         failures: list[Failure] = []
         tally = Tally()
-        held = HeldLocks(self.store, limits.stop)
+        held = HeldLocks(self.store)
         try:
             for index, record in self._upgraded(number):
                 tally.entries += 1
@@ -81,14 +82,22 @@ class UndoMapfilesJob:
         del journal, failures
         return ()
 
-    def act(self, changes: bytes, retries: int, deny_limit: int, held: Held | None = None) -> Acted:
+    def act(
+        self,
+        changes: bytes,
+        retries: int,
+        deny_limit: int,
+        held: Held | None = None,
+        stop: StopFlag = NEVER,
+    ) -> Acted:
         """Put the old maps of one batch back."""
-        del retries, deny_limit
+        del retries, deny_limit, stop
         locks = held if isinstance(held, HeldLocks) else None
         return self._act(changes, restore.act, locks)
 
-    def settle(self, changes: bytes) -> Acted:
+    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> Acted:
         """Finish a batch that a killed undo was at; its unit will be looked at again."""
+        del stop  # a batch has few volumes
         acted = self._act(changes, restore.settle, None)
         changed = acted.tally.changed
         return Acted(acted.outcome, Tally(changed=changed, compliant=-changed))

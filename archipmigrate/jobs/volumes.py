@@ -54,7 +54,6 @@ class HeldLocks:
     """The volumes of one unit whose locks are held: `act` takes them over one by one."""
 
     store: Store
-    stop: bytearray
     records: list[Record] = field(default_factory=list)
 
     def close(self) -> None:
@@ -87,7 +86,7 @@ class VolumesLook:
     def scan(self, volumes: Sequence[tuple[int, bytes]]) -> Scan:
         """Look at volumes until done or a limit is reached."""
         store = self.store
-        held = HeldLocks(store, self.limits.stop, self.records)
+        held = HeldLocks(store, self.records)
         until = monotonic() + self.limits.seconds
         done = 0
         try:

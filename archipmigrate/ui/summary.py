@@ -97,8 +97,8 @@ def undo_summary(facts: Facts, noun: str) -> list[str]:
 
 def _ended(facts: Facts) -> str:
     after = f"after {duration(facts.seconds)}" + (f", {facts.way}" if facts.way else "")
-    if facts.status == "stopped":
-        return f"stopped {after}: {facts.reason}"
+    if facts.reason:
+        return f"{facts.status} {after}: {facts.reason}"
     return f"{facts.status.replace('failures', 'done, with failures,')} {after}"
 
 

@@ -68,13 +68,16 @@ class VolumesReport:
         seconds: float,
         dry_run: bool,
         runs: Sequence[str],
+        logs: Sequence[str],
         again: Sequence[str],
     ) -> None:
         """Print the lines of volumes and files, then the summary.
 
         *status* is how the session ended: the header cannot say it where its disk is full.
+        Options that commands need again: about *runs*, `resume` beside these, and about the maps.
         """
         self._keeps = bool(header.settings.get("keep"))
+        self._resume = [*runs, *logs]
         if self._report.is_json:
             self._print_objects()
             lines: list[str] = []
@@ -183,11 +186,11 @@ class VolumesReport:
 
     def _following(self, facts: Facts) -> Iterator[str]:
         if facts.status in ("stopped", "interrupted"):
-            yield f"go on with: {facts.command('resume', facts.run, options=facts.runs)}"
+            yield f"go on with: {facts.command('resume', facts.run, options=self._resume)}"
         elif self._counts.get(Result.FAILED) or facts.tally.failed:
             yield (
                 "see to the failures above, then try them again: "
-                f"{facts.command('resume', facts.run, options=facts.runs)} --failed"
+                f"{facts.command('resume', facts.run, options=self._resume)} --failed"
             )
         if self._counts.get(Result.UPGRADED) and self._keeps:
             yield f"take it back with: {facts.command('undo', facts.run, options=facts.runs)}"

@@ -67,7 +67,11 @@ def test_group_whose_quota_is_used_up_is_a_failure_that_can_be_resumed(
     resumed = found["resume"]
     assert (resumed["status"], resumed["summary"]["changed"]) == (0, files + 1), resumed
     assert found["drift after"] == 0
-    assert (found["undo"]["status"], found["undo"]["summary"]["changed"]) == (3, room)
-    again = found["undo again"]
-    assert (again["status"], again["summary"]["changed"]) == (0, files + 1 - room), again
+    undo, again = found["undo"], found["undo again"]
+    assert undo["status"] == 3, undo
+    counted = [undo["summary"][name] for name in ("entries", "changed", "compliant", "failed")]
+    assert counted == [files + 1, room, 0, files + 1 - room]
+    assert again["status"] == 0, again
+    counted = [again["summary"][name] for name in ("entries", "changed", "compliant", "failed")]
+    assert counted == [files + 1, files + 1 - room, room, 0]
     assert not found["not back"]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.inprocess import Program
 from tests.nfs import fake, fake4
-from tests.nfs.fake import Fake, Node
+from tests.nfs.fake import Call, Fake, Node
 from tests.nfs.fake4 import Version4
 from tests.support import Ended
 
@@ -297,22 +297,49 @@ def test_undo_of_what_was_done_with_numbers_leaves_version_4_for_names(
     assert states(server) == before
 
 
-def test_name_late_in_a_wide_directory_leaves_version_4(
-    program: Program, server: Fake, speller: Speller, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("where", [b"", b"inner"], ids=["root", "inner"])
+@pytest.mark.parametrize("order", ["same", "other"])
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_name_late_in_a_wide_directory_leaves_version_4_and_counts_nothing_twice(
+    program: Program,
+    server: Fake,
+    speller: Speller,
+    monkeypatch: pytest.MonkeyPatch,
+    where: bytes,
+    order: str,
+    jobs: int,
 ) -> None:
     numeric(server, speller)
     monkeypatch.setattr("archipmigrate.backend.nfs.WIDE", 3)
     monkeypatch.setattr("archipmigrate.engine.limits.FIRST_CHANGES", 2)
     server.page = 2
     speller.names[4] = b"somebody"
-    server.root.children[b"7"].uid = 4
+    wide = server.root.children[where] if where else server.root
+    wide.children[b"6"].uid = 4
     before = states(server)
-    ended = perms(program, server.url(0), "--jobs", 1)
-    assert (ended.status, server.drift(NEW)) == (0, [])
-    assert "version 3 is spoken" in ended.err
+
+    def reverse(_: Call) -> None:
+        wide.children = dict(reversed(wide.children.items()))
+        server.hook = lambda _: None
+
+    for words in (["--dry-run"], []):
+        if order == "other":
+            server.hook = reverse
+        ended = perms(program, server.url(0), "--jobs", jobs, *words)
+        assert "version 3 is spoken" in ended.err
+        assert (ended.status, counts(ended)) == (0, [ALL, 2, ALL - 2, ALL, 0])
+        wide.children = dict(sorted(wide.children.items()))
+    assert server.drift(NEW) == []
+    verified = program("verify", "--json", "--group", GROUP, "--jobs", jobs, server.url(0))
+    assert counts(verified) == [ALL, 2, ALL - 2, 0, ALL]
     undone = program("undo", "--json")
-    assert undone.status == 0
+    assert (undone.status, undone.summary["changed"]) == (0, ALL)
     assert states(server) == before
+
+
+def counts(ended: Ended) -> list[int]:
+    names = ("entries", "directories", "files", "changed", "compliant")
+    return [ended.summary[name] for name in names]
 
 
 @pytest.mark.parametrize("demanded", [True, False], ids=["demanded", "alone"])

@@ -12,7 +12,7 @@ from array import array
 from dataclasses import replace
 
 from ... import model
-from ...model import Applied, Limits, Scan, Unit, Verb
+from ...model import NEVER, Applied, Limits, Scan, StopFlag, Unit, Verb
 from ...policy import GroupPolicy
 from ..base import ScanOptions
 from ..held import Held, HeldPool
@@ -54,10 +54,11 @@ class PosixBackend:
         deny_limit: int = 0,
         born_before: int = 0,
         held: model.Held | None = None,
+        stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`)."""
         fds = held.fds if isinstance(held, Held) else array("i")
-        apply = Apply(self._root, verb, deny_limit, born_before, self._descriptors, fds)
+        apply = Apply(self._root, verb, deny_limit, born_before, self._descriptors, fds, stop)
         return apply.run(changes)
 
     def close(self) -> None:

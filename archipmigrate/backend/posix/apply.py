@@ -26,7 +26,7 @@ from ...frames import (
     Flag,
     wrapped,
 )
-from ...model import Applied, Outcome, Verb
+from ...model import Applied, Outcome, StopFlag, Verb
 from ...policy import stripped, without_set_id
 from .levels import PIN, PIN_DIRECTORY, Levels, open_beneath
 from .setattr import change_group, change_mode
@@ -71,6 +71,7 @@ class Apply:
         born_before: int,
         descriptors: int,
         held: array[int],
+        stop: StopFlag,
     ) -> None:
         self._root = root
         self._act = {
@@ -84,6 +85,7 @@ class Apply:
         self._levels = Levels(root, descriptors)
         self._is_pin = True  # what is being changed is open by O_PATH
         self._held = held
+        self._stop = stop
         self._entered = 0
         self._new_gid = 0
         self._outcomes = bytearray()
@@ -105,6 +107,7 @@ class Apply:
         at, end = HEADER.size, len(changes)
         while at < end:
             kind = changes[at]
+            self._ended = self._ended or self._stop[0] != 0
             if kind == ENTER_KIND:
                 _, length, inode = ENTER.unpack_from(changes, at)
                 at += ENTER.size
@@ -136,7 +139,7 @@ class Apply:
 
     def _enter(self, name: bytes, inode: int) -> None:
         held = self._take_held()
-        if self._lost_depth:
+        if self._lost_depth or self._ended:
             self._lost_depth += 1
             if held >= 0:
                 os.close(held)
