@@ -24,7 +24,7 @@ def scan(  # one argument a field of Unit, policy, options and limits
     seconds: float,
     entries: int,
     changes: int,
-    stop: bytearray,
+    stop: bytes | bytearray,
     descriptors: int,
     hold: int,
     wide: int,

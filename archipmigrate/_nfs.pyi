@@ -61,7 +61,7 @@ def scan(  # one argument a field of Unit, policy, options and limits
     seconds: float,
     entries: int,
     changes: int,
-    stop: bytearray,
+    stop: bytes | bytearray,
     wide: int,
     /,
 ) -> tuple[

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol, TypeAlias
 
@@ -203,4 +203,4 @@ class Limits:
     seconds: float
     entries: int
     changes: int
-    stop: bytearray = field(default_factory=lambda: bytearray(1))
+    stop: StopFlag = NEVER

@@ -119,6 +119,22 @@ def share(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def maps(tmp_path: Path) -> Path:
+    """An empty directory for maps."""
+    path = tmp_path / "maps"
+    path.mkdir(mode=0o755)
+    return path
+
+
+@pytest.fixture
+def locks(tmp_path: Path) -> Path:
+    """An empty lock directory."""
+    path = tmp_path / "locks"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
 def cli(backend: str, state: Path) -> Cli:
     """The program with one backend and its own state directory."""
     return Cli(backend, state)

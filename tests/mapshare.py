@@ -337,3 +337,10 @@ def _read_v0(name: str, content: bytes, size: int) -> Volume:
     if bytes(32) in found:
         raise Unreadable(f"{name}: an empty digest")
     return Volume(0, name, size, READONLY, 0, from_v0(found))
+
+
+def put_v1(maps: Path, *volumes: str, objects: int = 3) -> None:
+    """Put v1 maps with the prefix where v0.4 looks for them, each of so many blocks."""
+    for volume in volumes:
+        entries = [(1, number.to_bytes(4, "big") * 8) for number in range(objects)]
+        put(maps, f"archip_{volume}", v1(entries))

@@ -155,13 +155,13 @@ def test_undo_counts_what_was_never_changed_as_it_was(program: Program, protecte
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Which so manieth changes of a mode fail, by the Python backend."""
+    """Which so manieth changes of a mode fail, by the Python backend with one lane."""
     real, numbers, calls = setattr_of.change_mode, list[int](), itertools.count(1)
 
-    def change_mode(fd: int, mode: int) -> None:
+    def change_mode(fd: int, mode: int, *, is_pin: bool) -> None:
         if next(calls) in numbers:
             raise OSError(errno.EPERM, "")
-        real(fd, mode)
+        real(fd, mode, is_pin=is_pin)
 
     monkeypatch.setattr(posix, "change_mode", change_mode)
     return numbers
@@ -177,9 +177,9 @@ def test_undo_of_what_was_half_done_and_tried_again_goes_all_the_way(
     before = attrs(share)
     program = Program("python", state)
     failing += [2, 3, 5]
-    assert program.perms(share).summary["failed"] == 3
+    assert program.perms(share, "--jobs", 1).summary["failed"] == 3
     assert sum(gid == GID and not mode & 0o020 for mode, _, gid in attrs(share).values()) == 3
-    assert program("resume", "--failed", "--json").summary["changed"] == 7
+    assert program("resume", "--failed", "--json", "--jobs", 1).summary["changed"] == 7
     ended = program("undo", "--json", "--jobs", jobs)
     assert (ended.status, ended.err) == (0, "")
     assert counts(ended) == {"entries": 7, "directories": 1, "files": 6, "changed": 7}

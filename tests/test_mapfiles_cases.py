@@ -52,13 +52,6 @@ def backend(codec: str) -> str:
 
 
 @pytest.fixture
-def maps(tmp_path: Path) -> Path:
-    path = tmp_path / "maps"
-    path.mkdir(mode=0o755)
-    return path
-
-
-@pytest.fixture
 def lock_directory(tmp_path: Path) -> Path:
     path = tmp_path / "locks"
     path.mkdir()

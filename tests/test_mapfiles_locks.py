@@ -49,13 +49,6 @@ def backend(codec: str) -> str:
     return codec
 
 
-@pytest.fixture
-def maps(tmp_path: Path) -> Path:
-    path = tmp_path / "maps"
-    path.mkdir()
-    return path
-
-
 @pytest.fixture(params=[False, True], ids=["locks in maps", "lock directory"])
 def locks(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     path = tmp_path / "locks"

@@ -76,13 +76,6 @@ def backend(codec: str) -> str:
     return codec
 
 
-@pytest.fixture
-def maps(tmp_path: Path) -> Path:
-    path = tmp_path / "maps"
-    path.mkdir()
-    return path
-
-
 def result_of(row: str, column: str) -> str | None:
     kinds = TABLE[ROW_OF.get(row, "invalid")]
     return kinds.get(COLUMN_OF.get(column, "invalid"))

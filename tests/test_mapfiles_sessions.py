@@ -30,13 +30,6 @@ def backend(codec: str) -> str:
     return codec
 
 
-@pytest.fixture
-def maps(tmp_path: Path) -> Path:
-    directory = tmp_path / "maps"
-    directory.mkdir()
-    return directory
-
-
 def put_v1(maps: Path, *volumes: str, v03: bool = False) -> list[Path]:
     names = [f"archip_{volume}" for volume in volumes]
     places = [v03_place(name) if v03 else None for name in names]

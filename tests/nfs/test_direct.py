@@ -203,7 +203,9 @@ def test_flat_directory_takes_few_listings(
     assert made[fake.READDIRPLUS] <= 0.008 * FLAT
     together = 1 if version == 3 else 5
     assert sum(made) <= (1 / together + 0.01) * FLAT
-    assert sum(undone) <= (1 + 1 / together + 0.05) * FLAT
+    assert (
+        sum(undone) <= (1 + 1 / together + 0.15) * FLAT
+    )  # how many go together is a matter of time
 
 
 # -- what it survives
