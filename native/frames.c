@@ -201,6 +201,27 @@ bool name_next(const uint8_t **at, const uint8_t *end, struct name *name)
     return true;
 }
 
+int name_path(const struct group_reader *group, const struct name *name, struct buffer *path)
+{
+    path->length = 0;
+    int result = buffer_put(path, group->path.bytes, group->path.length);
+    if (result == 0 && name->length && group->path.length)
+        result = buffer_put(path, "/", 1);
+    return result < 0 ? result : buffer_put(path, name->bytes, name->length);
+}
+
+const char *failed_operation(enum hint hint)
+{
+    switch (hint) {
+    case HINT_ENTRY:
+        return "stat";
+    case HINT_SELF:
+        return "revisit";
+    default:
+        return "open";
+    }
+}
+
 static size_t common(const uint8_t *a, const uint8_t *b, size_t from, size_t to)
 {
     /* Blocks first: the paths of deep chains have much in common. */

@@ -68,6 +68,12 @@ void group_reader_free(struct group_reader *reader);
 /* Take the name at *at of names that were read; false at their end. */
 bool name_next(const uint8_t **at, const uint8_t *end, struct name *name);
 
+/* Put a name's path, from the root, in the place of what is in *path*. */
+int name_path(const struct group_reader *group, const struct name *name, struct buffer *path);
+
+/* What failed, for people and for jobs, where a name could not be looked at. */
+const char *failed_operation(enum hint hint);
+
 struct group_writer {
     struct buffer body;
     struct buffer path;

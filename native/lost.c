@@ -36,6 +36,24 @@ static int fail(struct walk *walk, const char *operation, int error)
     return result < 0 ? result : buffer_put(&walk->found->failures, &failure, sizeof(failure));
 }
 
+/* Each name of a group fails, and is counted if it was not yet: in no later look is it found again. */
+static int fail_names(struct walk *walk, const struct group_reader *group, int error)
+{
+    struct tally *tally = &walk->found->tally;
+    struct name name;
+    const uint8_t *at = group->names, *end = at + group->names_length;
+    int result = 0;
+    while (result == 0 && name_next(&at, end, &name)) {
+        result = name_path(group, &name, &walk->path);
+        if (name.hint == HINT_ENTRY || name.hint == HINT_DIRECTORY)
+            count(walk, name.hint == HINT_ENTRY ? &tally->files : &tally->directories,
+                  walk->counting);
+        if (result == 0)
+            result = fail(walk, failed_operation(name.hint), error);
+    }
+    return result;
+}
+
 int lost_group(struct walk *walk, const struct group_reader *group, int error)
 {
     if (error == -ENOENT || is_no_directory(error)) {
@@ -44,11 +62,8 @@ int lost_group(struct walk *walk, const struct group_reader *group, int error)
     }
     if (group->walks)
         count(walk, &walk->found->tally.directories, walk->counting);
-    if (!passes(walk, error)) {
-        walk->path.length = 0;
-        int result = buffer_put(&walk->path, group->path.bytes, group->path.length);
-        return result < 0 ? result : fail(walk, "open", error);
-    }
+    if (!passes(walk, error))
+        return fail_names(walk, group, error);
     struct group_writer *again = &walk->found->again[group->walks || !walk->counting];
     int result = group_begin(again, group->path.bytes, group->path.length, 0, group->inode);
     if (result == 0)
@@ -60,14 +75,13 @@ int lost_group(struct walk *walk, const struct group_reader *group, int error)
 
 int lost_entry(struct walk *walk, struct entry entry, enum hint hint, int error)
 {
-    const char *operation = hint == HINT_DIRECTORY ? "open" : "stat";
     if (error == -ENOENT) {
         walk->found->tally.vanished++;
         return 0;
     }
     if (!passes(walk, error)) {
         int result = build_path(walk, entry);
-        return result < 0 ? result : fail(walk, operation, error);
+        return result < 0 ? result : fail(walk, failed_operation(hint), error);
     }
     struct group_writer *again = &walk->found->again[true];
     const struct levels *levels = &walk->levels;

@@ -49,6 +49,25 @@ static int try_again(struct nfs_walk *walk, bool counted, uint64_t inode, enum h
     return error;
 }
 
+/* As lost.c has it. */
+static int fail_names(struct nfs_walk *walk, const struct group_reader *group, int error)
+{
+    struct tally *tally = &walk->found->tally;
+    struct name name;
+    const uint8_t *at = group->names, *end = at + group->names_length;
+    int result = 0;
+    while (result == 0 && name_next(&at, end, &name)) {
+        result = name_path(group, &name, &walk->path);
+        if (name.hint == HINT_DIRECTORY)
+            count_directory(walk, walk->counting);
+        tally->files += name.hint == HINT_ENTRY && walk->counting;
+        tally->entries += name.hint == HINT_ENTRY && walk->counting;
+        if (result == 0)
+            result = fail(walk, failed_operation(name.hint), error);
+    }
+    return result;
+}
+
 int lost_group(struct nfs_walk *walk, const struct group_reader *group, int error)
 {
     struct tally *tally = &walk->found->tally;
@@ -59,11 +78,8 @@ int lost_group(struct nfs_walk *walk, const struct group_reader *group, int erro
     }
     if (group->walks)
         count_directory(walk, walk->counting);
-    if (!is_transient(error) || walk->ask->last_try) {
-        walk->path.length = 0;
-        int result = buffer_put(&walk->path, group->path.bytes, group->path.length);
-        return result < 0 ? result : fail(walk, "open", error);
-    }
+    if (!is_transient(error) || walk->ask->last_try)
+        return fail_names(walk, group, error);
     struct group_writer *again = &walk->found->again[group->walks || !walk->counting];
     int result = group_begin(again, group->path.bytes, group->path.length, 0, group->inode);
     if (result == 0)
@@ -114,7 +130,7 @@ static int lost_entry(struct nfs_walk *walk, const struct question *question, in
                                       question->length);
     }
     int result = node_path(walk, node, question->name, question->length);
-    return result < 0 ? result : fail(walk, is_directory ? "open" : "stat", error);
+    return result < 0 ? result : fail(walk, failed_operation(question->hint), error);
 }
 
 /* ---- entries */

@@ -17,7 +17,14 @@ import pytest
 
 import archipmigrate.backend.posix.apply as posix
 import archipmigrate.backend.posix.setattr as setattr_of
+from archipmigrate.backend.base import ScanOptions
+from archipmigrate.backend.select import open_backend
 from archipmigrate.engine.stop import ENOUGH
+from archipmigrate.frames import Group, Hint, walk_unit
+from archipmigrate.jobs.perms import PermsJob
+from archipmigrate.model import RETRIES, Limits, Tally
+from archipmigrate.policy import GroupPolicy
+from archipmigrate.share import open_share
 from tests.inprocess import Program
 from tests.support import GID, Cli, Ended, attrs, drift, need
 
@@ -334,3 +341,29 @@ def test_launcher_really_denies(error: int) -> None:
     words = [sys.executable, "-c", script, str(Path(__file__).parent), str(error)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(error), str(error)]
+
+
+# -- what could not be looked at in the end
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_names_of_a_directory_that_cannot_be_opened_again_fail_each_for_itself(
+    share: Path, backend: str, *, counted: bool
+) -> None:
+    """A retry looks at them alone: the directory has more, which was looked at before."""
+    where = b"n" * 256  # no filesystem takes that
+    names = ((Hint.SELF, b""), (Hint.ENTRY, b"file"), (Hint.DIRECTORY, b"below"))
+    unit = walk_unit([Group(where, 0, names)], retries=RETRIES, counted=counted)
+    opened = open_share(str(share))
+    job = PermsJob(open_backend(backend, opened, 1), GroupPolicy(GID), ScanOptions())
+    scan = job.scan(unit, Limits(1.0, 1000, 1000))
+    found = [(f.path, f.operation, f.errno, f.hint) for f in scan.failures]
+    assert found == [
+        (where, "revisit", errno.ENAMETOOLONG, Hint.SELF),
+        (where + b"/file", "stat", errno.ENAMETOOLONG, Hint.ENTRY),
+        (where + b"/below", "open", errno.ENAMETOOLONG, Hint.WALK),
+    ]
+    new = 0 if counted else 1
+    assert scan.tally == Tally(2 * new, directories=new, files=new, failed=3)
+    job.backend.close()
+    opened.close()

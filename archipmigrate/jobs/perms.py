@@ -35,6 +35,8 @@ from .outcome import all_of, pack_outcome, unpack_outcome
 
 DENIED = (errno.EPERM, errno.EACCES)
 KEEPS_CHANGING = "somebody keeps changing it"
+# What to look at again after a look that failed, if not at the whole directory (see `Hint`).
+FAILED_LOOKS = {"stat": Hint.ENTRY, "revisit": Hint.SELF}
 # What was tried: these count as attempts.
 TRIED = (Outcome.CHANGED, Outcome.FAILED)
 
@@ -66,8 +68,7 @@ class PermsJob:
         if not scan.failures:
             return scan
         failures = [
-            replace(f, hint=Hint.ENTRY if f.operation == "stat" else Hint.WALK)
-            for f in scan.failures
+            replace(f, hint=FAILED_LOOKS.get(f.operation, Hint.WALK)) for f in scan.failures
         ]
         return replace(scan, failures=failures)
 

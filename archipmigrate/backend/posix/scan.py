@@ -42,6 +42,14 @@ NO_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
 SET_ID = stat.S_ISUID | stat.S_ISGID
 ANY_EXECUTE = 0o111
 ENCODING = sys.getfilesystemencoding()  # of the names that os.scandir gives
+# What is said to have failed where a name of a group could not be looked at, and what it counts as.
+FAILED_OPERATIONS = {
+    Hint.WALK: "open",
+    Hint.SELF: "revisit",
+    Hint.DIRECTORY: "open",
+    Hint.ENTRY: "stat",
+}
+KINDS = {Hint.DIRECTORY: "directories", Hint.ENTRY: "files"}
 # A unit whose place is n steps down looks at n / FAR entries at least, whatever its limits: finding
 # the place again, to look and to act, costs some 2 n openings, and an entry about 20.
 FAR = 8
@@ -267,8 +275,7 @@ class Walk:
             self._looks += 1
             if walks and error.errno not in (errno.ENOENT, *NO_DIRECTORY):
                 self._count("directories", counting=self._counting)
-            counted = walks or not self._counting
-            self._lost(group.path, error, "open", group, counted=counted)
+            self._lost_group(group, error, counted=walks or not self._counting)
             return
         if reads:
             # What is to be looked at itself is counted; else only its names were in the unit.
@@ -512,6 +519,21 @@ class Walk:
         if counting:
             self._tally.entries += number
             setattr(self._tally, kind, getattr(self._tally, kind) + number)
+
+    def _lost_group(self, group: Group, error: OSError, *, counted: bool) -> None:
+        """Note that no name of a group could be looked at.
+
+        If they fail for good each is counted, if it was not yet: no later look finds it again.
+        """
+        gone = error.errno == errno.ENOENT or error.errno in NO_DIRECTORY
+        if gone or (error.errno in TRANSIENT and not self._last_try):
+            self._lost(group.path, error, "open", group, counted=counted)
+            return
+        for hint, name in group.names:
+            if hint in (Hint.ENTRY, Hint.DIRECTORY):
+                self._count(KINDS[Hint(hint)], counting=self._counting)
+            path = group.path + b"/" + name if name and group.path else group.path or name
+            self._lost(path, error, FAILED_OPERATIONS[Hint(hint)])
 
     def _lost(
         self,
