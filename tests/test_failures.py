@@ -346,15 +346,12 @@ def test_launcher_really_denies(error: int) -> None:
 # -- what could not be looked at in the end
 
 
-@pytest.mark.parametrize("counted", [False, True])
-def test_names_of_a_directory_that_cannot_be_opened_again_fail_each_for_itself(
-    share: Path, backend: str, *, counted: bool
-) -> None:
-    """A retry looks at them alone: the directory has more, which was looked at before."""
+def check_names_fail_each_for_itself(share: str, backend: str, *, counted: bool) -> None:
+    """See that a retry looks at them alone: the directory has more, which was looked at before."""
     where = b"n" * 256  # no filesystem takes that
     names = ((Hint.SELF, b""), (Hint.ENTRY, b"file"), (Hint.DIRECTORY, b"below"))
     unit = walk_unit([Group(where, 0, names)], retries=RETRIES, counted=counted)
-    opened = open_share(str(share))
+    opened = open_share(share, remote=True)
     job = PermsJob(open_backend(backend, opened, 1), GroupPolicy(GID), ScanOptions())
     scan = job.scan(unit, Limits(1.0, 1000, 1000))
     found = [(f.path, f.operation, f.errno, f.hint) for f in scan.failures]
@@ -367,3 +364,10 @@ def test_names_of_a_directory_that_cannot_be_opened_again_fail_each_for_itself(
     assert scan.tally == Tally(2 * new, directories=new, files=new, failed=3)
     job.backend.close()
     opened.close()
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_names_of_a_directory_that_cannot_be_opened_again_fail_each_for_itself(
+    share: Path, backend: str, *, counted: bool
+) -> None:
+    check_names_fail_each_for_itself(str(share), backend, counted=counted)

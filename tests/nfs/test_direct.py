@@ -23,6 +23,7 @@ from tests.nfs import fake
 from tests.nfs.ganesha import Ganesha
 from tests.nfs.latency import Latency
 from tests.support import GID, Cli, attrs, drift
+from tests.test_failures import check_names_fail_each_for_itself
 from tests.test_parity import both_states, changes, ctimes
 
 VERSIONS = (3, 4)
@@ -206,6 +207,13 @@ def test_flat_directory_takes_few_listings(
     assert (
         sum(undone) <= (1 + 1 / together + 0.15) * FLAT
     )  # how many go together is a matter of time
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_names_of_a_directory_that_cannot_be_opened_again_fail_each_for_itself(
+    version: int, ganesha: Serve, share: Path, *, counted: bool
+) -> None:
+    check_names_fail_each_for_itself(ganesha(share).url(version), "nfs", counted=counted)
 
 
 # -- what it survives
