@@ -5,9 +5,9 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-C_SOURCES := $(wildcard native/*.c native/*.h)
+C_SOURCES := $(shell find native -name '*.[ch]')
 C_FORMATTED := $(C_SOURCES) $(wildcard benchmarks/*.c)
-PY_CHECKED := archipmigrate tests $(wildcard benchmarks/*.py)
+PY_CHECKED := setup.py archipmigrate tests $(wildcard benchmarks/*.py)
 
 # Every target works in the same .venv: one after another, also under make -j.
 .NOTPARALLEL:
@@ -21,7 +21,7 @@ help: ## list the targets
 setup: $(INSTALLED) ## make .venv with everything in it (only if something changed)
 
 # The old extension goes first: a new one that fails to compile must not leave it in use.
-$(INSTALLED): pyproject.toml $(C_SOURCES)
+$(INSTALLED): pyproject.toml setup.py $(C_SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo '$(PYTHON): Python 3.11 or newer is needed; choose one by make PYTHON=...' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
@@ -46,7 +46,7 @@ test-long: setup ## run the tests that take many minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 fuzz: setup ## fuzz the NFS client for 10 minutes (needs clang); what is new goes into the corpus
-	$(BIN)/python -m tests.nfs.fuzz 600
+	$(BIN)/python -m tests.fuzz.fuzz 600
 
 bench: setup ## run the benchmarks
 	$(BIN)/python -m pytest -s benchmarks $(PYTEST_ARGS)

@@ -14,10 +14,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from archipmigrate.backend.select import available
-from archipmigrate.mapfile.codec import Codec, codec_of
-from archipmigrate.mapfile.v0 import FitV0
-from archipmigrate.mapfile.v1 import ENTRY
-from archipmigrate.mapfile.v2 import BLOCK_ENTRIES
+from archipmigrate.maps.format.codec import Codec, codec_of
+from archipmigrate.maps.format.v0 import FitV0
+from archipmigrate.maps.format.v1 import ENTRY
+from archipmigrate.maps.format.v2 import BLOCK_ENTRIES
 
 DIGESTS = [random.Random(1).randbytes(32) for _ in range(BLOCK_ENTRIES)]
 V0 = b"".join(DIGESTS)

@@ -26,7 +26,7 @@ from tests.nfs.ganesha import Ganesha
 from tests.nfs.guest import run_guest
 from tests.nfs.latency import Latency
 from tests.nfs.packages import GANESHA, GUEST, require
-from tests.support import drift
+from tests.support.program import drift
 
 from . import nfs_programs
 from .commands import GID

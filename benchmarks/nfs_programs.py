@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from archipmigrate.testshare import make_share
-from tests.nfs.inside import (
+from tests.nfs.guest_programs.inside import (
     EXPORT,
     MOUNT,
     STATE,
@@ -23,7 +23,7 @@ from tests.nfs.inside import (
     serve,
     umount,
 )
-from tests.support import drift
+from tests.support.program import drift
 
 from .commands import FIND_PLUS, GID, TRIPLE
 

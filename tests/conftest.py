@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from archipmigrate.backend.select import available
-from tests.inprocess import Program
-from tests.support import MISSING, Cli, missing, need
+from tests.support.inprocess import Program
+from tests.support.program import MISSING, Cli, missing, need
 
 TURNS = pytest.StashKey[int]()
 

@@ -7,7 +7,6 @@ from array import array
 from dataclasses import dataclass
 
 from .. import _native, model
-from ..frames import pack_groups, whole
 from ..model import (
     NEVER,
     RETRIES,
@@ -22,9 +21,10 @@ from ..model import (
     Unit,
     Verb,
 )
+from ..packed.groups import pack_groups, whole
 from ..policy import GroupPolicy
 from .base import CHUNKS, WIDE, ScanOptions, read_ahead
-from .held import Held, HeldPool
+from .open_dirs import Held, HeldPool
 
 
 @dataclass(slots=True)

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from threading import Lock
 
 from .. import _nfs, model
-from ..frames import pack_groups, whole
 from ..model import (
     NEVER,
     RETRIES,
@@ -38,9 +37,10 @@ from ..model import (
     Unit,
     Verb,
 )
+from ..packed.groups import pack_groups, whole
 from ..policy import GroupPolicy
-from ..remote import UNMAPPED
 from ..share import LEFT
+from ..share.url import UNMAPPED
 from .base import WIDE, ScanOptions
 
 # Of the versions that may be left for another, the one that is tried first.

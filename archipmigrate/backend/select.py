@@ -11,8 +11,8 @@ from collections.abc import Callable
 from ..errors import BackendLost, BackendMissing, UsageError
 from ..share import Share
 from .base import Backend
-from .posix import PosixBackend
-from .workers import WorkersBackend
+from .pool.client import WorkersBackend
+from .python import PythonBackend
 
 NATIVE: Callable[..., Backend] | None
 try:
@@ -114,7 +114,7 @@ def _open_python(share: Share, lanes: int, descriptors: int, held: int) -> Backe
                 held=held,
                 lock=share.lock,
             )
-    return PosixBackend(share.fd, descriptors=descriptors, held=held)
+    return PythonBackend(share.fd, descriptors=descriptors, held=held)
 
 
 def _raised_limit() -> int:

@@ -10,18 +10,18 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..blocker.locks import Locks, clash, holder_string
-from ..blocker.look import KnownSizes
-from ..blocker.store import Store
-from ..blocker.tree import Owner, Tree
 from ..errors import FatalError, ShareError, UsageError
-from ..journal.kept import SUFFIX as KEPT
-from ..journal.kept import Kept
 from ..journal.runs import list_runs, open_run
 from ..journal.store import RunHeader
-from ..mapfile.codec import codec_of
-from ..mapfile.config import read_config
+from ..maps.blocker.locks import Locks, clash, holder_string
+from ..maps.blocker.look import KnownSizes
+from ..maps.blocker.store import Store
+from ..maps.config import read_config
+from ..maps.format.codec import codec_of
+from ..maps.journal.kept import SUFFIX as KEPT
+from ..maps.journal.kept import Kept
 from ..share import Share, identity_of
+from ..tree import Owner, Tree
 from ..ui.text import quoted
 from . import options
 

@@ -16,17 +16,17 @@ from ..engine.loop import run_loop
 from ..engine.run import Lanes
 from ..engine.settle import settle_run
 from ..errors import JournalError, UsageError
-from ..jobs.mapfiles import MapfilesJob, release_left
 from ..journal.location import default_state
 from ..journal.runs import list_runs, open_run
-from ..journal.sizes import Sizes
 from ..journal.store import Journal, RunHeader
-from ..journal.volumes import is_surveying, prepare_tables
-from ..mapfile.codec import codec_of
+from ..maps.format.codec import codec_of
+from ..maps.jobs.upgrade import MapfilesJob, release_left
+from ..maps.journal.sizes import Sizes
+from ..maps.journal.tables import is_surveying, prepare_tables
+from ..maps.report import VolumesReport
 from ..share import Share, open_share
 from ..ui.report import Report
 from ..ui.text import quoted
-from ..ui.volumes import VolumesReport
 from . import options, show
 from .blocker import Blocker, add_place, blocker_of, find_blocker, open_store
 from .reach import wait_for_mount

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..backend.select import NAMES
 from ..errors import UsageError
-from ..remote import is_domain
+from ..share.url import is_domain
 from ..ui.report import Verbosity
 
 PREFIX = "ARCHIPMIGRATE_"

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from ..backend.base import Backend, ScanOptions
 from ..backend.select import demand_backend
 from ..errors import UsageError
-from ..jobs.perms import PermsJob, listed_changes
 from ..journal.store import Journal, RunHeader
+from ..perms.job import PermsJob, listed_changes
 from ..policy import NO_GID, GroupPolicy
-from ..remote import domain_of
 from ..share import Share, open_share
+from ..share.url import domain_of
 from ..ui.report import Report
 from ..ui.summary import look_summary, perms_summary
 from ..ui.text import group_name

@@ -11,12 +11,12 @@ import argparse
 import time
 from pathlib import Path
 
-from ..direct import is_version_4, label, memory, open_direct
 from ..errors import ShareError
 from ..journal.location import default_state
 from ..journal.runs import list_runs
 from ..journal.store import SUFFIX
 from ..share import Share
+from ..share.bypass import is_version_4, label, memory, open_direct
 from ..ui.report import Report
 from ..ui.text import quoted
 

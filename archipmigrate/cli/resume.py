@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from ..jobs.perms import listed_changes
 from ..journal.runs import open_run
+from ..perms.job import listed_changes
 from ..ui.report import Report
 from . import mapfiles, options, perms, undo
 from .reach import reach, wait_for_mount

@@ -13,9 +13,8 @@ from time import monotonic
 from typing import Any, Protocol
 
 from ..backend.base import Backend
-from ..backend.posix import PosixBackend
+from ..backend.python import PythonBackend
 from ..backend.select import CALLS, REMOTE_LANES, is_python, open_backend
-from ..direct import label
 from ..engine.job import Job
 from ..engine.limits import UNIT_SECONDS
 from ..engine.loop import run_loop
@@ -35,6 +34,7 @@ from ..journal.runs import list_runs, new_run, open_run, supersede_run
 from ..journal.store import Journal, RunHeader
 from ..model import Tally
 from ..share import Share, open_share, unanswered
+from ..share.bypass import label
 from ..ui.report import Report
 from ..ui.summary import Facts
 from ..ui.text import count, quoted
@@ -271,7 +271,7 @@ def choose_backend(args: argparse.Namespace, share: Share) -> tuple[Backend, Lan
         backend = open_backend(args.backend, share, lanes.most, calls_of(args))
     except OSError as error:
         raise unanswered(os.fsdecode(share.path), error) from None
-    if fixed and isinstance(backend, PosixBackend):
+    if fixed and isinstance(backend, PythonBackend):
         lanes = replace(lanes, jobs=1, most=1)
     return backend, lanes
 

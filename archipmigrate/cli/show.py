@@ -6,18 +6,18 @@ import argparse
 import json
 import os
 
-from ..blocker.entries import BadEntry, map_blocks
-from ..blocker.look import Spot, look_at_volume
-from ..blocker.tree import Tree
 from ..errors import FatalError, ShareError
-from ..journal.sizes import Sizes
-from ..mapfile.codec import codec_of
-from ..mapfile.head import Head
-from ..mapfile.names import PREFIX
-from ..mapfile.v2 import ENTRY_SIZE, EntryFlag, MapFlag, decode_entry_v2
+from ..maps.blocker.entries import BadEntry, map_blocks
+from ..maps.blocker.look import Spot, look_at_volume
+from ..maps.format.codec import codec_of
+from ..maps.format.head import Head
+from ..maps.format.names import PREFIX
+from ..maps.format.v2 import ENTRY_SIZE, EntryFlag, MapFlag, decode_entry_v2
+from ..maps.journal.sizes import Sizes
+from ..maps.report import named
 from ..share import open_share
+from ..tree import Tree
 from ..ui.text import count, printable, quoted
-from ..ui.volumes import named
 from . import options
 from .blocker import add_place, find_blocker
 from .sizes import add_sizes, given_sizes

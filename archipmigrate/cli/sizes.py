@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..journal.pithos import read_pithos_db, read_sizes_csv
-from ..journal.sizes import Sizes
+from ..maps.journal.pithos import read_pithos_db, read_sizes_csv
+from ..maps.journal.sizes import Sizes
 from . import options
 
 

@@ -12,7 +12,7 @@ from ..journal.location import runtime_directory, secure_directory
 from ..journal.lock import ShareLock
 from ..journal.runs import list_runs, open_run, run_bytes
 from ..journal.store import RunHeader
-from ..journal.volumes import result_counts
+from ..maps.journal.tables import result_counts
 from ..model import Tally
 from ..ui.causes import Causes
 from ..ui.text import count, duration, quoted, reason

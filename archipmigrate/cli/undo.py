@@ -14,11 +14,11 @@ from ..engine.loop import run_loop
 from ..engine.run import Lanes
 from ..engine.settle import settle_run
 from ..errors import FatalError
-from ..jobs.undo import UndoJob
-from ..jobs.undo_mapfiles import UndoMapfilesJob
 from ..journal.runs import list_runs, new_run, open_run, supersede_run
-from ..journal.sizes import Sizes
 from ..journal.store import Journal, RunHeader
+from ..maps.jobs.undo import UndoMapfilesJob
+from ..maps.journal.sizes import Sizes
+from ..perms.undo import UndoJob
 from ..share import Share
 from ..ui.report import Report
 from ..ui.summary import undo_summary

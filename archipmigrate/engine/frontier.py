@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import trio
 
-from ..frames import split_unit
 from ..model import Unit
+from ..packed.groups import split_unit
 
 # A body above this is cut, so that no lane copies a large one about (1 MiB: 20,000 names).
 LARGE_BODY = 1 << 20

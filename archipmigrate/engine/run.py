@@ -21,7 +21,7 @@ from time import monotonic, process_time
 import trio
 
 from ..errors import BackendLost, FatalError, JournalError, ShareError
-from ..journal.sealed import seal
+from ..journal.checksummed import seal
 from ..journal.store import Journal, RunHeader, Write
 from ..model import Limits, Link, Scan, Tally, Unfinished, Unit
 from .commit import Committer

@@ -1,1 +1,1 @@
-"""What a unit is and what is done with it: `perms` (also the look of `verify`), `undo`."""
+"""What all jobs have in common."""

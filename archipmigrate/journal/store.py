@@ -20,8 +20,8 @@ from typing import Any
 
 from ..errors import JournalError
 from ..model import Failure, Link, Tally, Unit
+from .checksummed import check_seal, seal, unseal
 from .location import sync_directory
-from .sealed import check_seal, seal, unseal
 
 SUFFIX = ".journal"
 FORMAT = 1

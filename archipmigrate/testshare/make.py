@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..mapfile import v1
+from ..maps.format import v1
 from .others import MapPlace, OtherVolumes, add_others, place_of_v1
 from .tree import LEVELS, Layout, Tree, make_directory, open_empty
 

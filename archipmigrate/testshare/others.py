@@ -10,9 +10,9 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..mapfile import v1, v2
-from ..mapfile.names import PREFIX
-from ..mapfile.placement import pithos_place, v03_place
+from ..maps.format import v1, v2
+from ..maps.format.names import PREFIX
+from ..maps.format.placement import pithos_place, v03_place
 from .tree import Tree
 
 LOCK_SUFFIX = b"_lock"

@@ -10,7 +10,7 @@ import errno
 import os
 from enum import StrEnum
 
-from ..mapfile import placement
+from ..maps.format import placement
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600

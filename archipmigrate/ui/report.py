@@ -17,8 +17,8 @@ from typing import Protocol, TextIO
 
 from .. import __version__
 from ..engine.job import Counters
-from ..frames import Change
 from ..model import Failure, Notice
+from ..packed.changes import Change
 from .causes import Causes
 from .progress import LogProgress, NoProgress, Progress, TerminalProgress, status_line
 from .text import group_name, mode_bits, quoted, reason

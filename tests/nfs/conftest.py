@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.inprocess import Program
 from tests.nfs.ganesha import Ganesha
 from tests.nfs.guest import Result, run_guest
 from tests.nfs.packages import GANESHA, GUEST, require
-from tests.support import missing
+from tests.support.inprocess import Program
+from tests.support.program import missing
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.support import MISSING
+from tests.support.program import MISSING
 
 SYSTEM = ":/usr/sbin:/sbin"  # where the rest is, for users that do not have it in their PATH
 # Package -> a program that it brings, or files.

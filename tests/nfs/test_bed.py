@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.nfs import bed, packages
+from tests.nfs import packages
 from tests.nfs.guest import CHECKOUT, GuestDied, Result, run_guest
+from tests.nfs.guest_programs import bed
 from tests.nfs.traces import leaving_nothing, processes
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.alone]

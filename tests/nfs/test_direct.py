@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 
 from archipmigrate.testshare import make_share
-from tests import crafted
-from tests.inprocess import Program
 from tests.nfs import fake
 from tests.nfs.ganesha import Ganesha
 from tests.nfs.latency import Latency
-from tests.support import GID, Cli, attrs, drift
-from tests.test_failures import check_names_fail_each_for_itself
-from tests.test_parity import both_states, changes, ctimes
+from tests.perms.test_failures import check_names_fail_each_for_itself
+from tests.perms.test_guide import both_states, changes, ctimes
+from tests.support import crafted_tree as crafted
+from tests.support.inprocess import Program
+from tests.support.program import GID, Cli, attrs, drift
 
 VERSIONS = (3, 4)
 nfs = pytest.importorskip("archipmigrate.backend.nfs")

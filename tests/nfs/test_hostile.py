@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from archipmigrate.backend.base import ScanOptions
-from archipmigrate.frames import read_changes, walk_unit, whole
 from archipmigrate.model import Limits, Unit
+from archipmigrate.packed.changes import read_changes
+from archipmigrate.packed.groups import walk_unit, whole
 from archipmigrate.policy import GroupPolicy
-from tests.inprocess import Program
 from tests.nfs import fake
 from tests.nfs.fake import Call, Drop, Fake, Node
-from tests.support import GID, Ended
+from tests.support.inprocess import Program
+from tests.support.program import GID, Ended
 
 nfs = pytest.importorskip("archipmigrate.backend.nfs")
 _nfs = pytest.importorskip("archipmigrate._nfs")

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.inprocess import Program
 from tests.nfs import fake4
 from tests.nfs.fake import Fake, Node
 from tests.nfs.fake4 import Operation, Version4
-from tests.support import GID, Ended
+from tests.support.inprocess import Program
+from tests.support.program import GID, Ended
 
 pytest.importorskip("archipmigrate._nfs")
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.inprocess import Program
 from tests.nfs import fake
 from tests.nfs.fake import Call, Fake
 from tests.nfs.fake4 import Version4
-from tests.support import GID, Ended
+from tests.support.inprocess import Program
+from tests.support.program import GID, Ended
 
 pytest.importorskip("archipmigrate._nfs")
 

@@ -11,7 +11,7 @@ from tests.nfs.guest import Result
 
 pytest.importorskip("archipmigrate._nfs")
 
-from tests.nfs import direct
+from tests.nfs.guest_programs import direct
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.nfs import programs
 from tests.nfs.guest import Result
-from tests.support import need
+from tests.nfs.guest_programs import mount as programs
+from tests.support.program import need
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -184,7 +184,7 @@ def test_run_on_a_soft_mount_whose_server_vanished_ends_and_resumes(guest: Guest
 
 def test_victim_never_changes_under_attack_from_the_server(guest: Guest, tmp_path: Path) -> None:
     attacker = tmp_path / "attacker"
-    source = Path(__file__).parents[1] / "attacker.c"
+    source = Path(__file__).parents[1] / "preload" / "attacker.c"
     subprocess.run([need("gcc"), "-O2", "-o", attacker, source], check=True)
     found = reports(guest(programs.attacked, "3", 15.0, str(attacker), timeout=200))
     assert found["victim"] is True

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.nfs import map_programs
 from tests.nfs.guest import Result
+from tests.nfs.guest_programs import mount_maps as map_programs
 from tests.nfs.test_mount import VERSIONS, done, reports
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(400)]

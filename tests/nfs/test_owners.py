@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.inprocess import Program
 from tests.nfs import fake, fake4
 from tests.nfs.fake import Call, Fake, Node
 from tests.nfs.fake4 import Version4
-from tests.support import Ended
+from tests.support.inprocess import Program
+from tests.support.program import Ended
 
 pytest.importorskip("archipmigrate._nfs")
 

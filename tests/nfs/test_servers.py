@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.inprocess import Program
 from tests.nfs.ganesha import Ganesha
-from tests.support import GID, attrs, drift
+from tests.support.inprocess import Program
+from tests.support.program import GID, attrs, drift
 
 pytest.importorskip("archipmigrate._nfs")
 pytestmark = pytest.mark.privileged

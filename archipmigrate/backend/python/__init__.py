@@ -1,0 +1,66 @@
+"""The `python` backend: the reference for what scan and apply mean, and the fallback without C.
+
+It needs nothing but the os module, and a C library that it can call: directories are opened step by
+step with O_NOFOLLOW, or by openat2 where that is far; entries are pinned with O_PATH and changed
+through /proc/self/fd.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from dataclasses import replace
+
+from ... import model
+from ...model import NEVER, Applied, Limits, Scan, StopFlag, Unit, Verb
+from ...policy import GroupPolicy
+from ..base import ScanOptions
+from ..open_dirs import Held, HeldPool
+from .apply import Apply
+from .border import Border
+from .scan import Walk
+
+
+class PythonBackend:
+    """Scan and apply below one directory, in Python."""
+
+    name = "python"
+
+    def __init__(self, root: int, *, descriptors: int = 64, held: int = 0) -> None:
+        """Work below *root*, a directory descriptor (duplicated).
+
+        A worker has at most *descriptors* open on its way, and *held* directories in all are kept
+        open from scan to apply.
+        """
+        self._root = os.dup(root)
+        self._border = Border.of(self._root)
+        self._descriptors = descriptors
+        self._pool = HeldPool(held)
+
+    def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
+        """Look at the entries of a unit (see `base.Backend.scan`)."""
+        hold = self._pool.take() if options.hold else 0
+        walk = Walk(self._root, self._border, policy, options, limits, self._descriptors, hold)
+        scan = walk.run(unit)
+        held = Held(self._pool, walk.held()) if hold else None
+        self._pool.give(hold - (held.reserved if held else 0))
+        return replace(scan, held=held)
+
+    def apply(
+        self,
+        changes: bytes,
+        verb: Verb,
+        *,
+        deny_limit: int = 0,
+        born_before: int = 0,
+        held: model.Held | None = None,
+        stop: StopFlag = NEVER,
+    ) -> Applied:
+        """Make, settle, check or put back changes (see `base.Backend.apply`)."""
+        fds = held.fds if isinstance(held, Held) else array("i")
+        apply = Apply(self._root, verb, deny_limit, born_before, self._descriptors, fds, stop)
+        return apply.run(changes)
+
+    def close(self) -> None:
+        """Give up the root's descriptor."""
+        os.close(self._root)

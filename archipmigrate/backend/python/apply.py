@@ -1,0 +1,330 @@
+"""Apply, in Python: makes, settles, checks or puts back packed changes.
+
+Invariant: an entry is changed only through a descriptor that pins it, and only if inode, type,
+mode, uid and gid are those that its record allows. Group first, then mode; back the other way.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from array import array
+from typing import NamedTuple
+
+from ...model import Applied, Outcome, StopFlag, Verb
+from ...packed.changes import (
+    CHANGE,
+    DROPPED_FLAG,
+    ENTER,
+    ENTER_KIND,
+    HEADER,
+    LEAVE_KIND,
+    OWN_KIND,
+    SETID,
+    SETID_FLAG,
+    VERSION,
+    Flag,
+    wrapped,
+)
+from ...policy import stripped, without_set_id
+from .dirchain import PIN, PIN_DIRECTORY, Levels, open_beneath
+from .setattr import change_group, change_mode
+from .statx import birth_time, protection
+
+SET_ID = stat.S_ISUID | stat.S_ISGID
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+DENIED = (errno.EPERM, errno.EACCES)
+
+
+class Record(NamedTuple):
+    """One change, as its frame has it; a frame without SETID has no size and mtime."""
+
+    kind: int
+    flags: int
+    length: int
+    mode: int
+    new_mode: int
+    uid: int
+    gid: int
+    inode: int
+    size: int = 0
+    mtime: int = 0
+
+
+class Refused(Exception):
+    """A system call on one entry failed."""
+
+    def __init__(self, operation: str, number: int, note: str = "") -> None:
+        super().__init__(operation, number, note)
+        self.operation, self.errno, self.note = operation, number, note
+
+
+class Apply:
+    """One call of apply; made for one call of `run`."""
+
+    def __init__(
+        self,
+        root: int,
+        verb: Verb,
+        deny_limit: int,
+        born_before: int,
+        descriptors: int,
+        held: array[int],
+        stop: StopFlag,
+    ) -> None:
+        self._root = root
+        self._act = {
+            Verb.FORWARD: self._forward,
+            Verb.SETTLE: self._settle,
+            Verb.CHECK: self._check,
+            Verb.BACK: self._back,
+        }[verb]
+        self._deny_limit = deny_limit
+        self._born_before = born_before
+        self._levels = Levels(root, descriptors)
+        self._is_pin = True  # what is being changed is open by O_PATH
+        self._held = held
+        self._stop = stop
+        self._entered = 0
+        self._new_gid = 0
+        self._outcomes = bytearray()
+        self._failures: list[tuple[int, str, int, str]] = []
+        self._stamps: list[tuple[int, int]] = []
+        self._first_ctime = 0
+        self._denied = 0
+        self._succeeded = False
+        self._ended = False
+        # Below a directory that cannot be entered: how deep, and what that means for what is in it.
+        self._lost_depth = 0
+        self._lost: Outcome | Refused = Outcome.GONE
+
+    def run(self, changes: bytes) -> Applied:
+        """Go through the frames; see `base.Backend.apply`."""
+        version, self._new_gid = HEADER.unpack_from(changes, 0)
+        if version != VERSION:
+            raise ValueError(f"changes of version {version}, not {VERSION}")
+        at, end = HEADER.size, len(changes)
+        while at < end:
+            kind = changes[at]
+            self._ended = self._ended or self._stop[0] != 0
+            if kind == ENTER_KIND:
+                _, length, inode = ENTER.unpack_from(changes, at)
+                at += ENTER.size
+                self._enter(changes[at : at + length], inode)
+                at += length
+            elif kind == LEAVE_KIND:
+                at += 1
+                self._leave()
+            else:
+                record = Record(*CHANGE.unpack_from(changes, at))
+                at += CHANGE.size
+                if record.flags & SETID_FLAG:
+                    record = Record(*record[:8], *SETID.unpack_from(changes, at))
+                    at += SETID.size
+                start, at = at, at + record.length
+                self._change(changes[start:at], record)
+                if kind == OWN_KIND:
+                    self._leave()
+        self._levels.close()
+        return Applied(bytes(self._outcomes), self._failures, self._stamps, self._first_ctime)
+
+    def _take_held(self) -> int:
+        """Take the descriptor of the next directory, if scan kept it open; else -1."""
+        number, self._entered = self._entered, self._entered + 1
+        if number >= len(self._held):
+            return -1
+        fd, self._held[number] = self._held[number], -1
+        return fd
+
+    def _enter(self, name: bytes, inode: int) -> None:
+        held = self._take_held()
+        if self._lost_depth or self._ended:
+            self._lost_depth += 1
+            if held >= 0:
+                os.close(held)
+            return
+        if held >= 0:
+            self._levels.push(name, inode, held, is_pin=False)
+            return
+        fd = -1
+        try:
+            fd = open_beneath(self._levels.fd(), name, PIN_DIRECTORY)
+            found = os.fstat(fd)
+        except OSError as error:
+            self._lose(error)
+            if fd >= 0:
+                os.close(fd)
+            return
+        if found.st_ino != inode:
+            os.close(fd)
+            self._lost_depth, self._lost = 1, Outcome.DIFFERENT
+        else:
+            self._levels.push(name, inode, fd)
+
+    def _lose(self, error: OSError) -> None:
+        gone = error.errno in NOT_THERE
+        self._lost_depth = 1
+        self._lost = Outcome.GONE if gone else Refused("open", error.errno or 0)
+
+    def _leave(self) -> None:
+        if self._lost_depth:
+            self._lost_depth -= 1
+        else:
+            self._levels.pop()
+
+    def _change(self, name: bytes, record: Record) -> None:
+        """Deal with one record and add its outcome. An empty name is the directory itself."""
+        try:
+            if record.flags & DROPPED_FLAG:
+                outcome = Outcome.DROPPED
+            elif self._ended:
+                outcome = Outcome.UNTRIED
+            elif self._lost_depth:
+                if isinstance(self._lost, Refused):
+                    raise self._lost
+                outcome = self._lost
+            else:
+                outcome = self._pinned(name, record)
+        except Refused as refused:
+            self._refuse(refused)
+            outcome = Outcome.FAILED
+        self._outcomes.append(outcome)
+        if not self._succeeded:
+            self._succeeded = outcome in (Outcome.CHANGED, Outcome.SETID_OFF)
+
+    def _pinned(self, name: bytes, record: Record) -> Outcome:
+        try:
+            fd = self._levels.fd()
+            if name:
+                fd = os.open(name, PIN, dir_fd=fd)
+        except OSError as error:
+            if error.errno in NOT_THERE:
+                return Outcome.GONE
+            raise Refused("open", error.errno or 0) from None
+        try:
+            found = _stat(fd)
+            if not name and found.st_nlink == 0:
+                return Outcome.GONE  # removed, but scan kept it open
+            if (
+                found.st_ino != record.inode
+                or stat.S_IFMT(found.st_mode) != stat.S_IFMT(record.mode)
+                or found.st_uid != record.uid
+                or (self._born_before and birth_time(fd) >= self._born_before)
+            ):
+                return Outcome.DIFFERENT
+            self._is_pin = bool(name) or self._levels.is_pin
+            return self._act(fd, found, record)
+        finally:
+            if name:
+                os.close(fd)
+
+    def _refuse(self, refused: Refused) -> None:
+        index = len(self._outcomes)
+        self._failures.append((index, refused.operation, refused.errno, refused.note))
+        if refused.errno == errno.EROFS:
+            self._ended = True
+        if refused.errno in DENIED and not refused.note and not self._succeeded:
+            self._denied += 1
+            self._ended = self._ended or self._denied == self._deny_limit
+
+    # -- the verbs
+
+    def _forward(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+        if (found.st_mode, found.st_gid) != (record.mode, record.gid):
+            return Outcome.DIFFERENT
+        if record.gid != self._new_gid:
+            self._chown(fd, self._new_gid)
+        if record.new_mode != record.mode or record.mode & SET_ID:
+            self._chmod(fd, record.new_mode)
+        if not self._succeeded or record.flags & SETID_FLAG:
+            self._read_back(fd, record)
+        return Outcome.CHANGED
+
+    def _read_back(self, fd: int, record: Record) -> None:
+        """Look at what the first change made of its entry, and when a set-id file lost its bits."""
+        now = _stat(fd)
+        if not self._succeeded:
+            if (now.st_mode, now.st_gid) != (record.new_mode, self._new_gid):
+                self._ended = True
+                note = f"mode {stat.S_IMODE(now.st_mode):04o}, group {now.st_gid}"
+                raise Refused("read back", 0, note)
+            self._first_ctime = now.st_ctime_ns
+        if record.flags & SETID_FLAG:
+            self._stamps.append((len(self._outcomes), now.st_ctime_ns))
+
+    def _chown(self, fd: int, gid: int) -> None:
+        try:
+            change_group(fd, gid, is_pin=self._is_pin)
+        except OSError as error:
+            raise _refused("chown", error, fd) from None
+
+    def _chmod(self, fd: int, mode: int) -> None:
+        try:
+            change_mode(fd, mode, is_pin=self._is_pin)
+        except OSError as error:
+            raise _refused("chmod", error, fd) from None
+
+    def _settle(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+        now = (found.st_mode, found.st_gid)
+        if now != (record.new_mode, self._new_gid):
+            if now == (record.mode, record.gid):
+                return Outcome.UNCHANGED
+            if found.st_gid != self._new_gid or found.st_mode not in _between(record):
+                return Outcome.DIFFERENT
+            self._chmod(fd, record.new_mode)
+            found = _stat(fd)
+        if not self._first_ctime or found.st_ctime_ns < self._first_ctime:
+            self._first_ctime = found.st_ctime_ns
+        if record.flags & SETID_FLAG and _untouched(found, record):
+            self._stamps.append((len(self._outcomes), found.st_ctime_ns))
+        return Outcome.CHANGED
+
+    def _check(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+        """Stamp the set-id files to which nobody wrote, by size and mtime."""
+        del fd
+        if record.flags & SETID_FLAG and _untouched(found, record):
+            self._stamps.append((len(self._outcomes), found.st_ctime_ns))
+        return Outcome.UNCHANGED
+
+    def _back(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+        if (found.st_mode, found.st_gid) == (record.mode, record.gid):
+            return Outcome.UNCHANGED
+        bare = without_set_id(record.mode)
+        ours = found.st_gid == self._new_gid and found.st_mode in (
+            record.new_mode,
+            *_between(record),
+        )
+        if not ours and (found.st_mode, found.st_gid) != (bare, record.gid):
+            return Outcome.DIFFERENT
+        if found.st_mode != bare:
+            self._chmod(fd, bare)
+        if found.st_gid != record.gid:
+            self._chown(fd, record.gid)
+        lost = record.mode & ~record.new_mode & SET_ID
+        if lost and record.flags & Flag.GRANTED and _untouched(_stat(fd), record):
+            lost = 0
+        if record.mode & ~lost != bare:
+            self._chmod(fd, record.mode & ~lost)
+        return Outcome.SETID_OFF if lost else Outcome.CHANGED
+
+
+def _between(record: Record) -> tuple[int, int, int]:
+    """Return the modes that an entry may have between the calls that change it."""
+    return record.mode, stripped(record.mode), without_set_id(record.mode)
+
+
+def _untouched(found: os.stat_result, record: Record) -> bool:
+    return (found.st_size, wrapped(found.st_mtime_ns)) == (record.size, record.mtime)
+
+
+def _stat(fd: int) -> os.stat_result:
+    try:
+        return os.fstat(fd)
+    except OSError as error:
+        raise Refused("stat", error.errno or 0) from None
+
+
+def _refused(operation: str, error: OSError, fd: int) -> Refused:
+    note = protection(fd) if error.errno == errno.EPERM else ""
+    return Refused(operation, error.errno or 0, note)

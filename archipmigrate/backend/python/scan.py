@@ -1,0 +1,548 @@
+"""Scan, in Python: one worker's depth-first walk over one unit.
+
+Invariant: when a walk ends, every name of the unit and every name found below it is either counted
+in the tally, or in `rest`, `chunks`, `wide` or `again`: nothing is looked at twice or forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from time import monotonic
+
+from ...model import RETRIES, TRANSIENT, Failure, Limits, Link, Notice, Scan, Tally, Unit
+from ...packed.changes import LINKED_FLAG, SETID_FLAG, ChangeWriter, wrapped
+from ...packed.groups import Group, Hint, pack_groups, unpack_groups, walk_unit, whole
+from ...policy import GroupPolicy
+from ..base import CHUNKS, WIDE, ScanOptions, read_ahead
+from .border import Border
+from .dirchain import PIN_DIRECTORY, Levels, open_beneath
+from .xattr import AttributeNames
+
+READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+READ_UNNOTICED = READ_DIRECTORY | os.O_NOATIME
+NO_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
+SET_ID = stat.S_ISUID | stat.S_ISGID
+ANY_EXECUTE = 0o111
+ENCODING = sys.getfilesystemencoding()  # of the names that os.scandir gives
+# What is said to have failed where a name of a group could not be looked at, and what it counts as.
+FAILED_OPERATIONS = {
+    Hint.WALK: "open",
+    Hint.SELF: "revisit",
+    Hint.DIRECTORY: "open",
+    Hint.ENTRY: "stat",
+}
+KINDS = {Hint.DIRECTORY: "directories", Hint.ENTRY: "files"}
+# A unit whose place is n steps down looks at n / FAR entries at least, whatever its limits: finding
+# the place again, to look and to act, costs some 2 n openings, and an entry about 20.
+FAR = 8
+# The C library reads some 340 names of 71 bytes at once, and an NFS client wants 9 looks between.
+READ_AT_ONCE, USED = 256, 16
+
+
+@dataclass(slots=True)
+class Place:
+    """A directory on the way: its own change, and the names in it still to be looked at."""
+
+    inode: int
+    start: int = 0  # of its part of the path
+    own: tuple[int, int, int, int] | None = None
+    entries: list[bytes] = field(default_factory=list)
+    subdirectories: list[bytes] = field(default_factory=list)
+    named: bool = False  # the names come from the unit, not from reading the directory
+
+
+@dataclass(slots=True)
+class WideCursor:
+    """A wide directory whose reading goes on later."""
+
+    path: bytes
+    inode: int
+    fd: int
+    names: Iterator[os.DirEntry[str]]
+
+    def close(self) -> None:
+        """Give up the place and its descriptor."""
+        if self.fd >= 0:
+            self.names.close()  # type: ignore[attr-defined]  # scandir's iterator has it
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Walk:
+    """The walk over one unit; made for one call of `run`."""
+
+    def __init__(
+        self,
+        root: int,
+        border: Border,
+        policy: GroupPolicy,
+        options: ScanOptions,
+        limits: Limits,
+        descriptors: int,
+        hold: int,
+    ) -> None:
+        self._root = root
+        self._border = border
+        self._policy = policy
+        self._options = options
+        self._limits = limits
+        self._deadline = monotonic() + limits.seconds
+        self._ahead = read_ahead(WIDE, CHUNKS, remote=options.remote)
+        self._levels = Levels(root, descriptors)
+        self._hold = hold
+        self._kept: dict[int, int] = {}  # descriptors by number of frame
+        self._places: list[Place] = []
+        self._path = bytearray()  # of the deepest place: one for all, however many there are
+        self._fewest = 0
+        self._writer = ChangeWriter(policy.gid)
+        self._wanted: dict[tuple[int, int], int] = {}  # what `_wants` has found
+        self._attributes = AttributeNames()
+        self._looks = 0
+        self._counting = True
+        self._last_try = False
+        self._tally = Tally()
+        self._failures: list[Failure] = []
+        self._links: list[Link] = []
+        self._notices: list[Notice] = []
+        self._chunks: list[Unit] = []
+        self._wide: Unit | None = None
+        self._again: dict[bool, list[Group]] = {False: [], True: []}
+
+    def run(self, unit: Unit) -> Scan:
+        """Walk the unit until it is done or a limit is reached."""
+        rest: Unit | None = None
+        if isinstance(unit.cursor, WideCursor):
+            self._read_wide(unit.cursor, [])
+        else:
+            self._counting = not unit.counted
+            self._last_try = unit.retries >= RETRIES
+            groups = unpack_groups(unit.body)
+            for group in groups:
+                self._walk_group(group)
+                if self._looks and self._is_over():
+                    break
+            left = walk_unit(
+                chain(self._left_over(), groups), retries=unit.retries, counted=unit.counted
+            )
+            rest = left if left.entries else None
+        while self._places:
+            self._leave()
+        self._levels.close()
+        return Scan(
+            self._tally,
+            self._writer.finish(),
+            self._writer.count,
+            rest,
+            self._chunks,
+            self._wide,
+            [
+                walk_unit(groups, retries=unit.retries + 1, counted=counted)
+                for counted, groups in self._again.items()
+                if groups
+            ],
+            self._failures,
+            self._links,
+            self._notices,
+        )
+
+    def held(self) -> array[int]:
+        """Return what stays open: of each directory frame, the descriptor or -1."""
+        return array("i", (self._kept.get(n, -1) for n in range(self._writer.entered)))
+
+    # -- the loop
+
+    def _is_over(self) -> bool:
+        limits = self._limits
+        if limits.stop[0] or self._wide is not None or self._chunks:
+            return True  # one wide directory a walk: its names go first
+        return self._looks >= self._fewest and (
+            self._looks >= limits.entries
+            or self._writer.count >= limits.changes
+            or monotonic() >= self._deadline
+        )
+
+    def _walk(self, base: int) -> None:
+        """Walk depth first from the deepest of *base* places, until done or a limit is reached."""
+        while True:
+            place = self._places[-1]
+            if not place.entries and not place.subdirectories:
+                if len(self._places) == base:
+                    return
+                self._leave()
+            elif self._looks and self._is_over():
+                return
+            elif place.entries:
+                self._look(place, place.entries.pop())
+            else:
+                self._descend(place, place.subdirectories.pop())
+
+    def _left_over(self) -> Iterator[Group]:
+        """Yield what is not looked at yet of all places, each once."""
+        ends = [place.start for place in self._places[1:]] + [len(self._path)]
+        for place, end in zip(self._places, ends, strict=False):  # without places, one end too many
+            names = [(Hint.ENTRY, name) for name in reversed(place.entries)]
+            names += [(Hint.DIRECTORY, name) for name in reversed(place.subdirectories)]
+            if not place.named and not self._counting:
+                # The rest of a unit whose names are counted is one, too.
+                self._count("files", len(place.entries))
+                self._count("directories", len(place.subdirectories))
+            if names and place.own:
+                # After the content: NFSv4 clients look up all names of a directory that changed.
+                names.insert(0, (Hint.SELF, b""))
+                place.own = None
+            if names:
+                yield Group(bytes(self._path[:end]), place.inode, tuple(names))
+
+    def _enter(self, place: Place, name: bytes, fd: int) -> None:
+        place.start = len(self._path)
+        self._path += b"/" + name if self._path else name
+        self._places.append(place)
+        self._levels.push(name, place.inode, fd, is_pin=place.named)
+        self._writer.enter(name, place.inode)
+
+    def _leave(self) -> None:
+        place = self._places.pop()
+        del self._path[place.start :]
+        frame = self._writer.leave(place.own)
+        if frame < 0 or len(self._kept) >= self._hold:
+            self._levels.pop()
+        elif (fd := self._levels.pop_open()) >= 0:
+            self._kept[frame] = fd
+
+    def _join(self, name: bytes) -> bytes:
+        """Return the path of an entry of the deepest place, from the root."""
+        return bytes(self._path) + b"/" + name if self._path else name
+
+    # -- directories
+
+    def _walk_group(self, group: Group) -> None:
+        """Open a group's directory, from the deepest place above it, and walk its names.
+
+        Places stay on the stack when their names are done: what a walk over a deep chain leaves
+        over is as many groups as there are levels.
+        """
+        if self._is_at(group):
+            self._take_names(self._places[-1], group)
+        else:
+            self._open_group(group)
+        if self._places:
+            self._walk(len(self._places))
+
+    def _is_at(self, group: Group) -> bool:
+        """Leave the places that a group is not below; say whether the deepest is its own."""
+        while self._places:
+            place = self._places[-1]
+            if len(group.path) == len(self._path) and group.path == self._path:
+                if place.named and group.inode in (0, place.inode) and _names_only(group):
+                    return True
+            elif not self._path or group.path.startswith(self._path + b"/"):
+                break
+            self._leave()
+        return False
+
+    def _open_group(self, group: Group) -> None:
+        itself = (Hint.SELF, b"") in group.names
+        reads = walks = (Hint.WALK, b"") in group.names
+        at = self._held()
+        way = group.path[len(self._path) + 1 :] if self._path else group.path
+        self._fewest += way.count(b"/") // FAR
+        try:
+            fd, found = self._open(at, way, reads=reads)
+            if not reads and group.inode not in (0, found.st_ino):
+                os.close(fd)  # another directory has its place: look at all of that one
+                reads = True
+                fd, found = self._open(at, way, reads=True)
+                self._tally.vanished += 0 if self._counting else len(group.names) - itself
+        except OSError as error:
+            self._looks += 1
+            if walks and error.errno not in (errno.ENOENT, *NO_DIRECTORY):
+                self._count("directories", counting=self._counting)
+            self._lost_group(group, error, counted=walks or not self._counting)
+            return
+        if reads:
+            # What is to be looked at itself is counted; else only its names were in the unit.
+            self._enter_whole(way, fd, found, counting=self._counting if walks else not itself)
+            return
+        place = Place(found.st_ino, named=True)
+        if itself:
+            self._judge(place, found)
+        self._take_names(place, group)
+        self._enter(place, way, fd)
+
+    @staticmethod
+    def _take_names(place: Place, group: Group) -> None:
+        place.entries = [n for h, n in reversed(group.names) if h == Hint.ENTRY]
+        place.subdirectories = [n for h, n in reversed(group.names) if h == Hint.DIRECTORY]
+
+    def _held(self) -> int:
+        """Return a descriptor of the deepest place that is still where it was."""
+        while True:
+            try:
+                return self._levels.fd()
+            except OSError:
+                self._leave()  # it was moved away: the path from further up decides
+
+    def _descend(self, place: Place, name: bytes) -> None:
+        self._looks += 1
+        counting = self._counting or not place.named
+        if name in self._options.excludes:
+            self._count("directories", counting=counting)
+            self._tally.skipped += 1
+            return
+        try:
+            fd, found = self._open(self._levels.fd(), name, reads=True)
+        except OSError as error:
+            if error.errno in NO_DIRECTORY:
+                self._look(place, name, was_directory=True)
+            else:
+                if error.errno != errno.ENOENT:
+                    self._count("directories", counting=counting)
+                again = Group(bytes(self._path), place.inode, ((Hint.DIRECTORY, name),))
+                self._lost(self._join(name), error, "open", again)
+            return
+        self._enter_whole(name, fd, found, counting=counting)
+
+    def _enter_whole(self, name: bytes, fd: int, found: os.stat_result, *, counting: bool) -> None:
+        """Go into an open directory and take its names, or see that it is a border."""
+        self._looks += 1
+        if counting:
+            self._tally.entries += 1
+            self._tally.directories += 1
+        if not self._options.cross and self._border.is_outside(fd, found.st_dev):
+            os.close(fd)
+            self._tally.skipped += 1
+            return
+        listing = None
+        names: list[os.DirEntry[str]] = []
+        wide, _ = self._ahead
+        try:
+            listing = os.scandir(fd)
+            self._read(listing, names, wide + 1, fd)
+        except OSError as error:
+            if listing is not None:
+                listing.close()
+            os.close(fd)
+            path = self._join(name)
+            self._lost(path, error, "readdir", whole(path))
+            return
+        place = Place(found.st_ino)
+        self._judge(place, found)
+        if place.own and self._options.xattrs:
+            self._notice(fd, b"", name, found.st_mode)
+        if len(names) > wide:
+            cursor = WideCursor(self._join(name), place.inode, os.dup(fd), listing)
+            self._read_wide(cursor, names)
+        else:
+            listing.close()
+            self._sort(names, place.entries, place.subdirectories)
+            place.entries.reverse()
+            place.subdirectories.reverse()
+        self._enter(place, name, fd)
+
+    def _read_wide(self, cursor: WideCursor, names: list[os.DirEntry[str]]) -> None:
+        """Read the next names of a wide directory into chunks; keep the place if there are more."""
+        self._looks += 1
+        more = True
+        wide, chunks = self._ahead
+        try:
+            self._read(cursor.names, names, wide * chunks, cursor.fd)
+        except OSError as error:
+            self._lost(cursor.path, error, "readdir")
+            more = False  # but what was read is looked at
+        for start in range(0, len(names), wide):
+            entries: list[bytes] = []
+            subdirectories: list[bytes] = []
+            self._sort(names[start : start + wide], entries, subdirectories)
+            hinted = [(Hint.ENTRY, n) for n in entries]
+            hinted += [(Hint.DIRECTORY, n) for n in subdirectories]
+            if hinted:
+                self._chunks.append(walk_unit([Group(cursor.path, cursor.inode, tuple(hinted))]))
+        if more and len(names) == wide * chunks:
+            body = pack_groups([whole(cursor.path, cursor.inode)])
+            self._wide = Unit(body, cursor=cursor)
+        else:
+            cursor.close()
+
+    def _read(
+        self,
+        listing: Iterator[os.DirEntry[str]],
+        names: list[os.DirEntry[str]],
+        wanted: int,
+        fd: int,
+    ) -> None:
+        """Read names until there are so many; on NFS look at some (see native/read.c, use_some)."""
+        if not self._options.remote:
+            names += islice(listing, wanted - len(names))
+            return
+        for entry in islice(listing, wanted - len(names)):
+            names.append(entry)
+            if len(names) % READ_AT_ONCE >= READ_AT_ONCE - USED:
+                with contextlib.suppress(OSError):
+                    os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
+
+    @staticmethod
+    def _sort(
+        names: list[os.DirEntry[str]], entries: list[bytes], subdirectories: list[bytes]
+    ) -> None:
+        """Put names where they belong by their type (by a stat where the directory has none)."""
+        for entry in names:
+            name = entry.name.encode(ENCODING, "surrogateescape")
+            try:
+                is_directory = entry.is_dir(follow_symlinks=False)
+            except OSError:
+                is_directory = False  # the look will say what is wrong
+            (subdirectories if is_directory else entries).append(name)
+
+    # -- entries
+
+    def _look(self, place: Place, name: bytes, *, was_directory: bool = False) -> None:
+        """Look at one entry by name and note what must change."""
+        self._looks += 1
+        counting = self._counting or not place.named
+        try:
+            directory = self._levels.fd()
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                self._count("files", counting=counting)
+            again = Group(bytes(self._path), place.inode, ((Hint.ENTRY, name),))
+            self._lost(self._join(name), error, "stat", again)
+            return
+        kind = stat.S_IFMT(found.st_mode)
+        if kind == stat.S_IFREG:
+            if counting:
+                self._tally.entries += 1
+                self._tally.files += 1
+            self._judge_file(name, directory, found, counting=counting)
+        elif kind != stat.S_IFDIR:
+            self._count("others", counting=counting)
+        elif was_directory:
+            self._tally.vanished += 1  # it is being exchanged as we look
+        else:
+            place.subdirectories.append(name)
+
+    def _judge_file(
+        self, name: bytes, directory: int, found: os.stat_result, *, counting: bool
+    ) -> None:
+        mode, gid = found.st_mode, found.st_gid
+        linked = found.st_nlink > 1
+        if linked and counting:
+            self._tally.hard_linked += 1
+        outside = found.st_dev != self._border.device and not self._options.cross
+        if outside or (linked and self._options.skip_links):
+            self._tally.skipped += 1
+        elif not (wanted := self._wants(mode, gid)):
+            self._tally.compliant += 1
+        else:
+            flags = LINKED_FLAG if linked else 0
+            written = None
+            if mode & ~wanted & SET_ID:
+                flags |= SETID_FLAG
+                written = (found.st_size, wrapped(found.st_mtime_ns))
+            offset = self._writer.change(
+                name, flags, mode, wanted, found.st_uid, gid, found.st_ino, written
+            )
+            if linked:
+                self._links.append(Link(offset, found.st_dev, found.st_ino))
+            if self._options.xattrs:
+                self._notice(directory, name, name, mode)
+
+    def _judge(self, place: Place, found: os.stat_result) -> None:
+        """Note the directory's own change, if it must."""
+        mode, gid = found.st_mode, found.st_gid
+        if wanted := self._wants(mode, gid):
+            place.own = (mode, wanted, found.st_uid, gid)
+        else:
+            self._tally.compliant += 1
+
+    def _wants(self, mode: int, gid: int) -> int:
+        """Return the mode that an entry must get; 0 if it complies. Few kinds make up a share."""
+        wanted = self._wanted.get((mode, gid))
+        if wanted is None:
+            complies = self._policy.complies(mode, gid)
+            wanted = self._wanted[mode, gid] = 0 if complies else self._policy.wanted(mode)
+        return wanted
+
+    def _notice(self, directory: int, entry: bytes, name: bytes, mode: int) -> None:
+        """Note what is special about an entry of a directory, or (`b""`) the directory itself.
+
+        *name* is what it is called in the deepest place.
+        """
+        try:
+            held = self._attributes.of(directory, entry) if entry else os.listxattr(directory)
+        except OSError:
+            return  # no such attributes here, or the entry went: apply will see
+        if not held:
+            return
+        if "system.posix_acl_access" in held:
+            self._notices.append(Notice(self._join(name), "acl"))
+        runs = stat.S_ISREG(mode) and mode & ANY_EXECUTE
+        if runs and "security.capability" in held:
+            self._notices.append(Notice(self._join(name), "capability"))
+
+    # -- small things
+
+    @staticmethod
+    def _open(directory: int, path: bytes, *, reads: bool) -> tuple[int, os.stat_result]:
+        flags = READ_UNNOTICED if reads else PIN_DIRECTORY
+        try:
+            fd = open_beneath(directory, path, flags)
+        except PermissionError:
+            if not reads:
+                raise
+            fd = open_beneath(directory, path, READ_DIRECTORY)  # O_NOATIME is for owners only
+        try:
+            return fd, os.fstat(fd)
+        except OSError:
+            os.close(fd)
+            raise
+
+    def _count(self, kind: str, number: int = 1, *, counting: bool = True) -> None:
+        if counting:
+            self._tally.entries += number
+            setattr(self._tally, kind, getattr(self._tally, kind) + number)
+
+    def _lost_group(self, group: Group, error: OSError, *, counted: bool) -> None:
+        """Note that no name of a group could be looked at.
+
+        If they fail for good each is counted, if it was not yet: no later look finds it again.
+        """
+        gone = error.errno == errno.ENOENT or error.errno in NO_DIRECTORY
+        if gone or (error.errno in TRANSIENT and not self._last_try):
+            self._lost(group.path, error, "open", group, counted=counted)
+            return
+        for hint, name in group.names:
+            if hint in (Hint.ENTRY, Hint.DIRECTORY):
+                self._count(KINDS[Hint(hint)], counting=self._counting)
+            path = group.path + b"/" + name if name and group.path else group.path or name
+            self._lost(path, error, FAILED_OPERATIONS[Hint(hint)])
+
+    def _lost(
+        self,
+        path: bytes,
+        error: OSError,
+        operation: str,
+        again: Group | None = None,
+        *,
+        counted: bool = True,
+    ) -> None:
+        """Note what could not be looked at: gone, to be looked at *again*, or a failure."""
+        if error.errno == errno.ENOENT or (error.errno in NO_DIRECTORY and operation == "open"):
+            self._tally.vanished += len(again.names) if again else 1
+        elif again is not None and error.errno in TRANSIENT and not self._last_try:
+            self._again[counted].append(again)
+        else:
+            self._tally.failed += 1
+            self._failures.append(Failure(path, operation, error.errno or 0))
+
+
+def _names_only(group: Group) -> bool:
+    return all(hint in (Hint.ENTRY, Hint.DIRECTORY) for hint, _ in group.names)

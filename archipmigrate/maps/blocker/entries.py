@@ -1,0 +1,158 @@
+"""A new map's blocks, as they come from the old one: streamed, a few MiB at most in memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+from ...tree import PIECE, Tree, open_file, read_pieces
+from ..format import v0, v1, v2
+from ..format.codec import Codec
+from ..format.head import Head
+from ..format.placement import sha256_place
+from ..format.v2 import ENTRY_SIZE
+from .look import Look
+from .record import Record
+
+ENTRIES = PIECE // ENTRY_SIZE  # so many are converted in one go: 1 MiB of v2
+# Where an old map's entries begin, and how many bytes each has, by version.
+ENTRIES_AT = {0: (0, v0.DIGEST_SIZE), 1: (v1.HEADER_SIZE, v1.ENTRY_SIZE)}
+Pieces = Iterator[bytes]
+_Read = Callable[[int, int], bytes]  # start and length in the old map
+
+
+class BadEntry(Exception):
+    """An entry of a map block that is missing, or that no mapper can read; the text says which."""
+
+
+def new_blocks(tree: Tree, record: Record, codec: Codec) -> Iterator[Pieces]:
+    """Yield the content of each new block, from the source as it lies there.
+
+    Each is to be read to its end before the next. Raises OSError, BadEntry.
+    """
+    header, name = record.header, record.source.name
+    if record.version == v2.VERSION:
+        for number in range(header.blocks):
+            yield _block(tree, name, number, header.block_length(number), codec)
+        return
+    with tree.directory(record.source.place) as directory:
+        fd = open_file(directory, name)
+    try:
+        if os.fstat(fd).st_ino != record.source.inode:
+            raise OSError(errno.ESTALE, "the map was exchanged")
+        first = record.first if record.in_place else b""
+        yield from _converted(
+            record.version, header, codec, lambda start, length: _read(fd, first, start, length)
+        )
+    finally:
+        os.close(fd)
+
+
+def map_blocks(
+    tree: Tree, look: Look, head: Head, *, prefixed: bool, codec: Codec
+) -> Iterator[Pieces]:
+    """Yield the entries of a map of any version as v2 blocks. Raises OSError, BadEntry."""
+    spot = look.sources(prefixed=prefixed)[0]
+    with tree.directory(spot.place) as directory:
+        fd = open_file(directory, spot.name)
+    try:
+        if head.version == v2.VERSION:
+            for number in range(head.header.blocks):
+                yield _block(tree, spot.name, number, head.header.block_length(number), codec)
+        else:
+            header = v2.HeaderV2(head.size)
+            yield from _converted(
+                head.version or 0,
+                header,
+                codec,
+                lambda start, length: _read(fd, b"", start, length),
+            )
+    finally:
+        os.close(fd)
+
+
+def _block(tree: Tree, name: bytes, number: int, length: int, codec: Codec) -> Pieces:
+    block = v2.block_name(name, number)
+    with tree.directory(sha256_place(block)) as directory:
+        fd = open_file(directory, block)
+    try:
+        yield from checked(fd, length, codec)
+    finally:
+        os.close(fd)
+
+
+def new_blocks_from(record: Record, codec: Codec, kept: Iterable[bytes]) -> Iterator[Pieces]:
+    """Yield the content of each new block of a v1 or v0 map whose content was kept."""
+    yield from _converted(record.version, record.header, codec, _Stream(kept).read)
+
+
+def checked(fd: int, length: int, codec: Codec) -> Pieces:
+    """Yield the first *length* bytes of a map block, in pieces of whole entries.
+
+    Raises BadEntry, OSError.
+    """
+    at = 0
+    for piece in read_pieces(fd, 0, length):
+        at += len(piece)
+        if at % ENTRY_SIZE:
+            break
+        bad = codec.check(piece)
+        if bad >= 0:
+            index = (at - len(piece)) // ENTRY_SIZE + bad
+            raise BadEntry(f"entry {index:,} of a block has a name longer than an entry")
+        yield piece
+    if at < length:
+        raise BadEntry(f"a block is cut off: {at:,} bytes of {length:,}")
+
+
+def _converted(version: int, header: v2.HeaderV2, codec: Codec, read: _Read) -> Iterator[Pieces]:
+    start, size = ENTRIES_AT[version]
+    for number in range(header.blocks):
+        count = header.block_length(number) // ENTRY_SIZE
+        yield _converted_block(version, codec, read, start, count, size)
+        start += count * size
+
+
+def _converted_block(
+    version: int, codec: Codec, read: _Read, start: int, count: int, size: int
+) -> Pieces:
+    for at in range(0, count, ENTRIES):
+        some = min(ENTRIES, count - at)
+        yield codec.convert(version, read(start + at * size, some * size))
+
+
+def _read(fd: int, first: bytes, start: int, length: int) -> bytes:
+    """Read a part of a map that begins with *first*: there may be a header by now."""
+    raw = b""
+    while len(raw) < length:
+        more = os.pread(fd, length - len(raw), start + len(raw))
+        if not more:
+            raise OSError(errno.EIO, "the map is shorter than it was")
+        raw += more
+    known = first[start : start + length]
+    return known + raw[len(known) :]
+
+
+class _Stream:
+    """Reads forward through pieces, as `_read` would through a file."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._at = 0
+        self._rest = b""
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return *length* bytes from *start*, which is not behind what was read."""
+        raw = self._take(start - self._at + length)
+        return raw[len(raw) - length :]
+
+    def _take(self, length: int) -> bytes:
+        while len(self._rest) < length:
+            more = next(self._pieces, b"")
+            if not more:
+                raise OSError(errno.EIO, "what was kept is too short")
+            self._rest += more
+        taken, self._rest = self._rest[:length], self._rest[length:]
+        self._at += length
+        return taken

@@ -1,0 +1,109 @@
+"""Judging the survey: from files in the journal to volumes with a result, or one still to come.
+
+Goes once through all files, in the order of volumes; what is kept of a volume meanwhile is its
+maps. Runs in one transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+
+from ...journal.store import Journal
+from ...packed.groups import Hint
+from ..format.head import SLACK, needed_length
+from ..format.names import Role
+from ..format.placement import Place
+from ..format.v2 import BLOCK_SIZE
+from ..format.verdict import Candidate, Plan, Result, Verdict, Volume
+from ..journal.tables import FoundFile, VolumeRow, end_survey, found_files, list_file, put_volumes
+from .content import unpack_head
+
+CHECK = "check"  # in the place of a `Plan`: a current map's blocks are to be read
+ROWS = 1000
+UNSEEN = " (if it is not where nothing could be looked at: see the failures)"
+
+
+def judge_survey(journal: Journal, *, locks_apart: bool, check: bool) -> None:
+    """Give every volume its result, or the plan by which it gets one; note what is to be listed.
+
+    *locks_apart*: there is a lock directory. *check*: current maps are to be read whole.
+    """
+    rows: list[VolumeRow] = []
+    unseen = any(failure.hint == Hint.WALK for failure in journal.failures())
+    for name, files in groupby(found_files(journal), lambda file: file.volume):
+        volume, kept = Volume(name), 0
+        for file in files:
+            why = _take_in(volume, file, locks_apart=locks_apart)
+            if why and not file.listed:
+                list_file(journal, file, why)  # no part of the key: the reading goes on undisturbed
+            kept += _kept_bytes(volume, file)
+        if not volume.exists:
+            continue
+        row = volume_row(name, volume.verdict(), check=check)
+        if unseen and row.result in (Result.INVALID, Result.CONFLICT):
+            row = replace(row, reason=row.reason + UNSEEN)
+        rows.append(replace(row, keeps=kept) if row.plan in PLANS else row)
+        if len(rows) >= ROWS:
+            put_volumes(journal, rows)
+            rows.clear()
+    put_volumes(journal, rows)
+    end_survey(journal)
+
+
+PLANS = (Plan.RENAME, Plan.IN_PLACE, Plan.FINISH)
+
+
+def _kept_bytes(volume: Volume, file: FoundFile) -> int:
+    """Return how many bytes of a file an upgrade keeps: a map's, unless in place, and blocks'."""
+    if file.role == Role.MAP and file.prefixed:
+        head = unpack_head(file.content)
+        return min(file.length, needed_length(head) + SLACK) if head.version is not None else 0
+    is_block = file.role == Role.BLOCK and file.place == Place.V04
+    if is_block and volume.owns_block(file.number, prefixed=file.prefixed):
+        return min(file.length, BLOCK_SIZE)
+    return 0
+
+
+def volume_row(name: bytes, verdict: Verdict, *, check: bool = False) -> VolumeRow:
+    """Return a verdict as the journal keeps it."""
+    head, plan = verdict.head, str(verdict.plan)
+    result = verdict.result
+    if check and result is Result.CURRENT and head is not None and not head.is_deleted:
+        result, plan = Result.PENDING, CHECK
+    row = VolumeRow(name, result, verdict.reason, plan, verdict.map_name)
+    if head is None or head.version is None:
+        return row
+    epoch = head.epoch if head.version == 2 else None
+    if verdict.plan is not Plan.NONE:
+        epoch = verdict.target.epoch
+    return replace(row, version=head.version, objects=head.objects, size=head.size, epoch=epoch)
+
+
+def _take_in(volume: Volume, file: FoundFile, *, locks_apart: bool) -> str:
+    """Take in a file of a volume, after those that `Role` puts before it; return why to list it."""
+    place = Place(file.place)
+    match Role(file.role):
+        case Role.MAP:
+            candidate = Candidate(place, file.inode, unpack_head(file.content))
+            side = volume.side(prefixed=file.prefixed)
+            return "" if side.add_map(candidate) else "no map, and not where one would be"
+        case Role.BLOCK:
+            volume.side(prefixed=file.prefixed).add_block(file.number, place, file.length)
+            if not volume.owns_block(file.number, prefixed=file.prefixed):
+                return "a block of no map"
+            return "" if place is Place.V04 else "a block where v0.4 does not look"
+        case Role.LOCK:
+            return _why_lock(volume, place, locks_apart=locks_apart)
+        case Role.LOCK_PART | Role.OWN_PART:
+            return "left by a process that was killed while it made a file or took a lock"
+        case _:
+            return "not a name of a map, block or lock"
+
+
+def _why_lock(volume: Volume, place: Place, *, locks_apart: bool) -> str:
+    if not volume.exists:
+        return "a lock of no map"
+    if locks_apart or place in (Place.V03, Place.V04):
+        return ""
+    return "a lock where nobody looks for it"

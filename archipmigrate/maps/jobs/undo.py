@@ -1,0 +1,151 @@
+"""The undo of a mapfiles run: volumes that it upgraded get their old maps back.
+
+A unit is one batch of that run, newest first. The scan takes the locks of its volumes and sees that
+each still is as the run left it; which ones go back is durable before the first is touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from ...engine.job import Acted
+from ...jobs.outcome import pack_outcome, unpack_outcome
+from ...journal.store import Journal
+from ...model import NEVER, Applied, Failure, Held, Limits, Outcome, Scan, StopFlag, Tally, Unit
+from ..blocker import restore
+from ..blocker.record import Record, read_records
+from ..blocker.store import Different, Locked, Store
+from .volumes import DENIED, HeldLocks
+
+NUMBER = struct.Struct("<q")  # below 0: what was settled apart from its batch
+INDEX = struct.Struct("<I")
+
+
+@dataclass(slots=True)
+class UndoMapfilesJob:
+    """See the module. `target` is the journal of the run to put back, settled."""
+
+    store: Store
+    target: Journal
+    name: str = "undo"
+    acts: bool = True
+    knows_total: bool = True
+    total: int | None = None
+    _reading: threading.Lock = field(default_factory=threading.Lock)
+
+    def first_units(self) -> Iterable[Unit]:
+        """Yield the batches of the run; the frontier hands out the last one first."""
+        return (Unit(NUMBER.pack(number)) for number in self.target.batches())
+
+    def next_units(self, journal: Journal) -> Sequence[Unit]:
+        """Return nothing: the first units were all."""
+        del journal
+        return ()
+
+    def scan(self, unit: Unit, limits: Limits) -> Scan:
+        """Take the locks of a batch's volumes, and see which of them may go back."""
+        del limits  # a batch has few volumes
+        (number,) = NUMBER.unpack(unit.body)
+        granted: list[int] = []
+        failures: list[Failure] = []
+        tally = Tally()
+        held = HeldLocks(self.store)
+        try:
+            for index, record in self._upgraded(number):
+                tally.entries += 1
+                failure, _ = _tried(record, partial(restore.check, self.store, record))
+                if failure is None:
+                    granted.append(index)
+                    held.records.append(record)
+                else:
+                    failures.append(failure)
+                    tally.failed += bool(failure.errno)
+                    tally.skipped += not failure.errno
+        except BaseException:
+            held.close()
+            raise
+        changes = unit.body + b"".join(map(INDEX.pack, granted)) if granted else b""
+        return Scan(tally, changes, len(granted), failures=failures, held=held if granted else None)
+
+    def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
+        """Return *changes*: no two volumes share anything."""
+        del offsets
+        return changes
+
+    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
+        """Yield nothing: a new undo of the same run tries everything again."""
+        del journal, failures
+        return ()
+
+    def act(
+        self,
+        changes: bytes,
+        retries: int,
+        deny_limit: int,
+        held: Held | None = None,
+        stop: StopFlag = NEVER,
+    ) -> Acted:
+        """Put the old maps of one batch back."""
+        del retries, deny_limit, stop
+        locks = held if isinstance(held, HeldLocks) else None
+        return self._act(changes, restore.act, locks)
+
+    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> Acted:
+        """Finish a batch that a killed undo was at; its unit will be looked at again."""
+        del stop  # a batch has few volumes
+        acted = self._act(changes, restore.settle, None)
+        changed = acted.tally.changed
+        return Acted(acted.outcome, Tally(changed=changed, compliant=-changed))
+
+    def _act(
+        self, changes: bytes, work: Callable[[Store, Record], bool], locks: HeldLocks | None
+    ) -> Acted:
+        (number,) = NUMBER.unpack_from(changes)
+        granted = {index for (index,) in INDEX.iter_unpack(changes[NUMBER.size :])}
+        tally, failures, outcomes = Tally(), [], bytearray()
+        for index, record in self._upgraded(number):
+            if index not in granted:
+                continue
+            if locks is not None:
+                locks.records.pop(0)
+            failure, changed = _tried(record, partial(work, self.store, record))
+            if failure is None:
+                outcomes.append(Outcome.CHANGED if changed else Outcome.UNCHANGED)
+                tally.changed += bool(changed)
+                tally.compliant += not changed
+            else:
+                outcomes.append(Outcome.FAILED)
+                failures.append(failure)
+                tally.failed += bool(failure.errno)
+                tally.skipped += not failure.errno
+        return Acted(
+            pack_outcome(Applied(bytes(outcomes))),
+            tally,
+            failures,
+            attempted=len(outcomes),
+            succeeded=tally.changed,
+            denied=sum(failure.errno in DENIED for failure in failures),
+        )
+
+    def _upgraded(self, number: int) -> list[tuple[int, Record]]:
+        """Return the volumes of a batch that were upgraded, by their index in it."""
+        with self._reading:
+            records = read_records(self.target.preimage(number))
+            outcomes = unpack_outcome(self.target.outcome(number)).outcomes
+        return [(i, r) for i, r in enumerate(records) if outcomes[i] == Outcome.CHANGED]
+
+
+def _tried(record: Record, work: Callable[[], bool | None]) -> tuple[Failure | None, bool | None]:
+    """Do it; return why a volume was left (errno 0) or failed, or else what it returned."""
+    try:
+        return None, work()
+    except (Different, Locked) as error:
+        return Failure(record.volume, "undo", 0, f"{error}: left as it is"), None
+    except OSError as error:
+        number = error.errno or errno.EIO
+        return Failure(record.volume, "undo", number, error.strerror or str(error)), None

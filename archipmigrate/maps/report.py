@@ -1,0 +1,250 @@
+"""What became of volumes: a line for each in JSON, a table in text, the official tool's logs."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..errors import FatalError
+from ..journal.store import Journal, RunHeader
+from ..ui.report import Report
+from ..ui.summary import Facts
+from ..ui.text import count, duration, printable, quoted
+from .format.names import Role, lock_name, map_name
+from .format.placement import Place, pithos_place, sha256_place, v03_place
+from .format.v2 import block_name
+from .format.verdict import GOOD, Result
+from .journal.tables import LOCKS, FoundFile, VolumeRow, listed_files, result_counts, volumes
+
+# In the order of the table.
+SHOWN = (
+    Result.WOULD_UPGRADE,
+    Result.UPGRADED,
+    Result.CURRENT,
+    Result.INVALID,
+    Result.SHADOWED,
+    Result.CONFLICT,
+    Result.LEFTOVER,
+    Result.LOCKED,
+    Result.FAILED,
+)
+BAD = tuple(result for result in SHOWN if result not in GOOD)
+EXAMPLES = 20  # lines for each result, without -v
+LOGS = {
+    "upgraded.log": (Result.UPGRADED,),
+    "invalid.log": (Result.INVALID,),
+    "failed.log": tuple(result for result in BAD if result is not Result.INVALID),
+}
+
+
+class VolumesReport:
+    """The end of a session over mapfiles; reads from its journal."""
+
+    def __init__(self, report: Report, journal: Journal) -> None:
+        self._report = report
+        self._journal = journal
+        self._counts = result_counts(journal)
+        self._keeps = True
+
+    @property
+    def left(self) -> int:
+        """How many volumes are neither upgraded nor current."""
+        return sum(self._counts.get(result, 0) for result in BAD)
+
+    def show(
+        self,
+        header: RunHeader,
+        *,
+        status: str,
+        reason: str,
+        seconds: float,
+        dry_run: bool,
+        runs: Sequence[str],
+        logs: Sequence[str],
+        again: Sequence[str],
+    ) -> None:
+        """Print the lines of volumes and files, then the summary.
+
+        *status* is how the session ended: the header cannot say it where its disk is full.
+        Options that commands need again: about *runs*, `resume` beside these, and about the maps.
+        """
+        self._keeps = bool(header.settings.get("keep"))
+        self._resume = [*runs, *logs]
+        if self._report.is_json:
+            self._print_objects()
+            lines: list[str] = []
+        else:
+            facts = Facts(
+                "mapfiles", header.run, header.path, status, reason, self._journal.tally(),
+                seconds, runs=runs,
+            )  # fmt: skip
+            self._report.failures.drop(("prepare: ", "upgrade: "))  # see the volumes' own lines
+            lines = list(self._lines(facts, dry_run=dry_run, again=again))
+            if self._report.is_quiet:
+                for line in self._left_lines():
+                    self._report.line(line)
+        thing = {
+            "type": "summary",
+            "job": "mapfiles",
+            "run": header.run,
+            "share": header.path.encode(errors="replace").decode(),
+            "backend": header.backend,
+            "status": status,
+            "maps": sum(self._counts.values()),
+            **{
+                result.value.replace("-", "_"): self._counts.get(result, 0)
+                for result in SHOWN
+                if dry_run or result is not Result.WOULD_UPGRADE
+            },
+            "pending": self._counts.get(Result.PENDING, 0),
+            "seconds": round(seconds, 3),
+            "resumed": header.sessions > 1,
+            "dry_run": dry_run,
+        }
+        self._report.summary(lines, thing, reason if status == "stopped" else "")
+
+    # -- JSON
+
+    def _print_objects(self) -> None:
+        for row in volumes(self._journal):
+            self._report.emit(
+                {
+                    "type": "volume",
+                    **named("volume", row.name),
+                    "result": row.result,
+                    "reason": row.reason,
+                    "version_before": row.version,
+                    "objects": row.objects,
+                    "size": row.size,
+                    "epoch": row.epoch,
+                }
+            )
+        for file in listed_files(self._journal):
+            self._report.emit(
+                {
+                    "type": "file",
+                    **named("path", file_path(file)),
+                    "kind": _kind(file),
+                    "reason": file.listed,
+                }
+            )
+
+    # -- text
+
+    def _lines(self, facts: Facts, *, dry_run: bool, again: Sequence[str]) -> Iterator[str]:
+        run = f" (run {facts.run})" if facts.run else "; nothing was changed"
+        ended = {
+            "failures": "done, but not all volumes are v2,",
+            "stopped": "stopped",
+        }.get(facts.status, facts.status)
+        why = f": {facts.reason}" if facts.status == "stopped" else ""
+        after = f"{ended} after {duration(facts.seconds)}{why}{run}"
+        yield f"mapfiles {quoted_text(facts.path)}: {after}"
+        total = sum(self._counts.values())
+        yield f"  {count(total, 'volume')}"
+        for result in (*SHOWN, Result.PENDING):
+            if self._counts.get(result):
+                yield f"  {result.value:<14} {self._counts[result]:>10,}"
+        yield from self._left_lines()
+        yield from self._file_lines()
+        if dry_run and self._counts.get(Result.WOULD_UPGRADE):
+            yield f"do it with: {facts.command('mapfiles', options=again)}"
+        elif not dry_run:
+            yield from self._following(facts)
+
+    def _left_lines(self) -> Iterator[str]:
+        """Yield a line for each volume that is neither upgraded nor current."""
+        printed = dict.fromkeys(BAD, 0)
+        for row in volumes(self._journal):
+            if row.result not in printed:
+                continue
+            result = Result(row.result)
+            printed[result] += 1
+            if self._report.is_verbose or printed[result] <= EXAMPLES:
+                reason = row.reason.removeprefix(f"{row.name.decode(errors='backslashreplace')}: ")
+                yield f"{result.value}: {quoted(row.name)}: {printable(reason)}"
+        for result, number in printed.items():
+            if number > EXAMPLES and not self._report.is_verbose:
+                yield f"{result.value}: ... and {number - EXAMPLES:,} more (-v or --json: all)"
+
+    def _file_lines(self) -> Iterator[str]:
+        number = 0
+        for file in listed_files(self._journal):
+            number += 1
+            if self._report.is_verbose or number <= EXAMPLES:
+                yield f"{_kind(file)}: {quoted(file_path(file))}: {file.listed}"
+        if number > EXAMPLES and not self._report.is_verbose:
+            yield f"... and {number - EXAMPLES:,} more such files (-v or --json: all)"
+
+    def _following(self, facts: Facts) -> Iterator[str]:
+        if facts.status in ("stopped", "interrupted"):
+            yield f"go on with: {facts.command('resume', facts.run, options=self._resume)}"
+        elif self._counts.get(Result.FAILED) or facts.tally.failed:
+            yield (
+                "see to the failures above, then try them again: "
+                f"{facts.command('resume', facts.run, options=self._resume)} --failed"
+            )
+        if self._counts.get(Result.UPGRADED) and self._keeps:
+            yield f"take it back with: {facts.command('undo', facts.run, options=facts.runs)}"
+
+    # -- logs
+
+    def write_logs(self, directory: Path) -> None:
+        """Write the logs that users of finalize_upgrade_0.4 know. Raises FatalError."""
+        for name, results in LOGS.items():
+            try:
+                self._write_log(directory / name, results)
+            except OSError as error:
+                raise FatalError(
+                    f"{directory / name} cannot be written: {error.strerror}; what was done is "
+                    "above, and in the journal"
+                ) from None
+
+    def _write_log(self, path: Path, results: Sequence[Result]) -> None:
+        with path.open("wb") as log:
+            for row in volumes(self._journal):
+                if row.result in results:
+                    log.write(_log_line(row).replace(b"\n", b"\\n") + b"\n")
+
+
+def quoted_text(path: str) -> str:
+    """Return a path as `quoted` does."""
+    return quoted(path.encode(errors="surrogateescape"))
+
+
+def _log_line(row: VolumeRow) -> bytes:
+    if row.result == Result.UPGRADED:
+        return b"Upgraded " + row.name
+    if row.result == Result.INVALID:
+        return row.name + b" has invalid header object " + (row.map_name or row.name)
+    return b"Failed to upgrade " + row.name
+
+
+def named(key: str, name: bytes) -> dict[str, str]:
+    """Return a name for JSON; one that is not UTF-8 also in base64."""
+    try:
+        return {key: name.decode()}
+    except UnicodeDecodeError:
+        shown = name.decode(errors="replace")
+        return {key: shown, f"{key}_b64": base64.b64encode(name).decode()}
+
+
+def file_path(file: FoundFile) -> bytes:
+    """Return where a file lies below the maps directory, or its name in the lock directory."""
+    if file.path:
+        return file.path.removeprefix(LOCKS + b"/")
+    base = map_name(file.volume, prefixed=file.prefixed)
+    name = {
+        Role.BLOCK: block_name(base, file.number),
+        Role.LOCK: lock_name(base),
+    }.get(Role(file.role), base)
+    if file.place == Place.V03:
+        place = v03_place(base)
+    else:
+        place = pithos_place(base) if file.place == Place.PITHOS else sha256_place(name)
+    return b"/".join((*(place or ()), name))
+
+
+def _kind(file: FoundFile) -> str:
+    return "temporary" if file.role in (Role.LOCK_PART, Role.OWN_PART) else "foreign"

@@ -1,0 +1,215 @@
+"""Changes: pre-images, what an entry was and what it is to become.
+
+Directory frames hold the names, so that no entry carries a full path; a directory's own change
+comes after its content.
+
+    header  u8 version, 3 pad, u32 new gid
+    ENTER   u8 1, 3 pad, u32 name length, u64 inode, name   (the first is a path from the root)
+    CHANGE  u8 2, u8 flags, u16 name length, u16 mode, u16 new mode, u32 uid, u32 gid, u64 inode,
+            [SETID: u64 size, i64 mtime], name
+    LEAVE   u8 3
+    OWN     u8 4, then as CHANGE without a name: the directory's own change, and leaves it
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+VERSION = 1
+HEADER = struct.Struct("<B3xI")
+ENTER = struct.Struct("<B3xIQ")
+CHANGE = struct.Struct("<BBHHHIIQ")
+SETID = struct.Struct("<Qq")
+
+
+class Kind(IntEnum):
+    """The first byte of a frame."""
+
+    ENTER = 1
+    CHANGE = 2
+    LEAVE = 3
+    OWN = 4
+
+
+class Flag(IntFlag):
+    """The second byte of a change."""
+
+    SETID = 1  # set-id bits go; size and mtime follow, for undo to see whether somebody wrote
+    LINKED = 2  # more than one link
+    DROPPED = 4  # another change covers this inode
+    GRANTED = 8  # undo found that nobody wrote: the set-id bits may come back
+
+
+# As plain numbers, for loops over many records: a member of an IntFlag takes 2 us to test.
+SETID_FLAG, LINKED_FLAG, DROPPED_FLAG = int(Flag.SETID), int(Flag.LINKED), int(Flag.DROPPED)
+ENTER_KIND, CHANGE_KIND, LEAVE_KIND, OWN_KIND = (int(kind) for kind in Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change, decoded. `path` is from the share's root; modes hold the file type too."""
+
+    index: int
+    offset: int
+    path: bytes
+    directory: bool
+    flags: int
+    mode: int
+    new_mode: int
+    uid: int
+    gid: int
+    new_gid: int
+    inode: int
+    within: int  # the inode of the directory that the entry is in, or is
+    size: int = 0
+    mtime: int = 0
+
+
+class ChangeWriter:
+    """Writes changes frame by frame, as a walk finds them.
+
+    `enter` and `leave` bracket directories; a directory's frame is written only when something in
+    it has to change. The number of changes so far is `count`, that of directory frames `entered`.
+    """
+
+    def __init__(self, new_gid: int) -> None:
+        self.out = bytearray(HEADER.pack(VERSION, new_gid))
+        self.count = 0
+        self.entered = 0
+        self._pending: list[tuple[bytes, int]] = []
+        self._frames: list[int] = []  # the numbers of the frames of those that have one
+
+    def enter(self, name: bytes, inode: int) -> None:
+        """Go into a directory; the outermost name is a path from the root."""
+        self._pending.append((name, inode))
+
+    def _flush(self) -> None:
+        for name, inode in self._pending[len(self._frames) :]:
+            self.out += ENTER.pack(ENTER_KIND, len(name), inode) + name
+            self._frames.append(self.entered)
+            self.entered += 1
+
+    def change(
+        self,
+        name: bytes,
+        flags: int,
+        mode: int,
+        new_mode: int,
+        uid: int,
+        gid: int,
+        inode: int,
+        written: tuple[int, int] | None = None,
+    ) -> int:
+        """Add an entry's change and return its offset; *written* is (size, mtime) with SETID."""
+        if len(self._frames) < len(self._pending):
+            self._flush()
+        offset = len(self.out)
+        frame = CHANGE.pack(CHANGE_KIND, flags, len(name), mode, new_mode, uid, gid, inode)
+        self.out += frame + name if written is None else frame + SETID.pack(*written) + name
+        self.count += 1
+        return offset
+
+    def leave(self, own: tuple[int, int, int, int] | None = None) -> int:
+        """Leave the directory, with its own (mode, new mode, uid, gid) if it must change.
+
+        Return the number of its frame among those of directories, -1 if it has none.
+        """
+        if own is not None and len(self._frames) < len(self._pending):
+            self._flush()
+        _, inode = self._pending.pop()
+        if len(self._frames) <= len(self._pending):
+            return -1
+        if own is None:
+            self.out.append(LEAVE_KIND)
+        else:
+            self.out += CHANGE.pack(OWN_KIND, 0, 0, *own, inode)
+            self.count += 1
+        return self._frames.pop()
+
+    def finish(self) -> bytes:
+        """Return the buffer; empty if nothing must change."""
+        return bytes(self.out) if self.count else b""
+
+
+def read_changes(body: bytes) -> Iterator[Change]:
+    """Yield the changes of a buffer, in its order.
+
+    Raises ValueError if it is malformed (the journal's checksum makes that our own mistake).
+    """
+    try:
+        yield from _changes(body)
+    except (struct.error, IndexError):
+        raise ValueError("changes are cut off, or leave more directories than they enter") from None
+
+
+def _changes(body: bytes) -> Iterator[Change]:
+    version, new_gid = HEADER.unpack_from(body, 0)
+    if version != VERSION:
+        raise ValueError(f"changes of version {version}, not {VERSION}")
+    at, index = HEADER.size, 0
+    stack: list[tuple[bytes, int]] = []
+    while at < len(body):
+        start, kind = at, body[at]
+        if kind == Kind.LEAVE:
+            stack.pop()
+            at += 1
+            continue
+        if kind == Kind.ENTER:
+            _, length, inode = ENTER.unpack_from(body, at)
+            at += ENTER.size + length
+            name = body[at - length : at]
+            stack.append((_join(stack[-1][0], name) if stack else name, inode))
+            continue
+        if kind not in (Kind.CHANGE, Kind.OWN):
+            raise ValueError(f"frame of kind {kind} at {at}")
+        _, flags, length, mode, new_mode, uid, gid, inode = CHANGE.unpack_from(body, at)
+        at += CHANGE.size
+        size = mtime = 0
+        if flags & SETID_FLAG:
+            size, mtime = SETID.unpack_from(body, at)
+            at += SETID.size
+        own = kind == Kind.OWN
+        directory, within = stack[-1]
+        path = directory if own else _join(directory, body[at : at + length])
+        at += length
+        if own:
+            stack.pop()
+        yield Change(
+            index,
+            start,
+            path,
+            own,
+            flags,
+            mode,
+            new_mode,
+            uid,
+            gid,
+            new_gid,
+            inode,
+            within,
+            size,
+            mtime,
+        )
+        index += 1
+    if at > len(body) or stack:
+        raise ValueError("changes end within a frame, or within a directory")
+
+
+def wrapped(time: int) -> int:
+    """Fit a time into the 64 bits of a record; it wraps beyond the year 2262 (ext4 knows 2446)."""
+    return (time + 2**63) % 2**64 - 2**63
+
+
+def with_flags(changes: bytes, offsets: Iterable[int], flag: int) -> bytes:
+    """Return the buffer with *flag* set in the records that start at *offsets*."""
+    out = bytearray(changes)
+    for offset in offsets:
+        out[offset + 1] |= flag
+    return bytes(out)
+
+
+def _join(directory: bytes, name: bytes) -> bytes:
+    return directory + b"/" + name if directory else name

@@ -1,0 +1,225 @@
+"""The permissions job: every directory and regular file gets the group and the bits of the policy.
+
+With `acts=False` it is the dry run, and `verify`: the same look, nothing changed.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from ..backend.base import Backend, ScanOptions
+from ..engine.job import Acted
+from ..jobs.outcome import all_of, pack_outcome, unpack_outcome
+from ..journal.store import Journal
+from ..model import (
+    NEVER,
+    RETRIES,
+    TRANSIENT,
+    Applied,
+    Failure,
+    Held,
+    Limits,
+    Notice,
+    Outcome,
+    Scan,
+    StopFlag,
+    Tally,
+    Unit,
+    Verb,
+)
+from ..packed.changes import Change, Flag, read_changes, with_flags
+from ..packed.groups import Group, Hint, walk_unit, whole
+from ..policy import GroupPolicy
+
+DENIED = (errno.EPERM, errno.EACCES)
+KEEPS_CHANGING = "somebody keeps changing it"
+# What to look at again after a look that failed, if not at the whole directory (see `Hint`).
+FAILED_LOOKS = {"stat": Hint.ENTRY, "revisit": Hint.SELF}
+# What was tried: these count as attempts.
+TRIED = (Outcome.CHANGED, Outcome.FAILED)
+
+
+@dataclass(slots=True)
+class PermsJob:
+    """See the module. Units are packed groups (see `frames`), changes are packed pre-images."""
+
+    backend: Backend
+    policy: GroupPolicy
+    options: ScanOptions
+    name: str = "perms"
+    acts: bool = True
+    knows_total: bool = False
+    total: int | None = None
+
+    def first_units(self) -> Iterable[Unit]:
+        """Yield the whole share."""
+        yield walk_unit([whole()])
+
+    def next_units(self, journal: Journal) -> Sequence[Unit]:
+        """Return nothing: the first units were all."""
+        del journal
+        return ()
+
+    def scan(self, unit: Unit, limits: Limits) -> Scan:
+        """Look at a unit through the backend."""
+        scan = self.backend.scan(unit, self.policy, self.options, limits)
+        if not scan.failures:
+            return scan
+        failures = [
+            replace(f, hint=FAILED_LOOKS.get(f.operation, Hint.WALK)) for f in scan.failures
+        ]
+        return replace(scan, failures=failures)
+
+    def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
+        """Mark records of inodes that another batch covers."""
+        return with_flags(changes, offsets, Flag.DROPPED)
+
+    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
+        """Yield a unit that looks at the entries of failures again."""
+        del journal
+        groups = [_again(f.path, f.hint) for f in failures if f.hint]
+        if groups:
+            yield walk_unit(groups, counted=True)
+
+    def act(
+        self,
+        changes: bytes,
+        retries: int,
+        deny_limit: int,
+        held: Held | None = None,
+        stop: StopFlag = NEVER,
+    ) -> Acted:
+        """Change the entries."""
+        applied = self.backend.apply(
+            changes, Verb.FORWARD, deny_limit=deny_limit, held=held, stop=stop
+        )
+        changed = applied.outcomes.count(Outcome.CHANGED)
+        outcome = pack_outcome(applied)
+        if changed == len(applied.outcomes) and not applied.failures:
+            return Acted(outcome, Tally(changed=changed), attempted=changed, succeeded=changed)
+        rest = _Rest(applied, retries)
+        for change in read_changes(changes):
+            rest.sort(change)
+        return Acted(
+            outcome,
+            replace(rest.tally, changed=changed),
+            rest.failures,
+            rest.units(),
+            rest.pause,
+            rest.unchanged,
+            attempted=sum(applied.outcomes.count(kind) for kind in TRIED),
+            succeeded=changed,
+            denied=sum(f.errno in DENIED for f in rest.failures),
+            notices=rest.notices,
+        )
+
+    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> Acted:
+        """Finish what a killed session left half done, and count what it changed.
+
+        The unit will be looked at again and finds those entries compliant: they are taken off.
+        """
+        applied = all_of(self.backend.apply(changes, Verb.SETTLE, stop=stop), stop)
+        changed = applied.outcomes.count(Outcome.CHANGED)
+        freed: list[int] = []
+        if changed < len(applied.outcomes):
+            freed = [
+                change.inode
+                for change in read_changes(changes)
+                if change.flags & Flag.LINKED
+                and applied.outcomes[change.index] not in (Outcome.CHANGED, Outcome.DROPPED)
+            ]
+        tally = Tally(changed=changed, compliant=-changed)
+        return Acted(pack_outcome(applied), tally, unchanged_inodes=freed)
+
+
+def listed_changes(changes: bytes, outcome: bytes | None) -> list[Change]:
+    """Return the changes of a unit that were made or, without an outcome, that would be."""
+    if outcome is None:
+        return [change for change in read_changes(changes) if not change.flags & Flag.DROPPED]
+    outcomes = unpack_outcome(outcome).outcomes
+    return [c for c in read_changes(changes) if outcomes[c.index] == Outcome.CHANGED]
+
+
+@dataclass(slots=True)
+class _Rest:
+    """Sorts the changes of one unit that were not simply made."""
+
+    applied: Applied
+    retries: int
+    tally: Tally = field(default_factory=Tally)
+    failures: list[Failure] = field(default_factory=list)
+    unchanged: list[int] = field(default_factory=list)
+    pause: bool = False
+    _again: list[Group] = field(default_factory=list)
+    _untried: list[Group] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    _why: dict[int, tuple[str, int, str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the reasons by the changes' numbers."""
+        self._why = {index: why for index, *why in self.applied.failures}  # type: ignore[misc]
+
+    def sort(self, change: Change) -> None:
+        """Put one change where its outcome belongs."""
+        outcome = self.applied.outcomes[change.index]
+        if outcome == Outcome.CHANGED:
+            if change.index in self._why:
+                self.notices.append(Notice(change.path, self._why[change.index][0]))
+            return
+        if outcome == Outcome.DROPPED:
+            return  # counted where it was dropped
+        if change.flags & Flag.LINKED:
+            self.unchanged.append(change.offset)
+        hint = Hint.SELF if change.directory else Hint.ENTRY
+        if outcome == Outcome.GONE:
+            self.tally.vanished += 1
+        elif outcome == Outcome.UNTRIED:
+            self._untried.append(_again(change.path, hint, change.within))
+        elif outcome == Outcome.DIFFERENT:
+            self._retry(change, hint, Failure(change.path, "change", errno.EAGAIN, KEEPS_CHANGING))
+        else:
+            operation, number, note = self._why[change.index]
+            failure = Failure(change.path, operation, number, note, hint)
+            if number in TRANSIENT:
+                self.pause = self.pause or number != errno.ESTALE
+                self._retry(change, hint, failure)
+            else:
+                self._fail(failure)
+
+    def units(self) -> list[Unit]:
+        """Return the units that look again at what was different, and at what was not tried."""
+        units = []
+        if self._again:
+            groups = _joined(self._again)
+            units.append(walk_unit(groups, retries=self.retries + 1, counted=True))
+        if self._untried:
+            groups = _joined(self._untried)
+            units.append(walk_unit(groups, retries=self.retries, counted=True))
+        return units
+
+    def _retry(self, change: Change, hint: Hint, failure: Failure) -> None:
+        if self.retries < RETRIES:
+            self._again.append(_again(change.path, hint, change.within))
+        else:
+            self._fail(replace(failure, hint=hint))
+
+    def _fail(self, failure: Failure) -> None:
+        self.failures.append(failure)
+        self.tally.failed += 1
+
+
+def _again(path: bytes, hint: int, within: int = 0) -> Group:
+    """Return the group that looks at one entry again, in or of the directory of inode *within*."""
+    if hint == Hint.ENTRY:
+        directory, _, name = path.rpartition(b"/")
+        return Group(directory, within, ((Hint.ENTRY, name),))
+    return Group(path, within, ((hint, b""),))
+
+
+def _joined(groups: Iterable[Group]) -> Iterator[Group]:
+    """Yield the groups, those of one directory that follow each other as one."""
+    for (path, inode), same in groupby(groups, lambda group: (group.path, group.inode)):
+        yield Group(path, inode, tuple(name for group in same for name in group.names))

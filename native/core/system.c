@@ -1,0 +1,300 @@
+#define _GNU_SOURCE
+#include "core/system.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The numbers of newer calls are the same on all architectures (but Alpha). */
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+#ifndef SYS_listxattrat
+#define SYS_listxattrat 465
+#endif
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+
+/* linux/openat2.h, which older systems lack. */
+struct how {
+    uint64_t flags;
+    uint64_t mode;
+    uint64_t resolve;
+};
+#define NO_MAGICLINKS 0x02
+#define NO_SYMLINKS   0x04
+#define BENEATH       0x08
+
+/* linux/stat.h as of Linux 5.8: older headers end before the mount id. */
+struct extended_time {
+    int64_t seconds;
+    uint32_t nanoseconds;
+    int32_t reserved;
+};
+struct extended {
+    uint32_t mask;
+    uint32_t block_size;
+    uint64_t attributes;
+    uint32_t links;
+    uint32_t uid;
+    uint32_t gid;
+    uint16_t mode;
+    uint16_t spare;
+    uint64_t inode;
+    uint64_t size;
+    uint64_t blocks;
+    uint64_t attributes_mask;
+    struct extended_time accessed, born, changed, modified;
+    uint32_t special_major, special_minor;
+    uint32_t device_major, device_minor;
+    uint64_t mount;
+    uint64_t reserved[13];
+};
+_Static_assert(sizeof(struct extended) == 256, "struct statx has 256 bytes");
+#define BASIC       0x07ff
+#define BORN        0x0800
+#define MOUNT       0x1000
+#define IMMUTABLE   0x10
+#define APPEND_ONLY 0x20
+
+/* Bytes that the names of an entry's extended attributes take at most, as a rule. */
+#define FEW_ATTRIBUTES 512
+
+/* A path is opened at once, or step by step if a rename elsewhere disturbs that (EAGAIN) so often. */
+#define TRIES 32
+
+#define RETRY(call)                                                                                \
+    __extension__({                                                                                \
+        long result_;                                                                              \
+        do                                                                                         \
+            result_ = (call);                                                                      \
+        while (result_ < 0 && errno == EINTR);                                                     \
+        (int)(result_ < 0 ? -errno : result_);                                                     \
+    })
+
+static int extended_status(int fd, uint32_t mask, struct extended *status)
+{
+    return RETRY(syscall(SYS_statx, fd, "", AT_EMPTY_PATH, mask, status));
+}
+
+static bool is_absent(int result)
+{
+    return result == -ENOSYS || result == -EPERM;
+}
+
+struct features sys_probe_features(void)
+{
+    struct how how = {.flags = PIN_DIRECTORY, .resolve = BENEATH | NO_SYMLINKS | NO_MAGICLINKS};
+    int fd = RETRY(syscall(SYS_openat2, AT_FDCWD, ".", &how, sizeof(how)));
+    if (fd >= 0)
+        close(fd);
+    struct extended status;
+    return (struct features){
+        .openat2 = !is_absent(fd),
+        .fchmodat2 = !is_absent(RETRY(syscall(SYS_fchmodat2, -1, "", 0, AT_EMPTY_PATH))),
+        .statx = !is_absent(extended_status(-1, BASIC, &status)),
+        .listxattrat = !is_absent(RETRY(syscall(SYS_listxattrat, -1, "", 0, NULL, 0))),
+    };
+}
+
+int sys_open_entry(int directory, const char *name, int flags)
+{
+    return RETRY(openat(directory, name, flags));
+}
+
+/* Open one piece of a path: with openat2 of any number of components, else of one. */
+static int open_piece(int directory, const char *piece, int flags, bool whole)
+{
+    if (!whole || !strchr(piece, '/'))
+        return sys_open_entry(directory, piece, flags);
+    struct how how = {
+        .flags = (uint64_t)(unsigned)flags,
+        .resolve = BENEATH | NO_SYMLINKS | NO_MAGICLINKS,
+    };
+    int fd;
+    int tries = TRIES;
+    do
+        fd = RETRY(syscall(SYS_openat2, directory, piece, &how, sizeof(how)));
+    while (fd == -EAGAIN && --tries > 0);
+    return fd == -EXDEV ? -ELOOP : fd;
+}
+
+/* Return the length of the next piece of a path: below PATH_MAX, or one component. 0: too long. */
+static size_t next_piece(const char *path, size_t length, bool whole)
+{
+    if (whole && length < PATH_MAX)
+        return length;
+    const char *slash = whole ? memrchr(path, '/', PATH_MAX) : memchr(path, '/', length);
+    size_t size = slash ? (size_t)(slash - path) : length;
+    return size < PATH_MAX ? size : 0;
+}
+
+static int open_pieces(int directory, const char *path, size_t length, int flags, bool whole)
+{
+    char piece[PATH_MAX];
+    int at = directory;
+    for (;;) {
+        size_t size = next_piece(path, length, whole);
+        bool last = size == length;
+        int fd = -ENAMETOOLONG;
+        if (size > 0) {
+            memcpy(piece, path, size);
+            piece[size] = '\0';
+            fd = open_piece(at, piece, last ? flags : PIN_DIRECTORY, whole);
+        }
+        if (at != directory)
+            close(at);
+        if (fd < 0 || last)
+            return fd;
+        at = fd;
+        path += size + 1;
+        length -= size + 1;
+    }
+}
+
+int sys_open_beneath(int directory, const char *path, size_t length, int flags,
+                     const struct features *features)
+{
+    if (length == 0)
+        return sys_open_entry(directory, ".", flags);
+    int fd = open_pieces(directory, path, length, flags, features->openat2);
+    if (fd == -EAGAIN && features->openat2)
+        fd = open_pieces(directory, path, length, flags, false);
+    return fd;
+}
+
+int sys_entry_status(int directory, const char *name, struct stat *status)
+{
+    return RETRY(fstatat(directory, name, status, AT_SYMLINK_NOFOLLOW));
+}
+
+int sys_pinned_status(int fd, struct stat *status)
+{
+    return RETRY(fstat(fd, status));
+}
+
+int sys_directory_status(int fd, const struct features *features, struct status *status)
+{
+    if (features->statx) {
+        struct extended found;
+        int result = extended_status(fd, BASIC | MOUNT, &found);
+        if (result < 0)
+            return result;
+        *status = (struct status){
+            .device = makedev(found.device_major, found.device_minor),
+            .mount = found.mount,
+            .inode = found.inode,
+            .mode = found.mode,
+            .uid = found.uid,
+            .gid = found.gid,
+            .has_mount = found.mask & MOUNT,
+        };
+        return 0;
+    }
+    struct stat found;
+    int result = sys_pinned_status(fd, &found);
+    if (result < 0)
+        return result;
+    *status = (struct status){
+        .device = found.st_dev,
+        .inode = found.st_ino,
+        .mode = found.st_mode,
+        .uid = found.st_uid,
+        .gid = found.st_gid,
+    };
+    return 0;
+}
+
+int64_t sys_birth_time(int fd, const struct features *features)
+{
+    struct extended found;
+    if (!features->statx || extended_status(fd, BORN, &found) < 0 || !(found.mask & BORN))
+        return 0;
+    struct timespec born = {.tv_sec = found.born.seconds, .tv_nsec = found.born.nanoseconds};
+    return sys_nanoseconds(born);
+}
+
+const char *sys_protection(int fd, const struct features *features)
+{
+    struct extended found;
+    if (!features->statx || extended_status(fd, BORN, &found) < 0)
+        return "";
+    if (found.attributes & IMMUTABLE)
+        return "immutable";
+    return found.attributes & APPEND_ONLY ? "append-only" : "";
+}
+
+int sys_read_directory(int fd, void *buffer, size_t size)
+{
+    return RETRY(getdents64(fd, buffer, size));
+}
+
+int sys_change_group(int fd, bool is_pin, uint32_t gid)
+{
+    if (!is_pin)
+        return RETRY(fchown(fd, (uid_t)-1, gid));
+    return RETRY(fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH));
+}
+
+int sys_change_mode(int fd, bool is_pin, uint32_t mode, const struct features *features)
+{
+    if (!is_pin)
+        return RETRY(fchmod(fd, mode & 07777));
+    if (features->fchmodat2)
+        return RETRY(syscall(SYS_fchmodat2, fd, "", mode & 07777, AT_EMPTY_PATH));
+    char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return RETRY(chmod(path, mode & 07777));
+}
+
+static int list_at_once(int directory, const char *name, char *buffer, size_t size,
+                        const struct features *features)
+{
+    if (!name)
+        return RETRY(flistxattr(directory, buffer, size));
+    if (features->listxattrat)
+        return RETRY(syscall(SYS_listxattrat, directory, name, AT_SYMLINK_NOFOLLOW, buffer, size));
+    char path[sizeof("/proc/self/fd//") + 3 * sizeof(int) + NAME_MAX + 1];
+    int length = snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", directory, name);
+    if (length >= (int)sizeof(path))
+        return -ENAMETOOLONG;
+    return RETRY(llistxattr(path, buffer, size));
+}
+
+int sys_list_attributes(int directory, const char *name, char *buffer, size_t size,
+                        const struct features *features)
+{
+    /* The kernel allocates as much as it is offered: 64 KiB take longer than the rest of the call. */
+    size_t few = size < FEW_ATTRIBUTES ? size : FEW_ATTRIBUTES;
+    int length = list_at_once(directory, name, buffer, few, features);
+    return length == -ERANGE ? list_at_once(directory, name, buffer, size, features) : length;
+}
+
+uint32_t mode_stripped(uint32_t mode)
+{
+    if (S_ISDIR(mode))
+        return mode;
+    mode &= ~(uint32_t)S_ISUID;
+    return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
+}
+
+int64_t sys_monotonic_time(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return sys_nanoseconds(now);
+}
+
+int64_t sys_nanoseconds(struct timespec time)
+{
+    return (int64_t)((uint64_t)time.tv_sec * 1000000000U + (uint64_t)time.tv_nsec);
+}

@@ -1,0 +1,81 @@
+/*
+ * The kernel's calls as the other files use them: every result is 0 (or a number) or -errno, EINTR is
+ * retried, and what an older kernel does not have is done in another way.
+ *
+ *     struct features   which of the newer calls may be used
+ *     struct status     what is asked of an opened directory
+ */
+
+#ifndef ARCHIPMIGRATE_CORE_SYSTEM_H
+#define ARCHIPMIGRATE_CORE_SYSTEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+/* O_PATH pins an entry: it can be looked at and changed by the descriptor, but not read. */
+#define PIN            (O_PATH | O_NOFOLLOW | O_CLOEXEC)
+#define PIN_DIRECTORY  (PIN | O_DIRECTORY)
+#define READ_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
+struct features {
+    bool openat2;     /* Linux 5.6: a path in one call, without following links */
+    bool fchmodat2;   /* Linux 6.6: chmod by an O_PATH descriptor */
+    bool statx;       /* Linux 4.11; mount ids since 5.8 */
+    bool listxattrat; /* Linux 6.13: listxattr beside a descriptor */
+};
+
+struct status {
+    uint64_t device;
+    uint64_t mount;
+    uint64_t inode;
+    uint32_t mode;
+    uint32_t uid;
+    uint32_t gid;
+    bool has_mount; /* `mount` is known */
+};
+
+/* See by harmless calls what the running kernel has. EPERM counts as absent: it is seccomp's answer. */
+struct features sys_probe_features(void);
+
+/* Open one name below a directory. */
+int sys_open_entry(int directory, const char *name, int flags);
+
+/*
+ * Open a path below a directory, following no symbolic link; an empty path is the directory itself.
+ * -ELOOP or -ENOTDIR if a component is a link or no directory.
+ */
+int sys_open_beneath(int directory, const char *path, size_t length, int flags,
+                     const struct features *features);
+
+int sys_entry_status(int directory, const char *name, struct stat *status);
+int sys_pinned_status(int fd, struct stat *status);
+int sys_directory_status(int fd, const struct features *features, struct status *status);
+
+/* When the inode was made, in ns since the epoch; 0 if that is not known. */
+int64_t sys_birth_time(int fd, const struct features *features);
+
+/* "immutable", "append-only" or "". */
+const char *sys_protection(int fd, const struct features *features);
+
+/* Directory records (struct dirent64) into a buffer; 0 at the end. */
+int sys_read_directory(int fd, void *buffer, size_t size);
+
+/* Change the group, or the permission bits, of what a descriptor is open on, or (O_PATH) pins. */
+int sys_change_group(int fd, bool is_pin, uint32_t gid);
+int sys_change_mode(int fd, bool is_pin, uint32_t mode, const struct features *features);
+
+/* The names of an entry's extended attributes (NULL: of the directory, open for reading, itself). */
+int sys_list_attributes(int directory, const char *name, char *buffer, size_t size,
+                        const struct features *features);
+
+/* What the kernel leaves of a mode when the owner or group changes (policy.py has the same). */
+uint32_t mode_stripped(uint32_t mode);
+
+int64_t sys_monotonic_time(void);
+
+/* A time in ns; it wraps where 64 bits do not hold it (beyond the year 2262), as in frames.py. */
+int64_t sys_nanoseconds(struct timespec time);
+
+#endif

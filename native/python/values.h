@@ -1,0 +1,126 @@
+/*
+ * Python values of what both verbs find, for the two modules (which include Python's header before this):
+ * a new reference each, or NULL with an exception.
+ */
+
+#ifndef ARCHIPMIGRATE_PYTHON_VALUES_H
+#define ARCHIPMIGRATE_PYTHON_VALUES_H
+
+#include <errno.h>
+
+#include "local/apply.h"
+#include "local/scan.h"
+
+static inline PyObject *raise_error(int status)
+{
+    if (status == -ENOMEM)
+        return PyErr_NoMemory();
+    if (status == -EINVAL) {
+        PyErr_SetString(PyExc_ValueError, "malformed unit, changes, entries or options");
+        return NULL;
+    }
+    errno = -status;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static inline PyObject *bytes_of(const void *bytes, size_t length)
+{
+    return PyBytes_FromStringAndSize(length ? bytes : "", (Py_ssize_t)length);
+}
+
+static inline PyObject *text_of(const struct buffer *text, struct text part)
+{
+    return bytes_of(text->bytes + part.at, part.length);
+}
+
+/* Add an item, whose reference is taken over, to a list; false if either failed. */
+static inline bool append(PyObject *list, PyObject *item)
+{
+    if (!item)
+        return false;
+    int status = PyList_Append(list, item);
+    Py_DECREF(item);
+    return status == 0;
+}
+
+static inline PyObject *tally_of(const struct tally *tally)
+{
+    return Py_BuildValue(
+        "{s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L,s:L}", "entries", (long long)tally->entries,
+        "directories", (long long)tally->directories, "files", (long long)tally->files, "others",
+        (long long)tally->others, "compliant", (long long)tally->compliant, "skipped",
+        (long long)tally->skipped, "vanished", (long long)tally->vanished, "failed",
+        (long long)tally->failed, "hard_linked", (long long)tally->hard_linked);
+}
+
+/* (body, number of names), or None if there are no names. */
+static inline PyObject *groups_of(const struct group_writer *groups)
+{
+    if (groups->names == 0)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(Nn)", bytes_of(groups->body.bytes, groups->body.length),
+                         (Py_ssize_t)groups->names);
+}
+
+static inline PyObject *again_of(const struct group_writer *again)
+{
+    PyObject *list = PyList_New(0);
+    for (int counted = 0; list && counted < 2; counted++) {
+        const struct group_writer *groups = &again[counted];
+        if (groups->names == 0)
+            continue;
+        PyObject *body = bytes_of(groups->body.bytes, groups->body.length);
+        PyObject *flag = counted ? Py_True : Py_False;
+        if (!append(list, Py_BuildValue("(NnO)", body, (Py_ssize_t)groups->names, flag)))
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static inline PyObject *failures_of(const struct buffer *failures, const struct buffer *text)
+{
+    PyObject *list = PyList_New(0);
+    const struct scan_failure *at = (const void *)failures->bytes;
+    size_t count = failures->length / sizeof(*at);
+    for (size_t i = 0; list && i < count; i++)
+        if (!append(list, Py_BuildValue("(Nsi)", text_of(text, at[i].path), at[i].operation,
+                                        at[i].error)))
+            Py_CLEAR(list);
+    return list;
+}
+
+static inline PyObject *links_of(const struct buffer *links)
+{
+    PyObject *list = PyList_New(0);
+    const struct scan_link *at = (const void *)links->bytes;
+    size_t count = links->length / sizeof(*at);
+    for (size_t i = 0; list && i < count; i++)
+        if (!append(list, Py_BuildValue("(nKK)", (Py_ssize_t)at[i].offset,
+                                        (unsigned long long)at[i].device,
+                                        (unsigned long long)at[i].inode)))
+            Py_CLEAR(list);
+    return list;
+}
+
+static inline PyObject *apply_value(const struct apply_result *result)
+{
+    PyObject *failures = PyList_New(0);
+    const struct apply_failure *failure = (const void *)result->failures.bytes;
+    size_t count = result->failures.length / sizeof(*failure);
+    for (size_t i = 0; failures && i < count; i++)
+        if (!append(failures,
+                    Py_BuildValue("(nsis)", (Py_ssize_t)failure[i].index, failure[i].operation,
+                                  failure[i].error, failure[i].note)))
+            Py_CLEAR(failures);
+    PyObject *stamps = PyList_New(0);
+    const struct apply_stamp *stamp = (const void *)result->stamps.bytes;
+    count = result->stamps.length / sizeof(*stamp);
+    for (size_t i = 0; stamps && i < count; i++)
+        if (!append(stamps,
+                    Py_BuildValue("(nL)", (Py_ssize_t)stamp[i].index, (long long)stamp[i].ctime)))
+            Py_CLEAR(stamps);
+    return Py_BuildValue("(NNNL)", bytes_of(result->outcomes, result->count), failures, stamps,
+                         (long long)result->first_ctime);
+}
+
+#endif

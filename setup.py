@@ -1,0 +1,26 @@
+"""The two C extensions, each of all files in its folders. All else is in pyproject.toml."""
+
+from glob import glob
+
+from setuptools import Extension, setup
+
+
+def extension(name: str, module: str, *folders: str) -> Extension:
+    """Return an extension that may be missing: without a compiler its slower Python twin works."""
+    sources = [source for folder in folders for source in sorted(glob(f"native/{folder}/*.c"))]
+    return Extension(
+        f"archipmigrate.{name}",
+        [f"native/python/{module}.c", *sources],
+        include_dirs=["native"],
+        depends=glob("native/**/*.h", recursive=True),
+        extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"],
+        optional=True,
+    )
+
+
+setup(
+    ext_modules=[
+        extension("_native", "native_module", "local", "mapfile", "core"),
+        extension("_nfs", "nfs_module", "nfs", "nfs/proto", "core"),
+    ]
+)

@@ -1,0 +1,77 @@
+"""`status`, and `resume --failed`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.program import GID, Cli, drift, need
+
+
+def fill(share: Path, files: int = 30) -> None:
+    for number in range(files):
+        (share / f"{number:02}").touch(mode=0o600)
+
+
+def test_status_shows_nothing_where_there_is_no_run(cli: Cli) -> None:
+    ended = cli("status")
+    assert (ended.status, ended.out) == (0, f"no run in {cli.state}\n")
+
+
+@pytest.mark.privileged
+def test_status_shows_a_finished_run_and_its_undo(cli: Cli, share: Path) -> None:
+    fill(share)
+    run = cli.perms(share).summary["run"]
+    undo = cli("undo", "--json").summary["run"]
+    shown = {thing["run"]: thing for thing in cli("status", "--json").objects}
+    assert shown[run]["status"] == shown[undo]["status"] == "done"
+    assert (shown[run]["changed"], shown[run]["undone"]) == (31, undo)
+    assert shown[run]["resume"] is None
+    assert shown[run]["bytes"] == (cli.state / f"{run}.journal").stat().st_size
+    assert f"{run}: done, put back by {undo}" in cli("status").out
+
+
+@pytest.mark.privileged
+def test_status_shows_causes_and_resume_failed_tries_them_again(cli: Cli, share: Path) -> None:
+    chattr = need("chattr", "e2fsprogs")
+    fill(share)
+    subprocess.run([chattr, "+i", share / "07", share / "08"], check=True)
+    try:
+        failed = cli.perms(share).summary
+        assert (failed["status"], failed["failed"], failed["changed"]) == ("failures", 2, 29)
+        (shown,) = cli("status", "--json").objects
+        assert shown["causes"] == [{"cause": "chown: EPERM (immutable)", "count": 2}]
+        again = cli("resume", "--failed", "--json")
+        assert (again.status, again.summary["failed"]) == (3, 2)
+    finally:
+        subprocess.run([chattr, "-i", share / "07", share / "08"], check=True)
+    ended = cli("resume", "--failed", "--json")
+    assert (ended.status, ended.summary["status"]) == (0, "done")
+    assert (ended.summary["failed"], ended.summary["changed"]) == (0, 31)
+    assert not drift(share)
+
+
+@pytest.mark.privileged
+def test_status_tells_running_from_killed(cli: Cli, share: Path) -> None:
+    fill(share, 2000)
+    started = cli.start(
+        "perms", "--group", GID, "--max-ops", 500, "--no-progress", share, stdout=subprocess.DEVNULL
+    )
+    try:
+        while not cli("status", "--json").out:
+            assert started.poll() is None
+        (shown,) = cli("status", "--json").objects
+        assert shown["status"] == "running"
+        assert f"process {started.pid}" in cli("status").out
+    finally:
+        os.kill(started.pid, signal.SIGKILL)
+        started.wait()
+    (shown,) = cli("status", "--json").objects
+    assert shown["status"] == "killed"
+    assert shown["resume"] == f"archipmigrate resume --state {cli.state} {shown['run']}"
+    assert cli("resume", "--json").summary["changed"] == 2001
+    assert not drift(share)

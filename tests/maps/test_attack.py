@@ -1,0 +1,153 @@
+"""A hostile writer among the maps, against mapfiles and its undo, and against a naive tool.
+
+maps/aa/bb/cc/NAME         a v1 map, exchanged without pause with a link to the victim's
+maps/aa/bb/cc              or its directory with a link to the victim's directory
+victim/NAME, victim/dir/   root's own maps, which must never change
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support import map_shares as mapshare
+from tests.support.map_shares import sha256_place, snapshot
+from tests.support.program import Cli
+
+pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(240)]
+
+VOLUMES = 40
+SECONDS = 6.0
+ENOUGH = VOLUMES // 4  # volumes acted on, in all runs together
+PATIENCE = 60.0  # seconds
+CONTENT = mapshare.v1(mapshare.v1_entries(5))
+# renameat2(2) with RENAME_EXCHANGE, pair after pair, as nobody.
+ATTACKER = """
+import ctypes, os, sys
+os.chdir(sys.argv[1])
+pairs = [os.fsencode(word) for word in sys.argv[2:]]
+libc = ctypes.CDLL(None)
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+begun = False
+while True:
+    for a, b in zip(pairs[::2], pairs[1::2]):
+        if libc.renameat2(-100, a, -100, b, 2):
+            sys.exit("it cannot go on")
+    if not begun:
+        begun = True
+        print("begun", flush=True)
+"""
+
+
+class Arena:
+    """Maps that are exchanged, and a victim outside."""
+
+    def __init__(self, top: Path) -> None:
+        self.maps, self.victim = top / "maps", top / "victim"
+        (self.victim / "dir").mkdir(parents=True, mode=0o700)
+        self.pairs: list[Path] = []
+        self._held: list[int] = []
+        for number in range(VOLUMES):
+            name = f"volume{number:03}"
+            place = self.maps / sha256_place(name)
+            place.mkdir(parents=True, exist_ok=True)
+            path = place / name
+            path.write_bytes(CONTENT)
+            self._held.append(os.open(path, os.O_RDWR))
+            if number % 2:
+                victim = self.victim / name
+                self._exchange(path, victim)
+            else:
+                victim = self.victim / "dir" / name
+                self._exchange(place, self.victim / "dir")
+            victim.write_bytes(CONTENT)
+            victim.chmod(0o600)
+        for path in (self.maps, *self.maps.rglob("*")):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o777)
+        self.before = snapshot(self.victim)
+
+    def _exchange(self, path: Path, victim: Path) -> None:
+        link = path.with_name(f"{path.name}.link")
+        link.symlink_to(victim)
+        self.pairs += [path.relative_to(self.maps), link.relative_to(self.maps)]
+
+    def reset(self) -> None:
+        """Let all maps have to be upgraded again, whatever their names are by now."""
+        for descriptor in self._held:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, CONTENT, 0)
+
+    def upgraded(self) -> int:
+        """Return how many maps are v2."""
+        return sum(os.pread(descriptor, 4, 0) == b"AMF." for descriptor in self._held)
+
+    def close(self) -> None:
+        for descriptor in self._held:
+            os.close(descriptor)
+
+    @contextmanager
+    def under_attack(self) -> Iterator[None]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ATTACKER, self.maps, *self.pairs],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "begun\n"
+            yield
+            assert process.poll() is None, "the attacker could not go on"
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def naive(maps: Path) -> None:
+    """What a plain tool does: look by path, act by path."""
+    for path in maps.rglob("volume*"):
+        try:
+            if not path.is_symlink() and path.read_bytes()[:4] == b"\1\0\0\0":
+                with path.open("r+b") as file:
+                    file.write(b"AMF.")
+        except OSError:
+            pass
+
+
+def test_naive_tool_hits_the_victim(tmp_path: Path) -> None:
+    arena = Arena(tmp_path)
+    with arena.under_attack():
+        end = time.monotonic() + 60
+        while snapshot(arena.victim) == arena.before and time.monotonic() < end:
+            arena.reset()
+            naive(arena.maps)
+    arena.close()
+    assert snapshot(arena.victim) != arena.before
+
+
+@pytest.mark.parametrize("command", ["mapfiles", "undo"])
+def test_victim_never_changes_under_attack(cli: Cli, tmp_path: Path, command: str) -> None:
+    arena = Arena(tmp_path / "arena")
+    words = ("mapfiles", "-q", "--maps", arena.maps, "--fresh")
+    acted, began = 0, time.monotonic()
+    # On a busy machine it takes longer to have acted on enough.
+    while (took := time.monotonic() - began) < SECONDS or (acted <= ENOUGH and took < PATIENCE):
+        arena.reset()
+        if command == "undo":
+            cli(*words)
+            acted += arena.upgraded()
+        with arena.under_attack():
+            ended = cli(*words) if command == "mapfiles" else cli("undo", "-q")
+        assert "Traceback" not in ended.err
+        acted += arena.upgraded() if command == "mapfiles" else 0
+        assert snapshot(arena.victim) == arena.before
+    arena.close()
+    assert acted > ENOUGH, "it met next to nothing to act on"

@@ -1,0 +1,257 @@
+"""Undo: bit for bit what was there before, and never more than that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.program import GID, Attrs, Cli, attrs, drift, need
+
+pytestmark = pytest.mark.privileged
+
+MODES = [0o000, 0o600, 0o644, 0o664, 0o755, 0o777, 0o1644, 0o2644, 0o2755, 0o4644, 0o4755, 0o6755]
+DIRECTORY_MODES = [0o000, 0o700, 0o755, 0o1777, 0o2755, 0o2770, 0o4755, 0o6777]
+
+
+@pytest.fixture
+def filled(share: Path) -> Path:
+    """A share with every kind of mode, a few owners and groups, and hard links."""
+    for mode in MODES:
+        path = share / f"f{mode:04o}"
+        path.write_text("content")
+        os.chown(path, 1000 + mode % 3, 2000 + mode % 2)
+        path.chmod(mode)
+    for mode in DIRECTORY_MODES:
+        path = share / f"d{mode:04o}"
+        path.mkdir()
+        (path / "inside").touch(mode=0o640)
+        os.chown(path, 0, 2000)
+        path.chmod(mode)
+    for name in ("a", "b"):
+        (share / name).mkdir()
+    (share / "a" / "one").touch(mode=0o600)
+    os.link(share / "a" / "one", share / "b" / "two")
+    return share
+
+
+def run_of(cli: Cli, share: Path) -> str:
+    ended = cli.perms(share)
+    assert ended.status == 0, ended.err
+    return str(ended.summary["run"])
+
+
+def changed_since(before: dict[bytes, Attrs], share: Path) -> dict[bytes, Attrs]:
+    return {path: now for path, now in attrs(share).items() if before.get(path) != now}
+
+
+def test_undo_brings_every_mode_owner_and_group_back(cli: Cli, filled: Path) -> None:
+    before = attrs(filled)
+    changed = cli.perms(filled).summary["changed"]
+    assert not drift(filled)
+    ended = cli("undo", "--json")
+    assert (ended.status, ended.summary["status"], ended.summary["changed"]) == (0, "done", changed)
+    assert attrs(filled) == before
+
+
+def test_undo_puts_a_hard_link_back_once(cli: Cli, share: Path) -> None:
+    (share / "a").mkdir()
+    (share / "a" / "one").touch(mode=0o600)
+    os.link(share / "a" / "one", share / "two")
+    before = attrs(share)
+    forward = cli.perms(share).summary
+    assert (forward["changed"], forward["hard_linked"], forward["compliant"]) == (3, 2, 1)
+    assert cli("undo", "--json").summary["changed"] == 3
+    assert attrs(share) == before
+
+
+def test_undo_twice_changes_nothing_more(cli: Cli, filled: Path) -> None:
+    before = attrs(filled)
+    run = run_of(cli, filled)
+    assert cli("undo", run).status == 0
+    again = cli("undo", run, "--json")
+    assert (again.status, again.summary["changed"]) == (0, 0)
+    assert again.summary["compliant"] == again.summary["entries"]
+    assert attrs(filled) == before
+
+
+def test_undo_without_a_run_says_so(cli: Cli) -> None:
+    ended = cli("undo")
+    assert ended.status == 2
+    assert "no run" in ended.err
+
+
+def chmod_it(path: Path) -> None:
+    path.chmod(0o640)
+
+
+def chown_it(path: Path) -> None:
+    os.chown(path, 1234, -1)
+
+
+def replace_it(path: Path) -> None:
+    shutil.move(path, path.with_name("moved away"))
+    path.touch()
+    os.chown(path, 0, GID)
+    path.chmod(0o660)
+
+
+@pytest.mark.parametrize("alter", [chmod_it, chown_it, replace_it])
+def test_undo_leaves_what_somebody_changed_since(
+    cli: Cli, share: Path, alter: Callable[[Path], None]
+) -> None:
+    (share / "mine").touch(mode=0o600)
+    (share / "other").touch(mode=0o600)
+    run = run_of(cli, share)
+    alter(share / "mine")
+    altered = attrs(share)[b"mine"]
+    ended = cli("undo", "--json")
+    assert (ended.status, ended.summary["status"]) == (3, "failures")
+    assert (ended.summary["changed"], ended.summary["skipped"]) == (2, 1)
+    assert attrs(share)[b"mine"] == altered
+    assert attrs(share)[b"other"][2] == 0
+    assert "mine" in cli("undo", run).out
+
+
+def test_undo_leaves_a_new_file_with_a_reused_inode(cli: Cli, share: Path) -> None:
+    old = share / "old"
+    old.touch(mode=0o600)
+    run_of(cli, share)
+    inode = old.stat().st_ino
+    # ext4 gives a freed number out again soon; whoever gets it is made to look like the old one.
+    old.unlink()
+    made: list[Path] = []
+    for number in range(2000):
+        new = share / f"new{number}"
+        new.touch()
+        made.append(new)
+        if new.stat().st_ino == inode:
+            break
+    else:
+        pytest.skip("this filesystem does not reuse inode numbers soon")
+    new.rename(old)
+    os.chown(old, 0, GID)
+    old.chmod(0o660)
+    ended = cli("undo", "--json")
+    assert (ended.status, ended.summary["skipped"]) == (3, 1)
+    assert stat.S_IMODE(old.stat().st_mode) == 0o660
+    assert old.stat().st_gid == GID
+
+
+def test_undo_counts_what_is_gone(cli: Cli, share: Path) -> None:
+    (share / "here").touch(mode=0o600)
+    (share / "gone").touch(mode=0o600)
+    run_of(cli, share)
+    (share / "gone").unlink()
+    ended = cli("undo", "--json")
+    assert (ended.status, ended.summary["vanished"], ended.summary["changed"]) == (0, 1, 2)
+
+
+def test_undo_does_not_mind_content_and_times(cli: Cli, share: Path) -> None:
+    (share / "block").touch(mode=0o600)
+    before = attrs(share)
+    run_of(cli, share)
+    (share / "block").write_text("a virtual machine goes on writing")
+    os.utime(share / "block", (1, 1))
+    os.link(share / "block", share / "another name")
+    assert cli("undo").status == 0
+    assert attrs(share)[b"block"] == before[b"block"]
+
+
+def write_to(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("evil")
+
+
+def write_and_hide(path: Path) -> None:
+    found = path.stat()
+    path.write_text("content"[::-1])
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+@pytest.mark.parametrize("write", [write_to, write_and_hide])
+@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o6755])
+def test_set_id_stays_off_where_somebody_wrote(
+    cli: Cli, share: Path, mode: int, write: Callable[[Path], None]
+) -> None:
+    tool, same = share / "tool", share / "same"
+    for path in (tool, same):
+        path.write_text("content")
+        path.chmod(mode)
+    run = run_of(cli, share)
+    assert stat.S_IMODE(tool.stat().st_mode) == 0o775
+    write(tool)
+    for _ in range(2):  # repeating it gives nothing more
+        ended = cli("undo", run, "--json")
+        assert (ended.status, ended.summary["skipped"]) == (3, 1)
+        assert "set-id" in ended.objects[1]["reason"]
+        assert stat.S_IMODE(tool.stat().st_mode) == 0o755
+        assert tool.stat().st_gid == 0
+    assert stat.S_IMODE(same.stat().st_mode) == mode
+
+
+def test_undo_finds_the_share_mounted_elsewhere(
+    cli: Cli, filled: Path, tmp_path: Path, unmounting: Callable[[Path], None]
+) -> None:
+    before = attrs(filled)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run([need("mount"), "--bind", filled, elsewhere], check=True)
+    unmounting(elsewhere)
+    run_of(cli, elsewhere)
+    subprocess.run([need("umount"), elsewhere], check=True)
+    refused = cli("undo")
+    assert refused.status == 1
+    assert "--path" in refused.err
+    assert cli("undo", "--path", filled).status == 0
+    assert attrs(filled) == before
+
+
+def test_undo_of_another_share_is_refused(cli: Cli, share: Path, tmp_path: Path) -> None:
+    run = run_of(cli, share)
+    other = tmp_path / "other"
+    other.mkdir()
+    ended = cli("undo", run, "--path", other)
+    assert ended.status == 1
+    assert f"is not the share of {run}" in ended.err
+
+
+def test_perms_after_an_undo_is_a_new_run(cli: Cli, share: Path) -> None:
+    first = run_of(cli, share)
+    assert cli("undo").status == 0
+    second = cli.perms(share).summary
+    assert second["run"] != first
+    assert second["resumed"] is False
+    assert not drift(share)
+
+
+def test_forget_deletes_the_journal_and_nothing_else(cli: Cli, share: Path) -> None:
+    run = run_of(cli, share)
+    now = attrs(share)
+    ended = cli("forget", run)
+    assert ended.status == 0
+    assert run in ended.out
+    assert not list(cli.state.glob(f"{run}*"))
+    assert attrs(share) == now
+    for command in ("forget", "undo"):
+        unknown = cli(command, run)
+        assert unknown.status == 2
+        assert run in unknown.err
+
+
+def test_runs_are_undone_latest_first(cli: Cli, share: Path) -> None:
+    (share / "file").touch(mode=0o600)
+    before = attrs(share)
+    run_of(cli, share)
+    between = attrs(share)
+    ended = cli("perms", "--json", "--group", GID + 1, share)
+    assert ended.status == 0
+    assert cli("undo").status == 0
+    assert attrs(share) == between
+    assert cli("undo").status == 0
+    assert attrs(share) == before

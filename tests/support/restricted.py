@@ -1,0 +1,81 @@
+"""Starts the program under limits that only a process of its own can have: a prefix for `Cli`.
+
+    restricted.py [--deny NAME=ERRNO]... [--user UID] [--nofile N] -- PYTHON -m archipmigrate ...
+
+`--deny` makes a system call fail for the program and its threads (seccomp, as containers do).
+`--user` gives up root for good, after the program is loaded: the interpreter need not be readable
+to that user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import errno
+import os
+import resource
+import runpy
+import struct
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+
+# The same number on every machine but alpha: include/uapi/asm-generic/unistd.h
+CALLS = {"openat2": 437, "fchmodat2": 452}
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+# linux/bpf_common.h, linux/seccomp.h
+LOAD_WORD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+RET_ERRNO, RET_ALLOW = 0x00050000, 0x7FFF0000
+
+
+class Program(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def deny(calls: Iterable[tuple[int, int]]) -> None:
+    """Make system calls (number, errno) fail from now on."""
+    code = [(LOAD_WORD, 0, 0, 0)]  # struct seccomp_data begins with the number
+    for number, error in calls:
+        code += [(JUMP_IF_EQUAL, 0, 1, number), (RETURN, 0, 0, RET_ERRNO | error)]
+    code.append((RETURN, 0, 0, RET_ALLOW))
+    packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+    program = Program(len(code), packed)
+    libc = ctypes.CDLL(None, use_errno=True)
+    for call in (
+        (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+        (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0),
+    ):
+        if libc.prctl(*call):
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+def main() -> None:
+    """Run the program."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--deny", action="append", default=[])
+    parser.add_argument("--user", type=int)
+    parser.add_argument("--nofile", type=int)
+    parser.add_argument("command", nargs="+")
+    args = parser.parse_args()
+    if args.nofile:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (args.nofile, args.nofile))
+    rules = [rule.split("=") for rule in args.deny]
+    if rules:
+        deny((CALLS[name], getattr(errno, error)) for name, error in rules)
+    if args.user is not None:
+        from archipmigrate.cli.main import COMMANDS  # noqa: PLC0415 -- it loads much
+
+        for name in COMMANDS:  # while they can be read
+            import_module(f"archipmigrate.cli.{name}")
+
+        os.setgroups([])
+        os.setresgid(args.user, args.user, args.user)
+        os.setresuid(args.user, args.user, args.user)
+    sys.argv = args.command[2:]
+    runpy.run_module("archipmigrate", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
