@@ -89,7 +89,7 @@ class Cursor(Protocol):
         """Give up the place and its descriptor."""
 
 
-class Held(Protocol):
+class Retained(Protocol):
     """The directories that a scan kept open for the apply of what it found."""
 
     def close(self) -> None:
@@ -130,10 +130,11 @@ class Scan:
 
     `changes` are the packed pre-images of what must change (empty: nothing), `count` their number;
     `rest` is what the budget left over; `chunks` are names of a wide directory for any lane, and
-    `wide` its continuation; `again` is what failed for reasons that may pass (`TRANSIENT`). `held`
-    is for `apply` of these changes; whoever gets a scan closes it. `attempted` counts what failed
-    because already the look had to change something (take a lock). `writes` are what a job has to
-    say to the journal beside that, called with it in the transaction that finishes the unit.
+    `wide` its continuation; `again` is what failed for reasons that may pass (`TRANSIENT`).
+    `retained` is for `apply` of these changes; whoever gets a scan closes it. `attempted` counts
+    what failed because already the look had to change something (take a lock). `writes` are what a
+    job has to say to the journal beside that, called with it in the transaction that finishes the
+    unit.
     """
 
     tally: Tally
@@ -146,7 +147,7 @@ class Scan:
     failures: Sequence[Failure] = ()
     links: Sequence[Link] = ()
     notices: Sequence[Notice] = ()
-    held: Held | None = None
+    retained: Retained | None = None
     attempted: int = 0
     writes: Sequence[Callable[[Any], None]] = ()
 
@@ -180,7 +181,7 @@ class Applied:
     first_ctime: int = 0
 
 
-class Unfinished(Exception):
+class Unsettled(Exception):
     """Stopped among changes of which some may have been made: settling finds out which."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..model import NEVER, Applied, Held, Limits, Scan, StopFlag, Unit, Verb
+from ..model import NEVER, Applied, Limits, Retained, Scan, StopFlag, Unit, Verb
 from ..policy import GroupPolicy
 
 # A directory with more names than this is wide: its names go to all lanes in chunks of this many.
@@ -65,7 +65,7 @@ class Backend(Protocol):
         *,
         deny_limit: int = 0,
         born_before: int = 0,
-        held: Held | None = None,
+        retained: Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back packed changes, each only if its entry is what it says.
@@ -75,9 +75,9 @@ class Backend(Protocol):
         `deny_limit` (0: no limit) refusals before the first success. So does a first change that
         reads back differently (operation "read back": an id mapping, or all_squash). An inode born
         at or after `born_before` (ns, 0: any) is another entry with a reused number: DIFFERENT.
-        `held` is what the scan that found these changes kept open: those directories are not opened
-        again. Once `stop` is set, what was not begun is UNTRIED. Raises Unfinished if a server has
-        not said 2 s later what became of what was.
+        `retained` is what the scan that found these changes kept open, so that it is not opened
+        again. Once `stop` is set, what was not begun is UNTRIED. Raises Unsettled if the server has
+        not answered a change in flight within 2 s of `stop`.
         """
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from ..model import (
 from ..packed.groups import pack_groups, whole
 from ..policy import GroupPolicy
 from .base import CHUNKS, WIDE, ScanOptions, read_ahead
-from .open_dirs import Held, HeldPool
+from .open_dirs import OpenDirs, OpenDirsPool
 
 
 @dataclass(slots=True)
@@ -47,15 +47,15 @@ class NativeBackend:
 
     name = "native"
 
-    def __init__(self, root: int, *, descriptors: int = 64, held: int = 0) -> None:
+    def __init__(self, root: int, *, descriptors: int = 64, open_dirs: int = 0) -> None:
         """Work below *root*, a directory descriptor (duplicated).
 
-        A worker has at most *descriptors* open on its way, and *held* directories in all are kept
-        open from scan to apply.
+        A worker has at most *descriptors* open on its way; at most *open_dirs* directories in all
+        stay open from scan to apply.
         """
         self._root = os.dup(root)
         self._descriptors = descriptors
-        self._pool = HeldPool(held)
+        self._pool = OpenDirsPool(open_dirs)
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
@@ -63,7 +63,7 @@ class NativeBackend:
         place = cursor.fd if cursor else -1
         if cursor:
             cursor.fd = -1  # the call takes it over, however it ends
-        hold = self._pool.take() if options.hold else 0
+        hold = self._pool.acquire() if options.hold else 0
         (
             tally,
             changes,
@@ -100,8 +100,8 @@ class NativeBackend:
             *read_ahead(WIDE, CHUNKS, remote=options.remote),
             options.remote,
         )
-        held = Held(self._pool, array("i", fds)) if fds else None
-        self._pool.give(hold - (held.reserved if held else 0))
+        retained = OpenDirs(self._pool, array("i", fds)) if fds else None
+        self._pool.release(hold - (retained.reserved if retained else 0))
         return Scan(
             Tally(**tally),
             changes,
@@ -113,7 +113,7 @@ class NativeBackend:
             [Failure(*failure) for failure in failures],
             [Link(*link) for link in links],
             [Notice(*notice) for notice in notices],
-            held,
+            retained,
         )
 
     def apply(
@@ -123,11 +123,11 @@ class NativeBackend:
         *,
         deny_limit: int = 0,
         born_before: int = 0,
-        held: model.Held | None = None,
+        retained: model.Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`)."""
-        fds = held.fds if isinstance(held, Held) else array("i")
+        fds = retained.fds if isinstance(retained, OpenDirs) else array("i")
         return Applied(
             *_native.apply(
                 self._root,

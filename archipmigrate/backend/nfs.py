@@ -33,8 +33,8 @@ from ..model import (
     Scan,
     StopFlag,
     Tally,
-    Unfinished,
     Unit,
+    Unsettled,
     Verb,
 )
 from ..packed.groups import pack_groups, whole
@@ -65,7 +65,7 @@ class NfsCursor:
 
 
 @dataclass(slots=True)
-class NfsHeld:
+class KnownHandles:
     """The handles of the entries that must change, and when they changed last, on which share."""
 
     packed: bytes
@@ -123,7 +123,7 @@ class NfsBackend:
         if is_left:  # for this version; it is read from its start, and is no longer to be judged
             cursor, passed = None, array("Q", sorted(passed))
         counted = unit.counted or is_left
-        tally, changes, count, rest, wide, again, failures, links, held, names = _nfs.scan(
+        tally, changes, count, rest, wide, again, failures, links, retained, names = _nfs.scan(
             opened,
             b"" if cursor else unit.body,
             cursor.place if cursor else b"",
@@ -163,7 +163,7 @@ class NfsBackend:
                 for path, operation, number in failures
             ],
             links=[Link(*link) for link in links],
-            held=NfsHeld(held, opened) if held else None,
+            retained=KnownHandles(retained, opened) if retained else None,
         )
 
     def apply(
@@ -173,20 +173,20 @@ class NfsBackend:
         *,
         deny_limit: int = 0,
         born_before: int = 0,
-        held: model.Held | None = None,
+        retained: model.Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`).
 
         NFS does not tell when an inode was born: `born_before` decides nothing. Raises OSError,
-        ShareError, Unfinished.
+        ShareError, Unsettled.
         """
         del born_before
         try:
-            return self._apply(changes, verb, deny_limit, held, stop)
+            return self._apply(changes, verb, deny_limit, retained, stop)
         except OSError as error:
             if error.errno == errno.ECANCELED:
-                raise Unfinished from None
+                raise Unsettled from None
             raise
 
     def _apply(
@@ -194,18 +194,22 @@ class NfsBackend:
         changes: bytes,
         verb: Verb,
         deny_limit: int,
-        held: model.Held | None,
+        retained: model.Retained | None,
         stop: StopFlag,
     ) -> Applied:
         opened = self._opened
-        packed = held.packed if isinstance(held, NfsHeld) and held.opened is opened else b""
+        packed = (
+            retained.packed
+            if isinstance(retained, KnownHandles) and retained.opened is opened
+            else b""
+        )
         try:
             applied = _nfs.apply(opened, changes, int(verb), deny_limit, packed, False, stop)
         except OSError as error:
             opened = self._without_names(opened, error)
             applied = _nfs.apply(opened, changes, int(verb), deny_limit, b"", True, stop)
             if stop[0] and Outcome.UNTRIED in applied[0]:
-                raise Unfinished from None  # it may have been made by the first call
+                raise Unsettled from None  # it may have been made by the first call
         outcomes, failures, stamps, first_ctime = applied
         noted = [_noted(opened, *failure) for failure in failures]
         return Applied(outcomes, noted, stamps, first_ctime)

@@ -12,7 +12,7 @@ import threading
 from array import array
 
 
-class HeldPool:
+class OpenDirsPool:
     """How many more directories may stay open; shared by all lanes."""
 
     def __init__(self, size: int) -> None:
@@ -20,23 +20,23 @@ class HeldPool:
         self._left = size
         self._lock = threading.Lock()
 
-    def take(self) -> int:
+    def acquire(self) -> int:
         """Reserve descriptors for one scan: half of what is left, for others come."""
         with self._lock:
             part = self._left // 2
             self._left -= part
             return part
 
-    def give(self, number: int) -> None:
+    def release(self, number: int) -> None:
         """Give back what is not used, or not used any more."""
         with self._lock:
             self._left += number
 
 
-class Held:
+class OpenDirs:
     """What one scan kept open: of each directory frame, in their order, the descriptor or -1."""
 
-    def __init__(self, pool: HeldPool, fds: array[int]) -> None:
+    def __init__(self, pool: OpenDirsPool, fds: array[int]) -> None:
         """Own the descriptors in *fds*; they are reserved in *pool*."""
         self.fds = fds
         self._pool = pool
@@ -48,5 +48,5 @@ class Held:
             if fd >= 0:
                 os.close(fd)
         self.fds = array("i")
-        self._pool.give(self.reserved)
+        self._pool.release(self.reserved)
         self.reserved = 0

@@ -87,18 +87,18 @@ def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Bac
         return NFS(share.opened, min(calls, MOST_CALLS), share.reopen)
     limit = _raised_limit() - RESERVED
     descriptors = max(min(limit // lanes, DESCRIPTORS), FEWEST_DESCRIPTORS)
-    held = max(min(limit - descriptors * lanes, MOST_HELD), 0)
-    if held:
+    open_dirs = max(min(limit - descriptors * lanes, MOST_HELD), 0)
+    if open_dirs:
         # The kernel grows a table of descriptors that threads share only after a grace period, at
         # each doubling: let it grow now.
-        os.close(fcntl.fcntl(share.fd, fcntl.F_DUPFD_CLOEXEC, held))
+        os.close(fcntl.fcntl(share.fd, fcntl.F_DUPFD_CLOEXEC, open_dirs))
     if is_python(name, share):
-        return _open_python(share, lanes, descriptors, held)
+        return _open_python(share, lanes, descriptors, open_dirs)
     assert NATIVE is not None  # noqa: S101 -- for the type checker: see is_python
-    return NATIVE(share.fd, descriptors=descriptors, held=held)
+    return NATIVE(share.fd, descriptors=descriptors, open_dirs=open_dirs)
 
 
-def _open_python(share: Share, lanes: int, descriptors: int, held: int) -> Backend:
+def _open_python(share: Share, lanes: int, descriptors: int, open_dirs: int) -> Backend:
     """Open the Python backend: on a local disk in several processes, for that is work of Python.
 
     Where no process can be started (an interpreter that may not be read) it is in this one.
@@ -111,10 +111,10 @@ def _open_python(share: Share, lanes: int, descriptors: int, held: int) -> Backe
                 processes=processes,
                 lanes=lanes,
                 descriptors=descriptors,
-                held=held,
+                open_dirs=open_dirs,
                 lock=share.lock,
             )
-    return PythonBackend(share.fd, descriptors=descriptors, held=held)
+    return PythonBackend(share.fd, descriptors=descriptors, open_dirs=open_dirs)
 
 
 def _raised_limit() -> int:

@@ -21,7 +21,7 @@ from ..maps.format.codec import codec_of
 from ..maps.journal.kept import SUFFIX as KEPT
 from ..maps.journal.kept import Kept
 from ..share import Share, identity_of
-from ..tree import Owner, Tree
+from ..tree.files import Owner, Tree
 from ..ui.text import quoted
 from . import options
 

@@ -16,7 +16,7 @@ from ..maps.format.v2 import ENTRY_SIZE, EntryFlag, MapFlag, decode_entry_v2
 from ..maps.journal.sizes import Sizes
 from ..maps.report import named
 from ..share import open_share
-from ..tree import Tree
+from ..tree.files import Tree
 from ..ui.text import count, printable, quoted
 from . import options
 from .blocker import add_place, find_blocker

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..journal.store import Journal, Write
-from ..model import NEVER, Failure, Held, Limits, Notice, Scan, StopFlag, Tally, Unit
+from ..model import NEVER, Failure, Limits, Notice, Retained, Scan, StopFlag, Tally, Unit
 
 
 @dataclass(frozen=True, slots=True)
-class Acted:
+class UnitResult:
     """What became of the changes of one unit.
 
     `outcome` goes into the journal as it is. `again` is to be looked at once more, after a pause if
@@ -57,7 +57,7 @@ class Job(Protocol):
         """
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
-        """Look at a unit; `changes` in the result are what must be durable before `act`."""
+        """Look at a unit; `changes` in the result are what must be durable before `apply`."""
 
     def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
         """Return *changes* without effect for the records at *offsets*: others cover them."""
@@ -65,20 +65,20 @@ class Job(Protocol):
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield units that try failures of an earlier session again. Called by the writer."""
 
-    def act(
+    def apply(
         self,
         changes: bytes,
         retries: int,
         deny_limit: int,
-        held: Held | None = None,
+        retained: Retained | None = None,
         stop: StopFlag = NEVER,
-    ) -> Acted:
+    ) -> UnitResult:
         """Make the changes of a unit that was looked at again *retries* times.
 
-        *held* is what its scan kept open; it stays the engine's to close.
+        *retained* is what its scan kept open; it stays the engine's to close.
         """
 
-    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> Acted:
+    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> UnitResult:
         """See how far a killed session came with these changes; finish what is half done."""
 
 

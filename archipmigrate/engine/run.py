@@ -1,9 +1,9 @@
 """Runs a job over a journal: lanes that look, wait for the journal, act; an orderly end.
 
-    lane     take a unit -> scan (thread) -> pre-image durable -> act (thread) -> finish
+    lane     take a unit -> scan (thread) -> pre-image durable -> apply (thread) -> finish
     finish   one transaction: the unit leaves the frontier, what came of it comes in
 
-Invariant: `act` is called only with changes that are durable in the journal. A run killed at any
+Invariant: `apply` is called only with changes that are durable in the journal. A run killed at any
 instant is picked up from there: batches without an outcome are settled, then the frontier goes on.
 The counts of an unfinished unit are not in the journal; it is looked at again.
 """
@@ -23,10 +23,10 @@ import trio
 from ..errors import BackendLost, FatalError, JournalError, ShareError
 from ..journal.checksummed import seal
 from ..journal.store import Journal, RunHeader, Write
-from ..model import Limits, Link, Scan, Tally, Unfinished, Unit
+from ..model import Limits, Link, Scan, Tally, Unit, Unsettled
 from .commit import Committer
 from .frontier import Frontier, with_scope
-from .job import Acted, Counters, Job, Observer
+from .job import Counters, Job, Observer, UnitResult
 from .lanes import BackOff, Bucket, LaneController, Sample
 from .limits import MOST_ENTRIES, UnitSize
 from .loop import first_error
@@ -269,7 +269,7 @@ class Run:
                 self.counters.busy += 1
                 try:
                     await self._work(*taken)
-                except Unfinished:
+                except Unsettled:
                     self.counters.unfinished += 1  # as a kill would leave it
                 finally:
                     self.counters.busy -= 1
@@ -292,8 +292,8 @@ class Run:
         try:
             await self._act_on(number, unit, scan, sealed, seconds)
         finally:
-            if scan.held:
-                scan.held.close()
+            if scan.retained:
+                scan.retained.close()
 
     async def _act_on(
         self, number: int, unit: Unit, scan: Scan, sealed: bytes, scan_seconds: float
@@ -309,7 +309,7 @@ class Run:
                 partial(Journal.add_batch, number=batch, preimage=sealed, links=links)
             )
             acted, act_seconds = await in_thread(
-                self._act, scan, unit.retries, limiter=self._limiter
+                self._apply, scan, unit.retries, limiter=self._limiter
             )
         if acted:
             self._sizes.observe(scan.count, scan_seconds + act_seconds)
@@ -339,11 +339,11 @@ class Run:
         sealed = seal(scan.changes) if scan.count and self._job.acts else b""
         return scan, sealed, monotonic() - began
 
-    def _act(self, scan: Scan, retries: int) -> tuple[Acted, float]:
+    def _apply(self, scan: Scan, retries: int) -> tuple[UnitResult, float]:
         began = monotonic()
         try:
-            acted = self._job.act(
-                scan.changes, retries, self._deny_limit(), scan.held, self._stop_flag
+            acted = self._job.apply(
+                scan.changes, retries, self._deny_limit(), scan.retained, self._stop_flag
             )
         except OSError as error:
             raise _unanswered(error) from None
@@ -374,7 +374,7 @@ class Run:
         scan: Scan,
         links: Sequence[Link],
         batch: int,
-        acted: Acted | None,
+        acted: UnitResult | None,
     ) -> None:
         """Put all that came of a unit into the next transaction; nothing here waits."""
         soon = self._committer.soon
@@ -400,7 +400,7 @@ class Run:
         self._frontier.finished()
         self._watch(scan, acted)
 
-    def _add(self, unit: Unit, scan: Scan, acted: Acted | None, scope: int) -> None:
+    def _add(self, unit: Unit, scan: Scan, acted: UnitResult | None, scope: int) -> None:
         """Put new units on the frontier: what can wait below, names of wide directories on top.
 
         A wide directory goes on being read while less waits than the lanes' next units hold, and to
@@ -421,7 +421,7 @@ class Run:
         self.counters.tally.add(tally)
         self._committer.soon(partial(Journal.add_tally, scope=scope, tally=tally))
 
-    def _watch(self, scan: Scan, acted: Acted | None) -> None:
+    def _watch(self, scan: Scan, acted: UnitResult | None) -> None:
         """Tell the observer, and see whether to pause or to stop."""
         self.counters.done_units += 1
         self._observer.noticed([*scan.notices, *(acted.notices if acted else ())])

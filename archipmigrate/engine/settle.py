@@ -19,9 +19,9 @@ from functools import partial
 import trio
 
 from ..journal.store import Journal
-from ..model import NEVER, StopFlag, Unfinished
+from ..model import NEVER, StopFlag, Unsettled
 from .commit import Committer
-from .job import Acted, Counters, Job
+from .job import Counters, Job, UnitResult
 from .signals import watch_signals
 from .threads import in_thread
 
@@ -49,7 +49,7 @@ async def settle_batches(
             changes = await committer.call(partial(_preimage, number))
             try:
                 acted = await in_thread(job.settle, changes, stop, limiter=limiter)
-            except Unfinished:
+            except Unsettled:
                 return
             await committer.durable(partial(_settled, number, acted))
             counters.done_units += 1
@@ -88,7 +88,7 @@ def _preimage(number: int, journal: Journal) -> bytes:
     return journal.preimage(number)
 
 
-def _settled(number: int, acted: Acted, journal: Journal) -> None:
+def _settled(number: int, acted: UnitResult, journal: Journal) -> None:
     journal.set_outcome(number, acted.outcome)
     journal.release_inodes(number, acted.unchanged_inodes)
     journal.add_tally(0, acted.tally)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from ..model import Applied, Outcome, StopFlag, Unfinished
+from ..model import Applied, Outcome, StopFlag, Unsettled
 
 HEAD = struct.Struct("<IQI")
 STAMP = struct.Struct("<IQ")
@@ -22,9 +22,9 @@ def pack_outcome(applied: Applied) -> bytes:
 
 
 def all_of(applied: Applied, stop: StopFlag) -> Applied:
-    """Return *applied*. Raises Unfinished if the stop flag kept a part of it from being tried."""
+    """Return *applied*. Raises Unsettled if the stop flag kept a part of it from being tried."""
     if stop[0] and Outcome.UNTRIED in applied.outcomes:
-        raise Unfinished
+        raise Unsettled
     return applied
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ..backend.base import Backend, ScanOptions
-from ..engine.job import Acted
+from ..engine.job import UnitResult
 from ..jobs.outcome import all_of, pack_outcome, unpack_outcome
 from ..journal.store import Journal
 from ..model import (
@@ -20,10 +20,10 @@ from ..model import (
     TRANSIENT,
     Applied,
     Failure,
-    Held,
     Limits,
     Notice,
     Outcome,
+    Retained,
     Scan,
     StopFlag,
     Tally,
@@ -84,26 +84,26 @@ class PermsJob:
         if groups:
             yield walk_unit(groups, counted=True)
 
-    def act(
+    def apply(
         self,
         changes: bytes,
         retries: int,
         deny_limit: int,
-        held: Held | None = None,
+        retained: Retained | None = None,
         stop: StopFlag = NEVER,
-    ) -> Acted:
+    ) -> UnitResult:
         """Change the entries."""
         applied = self.backend.apply(
-            changes, Verb.FORWARD, deny_limit=deny_limit, held=held, stop=stop
+            changes, Verb.FORWARD, deny_limit=deny_limit, retained=retained, stop=stop
         )
         changed = applied.outcomes.count(Outcome.CHANGED)
         outcome = pack_outcome(applied)
         if changed == len(applied.outcomes) and not applied.failures:
-            return Acted(outcome, Tally(changed=changed), attempted=changed, succeeded=changed)
+            return UnitResult(outcome, Tally(changed=changed), attempted=changed, succeeded=changed)
         rest = _Rest(applied, retries)
         for change in read_changes(changes):
             rest.sort(change)
-        return Acted(
+        return UnitResult(
             outcome,
             replace(rest.tally, changed=changed),
             rest.failures,
@@ -116,7 +116,7 @@ class PermsJob:
             notices=rest.notices,
         )
 
-    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> Acted:
+    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> UnitResult:
         """Finish what a killed session left half done, and count what it changed.
 
         The unit will be looked at again and finds those entries compliant: they are taken off.
@@ -132,7 +132,7 @@ class PermsJob:
                 and applied.outcomes[change.index] not in (Outcome.CHANGED, Outcome.DROPPED)
             ]
         tally = Tally(changed=changed, compliant=-changed)
-        return Acted(pack_outcome(applied), tally, unchanged_inodes=freed)
+        return UnitResult(pack_outcome(applied), tally, unchanged_inodes=freed)
 
 
 def listed_changes(changes: bytes, outcome: bytes | None) -> list[Change]:

@@ -61,7 +61,7 @@ def entry_of(change: Change) -> int:
     return hash((change.path, change.inode))
 
 
-class Tries:
+class RetriedEntries:
     """The entries of a run that were tried more than once, or once in vain."""
 
     def __init__(

@@ -15,25 +15,25 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..backend.base import Backend
-from ..engine.job import Acted
+from ..engine.job import UnitResult
 from ..jobs.outcome import all_of, pack_outcome, unpack_outcome
 from ..journal.store import Journal
 from ..model import (
     NEVER,
     Applied,
     Failure,
-    Held,
     Limits,
     Outcome,
+    Retained,
     Scan,
     StopFlag,
     Tally,
-    Unfinished,
     Unit,
+    Unsettled,
     Verb,
 )
 from ..packed.changes import Change, Flag, read_changes, with_flags
-from .retried import Part, Tries, entry_of, read_parts
+from .retried import Part, RetriedEntries, entry_of, read_parts
 
 LENGTH = struct.Struct("<I")
 DENIED = (errno.EPERM, errno.EACCES)
@@ -75,7 +75,7 @@ class UndoJob:
     knows_total: bool = True
     total: int | None = None
     _reading: threading.Lock = field(default_factory=threading.Lock)
-    _tries: Tries | None = None
+    _tries: RetriedEntries | None = None
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the batches of the run; the frontier hands out the last one first."""
@@ -113,16 +113,16 @@ class UndoJob:
         del journal, failures
         return ()
 
-    def act(
+    def apply(
         self,
         changes: bytes,
         retries: int,
         deny_limit: int,
-        held: Held | None = None,
+        retained: Retained | None = None,
         stop: StopFlag = NEVER,
-    ) -> Acted:
+    ) -> UnitResult:
         """Put the entries of a unit back."""
-        del retries, held  # the scan looked into the journal only
+        del retries, retained  # the scan looked into the journal only
         (length,) = LENGTH.unpack_from(changes)
         end = LENGTH.size + length
         parts = list(read_parts(changes[LENGTH.size : end]))
@@ -137,25 +137,25 @@ class UndoJob:
             ending.note(loaded, applied, stopped=bool(stop[0]))
         return ending.acted()
 
-    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> Acted:
+    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> UnitResult:
         """Finish a batch that a killed undo was at; its unit will be looked at again.
 
         What that undo had put back counts "already as before": it may be killed once more before
         the unit is done, and nothing must be counted twice.
         """
-        acted = self.act(changes, 0, 0, None, stop)
+        acted = self.apply(changes, 0, 0, None, stop)
         if acted.again:
-            raise Unfinished
+            raise Unsettled
         changed = acted.tally.changed
-        return Acted(acted.outcome, Tally(changed=changed, compliant=-changed))
+        return UnitResult(acted.outcome, Tally(changed=changed, compliant=-changed))
 
     # -- the run's journal
 
-    def _tried(self) -> Tries:
+    def _tried(self) -> RetriedEntries:
         """Return the entries that were tried several times; takes a look at the whole journal."""
         with self._reading:
             if self._tries is None:
-                self._tries = Tries(
+                self._tries = RetriedEntries(
                     self.target.batches(),
                     lambda number: self._records(number, (FAILED,)),
                     lambda number: self._records(number, TOUCHED),
@@ -256,7 +256,7 @@ class _Ending:
         elif outcome == Outcome.CHANGED and newer[0] == Outcome.UNCHANGED:
             self._ends[entry] = (outcome, None)
 
-    def acted(self) -> Acted:
+    def acted(self) -> UnitResult:
         """Return it, each entry counted once."""
         outcomes = bytes(outcome for outcome, _ in self._ends.values())
         failures = [failure for _, failure in self._ends.values() if failure]
@@ -269,7 +269,7 @@ class _Ending:
             vanished=outcomes.count(Outcome.GONE),
             failed=failed + outcomes.count(Outcome.UNTRIED),
         )
-        return Acted(
+        return UnitResult(
             pack_outcome(Applied(outcomes)),
             tally,
             failures,

@@ -41,10 +41,10 @@ def tree(share: Path) -> Path:
 
 
 @contextmanager
-def opened(name: str, tree: Path, held: int, descriptors: int = 64) -> Iterator[Backend]:
+def opened(name: str, tree: Path, retained: int, descriptors: int = 64) -> Iterator[Backend]:
     make: Callable[..., Backend] = NativeBackend if name == "native" else PythonBackend
     root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
-    backend = make(root, descriptors=descriptors, held=held)
+    backend = make(root, descriptors=descriptors, open_dirs=retained)
     os.close(root)
     try:
         yield backend
@@ -61,24 +61,24 @@ def look(backend: Backend) -> Scan:
 
 
 @pytest.mark.parametrize("descriptors", [4, 64])
-@pytest.mark.parametrize("held", [0, 1, 40, 1000])
+@pytest.mark.parametrize("retained", [0, 1, 40, 1000])
 def test_apply_changes_the_same_however_many_directories_stay_open(
-    backend: str, tree: Path, held: int, descriptors: int
+    backend: str, tree: Path, retained: int, descriptors: int
 ) -> None:
     before = open_files()
-    with opened(backend, tree, held, descriptors) as working:
+    with opened(backend, tree, retained, descriptors) as working:
         idle = open_files()
         scan = look(working)
         assert scan.count == len(attrs(tree))
         kept = open_files() - idle
-        assert kept <= held // 2  # others may want some, too
-        assert (kept > 0) == (held > 1)
-        applied = working.apply(scan.changes, Verb.FORWARD, held=scan.held)
+        assert kept <= retained // 2  # others may want some, too
+        assert (kept > 0) == (retained > 1)
+        applied = working.apply(scan.changes, Verb.FORWARD, retained=scan.retained)
         assert applied.outcomes == bytes([Outcome.CHANGED]) * scan.count
         assert not drift(tree)
         assert open_files() == idle
-        if scan.held:
-            scan.held.close()
+        if scan.retained:
+            scan.retained.close()
         assert open_files() == idle
     assert open_files() == before
 
@@ -89,10 +89,10 @@ def test_scan_that_is_never_applied_gives_its_descriptors_back(backend: str, tre
         kept = set()
         for _ in range(3):
             scan = look(working)
-            assert scan.held
+            assert scan.retained
             kept.add(open_files() - idle)
-            scan.held.close()
-            scan.held.close()  # does no harm
+            scan.retained.close()
+            scan.retained.close()  # does no harm
             assert open_files() == idle
         assert kept == {50}
 
@@ -100,7 +100,7 @@ def test_scan_that_is_never_applied_gives_its_descriptors_back(backend: str, tre
 def test_nothing_stays_open_where_nothing_must_change(backend: str, tree: Path) -> None:
     with opened(backend, tree, 1000) as working:
         scan = look(working)
-        working.apply(scan.changes, Verb.FORWARD, held=scan.held)
+        working.apply(scan.changes, Verb.FORWARD, retained=scan.retained)
         idle = open_files()
         again = look(working)
         assert not again.changes
@@ -124,7 +124,7 @@ def test_directory_that_was_moved_is_changed_where_it_is_now(
     with opened(backend, tree, 1000) as working:
         scan = look(working)
         meddle(tree)
-        applied = working.apply(scan.changes, Verb.FORWARD, held=scan.held)
+        applied = working.apply(scan.changes, Verb.FORWARD, retained=scan.retained)
     assert applied.outcomes == bytes([Outcome.CHANGED]) * scan.count
     new = [b"1", b"1/file"] if meddle is move_and_replace else []
     assert sorted(drift(tree)) == new  # what nobody looked at
@@ -136,7 +136,7 @@ def test_directory_that_was_removed_is_gone(backend: str, tree: Path) -> None:
         scan = look(working)
         (leaf / "file").unlink()
         leaf.rmdir()
-        applied = working.apply(scan.changes, Verb.FORWARD, held=scan.held)
+        applied = working.apply(scan.changes, Verb.FORWARD, retained=scan.retained)
     gone = {c.path for c in read_changes(scan.changes) if applied.outcomes[c.index] == Outcome.GONE}
     assert gone == {b"0/1/2/0", b"0/1/2/0/file"}
     assert applied.outcomes.count(Outcome.CHANGED) == scan.count - 2
@@ -147,7 +147,7 @@ def test_directory_whose_mode_was_changed_since_is_left_alone(backend: str, tree
     with opened(backend, tree, 1000) as working:
         scan = look(working)
         (tree / "2").chmod(0o711)
-        applied = working.apply(scan.changes, Verb.FORWARD, held=scan.held)
+        applied = working.apply(scan.changes, Verb.FORWARD, retained=scan.retained)
     outcomes = {c.path: applied.outcomes[c.index] for c in read_changes(scan.changes)}
     assert outcomes.pop(b"2") == Outcome.DIFFERENT
     assert set(outcomes.values()) == {Outcome.CHANGED}

@@ -49,7 +49,7 @@ def python(state: Path) -> Cli:
 def opened(filled: Path) -> Iterator[WorkersBackend]:
     """The backend with two processes."""
     root = os.open(filled, os.O_RDONLY | os.O_DIRECTORY)
-    with closing(WorkersBackend(root, processes=2, lanes=2, held=100)) as backend:
+    with closing(WorkersBackend(root, processes=2, lanes=2, open_dirs=100)) as backend:
         os.close(root)
         yield backend
 
@@ -254,12 +254,12 @@ def test_stop_flag_set_during_a_scan_ends_it(opened: WorkersBackend) -> None:
 
 def test_changes_are_applied_by_whichever_process_is_free(opened: WorkersBackend) -> None:
     scans = [look(opened) for _ in range(2)]
-    assert all(scan.held for scan in scans)
-    applied = opened.apply(scans[0].changes, Verb.FORWARD, held=scans[1].held)
+    assert all(scan.retained for scan in scans)
+    applied = opened.apply(scans[0].changes, Verb.FORWARD, retained=scans[1].retained)
     assert applied.outcomes == bytes([Outcome.CHANGED]) * scans[0].count
     for scan in scans:
-        assert scan.held
-        scan.held.close()
+        assert scan.retained
+        scan.retained.close()
 
 
 def test_what_is_kept_is_closed_with_the_next_call(opened: WorkersBackend, filled: Path) -> None:
@@ -267,8 +267,8 @@ def test_what_is_kept_is_closed_with_the_next_call(opened: WorkersBackend, fille
     workers = children(os.getpid())
     assert sum(has(pid, filled) for pid in workers) == 2
     for scan in scans:
-        assert scan.held
-        scan.held.close()
+        assert scan.retained
+        scan.retained.close()
     nothing = Limits(0, 1, 1)
     for _ in range(2):
         rest = opened.scan(EVERYTHING, POLICY, replace(OPTIONS, hold=False), nothing).rest

@@ -20,9 +20,9 @@ from archipmigrate.model import (
     RETRIES,
     Applied,
     Failure,
-    Held,
     Limits,
     Outcome,
+    Retained,
     Scan,
     StopFlag,
     Tally,
@@ -69,10 +69,10 @@ class FakeBackend:
         *,
         deny_limit: int = 0,
         born_before: int = 0,
-        held: Held | None = None,
+        retained: Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
-        del changes, verb, deny_limit, born_before, held, stop
+        del changes, verb, deny_limit, born_before, retained, stop
         self.applied.append(self.clock())
         return self.apply_nth(len(self.applied))
 

@@ -42,16 +42,16 @@ def put_v1(maps: Path, *volumes: str, v03: bool = False) -> list[Path]:
 
 def killed_before_the_second(program: Program, maps: Path, *options: object) -> None:
     """Run until one volume is upgraded, and be killed before the next of its unit is touched."""
-    real, calls = upgrade.act, iter(range(100))
+    real, calls = upgrade.apply, iter(range(100))
 
-    def act(store: Store, record: Record) -> None:
+    def apply(store: Store, record: Record) -> None:
         if next(calls):
             os.kill(os.getpid(), signal.SIGKILL)
         real(store, record)
 
     pid = os.fork()
     if pid == 0:
-        upgrade.act = act
+        upgrade.apply = apply
         program(*arguments(maps), *options)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL

@@ -11,9 +11,9 @@ from archipmigrate.model import (
     NEVER,
     Applied,
     Failure,
-    Held,
     Limits,
     Notice,
+    Retained,
     Scan,
     StopFlag,
     Unit,
@@ -41,13 +41,18 @@ class Meddler:
         *,
         deny_limit: int = 0,
         born_before: int = 0,
-        held: Held | None = None,
+        retained: Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
         self.times += 1
         self.meddle(self.times)
         return self.real.apply(
-            changes, verb, deny_limit=deny_limit, born_before=born_before, held=held, stop=stop
+            changes,
+            verb,
+            deny_limit=deny_limit,
+            born_before=born_before,
+            retained=retained,
+            stop=stop,
         )
 
     def close(self) -> None:

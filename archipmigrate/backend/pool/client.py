@@ -39,11 +39,11 @@ from ...policy import GroupPolicy
 from ..base import ScanOptions
 from .server import READY, Call
 
-PACKAGES = Path(__file__).parents[2]
+PACKAGES = Path(__file__).parents[3]
 # Isolated and without site: it needs this package and the standard library only.
 PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from archipmigrate.backend.worker import main; main(sys.argv[2:])"
+    "from archipmigrate.backend.pool.server import main; main(sys.argv[2:])"
 )
 GLANCE = 50  # milliseconds between two looks at the stop flag
 
@@ -52,7 +52,7 @@ class Process:
     """A worker process, and what it is to give up with the next call."""
 
     def __init__(
-        self, root: int, keep: Sequence[int], channels: int, descriptors: int, held: int
+        self, root: int, keep: Sequence[int], channels: int, descriptors: int, open_dirs: int
     ) -> None:
         """Start it; *descriptors* are for each channel, *keep* stays open. Raises OSError."""
         self.dropped: list[int] = []
@@ -63,7 +63,7 @@ class Process:
             os.ftruncate(flags, mmap.PAGESIZE)
             self.flags = mmap.mmap(flags, mmap.PAGESIZE)
             theirs = [their.fileno() for _, their in pairs]
-            numbers = (os.getpid(), root, flags, descriptors, held, *theirs)
+            numbers = (os.getpid(), root, flags, descriptors, open_dirs, *theirs)
             before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             try:
                 self._process = subprocess.Popen(  # noqa: S603 -- this very program
@@ -180,7 +180,7 @@ class WorkersBackend:
         processes: int,
         lanes: int,
         descriptors: int = 64,
-        held: int = 0,
+        open_dirs: int = 0,
         lock: int = -1,
     ) -> None:
         """Start so many *processes* that serve so many *lanes* and keep the descriptor *lock* open.
@@ -197,7 +197,7 @@ class WorkersBackend:
         try:
             for number in range(processes):
                 channels = (lanes + number) // processes
-                process = Process(root, keep, channels, descriptors, held // processes)
+                process = Process(root, keep, channels, descriptors, open_dirs // processes)
                 self._processes.append(process)
                 self._free += process.channels
             for channel in self._free:
@@ -217,10 +217,10 @@ class WorkersBackend:
             key = place.take() if place else 0
             call = Call("scan", arguments, key, process.take_dropped())
             answer: tuple[Scan, int, int] = channel.call(call, limits.stop)
-        scan, held, cursor = answer
+        scan, retained, cursor = answer
         if scan.wide:
             scan = replace(scan, wide=replace(scan.wide, cursor=Kept(process, cursor)))
-        return replace(scan, held=Kept(process, held)) if held else scan
+        return replace(scan, retained=Kept(process, retained)) if retained else scan
 
     def apply(
         self,
@@ -229,14 +229,14 @@ class WorkersBackend:
         *,
         deny_limit: int = 0,
         born_before: int = 0,
-        held: model.Held | None = None,
+        retained: model.Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`).
 
         Raises BackendLost.
         """
-        kept = held if isinstance(held, Kept) else None
+        kept = retained if isinstance(retained, Kept) else None
         with self._borrow(kept, demand=False) as channel:
             process = channel.process
             key = kept.take() if kept and kept.process is process else 0

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, BinaryIO, cast
 
-from ...model import Applied, Cursor, Held, Limits, Scan, StopFlag, Unit, Verb
+from ...model import Applied, Cursor, Limits, Retained, Scan, StopFlag, Unit, Verb
 from ...policy import GroupPolicy
 from ..base import ScanOptions
 from ..python import PythonBackend
@@ -48,7 +48,7 @@ class Worker:
         """Serve a backend; *flags* has a stop flag for each channel."""
         self._backend = backend
         self._flags = flags
-        self._kept: dict[int, Held | Cursor] = {}
+        self._kept: dict[int, Retained | Cursor] = {}
         self._keys = count(1)
 
     def serve(self, number: int, channel: BinaryIO) -> None:
@@ -89,17 +89,17 @@ class Worker:
         options: ScanOptions,
         limits: tuple[float, int, int],
     ) -> tuple[Scan, int, int]:
-        """Return the scan without what cannot be sent, and the keys of its held and its cursor."""
+        """Return the scan without what cannot be sent; keys of its directories and its cursor."""
         limited = Limits(*limits, stop)
         scan = self._backend.scan(replace(unit, cursor=cursor), policy, options, limited)
-        held = self._keep(scan.held)
+        retained = self._keep(scan.retained)
         place = self._keep(scan.wide.cursor if scan.wide else None)
         wide = replace(scan.wide, cursor=None) if scan.wide else None
-        return replace(scan, held=None, wide=wide), held, place
+        return replace(scan, retained=None, wide=wide), retained, place
 
     def _apply(
         self,
-        held: Held | None,
+        retained: Retained | None,
         stop: StopFlag,
         changes: bytes,
         verb: Verb,
@@ -108,13 +108,18 @@ class Worker:
     ) -> Applied:
         try:
             return self._backend.apply(
-                changes, verb, deny_limit=deny_limit, born_before=born_before, held=held, stop=stop
+                changes,
+                verb,
+                deny_limit=deny_limit,
+                born_before=born_before,
+                retained=retained,
+                stop=stop,
             )
         finally:
-            if held:
-                held.close()
+            if retained:
+                retained.close()
 
-    def _keep(self, thing: Held | Cursor | None) -> int:
+    def _keep(self, thing: Retained | Cursor | None) -> int:
         if thing is None:
             return 0
         key = next(self._keys)
@@ -128,13 +133,13 @@ def _send(channel: BinaryIO, answer: object) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve: parent, descriptors of root and flags, descriptors and held a process, channels."""
-    parent, root, flags, descriptors, held, *channels = map(int, arguments)
+    """Serve: parent, fds of root and flags, fds and open directories a process, channels."""
+    parent, root, flags, descriptors, open_dirs, *channels = map(int, arguments)
     # Whoever killed the parent must not find us at work; signals are blocked, they are its affair.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
-    backend = PythonBackend(root, descriptors=descriptors, held=held)
+    backend = PythonBackend(root, descriptors=descriptors, open_dirs=open_dirs)
     os.close(root)
     worker = Worker(backend, memoryview(mmap.mmap(flags, mmap.PAGESIZE)))
     for number, fd in enumerate(channels):

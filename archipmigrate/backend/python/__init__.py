@@ -15,7 +15,7 @@ from ... import model
 from ...model import NEVER, Applied, Limits, Scan, StopFlag, Unit, Verb
 from ...policy import GroupPolicy
 from ..base import ScanOptions
-from ..open_dirs import Held, HeldPool
+from ..open_dirs import OpenDirs, OpenDirsPool
 from .apply import Apply
 from .border import Border
 from .scan import Walk
@@ -26,25 +26,25 @@ class PythonBackend:
 
     name = "python"
 
-    def __init__(self, root: int, *, descriptors: int = 64, held: int = 0) -> None:
+    def __init__(self, root: int, *, descriptors: int = 64, open_dirs: int = 0) -> None:
         """Work below *root*, a directory descriptor (duplicated).
 
-        A worker has at most *descriptors* open on its way, and *held* directories in all are kept
-        open from scan to apply.
+        A worker has at most *descriptors* open on its way; at most *open_dirs* directories in all
+        stay open from scan to apply.
         """
         self._root = os.dup(root)
         self._border = Border.of(self._root)
         self._descriptors = descriptors
-        self._pool = HeldPool(held)
+        self._pool = OpenDirsPool(open_dirs)
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
-        hold = self._pool.take() if options.hold else 0
+        hold = self._pool.acquire() if options.hold else 0
         walk = Walk(self._root, self._border, policy, options, limits, self._descriptors, hold)
         scan = walk.run(unit)
-        held = Held(self._pool, walk.held()) if hold else None
-        self._pool.give(hold - (held.reserved if held else 0))
-        return replace(scan, held=held)
+        retained = OpenDirs(self._pool, walk.open_dirs()) if hold else None
+        self._pool.release(hold - (retained.reserved if retained else 0))
+        return replace(scan, retained=retained)
 
     def apply(
         self,
@@ -53,11 +53,11 @@ class PythonBackend:
         *,
         deny_limit: int = 0,
         born_before: int = 0,
-        held: model.Held | None = None,
+        retained: model.Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`)."""
-        fds = held.fds if isinstance(held, Held) else array("i")
+        fds = retained.fds if isinstance(retained, OpenDirs) else array("i")
         apply = Apply(self._root, verb, deny_limit, born_before, self._descriptors, fds, stop)
         return apply.run(changes)
 

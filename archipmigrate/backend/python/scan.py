@@ -153,7 +153,7 @@ class Walk:
             self._notices,
         )
 
-    def held(self) -> array[int]:
+    def open_dirs(self) -> array[int]:
         """Return what stays open: of each directory frame, the descriptor or -1."""
         return array("i", (self._kept.get(n, -1) for n in range(self._writer.entered)))
 
@@ -477,15 +477,15 @@ class Walk:
         *name* is what it is called in the deepest place.
         """
         try:
-            held = self._attributes.of(directory, entry) if entry else os.listxattr(directory)
+            names = self._attributes.of(directory, entry) if entry else os.listxattr(directory)
         except OSError:
             return  # no such attributes here, or the entry went: apply will see
-        if not held:
+        if not names:
             return
-        if "system.posix_acl_access" in held:
+        if "system.posix_acl_access" in names:
             self._notices.append(Notice(self._join(name), "acl"))
         runs = stat.S_ISREG(mode) and mode & ANY_EXECUTE
-        if runs and "security.capability" in held:
+        if runs and "security.capability" in names:
             self._notices.append(Notice(self._join(name), "capability"))
 
     # -- small things

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from ...tree import PIECE, Tree, open_file, read_pieces
+from ...tree.files import PIECE, Tree, open_file, read_pieces
 from ..format import v0, v1, v2
 from ..format.codec import Codec
 from ..format.head import Head

@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ...tree import Place, Tree, open_file, status, unlink
+from ...tree.files import Place, Tree, open_file, status, unlink
 from ..format.names import lock_name
 from ..format.placement import sha256_place
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from ...tree import Place, Tree, open_file, read_pieces, status
+from ...tree.files import Place, Tree, open_file, read_pieces, status
 from ..format import placement, v2
 from ..format.head import HEAD_BYTES, Head, invalid, read_head
 from ..format.names import is_digest

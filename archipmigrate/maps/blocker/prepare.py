@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from xxhash import xxh3_128
 
-from ...tree import open_file, read_pieces
+from ...tree.files import open_file, read_pieces
 from ..format.head import HEAD_BYTES, SLACK, needed_length
 from ..format.placement import v03_place
 from ..format.v2 import BLOCK_SIZE, encode_header_v2

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...tree import Place
+from ...tree.files import Place
 from ..format import v2
 from ..format.names import PREFIX
 from ..format.placement import sha256_place

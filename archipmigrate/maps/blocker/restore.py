@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from xxhash import xxh3_128
 
-from ...tree import open_file, read_pieces, same_on_disk, status, unlink
+from ...tree.files import open_file, read_pieces, same_on_disk, status, unlink
 from .entries import Pieces, new_blocks, new_blocks_from
 from .record import OldFile, Record
 from .store import Different, Store, give_attrs, names_of_inodes, read_first
@@ -43,7 +43,7 @@ def check(store: Store, record: Record) -> None:
         raise
 
 
-def act(store: Store, record: Record) -> bool:
+def apply(store: Store, record: Record) -> bool:
     """Put a volume back whose locks are held; they are released on return, whatever happens.
 
     Return False if v0.4 found the old map already. Raises Different, OSError; it can be repeated
@@ -60,11 +60,11 @@ def act(store: Store, record: Record) -> bool:
 
 
 def settle(store: Store, record: Record) -> bool:
-    """Finish what a killed undo left. Returns and raises as `check` and `act` do."""
+    """Finish what a killed undo left. Returns and raises as `check` and `apply` do."""
     for name in record.lock_names:
         store.locks.sweep(name)
     store.take_locks(record.lock_names)
-    return act(store, record)
+    return apply(store, record)
 
 
 def _finds_new(store: Store, record: Record) -> bool:

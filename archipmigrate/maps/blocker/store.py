@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ...tree import Created, Place, Tree, open_file, read_pieces, same_on_disk, status, unlink
+from ...tree.files import Created, Place, Tree, open_file, read_pieces, same_on_disk, status, unlink
 from ..format.codec import Codec
 from ..journal.kept import Kept
 from .locks import Locks, shown_holder

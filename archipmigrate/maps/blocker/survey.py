@@ -16,7 +16,7 @@ from time import monotonic
 
 from ...model import RETRIES, TRANSIENT, Failure, Limits, Scan, Tally, Unit
 from ...packed.groups import Group, Hint, unpack_groups, walk_unit, whole
-from ...tree import Tree, open_file, unlink
+from ...tree.files import Tree, open_file, unlink
 from ..format.head import Head, invalid
 from ..format.names import Name, Role, parse_map_name, parse_name
 from ..format.placement import LEVELS, Place, place_of, sha256_place, v03_place

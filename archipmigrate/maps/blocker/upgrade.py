@@ -21,7 +21,7 @@ import os
 from contextlib import suppress
 from enum import Enum, auto
 
-from ...tree import open_file, same_on_disk, status, unlink
+from ...tree.files import open_file, same_on_disk, status, unlink
 from ..format import v2
 from ..format.placement import v03_place
 from .entries import BadEntry, new_blocks
@@ -30,11 +30,11 @@ from .record import OldFile, Record
 from .store import Different, Locked, Store, names_of_inodes, read_first
 
 
-class Unfinished(Exception):
+class HalfDone(Exception):
     """The new map is in place and the rest failed: a later session goes on."""
 
 
-class Torn(Unfinished):
+class Torn(HalfDone):
     """A header may be written in part: the locks stay, for nobody may open the map like that."""
 
 
@@ -47,11 +47,11 @@ class _Standing(Enum):
     OTHER = auto()  # what is none of this run's
 
 
-def act(store: Store, record: Record) -> None:
+def apply(store: Store, record: Record) -> None:
     """Upgrade a volume whose locks are held; they are released on return, but for a torn header.
 
     Raises OSError, Different or BadEntry if nothing was changed, or all was rolled back, and
-    Unfinished if not.
+    HalfDone if not.
     """
     try:
         _refuse_different(store, record)
@@ -69,7 +69,7 @@ def settle(store: Store, record: Record, *, finish: bool = True) -> bool:
     """Finish what a killed session, or a failure, left of an upgrade.
 
     What was not begun, or is not *finish*ed, becomes as it was, and is none of ours any more: False
-    then. Raises OSError, Locked, Different, Unfinished if it has to be settled again.
+    then. Raises OSError, Locked, Different, HalfDone if it has to be settled again.
     """
     standing = _standing(store, record)
     for name in record.lock_names:
@@ -119,14 +119,14 @@ def _finish_new(store: Store, record: Record) -> None:
         _remove_old(store, record)
         store.sweep_part(record.header_place, record.volume)
     except OSError as error:
-        raise Unfinished(error.strerror) from error
+        raise HalfDone(error.strerror) from error
 
 
 def _release(store: Store, record: Record) -> None:
     try:
         store.release_locks(record.lock_names)
     except OSError as error:
-        raise Unfinished(f"its lock could not be released: {error.strerror}") from error
+        raise HalfDone(f"its lock could not be released: {error.strerror}") from error
 
 
 def _standing(store: Store, record: Record) -> _Standing:
@@ -195,7 +195,7 @@ def _upgrade(store: Store, record: Record, begun: int) -> None:
             _write_header(store, record)
         else:
             _link_header(store, record)
-    except Unfinished:
+    except HalfDone:
         raise
     except BaseException as error:
         _roll_back(store, record, written[0], error)
@@ -203,7 +203,7 @@ def _upgrade(store: Store, record: Record, begun: int) -> None:
     try:
         _remove_old(store, record)
     except OSError as error:
-        raise Unfinished(error.strerror) from error
+        raise HalfDone(error.strerror) from error
 
 
 def _write_blocks(store: Store, record: Record, written: list[int]) -> None:
@@ -232,7 +232,7 @@ def _link_header(store: Store, record: Record) -> None:
         except OSError as error:
             found = status(directory, name)
             if found is not None and found.st_ino == inode:
-                raise Unfinished(error.strerror) from error
+                raise HalfDone(error.strerror) from error
             raise
 
 
@@ -273,7 +273,7 @@ def _remove_old(store: Store, record: Record) -> None:
 
 
 def _roll_back(store: Store, record: Record, blocks: int, why: BaseException) -> None:
-    """Take away the first *blocks*, put back what they replaced. Raises Unfinished."""
+    """Take away the first *blocks*, put back what they replaced. Raises HalfDone."""
     try:
         for number in range(blocks):
             place, name = record.block(number)
@@ -285,4 +285,4 @@ def _roll_back(store: Store, record: Record, blocks: int, why: BaseException) ->
             if files[0].pieces is not None:
                 store.restore_file(files)
     except (OSError, Different) as error:
-        raise Unfinished(f"{why}; and what was begun could not be taken back: {error}") from why
+        raise HalfDone(f"{why}; and what was begun could not be taken back: {error}") from why

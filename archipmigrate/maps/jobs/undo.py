@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from ...engine.job import Acted
+from ...engine.job import UnitResult
 from ...jobs.outcome import pack_outcome, unpack_outcome
 from ...journal.store import Journal
-from ...model import NEVER, Applied, Failure, Held, Limits, Outcome, Scan, StopFlag, Tally, Unit
+from ...model import NEVER, Applied, Failure, Limits, Outcome, Retained, Scan, StopFlag, Tally, Unit
 from ..blocker import restore
 from ..blocker.record import Record, read_records
 from ..blocker.store import Different, Locked, Store
-from .volumes import DENIED, HeldLocks
+from .volumes import DENIED, RetainedLocks
 
 NUMBER = struct.Struct("<q")  # below 0: what was settled apart from its batch
 INDEX = struct.Struct("<I")
@@ -54,23 +54,25 @@ class UndoMapfilesJob:
         granted: list[int] = []
         failures: list[Failure] = []
         tally = Tally()
-        held = HeldLocks(self.store)
+        retained = RetainedLocks(self.store)
         try:
             for index, record in self._upgraded(number):
                 tally.entries += 1
                 failure, _ = _tried(record, partial(restore.check, self.store, record))
                 if failure is None:
                     granted.append(index)
-                    held.records.append(record)
+                    retained.records.append(record)
                 else:
                     failures.append(failure)
                     tally.failed += bool(failure.errno)
                     tally.skipped += not failure.errno
         except BaseException:
-            held.close()
+            retained.close()
             raise
         changes = unit.body + b"".join(map(INDEX.pack, granted)) if granted else b""
-        return Scan(tally, changes, len(granted), failures=failures, held=held if granted else None)
+        return Scan(
+            tally, changes, len(granted), failures=failures, retained=retained if granted else None
+        )
 
     def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
         """Return *changes*: no two volumes share anything."""
@@ -82,29 +84,29 @@ class UndoMapfilesJob:
         del journal, failures
         return ()
 
-    def act(
+    def apply(
         self,
         changes: bytes,
         retries: int,
         deny_limit: int,
-        held: Held | None = None,
+        retained: Retained | None = None,
         stop: StopFlag = NEVER,
-    ) -> Acted:
+    ) -> UnitResult:
         """Put the old maps of one batch back."""
         del retries, deny_limit, stop
-        locks = held if isinstance(held, HeldLocks) else None
-        return self._act(changes, restore.act, locks)
+        locks = retained if isinstance(retained, RetainedLocks) else None
+        return self._apply(changes, restore.apply, locks)
 
-    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> Acted:
+    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> UnitResult:
         """Finish a batch that a killed undo was at; its unit will be looked at again."""
         del stop  # a batch has few volumes
-        acted = self._act(changes, restore.settle, None)
+        acted = self._apply(changes, restore.settle, None)
         changed = acted.tally.changed
-        return Acted(acted.outcome, Tally(changed=changed, compliant=-changed))
+        return UnitResult(acted.outcome, Tally(changed=changed, compliant=-changed))
 
-    def _act(
-        self, changes: bytes, work: Callable[[Store, Record], bool], locks: HeldLocks | None
-    ) -> Acted:
+    def _apply(
+        self, changes: bytes, work: Callable[[Store, Record], bool], locks: RetainedLocks | None
+    ) -> UnitResult:
         (number,) = NUMBER.unpack_from(changes)
         granted = {index for (index,) in INDEX.iter_unpack(changes[NUMBER.size :])}
         tally, failures, outcomes = Tally(), [], bytearray()
@@ -123,7 +125,7 @@ class UndoMapfilesJob:
                 failures.append(failure)
                 tally.failed += bool(failure.errno)
                 tally.skipped += not failure.errno
-        return Acted(
+        return UnitResult(
             pack_outcome(Applied(bytes(outcomes))),
             tally,
             failures,

@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ...engine.job import Acted
+from ...engine.job import UnitResult
 from ...errors import FatalError
 from ...journal.location import SPARE_BYTES, spare_bytes
 from ...journal.store import Journal
-from ...model import NEVER, RETRIES, Failure, Held, Limits, Scan, StopFlag, Unfinished, Unit
+from ...model import NEVER, RETRIES, Failure, Limits, Retained, Scan, StopFlag, Unit, Unsettled
 from ...packed.groups import Hint, unpack_groups
 from ..blocker import upgrade
 from ..blocker.judge import judge_survey
@@ -35,7 +35,7 @@ from ..journal.tables import (
     put_files,
     wait_again,
 )
-from .volumes import HINTS, PLANS, HeldLocks, VolumesEnding, VolumesLook, volumes_unit
+from .volumes import HINTS, PLANS, RetainedLocks, VolumesEnding, VolumesLook, volumes_unit
 
 IN_A_UNIT = 64  # volumes
 AT_ONCE = 20_000  # volumes that are in the frontier at once
@@ -116,29 +116,29 @@ class MapfilesJob:
             return
         wait_again(journal, (Result.LOCKED, Result.FAILED))
 
-    def act(
+    def apply(
         self,
         changes: bytes,
         retries: int,
         deny_limit: int,
-        held: Held | None = None,
+        retained: Retained | None = None,
         stop: StopFlag = NEVER,
-    ) -> Acted:
-        """Upgrade volumes whose locks are held."""
+    ) -> UnitResult:
+        """Upgrade volumes whose locks are retained."""
         del deny_limit
-        assert isinstance(held, HeldLocks)  # noqa: S101 -- as `scan` made it
+        assert isinstance(retained, RetainedLocks)  # noqa: S101 -- as `scan` made it
         ending = VolumesEnding(retries)
         for record in read_records(changes):
-            held.records.pop(0)
+            retained.records.pop(0)
             if ending.outcomes and stop[0]:
                 ending.untried(record)
                 with suppress(OSError):  # then it is a dead run's
                     self.store.release_locks(record.lock_names)
                 continue
-            ending.note(record, partial(upgrade.act, self.store, record))
+            ending.note(record, partial(upgrade.apply, self.store, record))
         return ending.acted()
 
-    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> Acted:
+    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> UnitResult:
         """Finish what a killed session, or a failure, left of upgrades.
 
         A unit that a kill cut off will be looked at again, and finds these current.
@@ -146,7 +146,7 @@ class MapfilesJob:
         ending = VolumesEnding(RETRIES)
         for record in read_records(changes):
             if stop[0]:
-                raise Unfinished
+                raise Unsettled
             work = partial(upgrade.settle, self.store, record, finish=self.finish)
             ending.note(record, work, settling=True)
         acted = ending.acted()

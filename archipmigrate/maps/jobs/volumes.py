@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 
-from ...engine.job import Acted
+from ...engine.job import UnitResult
 from ...jobs.outcome import pack_outcome
 from ...journal.checksummed import seal
 from ...journal.store import Journal, Write
@@ -25,7 +25,7 @@ from ..blocker.judge import CHECK, volume_row
 from ..blocker.prepare import Vanished, judged
 from ..blocker.record import Record, pack_records
 from ..blocker.store import Different, Locked, Store
-from ..blocker.upgrade import Unfinished
+from ..blocker.upgrade import HalfDone
 from ..format.verdict import Plan, Result
 from ..journal.tables import VolumeRow, drop_volumes, put_volumes
 
@@ -50,14 +50,14 @@ def volumes_unit(names: Names, retries: int = 0) -> Unit:
 
 
 @dataclass(slots=True)
-class HeldLocks:
-    """The volumes of one unit whose locks are held: `act` takes them over one by one."""
+class RetainedLocks:
+    """The volumes of one unit whose locks are retained: `apply` takes them over one by one."""
 
     store: Store
     records: list[Record] = field(default_factory=list)
 
     def close(self) -> None:
-        """Release what `act` did not take over. Locks that cannot be released are a dead run's."""
+        """Release what `apply` did not take over; a lock that cannot be is a dead run's."""
         for record in self.records:
             try:
                 self.store.release_locks(record.lock_names)
@@ -86,7 +86,7 @@ class VolumesLook:
     def scan(self, volumes: Sequence[tuple[int, bytes]]) -> Scan:
         """Look at volumes until done or a limit is reached."""
         store = self.store
-        held = HeldLocks(store, self.records)
+        retained = RetainedLocks(store, self.records)
         until = monotonic() + self.limits.seconds
         done = 0
         try:
@@ -98,7 +98,7 @@ class VolumesLook:
             if self.records and store.kept is not None:
                 store.kept.sync()
         except BaseException:
-            held.close()
+            retained.close()
             raise
         rest = volumes[done:]
         return Scan(
@@ -108,7 +108,7 @@ class VolumesLook:
             rest=volumes_unit(rest, self.unit.retries) if rest else None,
             again=[volumes_unit(self.again, self.unit.retries + 1)] if self.again else (),
             failures=self.failures,
-            held=held if self.records else None,
+            retained=retained if self.records else None,
             attempted=len(self.failures),
             writes=[
                 partial(put_volumes, rows=self.rows),
@@ -180,7 +180,7 @@ class VolumesEnding:
         """Do it, and take note of how it ends."""
         try:
             ours = work()
-        except (Unfinished, Locked) as error:
+        except (HalfDone, Locked) as error:
             self.unfinished.append(record)
             self._fail(record, errno.EIO, f"not finished yet: {error}")
         except BadEntry as error:
@@ -224,14 +224,14 @@ class VolumesEnding:
         self.failures.append(failure)
         self.rows.append(failed_row(record.volume, failure, record))
 
-    def acted(self) -> Acted:
+    def acted(self) -> UnitResult:
         """Return it for the engine."""
         changed = self.outcomes.count(Outcome.CHANGED)
         units = []
         for names, retries in ((self.again, self.retries + 1), (self.untried_names, self.retries)):
             if names:
                 units.append(volumes_unit([(HINTS[Plan.NONE], n) for n in names], retries))
-        return Acted(
+        return UnitResult(
             pack_outcome(Applied(bytes(self.outcomes))),
             Tally(changed=changed, failed=len(self.failures)),
             self.failures,
