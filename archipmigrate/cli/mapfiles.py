@@ -147,7 +147,7 @@ def look(
     header = RunHeader("", "mapfiles", share.identity, os.fsdecode(share.path), "", {})
     opened = open_store(share, blocker, header, args.backend, sizes, args.state or default_state())
     header.backend = opened.name
-    job = MapfilesJob(opened.store, acts=False, check=blocker.check)
+    job = MapfilesJob(opened.store, dry_run=True, check=blocker.check)
     session = Session(share, opened, journal, header, _lanes(args, share), report)
     return _run(args, session, blocker, job, log_dir)
 
@@ -204,7 +204,7 @@ def _run(
             status=result.status,
             reason=result.reason,
             seconds=seconds,
-            dry_run=not job.acts,
+            dry_run=job.dry_run,
             runs=state_option(args),
             logs=["--log-dir", str(log_dir.absolute())] if log_dir else [],
             again=_again(args),

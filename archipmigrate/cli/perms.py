@@ -106,7 +106,7 @@ class Settings:
             str(kept.get("domain", "")),
         )
 
-    def job(self, backend: Backend, share: Share, name: str, *, acts: bool) -> PermsJob:
+    def job(self, backend: Backend, share: Share, *, dry_run: bool) -> PermsJob:
         """Return the job with these settings."""
         return PermsJob(
             backend,
@@ -116,11 +116,10 @@ class Settings:
                 self.skip_links,
                 self.cross,
                 xattrs=not share.is_nfs,
-                hold=acts,
+                hold=not dry_run,
                 remote=share.is_nfs,
             ),
-            name,
-            acts,
+            dry_run,
         )
 
 
@@ -190,7 +189,7 @@ def work(
         session = Session(
             share, backend, journal, header, lanes, report, getattr(args, "failed", False)
         )
-        result, tally, seconds = session.run(settings.job(backend, share, "perms", acts=True))
+        result, tally, seconds = session.run(settings.job(backend, share, dry_run=False))
     finally:
         journal.close()
         report.close()
@@ -218,7 +217,7 @@ def look(args: argparse.Namespace, share: Share, settings: Settings, name: str) 
     header = RunHeader("", name, share.identity, shown, "", settings.as_dict(), backend.name)
     session = Session(share, backend, journal, header, lanes, report)
     try:
-        result, tally, seconds = session.run(settings.job(backend, share, name, acts=False))
+        result, tally, seconds = session.run(settings.job(backend, share, dry_run=True))
     finally:
         journal.close()
         report.close()

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ..backend.base import Backend
 from ..backend.python import PythonBackend
 from ..backend.select import CALLS, REMOTE_LANES, is_python, open_backend
-from ..engine.job import Job
+from ..engine.job import Job, S
 from ..engine.limits import UNIT_SECONDS
 from ..engine.loop import run_loop
 from ..engine.run import Lanes, Result, Run
@@ -69,7 +69,7 @@ class Session:
     report: Report
     retry: bool = False
 
-    def run(self, job: Job) -> tuple[Result, Tally, float]:
+    def run(self, job: Job[S]) -> tuple[Result, Tally, float]:
         """Run the job; return how it ended, the counts of all sessions, this one's seconds.
 
         Nothing holds the share open after that.

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..backend.select import demand_backend
-from ..engine.job import Job
+from ..engine.job import Job, S
 from ..engine.loop import run_loop
 from ..engine.run import Lanes
 from ..engine.settle import settle_run
@@ -140,7 +140,7 @@ class _Undo:
         if before.job == "mapfiles":
             return self._run_mapfiles(target, before)
         backend, lanes = choose_backend(self.args, self.share)
-        forward = Settings.from_dict(before.settings).job(backend, self.share, "perms", acts=True)
+        forward = Settings.from_dict(before.settings).job(backend, self.share, dry_run=False)
         try:
             run_loop(settle_run, forward, target, lanes.jobs)
             self._mark(target, before)
@@ -172,7 +172,7 @@ class _Undo:
         before.undone = self.header.run
         target.commit([lambda journal: journal.write_header(before)])
 
-    def _put_back(self, works: Works, lanes: Lanes, job: Job, noun: str) -> int:
+    def _put_back(self, works: Works, lanes: Lanes, job: Job[S], noun: str) -> int:
         self.header.backend = works.name
         session = Session(self.share, works, self.journal, self.header, lanes, self.report)
         result, tally, seconds = session.run(job)

@@ -97,12 +97,12 @@ class Report:
         rate = counters.tally.entries / max(seconds, 1e-3)
         self.remark(status_line(self._job, counters, rate, seconds), always=True)
 
-    def looked(self, changes: bytes, outcome: bytes | None) -> None:
+    def changed(self, preimage: bytes, outcome: bytes | None) -> None:
         """List the changes of a unit."""
         if self._decode is None:
             return
         word = _change_json if self._see.json else _change_line
-        lines = [word(change) for change in self._decode(changes, outcome)]
+        lines = [word(change) for change in self._decode(preimage, outcome)]
         if lines:
             self.line("\n".join(lines))
 

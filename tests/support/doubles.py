@@ -72,7 +72,7 @@ class Watch:
     def show(self, counters: Counters) -> None:
         pass
 
-    def looked(self, changes: bytes, outcome: bytes | None) -> None:
+    def changed(self, preimage: bytes, outcome: bytes | None) -> None:
         pass
 
     def noticed(self, notices: Sequence[Notice]) -> None:

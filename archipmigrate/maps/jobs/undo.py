@@ -9,45 +9,37 @@ from __future__ import annotations
 import errno
 import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from ...engine.job import UnitResult
+from ...engine.job import Job, UnitResult
 from ...jobs.outcome import pack_outcome, unpack_outcome
 from ...journal.store import Journal
-from ...model import NEVER, Applied, Failure, Limits, Outcome, Retained, Scan, StopFlag, Tally, Unit
+from ...model import Applied, Failure, Limits, Outcome, StopFlag, Tally, Unit
 from ..blocker import restore
 from ..blocker.record import Record, read_records
 from ..blocker.store import Different, Locked, Store
-from .volumes import DENIED, RetainedLocks
+from .volumes import RetainedLocks, VolumesScan
 
 NUMBER = struct.Struct("<q")  # below 0: what was settled apart from its batch
 INDEX = struct.Struct("<I")
 
 
 @dataclass(slots=True)
-class UndoMapfilesJob:
+class UndoMapfilesJob(Job[VolumesScan]):
     """See the module. `target` is the journal of the run to put back, settled."""
 
     store: Store
     target: Journal
-    name: str = "undo"
-    acts: bool = True
     knows_total: bool = True
-    total: int | None = None
     _reading: threading.Lock = field(default_factory=threading.Lock)
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the batches of the run; the frontier hands out the last one first."""
         return (Unit(NUMBER.pack(number)) for number in self.target.batches())
 
-    def next_units(self, journal: Journal) -> Sequence[Unit]:
-        """Return nothing: the first units were all."""
-        del journal
-        return ()
-
-    def scan(self, unit: Unit, limits: Limits) -> Scan:
+    def scan(self, unit: Unit, limits: Limits) -> VolumesScan:
         """Take the locks of a batch's volumes, and see which of them may go back."""
         del limits  # a batch has few volumes
         (number,) = NUMBER.unpack(unit.body)
@@ -69,46 +61,30 @@ class UndoMapfilesJob:
         except BaseException:
             retained.close()
             raise
-        changes = unit.body + b"".join(map(INDEX.pack, granted)) if granted else b""
-        return Scan(
-            tally, changes, len(granted), failures=failures, retained=retained if granted else None
+        preimage = unit.body + b"".join(map(INDEX.pack, granted)) if granted else b""
+        return VolumesScan(
+            tally, preimage, len(granted), failures=failures, retained=retained if granted else None
         )
 
-    def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
-        """Return *changes*: no two volumes share anything."""
-        del offsets
-        return changes
-
-    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
-        """Yield nothing: a new undo of the same run tries everything again."""
-        del journal, failures
-        return ()
-
     def apply(
-        self,
-        changes: bytes,
-        retries: int,
-        deny_limit: int,
-        retained: Retained | None = None,
-        stop: StopFlag = NEVER,
+        self, scan: VolumesScan, *, retries: int, deny_limit: int, stop: StopFlag
     ) -> UnitResult:
         """Put the old maps of one batch back."""
-        del retries, deny_limit, stop
-        locks = retained if isinstance(retained, RetainedLocks) else None
-        return self._apply(changes, restore.apply, locks)
+        del retries, deny_limit, stop  # a batch has few volumes
+        return self._apply(scan.preimage, restore.apply, scan.retained)
 
-    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> UnitResult:
+    def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Finish a batch that a killed undo was at; its unit will be looked at again."""
         del stop  # a batch has few volumes
-        acted = self._apply(changes, restore.settle, None)
+        acted = self._apply(preimage, restore.settle, None)
         changed = acted.tally.changed
         return UnitResult(acted.outcome, Tally(changed=changed, compliant=-changed))
 
     def _apply(
-        self, changes: bytes, work: Callable[[Store, Record], bool], locks: RetainedLocks | None
+        self, preimage: bytes, work: Callable[[Store, Record], bool], locks: RetainedLocks | None
     ) -> UnitResult:
-        (number,) = NUMBER.unpack_from(changes)
-        granted = {index for (index,) in INDEX.iter_unpack(changes[NUMBER.size :])}
+        (number,) = NUMBER.unpack_from(preimage)
+        granted = {index for (index,) in INDEX.iter_unpack(preimage[NUMBER.size :])}
         tally, failures, outcomes = Tally(), [], bytearray()
         for index, record in self._upgraded(number):
             if index not in granted:
@@ -131,7 +107,6 @@ class UndoMapfilesJob:
             failures,
             attempted=len(outcomes),
             succeeded=tally.changed,
-            denied=sum(failure.errno in DENIED for failure in failures),
         )
 
     def _upgraded(self, number: int) -> list[tuple[int, Record]]:

@@ -3,8 +3,8 @@
 First a survey: units are directories to list, and what is found goes into the journal. When all is
 found it is judged there; then units are volumes, with a hint for what is to be done with each. The
 scan of a volume takes its locks, judges it again and keeps what will go away; its change is the
-record of all that; to act is to upgrade it. With `acts=False` it is the survey alone, and the dry
-run.
+record of all that; to apply is to upgrade it. With `dry_run` nothing is upgraded; that is the
+survey alone, too.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ...engine.job import UnitResult
+from ...engine.job import Job, UnitResult
 from ...errors import FatalError
 from ...journal.location import SPARE_BYTES, spare_bytes
 from ...journal.store import Journal
-from ...model import NEVER, RETRIES, Failure, Limits, Retained, Scan, StopFlag, Unit, Unsettled
+from ...model import RETRIES, Failure, Limits, StopFlag, Unit, Unsettled
 from ...packed.groups import Hint, unpack_groups
 from ..blocker import upgrade
 from ..blocker.judge import judge_survey
@@ -35,14 +35,14 @@ from ..journal.tables import (
     put_files,
     wait_again,
 )
-from .volumes import HINTS, PLANS, RetainedLocks, VolumesEnding, VolumesLook, volumes_unit
+from .volumes import HINTS, PLANS, VolumesEnding, VolumesLook, VolumesScan, volumes_unit
 
 IN_A_UNIT = 64  # volumes
 AT_ONCE = 20_000  # volumes that are in the frontier at once
 
 
 @dataclass(slots=True)
-class MapfilesJob:
+class MapfilesJob(Job[VolumesScan]):
     """See the module. `check` says whether the blocks of current maps are read.
 
     `say` is told what the administrator should know before volumes are upgraded. Settling goes on
@@ -50,12 +50,10 @@ class MapfilesJob:
     """
 
     store: Store
-    acts: bool = True
+    dry_run: bool = False
     check: bool = False
     say: Callable[[str], None] = lambda _: None
     finish: bool = True
-    name: str = "mapfiles"
-    knows_total: bool = False
     total: int | None = None
 
     def first_units(self) -> Iterable[Unit]:
@@ -68,7 +66,7 @@ class MapfilesJob:
             judge_survey(journal, locks_apart=self.store.locks.flat, check=self.check)
         if self.total is None:
             self.total = pending_count(journal)
-            if self.acts:
+            if not self.dry_run:
                 self._make_room(bytes_to_keep(journal))
         names = [(HINTS[row.plan], row.name) for row in pending_volumes(journal, AT_ONCE)]
         return [volumes_unit(names[at : at + IN_A_UNIT]) for at in range(0, len(names), IN_A_UNIT)]
@@ -88,22 +86,26 @@ class MapfilesJob:
             )
         self.say(f"{words} (--no-keep keeps none)")
 
-    def scan(self, unit: Unit, limits: Limits) -> Scan:
+    def scan(self, unit: Unit, limits: Limits) -> VolumesScan:
         """List directories, or prepare volumes."""
         if unit.cursor is None:
             names = [name for group in unpack_groups(unit.body) for name in group.names]
             if names[0][0] in PLANS:
-                return VolumesLook(self.store, self.acts, self.check, unit, limits).scan(names)
+                return VolumesLook(self.store, not self.dry_run, self.check, unit, limits).scan(
+                    names
+                )
         scan, files = self._survey().scan(unit, limits)
-        return replace(scan, writes=[partial(put_files, files=files)])
+        return VolumesScan(
+            scan.tally,
+            rest=scan.rest,
+            wide=scan.wide,
+            again=scan.again,
+            failures=scan.failures,
+            writes=[partial(put_files, files=files)],
+        )
 
     def _survey(self) -> Survey:
-        return Survey(self.store.maps, self.store.locks, self.store.sizes, self.acts)
-
-    def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
-        """Return *changes*: no two volumes share anything."""
-        del offsets
-        return changes
+        return Survey(self.store.maps, self.store.locks, self.store.sizes, not self.dry_run)
 
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield the volumes that failed; everything anew if a directory could not be listed.
@@ -117,19 +119,14 @@ class MapfilesJob:
         wait_again(journal, (Result.LOCKED, Result.FAILED))
 
     def apply(
-        self,
-        changes: bytes,
-        retries: int,
-        deny_limit: int,
-        retained: Retained | None = None,
-        stop: StopFlag = NEVER,
+        self, scan: VolumesScan, *, retries: int, deny_limit: int, stop: StopFlag
     ) -> UnitResult:
         """Upgrade volumes whose locks are retained."""
         del deny_limit
-        assert isinstance(retained, RetainedLocks)  # noqa: S101 -- as `scan` made it
         ending = VolumesEnding(retries)
-        for record in read_records(changes):
-            retained.records.pop(0)
+        for record in read_records(scan.preimage):
+            if scan.retained is not None:
+                scan.retained.records.pop(0)
             if ending.outcomes and stop[0]:
                 ending.untried(record)
                 with suppress(OSError):  # then it is a dead run's
@@ -138,13 +135,13 @@ class MapfilesJob:
             ending.note(record, partial(upgrade.apply, self.store, record))
         return ending.acted()
 
-    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> UnitResult:
+    def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Finish what a killed session, or a failure, left of upgrades.
 
         A unit that a kill cut off will be looked at again, and finds these current.
         """
         ending = VolumesEnding(RETRIES)
-        for record in read_records(changes):
+        for record in read_records(preimage):
             if stop[0]:
                 raise Unsettled
             work = partial(upgrade.settle, self.store, record, finish=self.finish)

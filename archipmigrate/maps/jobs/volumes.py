@@ -17,7 +17,18 @@ from ...engine.job import UnitResult
 from ...jobs.outcome import pack_outcome
 from ...journal.checksummed import seal
 from ...journal.store import Journal, Write
-from ...model import RETRIES, TRANSIENT, Applied, Failure, Limits, Outcome, Scan, Tally, Unit
+from ...model import (
+    RETRIES,
+    TRANSIENT,
+    Applied,
+    Failure,
+    FailureKind,
+    Limits,
+    Outcome,
+    Scan,
+    Tally,
+    Unit,
+)
 from ...packed.groups import Group, Hint, walk_unit
 from ..blocker import prepare
 from ..blocker.entries import BadEntry
@@ -29,7 +40,6 @@ from ..blocker.upgrade import HalfDone
 from ..format.verdict import Plan, Result
 from ..journal.tables import VolumeRow, drop_volumes, put_volumes
 
-DENIED = (errno.EPERM, errno.EACCES)
 # What is to be done with a volume, as the hint of its name in a unit.
 HINTS = {
     Plan.RENAME: ord("R"),
@@ -39,6 +49,8 @@ HINTS = {
     Plan.NONE: ord("N"),  # to be seen
 }
 PLANS = {hint: plan for plan, hint in HINTS.items()}
+# An upgrade writes: without room it would fail for each volume in turn.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 MOST_BYTES = 64 << 20  # of old maps that one unit keeps before the first is upgraded
 
 Names = Sequence[tuple[int, bytes]]  # hints and volumes
@@ -66,6 +78,13 @@ class RetainedLocks:
         self.records.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class VolumesScan(Scan):
+    """What the scan of a unit of a mapfiles job, or of its undo, found."""
+
+    retained: RetainedLocks | None = None
+
+
 @dataclass(slots=True)
 class VolumesLook:
     """One unit of volumes while they are looked at."""
@@ -83,7 +102,7 @@ class VolumesLook:
     vanished: list[bytes] = field(default_factory=list)
     _bytes: int = 0
 
-    def scan(self, volumes: Sequence[tuple[int, bytes]]) -> Scan:
+    def scan(self, volumes: Sequence[tuple[int, bytes]]) -> VolumesScan:
         """Look at volumes until done or a limit is reached."""
         store = self.store
         retained = RetainedLocks(store, self.records)
@@ -101,7 +120,7 @@ class VolumesLook:
             retained.close()
             raise
         rest = volumes[done:]
-        return Scan(
+        return VolumesScan(
             self.tally,
             pack_records(self.records) if self.records else b"",
             len(self.records),
@@ -133,7 +152,7 @@ class VolumesLook:
             if number in TRANSIENT and self.unit.retries < RETRIES:
                 self.again.append((hint, name))
                 return
-            failure = Failure(name, "prepare", number, _note(error), Hint.ENTRY)
+            failure = _failure(name, "prepare", number, _note(error))
             self.failures.append(failure)
             self.tally.failed += 1
             self.rows.append(failed_row(name, failure))
@@ -219,7 +238,7 @@ class VolumesEnding:
         self.pause = self.pause or pause
 
     def _fail(self, record: Record, number: int, note: str) -> None:
-        failure = Failure(record.volume, "upgrade", number, note, Hint.ENTRY)
+        failure = _failure(record.volume, "upgrade", number, note)
         self.outcomes.append(Outcome.FAILED)
         self.failures.append(failure)
         self.rows.append(failed_row(record.volume, failure, record))
@@ -239,7 +258,6 @@ class VolumesEnding:
             self.pause,
             attempted=len(self.outcomes) - len(self.untried_names),
             succeeded=changed,
-            denied=sum(failure.errno in DENIED for failure in self.failures),
             writes=self._writes(),
         )
 
@@ -250,6 +268,11 @@ class VolumesEnding:
             preimage = seal(pack_records(self.unfinished))
             writes.append(partial(Journal.add_unfinished, preimage=preimage))
         return writes
+
+
+def _failure(volume: bytes, operation: str, number: int, note: str) -> Failure:
+    kind = FailureKind.NO_ROOM if number in NO_ROOM else FailureKind.ENTRY
+    return Failure(volume, operation, number, note, Hint.ENTRY, kind)
 
 
 def upgraded_row(record: Record) -> VolumeRow:

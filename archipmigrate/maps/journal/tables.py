@@ -7,11 +7,11 @@ leaves the journal once it is judged, unless it has to be listed.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ...journal.store import Journal
+from ...journal.integers import signed, unsigned
+from ...model import Column, JobTables
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS file (
@@ -34,7 +34,6 @@ INSERT INTO volume VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO U
     objects = excluded.objects, size = excluded.size, epoch = excluded.epoch
 WHERE volume.result != 'upgraded'
 """
-SIGN = 1 << 63
 MOST_KEPT = 1 << 50  # bytes of one volume: more than any disk for journals has
 # What stands for the lock directory in paths: no directory of the maps can be called so.
 LOCKS = b"\0locks"
@@ -80,126 +79,125 @@ class VolumeRow:
     epoch: int | None = None
 
 
-def prepare_tables(journal: Journal) -> None:
+def prepare_tables(journal: JobTables) -> None:
     """Make the tables, unless they are there."""
     for statement in SCHEMA.split(";"):
-        journal.database.execute(statement)
-    if not journal.database.execute("SELECT count(*) FROM mark").fetchone()[0]:
-        journal.database.execute("INSERT INTO mark VALUES (1)")
+        journal.execute(statement)
+    if not next(journal.select("SELECT count(*) FROM mark"))[0]:
+        journal.execute("INSERT INTO mark VALUES (1)")
 
 
-def put_files(journal: Journal, files: Sequence[FoundFile]) -> None:
+def put_files(journal: JobTables, files: Sequence[FoundFile]) -> None:
     """Add files; what is known of them already is replaced. The survey has to be judged (again)."""
-    database = journal.database
-    database.execute("UPDATE mark SET surveying = 1 WHERE NOT surveying")
-    database.executemany(
+    journal.execute("UPDATE mark SET surveying = 1 WHERE NOT surveying")
+    journal.execute_many(
         "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, files)
     )
 
 
-def is_surveying(journal: Journal) -> bool:
+def is_surveying(journal: JobTables) -> bool:
     """Whether the survey has not been judged yet."""
-    return bool(journal.database.execute("SELECT surveying FROM mark").fetchone()[0])
+    return bool(next(journal.select("SELECT surveying FROM mark"))[0])
 
 
-def found_files(journal: Journal) -> Iterator[FoundFile]:
+def found_files(journal: JobTables) -> Iterator[FoundFile]:
     """Yield the files by volume, and in the order of `Role` and number in each."""
-    rows = journal.database.execute(
+    rows = journal.select(
         # Numbers above 63 bits seem negative and come first: no map has that many blocks.
         "SELECT * FROM file ORDER BY volume, role, prefixed, number, place, path"
     )
     return (_file(row) for row in rows)
 
 
-def list_file(journal: Journal, file: FoundFile, why: str) -> None:
+def list_file(journal: JobTables, file: FoundFile, why: str) -> None:
     """Have a file listed."""
-    journal.database.execute(
+    journal.execute(
         "UPDATE file SET listed = ? WHERE volume = ? AND role = ? AND prefixed = ? AND number = ? "
         "AND place = ? AND path = ?",
-        (why, *_row(file)[:6]),
+        why,
+        *_row(file)[:6],
     )
 
 
-def begin_survey(journal: Journal) -> None:
+def begin_survey(journal: JobTables) -> None:
     """Forget all that was found, but for what was upgraded: everything is looked at again."""
-    journal.database.execute("DELETE FROM file")
-    journal.database.execute("DELETE FROM volume WHERE result != 'upgraded'")
-    journal.database.execute("UPDATE mark SET surveying = 1")
+    journal.execute("DELETE FROM file")
+    journal.execute("DELETE FROM volume WHERE result != 'upgraded'")
+    journal.execute("UPDATE mark SET surveying = 1")
 
 
-def end_survey(journal: Journal) -> None:
+def end_survey(journal: JobTables) -> None:
     """Note that all volumes have been judged, and let go of the files that need not be listed."""
-    journal.database.execute("DELETE FROM file WHERE listed = ''")
-    journal.database.execute("UPDATE mark SET surveying = 0")
+    journal.execute("DELETE FROM file WHERE listed = ''")
+    journal.execute("UPDATE mark SET surveying = 0")
 
 
-def bytes_to_keep(journal: Journal) -> int:
+def bytes_to_keep(journal: JobTables) -> int:
     """Return how many bytes of old maps the upgrades to come take away, at most."""
     query = "SELECT total(keeps) FROM volume WHERE result = 'pending'"
-    return int(journal.database.execute(query).fetchone()[0])
+    return int(next(journal.select(query))[0])
 
 
-def listed_files(journal: Journal) -> Iterator[FoundFile]:
+def listed_files(journal: JobTables) -> Iterator[FoundFile]:
     """Yield the files that the user is to see."""
-    rows = journal.database.execute("SELECT * FROM file WHERE listed != '' ORDER BY path")
+    rows = journal.select("SELECT * FROM file WHERE listed != '' ORDER BY path")
     return (_file(row) for row in rows)
 
 
-def put_volumes(journal: Journal, rows: Iterable[VolumeRow]) -> None:
+def put_volumes(journal: JobTables, rows: Iterable[VolumeRow]) -> None:
     """Set the results of volumes; one that was upgraded in this run stays `upgraded`."""
-    journal.database.executemany(PUT, map(_volume_row, rows))
+    journal.execute_many(PUT, map(_volume_row, rows))
 
 
-def drop_volumes(journal: Journal, names: Sequence[bytes]) -> None:
+def drop_volumes(journal: JobTables, names: Sequence[bytes]) -> None:
     """Forget volumes that are gone."""
     rows = [(name,) for name in names]
-    journal.database.executemany("DELETE FROM volume WHERE name = ?", rows)
+    journal.execute_many("DELETE FROM volume WHERE name = ?", rows)
 
 
-def wait_again(journal: Journal, results: Sequence[str]) -> None:
+def wait_again(journal: JobTables, results: Sequence[str]) -> None:
     """Let volumes with one of these results have none yet, and their plan be seen anew."""
     rows = [(result,) for result in results]
-    journal.database.executemany(
+    journal.execute_many(
         "UPDATE volume SET result = 'pending', plan = '', reason = '' WHERE result = ?", rows
     )
 
 
-def pending_volumes(journal: Journal, most: int = -1) -> Iterator[VolumeRow]:
+def pending_volumes(journal: JobTables, most: int = -1) -> Iterator[VolumeRow]:
     """Yield volumes that have no result yet, *most* of them at most (below 0: all)."""
     query = "SELECT * FROM volume WHERE result = 'pending' ORDER BY name LIMIT ?"
-    return (_volume(row) for row in journal.database.execute(query, (most,)))
+    return (_volume(row) for row in journal.select(query, most))
 
 
-def pending_count(journal: Journal) -> int:
+def pending_count(journal: JobTables) -> int:
     """Return how many volumes have no result yet."""
     query = "SELECT count(*) FROM volume WHERE result = 'pending'"
-    return int(journal.database.execute(query).fetchone()[0])
+    return int(next(journal.select(query))[0])
 
 
-def volumes(journal: Journal) -> Iterator[VolumeRow]:
+def volumes(journal: JobTables) -> Iterator[VolumeRow]:
     """Yield all volumes that have a result, by name."""
     query = "SELECT * FROM volume WHERE result != 'pending' ORDER BY name"
-    return (_volume(row) for row in journal.database.execute(query))
+    return (_volume(row) for row in journal.select(query))
 
 
-def result_counts(journal: Journal) -> dict[str, int]:
+def result_counts(journal: JobTables) -> dict[str, int]:
     """Return how many volumes have which result, those without one (`pending`) too."""
-    try:
-        rows = journal.database.execute("SELECT result, count(*) FROM volume GROUP BY result")
-        return dict(rows.fetchall())
-    except sqlite3.OperationalError:  # killed before the tables were there
+    tables = journal.select("SELECT 1 FROM sqlite_schema WHERE name = 'volume'")
+    if next(tables, None) is None:  # killed before the tables were there
         return {}
+    return dict(journal.select("SELECT result, count(*) FROM volume GROUP BY result"))
 
 
-def _row(file: FoundFile) -> tuple[object, ...]:
+def _row(file: FoundFile) -> tuple[Column, ...]:
     return (
         file.volume,
         file.role,
         file.prefixed,
-        _signed(file.number),
+        signed(file.number),
         file.place,
         file.path,
-        _signed(file.inode),
+        signed(file.inode),
         file.length,
         file.content,
         file.listed,
@@ -212,17 +210,17 @@ def _file(row: Sequence[object]) -> FoundFile:
         volume,  # type: ignore[arg-type]
         role,  # type: ignore[arg-type]
         bool(prefixed),
-        number % (2 * SIGN),  # type: ignore[operator]
+        unsigned(number),  # type: ignore[arg-type]
         place,  # type: ignore[arg-type]
         path,  # type: ignore[arg-type]
-        inode % (2 * SIGN),  # type: ignore[operator]
+        unsigned(inode),  # type: ignore[arg-type]
         length,  # type: ignore[arg-type]
         content,  # type: ignore[arg-type]
         listed,  # type: ignore[arg-type]
     )
 
 
-def _volume_row(row: VolumeRow) -> tuple[object, ...]:
+def _volume_row(row: VolumeRow) -> tuple[Column, ...]:
     """Sizes and epochs have 64 bits: as text they fit."""
     wide = (None if n is None else str(n) for n in (row.objects, row.size, row.epoch))
     texts = (row.name, row.result, row.reason, row.plan, row.map_name)
@@ -233,7 +231,3 @@ def _volume(row: Sequence[str | None]) -> VolumeRow:
     *first, objects, size, epoch = row
     numbers = (None if text is None else int(text) for text in (objects, size, epoch))
     return VolumeRow(*first, *numbers)  # type: ignore[arg-type]
-
-
-def _signed(number: int) -> int:
-    return number - 2 * SIGN if number >= SIGN else number
