@@ -61,7 +61,7 @@ def _refuse_half_done(args: argparse.Namespace, state: Path, header: RunHeader) 
         half_done = bool(journal.unsettled())
     finally:
         journal.close(fold=False)
-    if half_done or header.is_unfinished:
+    if half_done or header.is_resumable:
         raise UsageError(
             f"{header.run} ({header.status}) may have left volumes half done, or locks, which only "
             f"its journal knows of: finish it with `{shown_command(args, 'resume', header.run)}`, "

@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from ..engine.loop import run_loop
-from ..engine.run import Lanes
+from ..engine.session import Lanes
 from ..engine.settle import settle_run
 from ..errors import JournalError, UsageError
 from ..journal.location import default_state
@@ -298,7 +298,7 @@ def _settle_others(
     for header in list_runs(state):
         if header.job != "mapfiles" or header.share != share.identity or header.undone:
             continue
-        if header.is_unfinished and not args.fresh and header.settings == blocker.as_dict():
+        if header.is_resumable and not args.fresh and header.settings == blocker.as_dict():
             continue
         journal = open_run(state, header.run)
         try:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     decode = None if header.job == "mapfiles" else listed_changes
     report = Report(header.job, options.verbosity(args), decode)
     failed = args.failed and header.status == "failures" and not header.undone
-    if not (header.is_unfinished or failed):
+    if not (header.is_resumable or failed):
         report.remark(f"{header.run} has nothing left to do ({header.undone or header.status})")
         return 0
     if header.job == "undo":

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 from ..backend.base import Backend
 from ..backend.python import PythonBackend
 from ..backend.select import CALLS, REMOTE_LANES, is_python, open_backend
+from ..engine import session as engine
 from ..engine.job import Job, S
 from ..engine.limits import UNIT_SECONDS
 from ..engine.loop import run_loop
-from ..engine.run import Lanes, Result, Run
+from ..engine.session import Lanes, Result
 from ..errors import FatalError, ShareError, StateError, UsageError
 from ..journal.location import (
     SPARE_BYTES,
@@ -75,7 +76,9 @@ class Session:
         Nothing holds the share open after that.
         """
         began = monotonic()
-        run = Run(job, self.journal, self.header, self.lanes, self.report, retry=self.retry)
+        run = engine.Session(
+            job, self.journal, self.header, self.lanes, self.report, retry=self.retry
+        )
         try:
             result = run_loop(run.execute)
         finally:
@@ -189,9 +192,9 @@ def find_or_make(
     runs = [header for header in list_runs(state) if header.share == share.identity]
     superseded = []
     for header in reversed(runs):
-        if header.job == "undo" and header.is_unfinished:
+        if header.job == "undo" and header.is_resumable:
             raise FatalError(_refusal(args, header))
-        if header.job != job or not header.is_unfinished:
+        if header.job != job or not header.is_resumable:
             continue
         if args.fresh:
             superseded.append(header.run)
@@ -289,8 +292,8 @@ def find_run(state: Path, run: str | None, jobs: tuple[str, ...], wanted: str) -
             known = ", ".join(header.run for header in runs) or "none"
             raise UsageError(f"no run {run!r} in {state} (there: {known})")
         return found
-    unfinished = {header.run for header in every if header.is_unfinished}
-    undoing = {header.settings.get("of") for header in every if header.is_unfinished}
+    unfinished = {header.run for header in every if header.is_resumable}
+    undoing = {header.settings.get("of") for header in every if header.is_resumable}
     fitting = {
         "unfinished": [header for header in runs if header.run in unfinished],
         # The same command goes on with an undo that was cut off, and repeats one that failed.

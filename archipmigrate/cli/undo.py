@@ -11,7 +11,7 @@ from pathlib import Path
 from ..backend.select import demand_backend
 from ..engine.job import Job, S
 from ..engine.loop import run_loop
-from ..engine.run import Lanes
+from ..engine.session import Lanes
 from ..engine.settle import settle_run
 from ..errors import FatalError
 from ..journal.runs import list_runs, new_run, open_run, supersede_run
@@ -197,7 +197,7 @@ def _find_or_make(state: Path, share: Share, target: RunHeader, report: Report) 
     """
     stopped = []
     for header in list_runs(state):
-        if header.job == "undo" and header.is_unfinished and header.settings["of"] == target.run:
+        if header.job == "undo" and header.is_resumable and header.settings["of"] == target.run:
             if header.status != "stopped":
                 report.remark(f"resuming {header.run} ({header.status})")
                 return open_run(state, header.run)

@@ -116,10 +116,11 @@ def test_first_signal_ends_a_unit_in_its_middle(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     # The entry that it hung at is finished, and no other is begun.
-    assert sum(attrs(filled)[path] != state for path, state in whole.items()) <= 1
+    after = attrs(filled)
+    assert sum(after[path] != state for path, state in whole.items()) <= 1
     summary = json.loads(out.splitlines()[-1])
     if command == "perms":
-        assert summary["changed"] == sum(attrs(filled)[path] != before[path] for path in before)
+        assert summary["changed"] == sum(after[path] != before[path] for path in before)
         assert 256 < summary["changed"] < 600
     ended = cli("resume", "--json")
     assert (ended.status, ended.summary["run"]) == (0, summary["run"])

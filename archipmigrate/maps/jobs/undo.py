@@ -15,6 +15,7 @@ from functools import partial
 
 from ...engine.job import Job, UnitResult
 from ...jobs.outcome import pack_outcome, unpack_outcome
+from ...journal import counting
 from ...journal.store import Journal
 from ...model import Applied, Failure, Limits, Outcome, StopFlag, Tally, Unit
 from ..blocker import restore
@@ -77,8 +78,7 @@ class UndoMapfilesJob(Job[VolumesScan]):
         """Finish a batch that a killed undo was at; its unit will be looked at again."""
         del stop  # a batch has few volumes
         acted = self._apply(preimage, restore.settle, None)
-        changed = acted.tally.changed
-        return UnitResult(acted.outcome, Tally(changed=changed, compliant=-changed))
+        return UnitResult(acted.outcome, counting.settled(acted.tally.changed))
 
     def _apply(
         self, preimage: bytes, work: Callable[[Store, Record], bool], locks: RetainedLocks | None

@@ -15,7 +15,7 @@ from time import monotonic
 
 from ...engine.job import UnitResult
 from ...jobs.outcome import pack_outcome
-from ...journal.checksummed import seal
+from ...journal import checksummed
 from ...journal.store import Journal, Write
 from ...model import (
     RETRIES,
@@ -265,8 +265,8 @@ class VolumesEnding:
         writes: list[Write] = [partial(put_volumes, rows=self.rows)]
         writes += [partial(Journal.forgive, path=volume) for volume in self.settled]
         if self.unfinished:
-            preimage = seal(pack_records(self.unfinished))
-            writes.append(partial(Journal.add_unfinished, preimage=preimage))
+            preimage = checksummed.pack(pack_records(self.unfinished))
+            writes.append(partial(Journal.add_unsettled, preimage=preimage))
         return writes
 
 

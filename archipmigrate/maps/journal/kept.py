@@ -1,7 +1,7 @@
 """What a run takes away and must be able to give back: contents of files, beside its journal.
 
-One file that is only added to, `RUN.journal-kept`: sealed pieces one after another. Which pieces
-make up what is in the pre-images; a piece that no pre-image names (a kill came between) is dead.
+One file that is only added to, `RUN.journal-kept`: checksummed pieces, one after another. Which
+pieces are whose is in the pre-images; a piece that no pre-image names (after a kill) is dead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...errors import JournalError
-from ...journal.checksummed import LEVEL, seal, unseal
+from ...journal import checksummed
+from ...journal.checksummed import LEVEL
 from ...journal.location import sync_directory
 
 SUFFIX = ".journal-kept"
@@ -44,19 +45,20 @@ class Kept:
     def add(self, content: bytes) -> Piece:
         """Add a piece; it is durable after `sync`. Raises JournalError."""
         sample = content[:SAMPLE]
-        sealed = seal(content, LEVEL if len(seal(sample)) < WORTH * len(sample) else 0)
+        level = LEVEL if len(checksummed.pack(sample)) < WORTH * len(sample) else 0
+        blob = checksummed.pack(content, level)
         with self._adding:
-            offset, self._end = self._end, self._end + len(sealed)
+            offset, self._end = self._end, self._end + len(blob)
         at = 0
         try:
-            while at < len(sealed):
-                at += os.pwrite(self._fd, sealed[at:], offset + at)
+            while at < len(blob):
+                at += os.pwrite(self._fd, blob[at:], offset + at)
         except OSError as error:
             raise JournalError(
                 f"{self.path}: {error.strerror}: what is to be kept for undo finds no room; make "
                 "some and resume, or choose another --state, or begin anew with --no-keep"
             ) from None
-        return offset, len(sealed)
+        return offset, len(blob)
 
     def sync(self) -> None:
         """Make all that was added durable. Raises JournalError."""
@@ -69,7 +71,7 @@ class Kept:
         """Yield the contents of pieces. Raises OSError if one is damaged: others may not be."""
         for offset, length in pieces:
             try:
-                yield unseal(os.pread(self._fd, length, offset))
+                yield checksummed.unpack(os.pread(self._fd, length, offset))
             except JournalError:
                 raise OSError(errno.EIO, f"what was kept of it in {self.path} is damaged") from None
 
