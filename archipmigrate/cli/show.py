@@ -1,4 +1,4 @@
-"""`archipmigrate mapfiles show`: what is in one volume's map."""
+"""`archipmigrate mapfiles show`: show one volume's map."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..maps.format.head import Head
 from ..maps.format.names import PREFIX
 from ..maps.format.v2 import ENTRY_SIZE, EntryFlag, MapFlag, decode_entry_v2
 from ..maps.journal.sizes import Sizes
+from ..maps.locate import locate_maps
 from ..maps.report import named
 from ..share import open_share
 from ..tree.files import Tree
 from ..ui.text import count, printable, quoted
 from . import options
-from .blocker import add_place, find_blocker
-from .sizes import add_sizes, given_sizes
+from .places import add_place, add_sizes, given_sizes
 
 DESCRIPTION = """\
 Show the map of a volume as v0.4 finds it, or would once it is upgraded: version,
@@ -35,11 +35,11 @@ exit status: 0 shown; 1 there is no such map, or it cannot be read; 2 usage"""
 
 
 def add_parser(mapfiles: options.Parser) -> None:
-    """Add the command below `mapfiles`, whose options may also stand before it."""
+    """Add the command below `mapfiles`, whose options may also come before it."""
     commands = mapfiles.add_subparsers(metavar="show", title="one volume")
     parser = options.command(commands, "show", "show one volume's map", DESCRIPTION, EXAMPLES, run)
     parser.add_argument("volume", metavar="VOLUME", help="the volume, without the prefix archip_")
-    # What stands before `show` was read by `mapfiles`: no default of ours may replace it.
+    # Options before `show` were read by `mapfiles`: no default of ours may replace them.
     add_place(parser, default=argparse.SUPPRESS)
     add_sizes(parser, default=argparse.SUPPRESS)
     parser.add_argument(
@@ -53,13 +53,13 @@ def add_parser(mapfiles: options.Parser) -> None:
         "--verbose",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="print the entries, too",
+        help="also print the entries",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Show a map. Raises Error."""
-    maps, _ = find_blocker(args)
+    maps, _ = locate_maps(args.config, args.maps, args.locks)
     share = open_share(maps)
     try:
         with given_sizes(args) as sizes:

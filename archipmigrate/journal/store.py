@@ -51,6 +51,7 @@ class RunHeader:
     `settings` is what must be the same for a run to be resumed; `began` is when the latest session
     did, `seconds` counts those before it. `undone` names the undo run that took this run back, or
     is at it; `superseded` the run that was begun in place of this one; `host` is where it began.
+    `roots` are identities and paths of what the job works on beside the share; most have none.
     """
 
     run: str
@@ -67,6 +68,7 @@ class RunHeader:
     undone: str = ""
     superseded: str = ""
     host: str = ""
+    roots: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_unfinished(self) -> bool:
@@ -173,7 +175,10 @@ class Journal:
     def write_header(self, header: RunHeader) -> None:
         """Replace the header."""
         self._db.execute("DELETE FROM header")
-        content = json.dumps(asdict(header), ensure_ascii=True)
+        kept = asdict(header)
+        if not header.roots:
+            del kept["roots"]
+        content = json.dumps(kept, ensure_ascii=True)
         self._db.execute("INSERT INTO header VALUES (?, ?)", (FORMAT, content))
 
     def read_header(self) -> RunHeader:

@@ -205,9 +205,9 @@ def test_options_are_taken_from_the_environment(program: Program, snapshots: Pat
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("JOBS", "0", "'0' is no positive number"),
-        ("JOBS", "many", "'many' is no positive number"),
-        ("MAX_OPS", "-5", "'-5' is no positive number"),
+        ("JOBS", "0", "give a number from 1 on, or auto, not '0'"),
+        ("JOBS", "many", "give a number from 1 on, or auto, not 'many'"),
+        ("MAX_OPS", "-5", "give a number from 1 on, not '-5'"),
         ("BACKEND", "rust", "choose from auto, native, python, nfs"),
         ("HARD_LINKS", "follow", "choose from change, skip"),
         ("JSON", "perhaps", "say 1 or 0"),
