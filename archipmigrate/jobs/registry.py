@@ -1,4 +1,4 @@
-"""The kinds of jobs there are. A new one is a package with a module `kind`, and a line here.
+"""The kinds of jobs there are. A new one is a package with a `KIND`, and a line here.
 
 No other module compares names of jobs or of runs: they ask for the kind, and the kind for what it
 is. A kind is imported when it is first asked for, so that a command loads only what it needs.
@@ -13,8 +13,11 @@ from ..errors import UsageError
 from ..journal.store import RunHeader
 from .kind import JobKind
 
-# Names, as commands and run headers have them, and the packages whose `kind.KIND` they are.
-KINDS = {"perms": "perms", "mapfiles": "maps"}
+# Names, as commands, run headers and names of runs have them, and the modules that have a `KIND`.
+KINDS = {
+    "perms": "..perms.kind",
+    "mapfiles": "..maps.kind",
+}
 # The job of a run that takes back another, whatever the kind of that.
 UNDO = "undo"
 
@@ -23,7 +26,7 @@ def kind_named(name: str) -> JobKind[Any]:
     """Return a kind by its name. Raises UsageError if there is none."""
     if name not in KINDS:
         raise UsageError(f"this version knows no job {name!r}: use the one that began the run")
-    module = import_module(f"..{KINDS[name]}.kind", __package__)
+    module = import_module(KINDS[name], __package__)
     kind: JobKind[Any] = module.KIND
     return kind
 
