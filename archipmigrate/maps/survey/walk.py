@@ -19,11 +19,11 @@ from ...packed.groups import Group, Hint, unpack_groups, walk_unit, whole
 from ...tree.files import Tree, open_file, unlink
 from ..format.head import Head, invalid
 from ..format.names import Name, Role, parse_map_name, parse_name
-from ..format.placement import LEVELS, Place, place_of, sha256_place, v03_place
+from ..format.placement import LEVELS, Placement, placement_of, sha256_dir, v03_dir
 from ..journal.tables import LOCKS, FoundFile
-from .content import pack_head
+from .packed_head import pack_head
 from .locks import Locks
-from .look import NO_FILE, KnownSizes, head_of
+from .volume_files import NO_FILE, KnownSizes, read_map_head
 
 # A directory with more names than this is read in several goes.
 WIDE = 4096
@@ -134,7 +134,7 @@ class _Walk:
         return tree.open(place)
 
     def _list(self, listing: Listing) -> None:
-        """Look at the entries of a directory, of a wide one at some of them."""
+        """VolumeFiles at the entries of a directory, of a wide one at some of them."""
         seen = 0
         try:
             for name in listing.names():
@@ -209,7 +209,7 @@ class _Walk:
         return (
             directory.count(b"/") == 2
             and parse_name(name).role is Role.MAP
-            and place_of(name, tuple(directory.split(b"/"))) is not Place.ELSEWHERE
+            and placement_of(name, tuple(directory.split(b"/"))) is not Placement.ELSEWHERE
         )
 
     def _file(self, listing: Listing, path: bytes, name: bytes, found: os.stat_result) -> FoundFile:
@@ -217,7 +217,7 @@ class _Walk:
         if listing.path == LOCKS and parsed.role not in (Role.LOCK, Role.LOCK_PART):
             return _foreign(path, "no lock")
         place = self._place(listing.path, name, parsed)
-        is_elsewhere = place in (Place.ELSEWHERE, Place.LOCKS)
+        is_elsewhere = place in (Placement.ELSEWHERE, Placement.LOCKS)
         is_odd = parsed.role in (Role.LOCK_PART, Role.OWN_PART, Role.FOREIGN)
         is_map = parsed.role is Role.MAP
         return FoundFile(
@@ -241,7 +241,7 @@ class _Walk:
         parsed = parse_name(name)
         if listing.path == LOCKS or parsed.role not in (Role.LOCK_PART, Role.OWN_PART):
             return parsed
-        if place_of(name, tuple(listing.path.split(b"/"))) is Place.ELSEWHERE:
+        if placement_of(name, tuple(listing.path.split(b"/"))) is Placement.ELSEWHERE:
             return parsed
         if parsed.role is Role.LOCK_PART and _content(listing.fd, name, found) in (
             b"",
@@ -264,23 +264,23 @@ class _Walk:
             return unlink(listing.fd, name, found.st_ino)
         return False
 
-    def _place(self, directory: bytes, name: bytes, parsed: Name) -> Place:
+    def _place(self, directory: bytes, name: bytes, parsed: Name) -> Placement:
         if directory == LOCKS:
-            return Place.LOCKS
+            return Placement.LOCKS
         where = tuple(directory.split(b"/"))
         if parsed.role is Role.MAP:
-            return place_of(name, where)
-        if where == sha256_place(name):
-            return Place.V04
+            return placement_of(name, where)
+        if where == sha256_dir(name):
+            return Placement.V04
         # v0.3 keeps a lock beside its map.
-        if parsed.role is Role.LOCK and where == v03_place(parsed.map_name):
-            return Place.V03
-        return Place.ELSEWHERE
+        if parsed.role is Role.LOCK and where == v03_dir(parsed.map_name):
+            return Placement.V03
+        return Placement.ELSEWHERE
 
     def _head(self, directory: int, name: bytes, found: os.stat_result) -> Head:
         if not stat.S_ISREG(found.st_mode):
             return invalid(NO_FILE)
-        return head_of(directory, name, self.survey.sizes)
+        return read_map_head(directory, name, self.survey.sizes)
 
 
 def _content(directory: int, name: bytes, found: os.stat_result) -> bytes | None:
@@ -305,7 +305,7 @@ def _group(path: bytes) -> Group:
 
 
 def _foreign(path: bytes, why: str) -> FoundFile:
-    return FoundFile(b"", Role.FOREIGN, False, 0, Place.ELSEWHERE, path, 0, 0, "", why)
+    return FoundFile(b"", Role.FOREIGN, False, 0, Placement.ELSEWHERE, path, 0, 0, "", why)
 
 
 def _join(directory: bytes, name: bytes) -> bytes:
