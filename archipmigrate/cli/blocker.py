@@ -14,12 +14,12 @@ from ..errors import FatalError, ShareError, UsageError
 from ..journal.runs import list_runs, open_run
 from ..journal.store import RunHeader
 from ..maps.blocker.locks import Locks, clash, holder_string
-from ..maps.blocker.look import KnownSizes
 from ..maps.blocker.store import Store
+from ..maps.blocker.volume_files import KnownSizes
 from ..maps.config import read_config
 from ..maps.format.codec import codec_of
-from ..maps.journal.kept import SUFFIX as KEPT
-from ..maps.journal.kept import Kept
+from ..maps.journal.old_maps import SUFFIX as KEPT
+from ..maps.journal.old_maps import OldMaps
 from ..share import Share, identity_of
 from ..tree.files import Owner, Tree
 from ..ui.text import quoted
@@ -73,8 +73,8 @@ class Opened:
         """Close what the store has open, but for the share."""
         if self.store.locks.flat:
             os.close(self.store.locks.tree.root)
-        if self.store.kept is not None:
-            self.store.kept.close()
+        if self.store.old_maps is not None:
+            self.store.old_maps.close()
 
 
 def add_place(parser: options.Parser, **more: object) -> None:
@@ -218,7 +218,7 @@ def open_store(
     locks = Tree(_lock_directory(share, blocker), blocker.owner) if blocker.locks else maps
     kept = None
     if header.run and blocker.keep:
-        kept = Kept(state / f"{undone or header.run}{KEPT}", make=not undone)
+        kept = OldMaps(state / f"{undone or header.run}{KEPT}", make=not undone)
     ours = holder_string(header.host, header.run)
     dead = frozenset(_dead(state, share, every=not header.run))
     store = Store(

@@ -22,7 +22,7 @@ from .packed_head import unpack_head
 CHECK = "check"  # stands in for a `Plan`: the blocks of a current map are to be read
 UPGRADES = (Plan.RENAME, Plan.IN_PLACE, Plan.FINISH)
 ROWS = 1000
-UNSEEN = " (if it is not where nothing could be looked at: see the failures)"
+UNSEEN = " (or a part of it is in a directory that could not be read: see the failures)"
 
 
 def judge_survey(journal: Journal, *, locks_apart: bool, check: bool) -> None:
@@ -93,7 +93,7 @@ def _take_in(volume: Volume, file: FoundFile, *, locks_apart: bool) -> str:
         case Role.MAP:
             candidate = Candidate(placement, file.inode, unpack_head(file.content))
             side = volume.side(prefixed=file.prefixed)
-            return "" if side.add_map(candidate) else "no map, and not where one would be"
+            return "" if side.add_map(candidate) else "not a map, and not where one would be"
         case Role.BLOCK:
             volume.side(prefixed=file.prefixed).add_block(file.number, placement, file.length)
             if not volume.owns_block(file.number, prefixed=file.prefixed):
@@ -112,4 +112,4 @@ def _why_list_lock(volume: Volume, placement: Placement, *, locks_apart: bool) -
         return "a lock of no map"
     if locks_apart or placement in (Placement.V03, Placement.V04):
         return ""
-    return "a lock where nobody looks for it"
+    return "a lock where neither v0.3 nor v0.4 looks for it"
