@@ -8,7 +8,7 @@ import os
 
 from ..errors import FatalError, ShareError
 from ..maps.blocker.entries import BadEntry, map_blocks
-from ..maps.blocker.look import Spot, look_at_volume
+from ..maps.blocker.volume_files import VolumeFile, find_volume_files
 from ..maps.format.codec import codec_of
 from ..maps.format.head import Head
 from ..maps.format.names import PREFIX
@@ -76,21 +76,21 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace, tree: Tree, sizes: Sizes) -> None:
     volume = os.fsencode(args.volume).removeprefix(PREFIX)
-    look = look_at_volume(tree, volume, sizes)
-    if not look.volume.exists:
+    files = find_volume_files(tree, volume, sizes)
+    if not files.volume.exists:
         raise ShareError(
             f"there is no map of {_shown(args)} where v0.4, v0.3 or Pithos would put it"
         )
-    verdict = look.verdict
+    verdict = files.verdict
     head = verdict.head
     if head is None or head.version is None:
         raise FatalError(f"the map of {_shown(args)} cannot be read: {printable(verdict.reason)}")
-    prefixed = look.volume.plain.head is not head
+    prefixed = files.volume.plain.head is not head
     result = verdict.result.replace("pending", "to be upgraded")
-    _print_head(args, look.sources(prefixed=prefixed)[0], head, result, verdict.reason)
+    _print_head(args, files.of_name(prefixed=prefixed)[0], head, result, verdict.reason)
     if args.verbose:
         number = 0
-        for block in map_blocks(tree, look, head, prefixed=prefixed, codec=codec_of("auto")):
+        for block in map_blocks(tree, files, head, prefixed=prefixed, codec=codec_of("auto")):
             for piece in block:
                 for at in range(0, len(piece), ENTRY_SIZE):
                     _print_entry(args, number, piece[at : at + ENTRY_SIZE])
@@ -101,13 +101,15 @@ def _shown(args: argparse.Namespace) -> str:
     return quoted(os.fsencode(args.volume))
 
 
-def _print_head(args: argparse.Namespace, spot: Spot, head: Head, result: str, reason: str) -> None:
-    path = b"/".join((*spot.place, spot.name))
+def _print_head(
+    args: argparse.Namespace, file: VolumeFile, head: Head, result: str, reason: str
+) -> None:
+    path = b"/".join((*file.parent, file.name))
     flags = _names(MapFlag, head.flags)
     if args.json:
         thing = {
             "type": "map",
-            **named("volume", spot.name.removeprefix(PREFIX)),
+            **named("volume", file.name.removeprefix(PREFIX)),
             **named("path", path),
             "result": result,
             "reason": reason,
@@ -120,7 +122,7 @@ def _print_head(args: argparse.Namespace, spot: Spot, head: Head, result: str, r
         }
         print(json.dumps(thing))
         return
-    volume = quoted(spot.name.removeprefix(PREFIX))
+    volume = quoted(file.name.removeprefix(PREFIX))
     print(f"{volume}: {result}{f' ({printable(reason)})' if reason else ''}")
     print(f"  v{head.version} at {quoted(path)}")
     print(f"  {head.size:,} bytes, {count(head.objects, 'object')}", end="")

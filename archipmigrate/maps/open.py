@@ -15,11 +15,11 @@ from ..journal.store import RunHeader
 from ..share import Share, identity_of
 from ..tree.files import Tree
 from .blocker.locks import Locks, holder_string
-from .blocker.look import KnownSizes
 from .blocker.store import Store
+from .blocker.volume_files import KnownSizes
 from .format.codec import codec_of
-from .journal.kept import SUFFIX as KEPT
-from .journal.kept import Kept
+from .journal.old_maps import SUFFIX as KEPT
+from .journal.old_maps import OldMaps
 from .settings import JOB, MapfilesSettings, open_lock_directory
 
 
@@ -34,8 +34,8 @@ class OpenStore:
         """Close what the store has open, except the share."""
         if self.store.locks.flat:
             os.close(self.store.locks.tree.root)
-        if self.store.kept is not None:
-            self.store.kept.close()
+        if self.store.old_maps is not None:
+            self.store.old_maps.close()
 
 
 def open_store(
@@ -52,9 +52,9 @@ def open_store(
     locks = maps
     if settings.locks:
         locks = Tree(_lock_directory(share, settings), settings.owner)
-    kept = None
+    old_maps = None
     if header.run and settings.keep:
-        kept = Kept(state / f"{opening.header.run}{KEPT}", make=undo is None)
+        old_maps = OldMaps(state / f"{opening.header.run}{KEPT}", make=undo is None)
     ours = holder_string(header.host, header.run)
     dead = frozenset(_dead(state, share, every=not header.run))
     store = Store(
@@ -63,7 +63,7 @@ def open_store(
         sizes,
         codec,
         opening.header.run,
-        kept,
+        old_maps,
         settings.keep,
     )
     return OpenStore(store, codec.name)

@@ -15,7 +15,7 @@ from ..ui.report import Report
 from ..ui.summary import Facts
 from ..ui.text import count, duration, printable, quoted
 from .format.names import Role, lock_name, map_name
-from .format.placement import Place, pithos_place, sha256_place, v03_place
+from .format.placement import Placement, pithos_dir, sha256_dir, v03_dir
 from .format.v2 import block_name
 from .format.verdict import GOOD, Result
 from .journal.tables import LOCKS, FoundFile, VolumeRow, listed_files, result_counts, volumes
@@ -236,10 +236,10 @@ def file_path(file: FoundFile) -> bytes:
         Role.BLOCK: block_name(base, file.number),
         Role.LOCK: lock_name(base),
     }.get(Role(file.role), base)
-    if file.place == Place.V03:
-        place = v03_place(base)
+    if file.placement == Placement.V03:
+        place = v03_dir(base)
     else:
-        place = pithos_place(base) if file.place == Place.PITHOS else sha256_place(name)
+        place = pithos_dir(base) if file.placement == Placement.PITHOS else sha256_dir(name)
     return b"/".join((*(place or ()), name))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from archipmigrate.backend import select
+from archipmigrate.backend import extensions
 from tests.support.inprocess import Program
 from tests.support.program import GID, attrs, drift
 
@@ -147,7 +147,7 @@ def test_hard_linked_files_are_left_alone_if_asked_for(
 def test_missing_backend_is_an_error_if_named(
     share: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(select, "NATIVE", None)
+    monkeypatch.setattr(extensions, "BUILT", False)
     before = attrs(share)
     ended = Program("native", state).perms(share)
     assert (ended.status, ended.out) == (1, "")
