@@ -20,7 +20,8 @@ from archipmigrate.errors import BackendLost
 from archipmigrate.model import Limits, Outcome, Scan, Verb
 from archipmigrate.packed.groups import walk_unit, whole
 from archipmigrate.policy import GroupPolicy
-from tests.support.kill import kill_at_library, migrated
+from tests.support import compiled
+from tests.support.kill import migrated
 from tests.support.program import GID, Cli, attrs
 
 pytestmark = pytest.mark.privileged
@@ -96,7 +97,7 @@ def started(
     cli: Cli, share: Path, tmp_path: Path, **more: int
 ) -> tuple[subprocess.Popen[str], int]:
     """Start a run; return it and a worker that has stopped itself at a changing call."""
-    env = {"LD_PRELOAD": str(kill_at_library(tmp_path)), "STOP_AT": "100"}
+    env = {"LD_PRELOAD": str(compiled.library("kill_at")), "STOP_AT": "100"}
     process = replace(cli, env=env).start(
         *("perms", "--group", GID, "--jobs", 2, "--no-progress", share),
         stdout=subprocess.PIPE,

@@ -21,7 +21,8 @@ from archipmigrate.journal.checksummed import unseal
 from archipmigrate.journal.store import Journal
 from archipmigrate.model import Tally, Unit
 from archipmigrate.packed.changes import read_changes
-from tests.support.kill import copied, kill_at_library, migrated
+from tests.support import compiled
+from tests.support.kill import copied, migrated
 from tests.support.program import GID, Attrs, Cli, Ended, attrs, need
 
 MIB = 1 << 20
@@ -125,7 +126,7 @@ class Cut:
 @pytest.fixture
 def cut(cli: Cli, share: Path, tmp_path: Path) -> Callable[[int], Cut]:
     """Kill runs at their n-th changing call, watched by strace."""
-    library = kill_at_library(tmp_path)
+    library = compiled.library("kill_at")
 
     def run(call: int, *args: object) -> Cut:
         trace = tmp_path / "trace"
@@ -186,7 +187,7 @@ def test_run_is_resumed_and_undone_where_every_sync_takes_10_ms(
     before = fill(share, 1500)
     delay = (need("strace"), "-f", "-o", "/dev/null", "-e", "trace=fdatasync,fsync",
              "-e", "inject=fdatasync,fsync:delay_exit=10000")  # fmt: skip
-    library = kill_at_library(tmp_path)
+    library = compiled.library("kill_at")
     slow = replace(cli, prefix=delay)
     killed = replace(slow, prefix=(*delay, "-E", f"LD_PRELOAD={library}", "-E", "KILL_AT=1500"))
     assert killed.perms(share, "--jobs", 1).status in (-9, 137)
@@ -357,7 +358,7 @@ def test_killed_run_with_a_damaged_preimage_is_not_gone_on_with(
     cli: Cli, share: Path, state: Path, tmp_path: Path
 ) -> None:
     before = fill(share, 1500)
-    killer = {"LD_PRELOAD": str(kill_at_library(tmp_path)), "KILL_AT": "400"}
+    killer = {"LD_PRELOAD": str(compiled.library("kill_at")), "KILL_AT": "400"}
     assert replace(cli, env=killer).perms(share, "--jobs", 1).status == -9
     damage(state)
     half_way = touched(before, share)

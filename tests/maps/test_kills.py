@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kill import Loaded, preloaded
+from tests.support import compiled
+from tests.support.kill import Loaded
 from tests.support.map_cases import SCENES, Scene
 from tests.support.map_runs import arguments, finished
 from tests.support.map_shares import Snapshot, contents, read_volume, snapshot
@@ -276,7 +277,7 @@ COUNTED = ["mkdirat a", "openat a/f", "write a/f", "pwrite a/f", "fsync a/f", "f
 def test_library_strikes_every_call_that_changes_something_once(
     tmp_path: Path, how: str, status: int
 ) -> None:
-    library = preloaded("fail_at", tmp_path)
+    library = compiled.library("fail_at")
     report = tmp_path / "report"
     fired = []
     for at in itertools.count(1):
