@@ -70,9 +70,9 @@ def options() -> Iterator[str]:
         import_module(f"archipmigrate.cli.{command}").add_parser(commands)
     parsers = list(commands.choices.values())
     for parser in parsers:  # which grows by the commands below a command
-        for action in parser._actions:  # noqa: SLF001 -- argparse has no public list of them
+        for action in parser._actions:
             yield from action.option_strings
-            if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 -- the same
+            if isinstance(action, argparse._SubParsersAction):
                 parsers += action.choices.values()
 
 
