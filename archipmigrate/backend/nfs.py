@@ -139,7 +139,7 @@ class NfsBackend:
             b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
             options.skip_links,
             options.cross,
-            options.hold,
+            options.retain,
             limits.seconds,
             limits.entries,
             limits.changes,

@@ -69,7 +69,9 @@ _Static_assert(sizeof(struct extended) == 256, "struct statx has 256 bytes");
 /* Bytes that the names of an entry's extended attributes take at most, as a rule. */
 #define FEW_ATTRIBUTES 512
 
-/* A path is opened at once, or step by step if a rename elsewhere disturbs that (EAGAIN) so often. */
+/*
+ * A path is opened at once, or step by step if a rename elsewhere disturbs that (EAGAIN) so often.
+ */
 #define TRIES 32
 
 #define RETRY(call)                                                                                \
@@ -273,7 +275,9 @@ static int list_at_once(int directory, const char *name, char *buffer, size_t si
 int sys_list_attributes(int directory, const char *name, char *buffer, size_t size,
                         const struct features *features)
 {
-    /* The kernel allocates as much as it is offered: 64 KiB take longer than the rest of the call. */
+    /*
+     * The kernel allocates as much as it is offered: 64 KiB take longer than the rest of the call.
+     */
     size_t few = size < FEW_ATTRIBUTES ? size : FEW_ATTRIBUTES;
     int length = list_at_once(directory, name, buffer, few, features);
     return length == -ERANGE ? list_at_once(directory, name, buffer, size, features) : length;

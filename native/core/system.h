@@ -1,6 +1,6 @@
 /*
- * The kernel's calls as the other files use them: every result is 0 (or a number) or -errno, EINTR is
- * retried, and what an older kernel does not have is done in another way.
+ * The kernel's calls as the other files use them: every result is 0 (or a number) or -errno, EINTR
+ * is retried, and what an older kernel does not have is done in another way.
  *
  *     struct features   which of the newer calls may be used
  *     struct status     what is asked of an opened directory
@@ -36,7 +36,10 @@ struct status {
     bool has_mount; /* `mount` is known */
 };
 
-/* See by harmless calls what the running kernel has. EPERM counts as absent: it is seccomp's answer. */
+/*
+ * See by harmless calls what the running kernel has. EPERM counts as absent: it is seccomp's
+ * answer.
+ */
 struct features sys_probe_features(void);
 
 /* Open one name below a directory. */
@@ -66,11 +69,15 @@ int sys_read_directory(int fd, void *buffer, size_t size);
 int sys_change_group(int fd, bool is_pin, uint32_t gid);
 int sys_change_mode(int fd, bool is_pin, uint32_t mode, const struct features *features);
 
-/* The names of an entry's extended attributes (NULL: of the directory, open for reading, itself). */
+/*
+ * The names of an entry's extended attributes (NULL: of the directory, open for reading, itself).
+ */
 int sys_list_attributes(int directory, const char *name, char *buffer, size_t size,
                         const struct features *features);
 
-/* The monotonic clock, in ns; and what it will show in so many seconds, INT64_MAX if that is never. */
+/*
+ * The monotonic clock, in ns; and what it will show in so many seconds, INT64_MAX if that is never.
+ */
 int64_t sys_monotonic_time(void);
 int64_t sys_deadline(double seconds);
 

@@ -48,7 +48,7 @@ static void put_entry(uint8_t *to, bool is_archip, const uint8_t *digest)
     memset(to + LENGTH_AT + 1, 0, 3);
 }
 
-int count_entries(int version, size_t length, size_t *count)
+int mapfile_count_entries(int version, size_t length, size_t *count)
 {
     size_t size = DIGEST_BYTES + (size_t)(version == 1);
     if (version < 0 || version > 1 || length % size != 0)
@@ -57,10 +57,10 @@ int count_entries(int version, size_t length, size_t *count)
     return 0;
 }
 
-int convert_entries(int version, const uint8_t *entries, size_t length, uint8_t *to)
+int mapfile_convert_entries(int version, const uint8_t *entries, size_t length, uint8_t *to)
 {
     size_t count;
-    int result = count_entries(version, length, &count);
+    int result = mapfile_count_entries(version, length, &count);
     if (result < 0)
         return result;
     for (; count > 0; count--, to += ENTRY_BYTES) {
@@ -71,7 +71,7 @@ int convert_entries(int version, const uint8_t *entries, size_t length, uint8_t 
     return 0;
 }
 
-int check_entries(const uint8_t *block, size_t length, size_t *first)
+int mapfile_check_entries(const uint8_t *block, size_t length, size_t *first)
 {
     if (length % ENTRY_BYTES != 0)
         return -EINVAL;
