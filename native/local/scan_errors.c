@@ -30,8 +30,8 @@ int scan_lost_group(struct scan_walk *walk, const struct group_reader *group, in
         walk->found->tally.vanished += (int64_t)group->count;
         return 0;
     }
-    return scan_put_lost_group(walk->found, group, error, is_retried(walk, error), walk->counting,
-                               &walk->path);
+    return scan_lose_group(walk->found, group, error, is_retried(walk, error), walk->counting,
+                           &walk->path);
 }
 
 int scan_lost_entry(struct scan_walk *walk, struct scan_entry entry, enum hint hint, int error)

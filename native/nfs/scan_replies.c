@@ -49,8 +49,8 @@ int lost_group(struct nfs_walk *walk, const struct group_reader *group, int erro
         return 0;
     }
     bool retries = error_is_transient(error) && !walk->ask->last_try;
-    return scan_put_lost_group(walk->found, group, plain_error(error), retries, walk->counting,
-                               &walk->path);
+    return scan_lose_group(walk->found, group, plain_error(error), retries, walk->counting,
+                           &walk->path);
 }
 
 static int lost_node(struct nfs_walk *walk, struct node *node, int error)
