@@ -132,8 +132,8 @@ size_t take_bytes(uint8_t *to, size_t most)
 }
 
 /*
- * What networks and busy servers do to replies, and a client is to bear: lost, in pieces, twice, late, and
- * "later, please"; not for ever.
+ * What networks and busy servers do to replies, and a client is to bear: lost, in pieces, twice,
+ * late, and "later, please"; not for ever.
  */
 static bool is_bearable(uint8_t choice)
 {

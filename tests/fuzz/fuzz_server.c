@@ -287,7 +287,7 @@ static void setattr3(struct xdr_in *call, struct inode *inode)
     xdr_get32(call);
     bool sets_gid = xdr_get32(call);
     uint32_t gid = sets_gid ? xdr_get32(call) : 0;
-    xdr_take(call, 12);
+    xdr_get(call, 12);
     bool is_guarded = xdr_get32(call);
     bool is_same = !is_guarded || xdr_get64(call) == inode->ctime;
     check(!call->bad && call->at == call->end, "a SETATTR that does not decode");
@@ -330,7 +330,7 @@ static void answer_nfs3(uint32_t procedure, struct xdr_in *call, uint8_t how)
         break;
     case 17: {
         uint64_t cookie = xdr_get64(call);
-        xdr_take(call, 16);
+        xdr_get(call, 16);
         check(!call->bad && call->at == call->end, "a READDIRPLUS that does not decode");
         xdr_put32(&out, inode->type == 2 ? 0 : NOTDIR);
         put_optional3(inode, NO_DIRECTORY);
@@ -423,7 +423,7 @@ static void get_bitmap(struct xdr_in *call, uint32_t *first, uint32_t *second)
 static uint32_t setattr4(struct xdr_in *call, struct inode *inode)
 {
     uint32_t first, second, length, mode = 0, gid = 0;
-    xdr_take(call, 16);
+    xdr_get(call, 16);
     get_bitmap(call, &first, &second);
     xdr_get32(call);
     if (second & 1U << 1)
@@ -488,7 +488,7 @@ static uint32_t operate(uint32_t operation, struct xdr_in *call, struct inode **
     } else {
         check(operation == 26, "an unknown operation");
         uint64_t cookie = xdr_get64(call);
-        xdr_take(call, 16);
+        xdr_get(call, 16);
         get_bitmap(call, &first, &second);
         status = (*current)->type == 2 ? 0 : NOTDIR;
         if (status == 0) {

@@ -7,9 +7,9 @@
  *
  *     struct script    the fuzzer's bytes: what the server does, call by call
  *
- * Each reply is made as it should be, and then one byte of the script says what becomes of it: 0 leaves it
- * as it is. When the script has ended it says 0 for ever; or the server has habits, and each kind of call
- * is answered as the last one of its kind was.
+ * Each reply is made as it should be, and then one byte of the script says what becomes of it: 0
+ * leaves it as it is. When the script has ended it says 0 for ever; or the server has habits, and
+ * each kind of call is answered as the last one of its kind was.
  */
 
 #ifndef FUZZ_SERVER_H
@@ -52,7 +52,10 @@ void check(bool good, const char *what);
 void network_open(bool has_habits);
 void network_close(void);
 
-/* How many steps (polls) the client may take; when *stop is set (0: never), and whether it is to hear. */
+/*
+ * How many steps (polls) the client may take; when *stop is set (0: never), and whether it is to
+ * hear.
+ */
 extern long most_steps;
 extern long stop_at;
 extern bool hears_stop;

@@ -162,7 +162,14 @@ def test_other_filesystem_is_not_entered(program: Program, server: Fake) -> None
 
 def opened_at(server: Fake) -> Any:
     """Return the open share, without the program around it."""
-    return _nfs.mount(fake.LOOPBACK, b"/share", 3, server.port, server.port, -1, -1, 10, "")
+    return _nfs.mount(
+        fake.LOOPBACK,
+        b"/share",
+        version=3,
+        nfs_port=server.port,
+        mount_port=server.port,
+        patience=10,
+    )
 
 
 def test_other_filesystems_are_entered_if_asked_though_their_roots_have_one_inode(
@@ -192,7 +199,7 @@ def test_share_that_is_opened_again_is_bounded_before_another_lane_has_it(
     first, again = opened_at(server), opened_at(server)
     backend = nfs.NfsBackend(first, 7, lambda: again)
     had = []
-    monkeypatch.setattr(_nfs, "set_bound", lambda *_: had.append(backend._opened))
+    monkeypatch.setattr(_nfs.OpenShare, "set_bound", lambda *_: had.append(backend._opened))
     assert backend._without_names(first, OSError(errno.EPROTOTYPE, "")) is again
     assert had == [first]
 

@@ -12,9 +12,9 @@ import pytest
 from archipmigrate import share as shares
 from archipmigrate.errors import ShareError
 from archipmigrate.journal.runs import new_run, open_run
-from archipmigrate.share import Share, open_share, parse_mount
-from archipmigrate.share import bypass as direct
+from archipmigrate.share import Share, bypass, open_share
 from archipmigrate.share.bypass import Server, memory, path_on_server, refusal, server_of, ways
+from archipmigrate.share.mountinfo import parse_mount
 from tests.support import map_shares as mapshare
 from tests.support.inprocess import Program
 from tests.support.map_runs import arguments
@@ -126,7 +126,7 @@ def test_version_4_is_tried_first_and_the_handle_where_it_is_that_versions() -> 
 def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Share]]:
     """Call with a line of mountinfo: a share that is said to be mounted so, whose root is here."""
     root = open_share(str(tmp_path))
-    monkeypatch.setattr(direct, "_mount_points", list)
+    monkeypatch.setattr(bypass, "mount_points", list)
 
     def make(line: str) -> Share:
         return Share(b"/srv/archip", root.fd, "", parse_mount(line))
@@ -140,7 +140,7 @@ def test_server_that_does_not_answer_is_asked_once(mounted: Callable[[str], Shar
     pytest.importorskip("archipmigrate._nfs")
     line = V3.replace("addr=10.1.2.3", "addr=127.0.0.1,port=1")
     with pytest.raises(ShareError, match=r"^NFSv4.0: lookup: Connection refused$"):
-        direct.open_direct(mounted(line), "")
+        bypass.open_direct(mounted(line), "")
 
 
 # -- waiting for the mount
