@@ -1,18 +1,19 @@
 /*
- * The NFS client (native/rpc.c, nfs*.c, frames.c) against a server that is hostile, broken or both.
+ * The NFS client (native/nfs/ and core/) against a server that is hostile, broken or both.
  *
- *     fuzz_nfs FILE...          (built with gcc) must end well
- *     fuzz_nfs FILE steps N     the same with another bound of the steps, which one too small breaks
- *     fuzz_nfs overrun READER   lies about a reply's length: must be caught
+ *     fuzz_nfs FILE...          (built with gcc) must succeed
+ *     fuzz_nfs FILE steps N     the same with another limit of steps; must fail if it is too small
+ *     fuzz_nfs overrun READER   gives a wrong length of a reply; the sanitizer must find it
  *
- * With libFuzzer (tests/nfs/fuzz.py) it is its target. The input's first byte says what is done
- * with the rest:
+ * Built with libFuzzer (tests/fuzz/fuzz.py) it is the fuzzer's target. The input's first byte tells
+ * how the rest is used:
  *
- *     decoders   one reader takes the input for a reply
+ *     decoders   one reader gets the input as a reply
  *     client     open, scan, apply against the server of fuzz_server.c; the input is its script
- *     raw        scan and apply, of units and changes that the input makes
+ *     raw        scan and apply, of units and changes that are made of the input
  *
- * and with its highest bits, that the server has habits (fuzz_server.h), and that memory is scarce.
+ * Its highest bits tell whether the server has habits (fuzz_server.h), and whether memory is
+ * scarce.
  */
 
 #include <errno.h>
@@ -26,7 +27,7 @@
 #include "nfs/apply.h"
 #include "nfs/scan.h"
 
-#define MOST_UNITS 8
+#define MAX_UNITS 8
 #define EXCLUDED   "n3"
 
 static bool may_fail;
@@ -44,7 +45,7 @@ static void read_input(void)
 {
     uint8_t reader = take_below(READERS), how = take8();
     size_t length = (size_t)(script.end - script.at);
-    uint8_t *copy = malloc(length + 1); /* of exactly its size, that one byte too many is seen */
+    uint8_t *copy = malloc(length + 1); /* of its exact size, for the sanitizer */
     check(copy, "no memory");
     copy = realloc(copy, length ? length : 1);
     memcpy(copy, script.at, length);
@@ -106,9 +107,9 @@ struct session {
     struct nfs_scan_request scan;
     uint8_t verbs; /* bits: which follow FORWARD */
     bool retains;
-    struct unit units[MOST_UNITS];
+    struct unit units[MAX_UNITS];
     size_t unit_count, done;
-    bool is_complete; /* all that was left over is done, too */
+    bool is_complete; /* the units that were left over are done, too */
 };
 
 static struct session session;
@@ -142,7 +143,7 @@ static void add_groups(struct group_writer *groups, bool counted, bool last_try)
 {
     if (groups->names == 0)
         return;
-    if (session.unit_count == MOST_UNITS) {
+    if (session.unit_count == MAX_UNITS) {
         session.is_complete = false;
         return;
     }
@@ -155,7 +156,7 @@ static void add_wide(const struct nfs_scan_result *result)
 {
     if (!result->is_wide)
         return;
-    if (session.unit_count == MOST_UNITS ||
+    if (session.unit_count == MAX_UNITS ||
         result->wide_path.length > sizeof(session.units->path)) {
         session.is_complete = false;
         return;
@@ -272,7 +273,7 @@ static void put_path_of_input(uint8_t *path, size_t *length)
         *length = (size_t)snprintf((char *)path, 16, "n%u", how);
     } else if (how < 16) {
         *length = (size_t)snprintf((char *)path, 32, "n%u/n%u", how % 8, how);
-    } else if (how < 18) { /* as long as a name may be, and longer */
+    } else if (how < 18) { /* the longest name, and one that is too long */
         *length = how == 16 ? 255 : 4000;
         memset(path, 'y', *length);
     } else if (how < 64) {
@@ -444,9 +445,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 #ifndef LIBFUZZER
 
-/*
- * Give a reader one byte less than it was told of, and more bytes than it can know to be too many.
- */
+/* Let a reader believe in 8 bytes more than there are, for each length. */
 static void overrun(uint8_t reader)
 {
     for (uint8_t how = 0; how < 2; how++)

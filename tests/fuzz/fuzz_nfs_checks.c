@@ -1,5 +1,5 @@
 /*
- * What must be true of replies that were read, and of what scan and apply say (fuzz_nfs.h).
+ * What must hold for replies that were read, and for the results of scan and apply (fuzz_nfs.h).
  */
 
 #include "fuzz_nfs.h"
@@ -99,7 +99,7 @@ void read_reply(uint8_t reader, uint8_t how, const uint8_t *bytes, size_t length
     check(reply.at >= bytes && reply.at <= bytes + length, "read beyond the end");
 }
 
-/* ---- what came of a scan */
+/* ---- results of a scan */
 
 static void check_text(const struct nfs_scan_result *result, struct text text)
 {
@@ -201,7 +201,7 @@ void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_re
           "how many failures there are");
 }
 
-/* ---- what came of apply */
+/* ---- results of an apply */
 
 void check_apply(const struct nfs_apply_request *request, const struct apply_result *result,
                  int error)

@@ -1,8 +1,8 @@
 /*
  * The server's side of fuzz_server.h:
  *
- *     struct inode     an entry of the tree; number 0 is version 4's pseudo root, 1 the share's root
- *     struct oddity    what is wrong in a listing
+ *     struct inode     an entry of the tree; 0 is version 4's pseudo root, 1 the share's root
+ *     struct oddity    what is wrong with an entry of a listing
  */
 
 #define _GNU_SOURCE
@@ -161,7 +161,7 @@ static void set_attributes(struct inode *inode, bool sets_mode, uint32_t mode, b
     inode->ctime++;
 }
 
-/* What is odd about an entry of a listing: the script says it, where a listing is to be odd. */
+/* Given by the script, where a listing is odd. */
 struct oddity {
     bool is_odd;
     uint8_t kind, name;
@@ -365,7 +365,7 @@ static void put_owner(uint32_t number)
     xdr_put_bytes(&out, text, (size_t)snprintf(text, sizeof(text), "%u", number));
 }
 
-/* Those that were asked for and are known here. */
+/* Write the attributes that were requested and are known here. */
 static void put_attributes4(const struct inode *inode, uint32_t first, uint32_t second)
 {
     static const uint32_t TYPES[] = {0, 1, 2, 3, 4, 5, 6, 7};

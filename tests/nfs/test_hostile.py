@@ -77,7 +77,7 @@ def test_no_attributes_after_a_change_are_asked_for_where_they_matter(
     server.tells_after = False
     ended = perms(program, server)
     assert (ended.status, ended.summary["changed"]) == (0, 7)
-    assert server.calls[fake.GETATTR] <= 3  # the root, and what the first change came to
+    assert server.calls[fake.GETATTR] <= 3  # the root, and the result of the first change
 
 
 def test_change_that_a_guard_of_whole_seconds_let_through_is_told(
@@ -210,7 +210,7 @@ def test_symbolic_link_is_not_followed(program: Program, server: Fake) -> None:
     assert (ended.status, ended.summary["others"], link.gid) == (0, 1, 1000)
 
 
-# -- replies that are none
+# -- malformed replies
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_name_that_is_none_fails_its_directory(program: Program, server: Fake, n
 
 
 def with_end(listing: bytes, extra: bytes) -> bytes:
-    """Put an entry at the end of a listing, which is no end then."""
+    """Add an entry to the end of a listing, which goes on then."""
     return listing[:-8] + extra + struct.pack(">2I", 0, 0)
 
 

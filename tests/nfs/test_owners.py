@@ -1,4 +1,4 @@
-"""Owners that are names (RFC 7530, section 5.9): mapped by a domain, or left to version 3."""
+"""Owner names (RFC 7530, section 5.9): mapped by a domain, or avoided by version 3."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNNAMED = 54321  # no group's, here or there
 
 
 class Speller:
-    """How a server of the domain tells owners, and understands groups; `got` is what was sent."""
+    """How a server of the domain writes owners and reads groups; `got` is what it was sent."""
 
     def __init__(self, domain: str = DOMAIN, *, numbers: bool = False) -> None:
         self.names = dict(NAMES)
@@ -54,7 +54,7 @@ def speller() -> Speller:
 
 @pytest.fixture
 def server(speller: Speller) -> Iterator[Fake]:
-    """A server of some files in two directories, which has names for all owners but one."""
+    """A server of some files in two directories; all owners but one have names."""
     with Fake() as made:
         made.version4 = Version4(names=speller.tell, gids=speller.take)
         for number in range(8):

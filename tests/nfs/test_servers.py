@@ -1,4 +1,4 @@
-"""Which version serves on nfs-ganesha: servers of one version, and those with names for owners."""
+"""The version that is used on nfs-ganesha: servers of one version, and those with owner names."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ def test_port_mapper_that_is_not_there_is_said(
     where = f"nfs://127.0.0.1{tree}?nfsport={server.port}"
     demanded = program("perms", "--group", GID, f"{where}&version=3")
     assert "port mapper: Connection refused: name the port of mountd" in demanded.err
-    # What version 4 said is what matters where there is none.
+    # The error of version 4 is shown if there is no version 3.
     assert "lookup: " in program("perms", "--group", GID, where).err
 
 
-# -- owners that are names
+# -- owner names
 
 
 def test_names_are_mapped_by_the_domain_and_put_back(

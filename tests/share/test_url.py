@@ -1,4 +1,4 @@
-"""URLs of shares: what they say, and what is said of those that make no sense."""
+"""URLs of shares, and the messages about invalid ones."""
 
 from __future__ import annotations
 
