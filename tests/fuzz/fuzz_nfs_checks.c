@@ -1,5 +1,5 @@
 /*
- * What must be true of replies that were read, and of what scan and apply say (fuzz_nfs.h).
+ * What must hold for replies that were read, and for the results of scan and apply (fuzz_nfs.h).
  */
 
 #include "fuzz_nfs.h"
@@ -11,27 +11,28 @@
 
 #include "core/changes.h"
 #include "fuzz_server.h"
+#include "nfs/proto/nfs3.h"
 #include "nfs/proto/nfs4.h"
 
 /* ---- the readers of replies */
 
-static void check_handle(const struct handle *handle)
+static void check_handle(const struct proto_handle *handle)
 {
-    check(handle->length <= MOST_HANDLE, "the length of a handle");
+    check(handle->length <= PROTO_MAX_HANDLE, "the length of a handle");
 }
 
 static void read_all_entries(const struct protocol *protocol, struct xdr_in *reply)
 {
     const uint8_t *begin = reply->at;
-    struct listing3 listing = {0};
-    struct entry3 entry = {0};
+    struct proto_listing listing = {0};
+    struct proto_entry entry = {0};
     if (protocol->read_listing(reply, &listing) < 0)
         return;
-    check(listing.verifier >= begin && listing.verifier + VERIFIER_SIZE <= reply->end,
+    check(listing.verifier >= begin && listing.verifier + PROTO_VERIFIER <= reply->end,
           "a verifier outside of its reply");
     int more;
     while ((more = protocol->read_entry(reply, &listing, &entry)) > 0) {
-        check(check_name(entry.name, entry.length) == 0, "the name of an entry");
+        check(proto_check_name(entry.name, entry.length) == 0, "the name of an entry");
         check(entry.name >= begin && entry.name + entry.length <= reply->end,
               "a name outside of its reply");
         check_handle(&entry.handle);
@@ -42,33 +43,33 @@ static void read_all_entries(const struct protocol *protocol, struct xdr_in *rep
 
 static void read_changes(const struct protocol *protocol, struct xdr_in *reply, uint8_t how)
 {
-    struct setattr sets[MOST_TOGETHER];
-    int errors[MOST_TOGETHER];
-    struct attributes after = {0};
-    size_t number = 1 + how % protocol->together;
-    for (size_t i = 0; i < MOST_TOGETHER; i++) {
-        sets[i] = (struct setattr){.guarded = how >> (3 + i) & 1};
+    struct proto_setattr sets[PROTO_MAX_BATCH];
+    int errors[PROTO_MAX_BATCH];
+    struct proto_attrs after = {0};
+    size_t number = 1 + how % protocol->batch;
+    for (size_t i = 0; i < PROTO_MAX_BATCH; i++) {
+        sets[i] = (struct proto_setattr){.guarded = how >> (3 + i) & 1};
         errors[i] = 1;
     }
     size_t tried = protocol->read_setattr(reply, sets, number, errors, &after);
     check(tried >= 1 && tried <= number, "how many changes were tried");
     for (size_t i = 0; i < tried; i++)
-        check(errors[i] <= 0 || errors[i] == JUKEBOX_ERROR, "the result of a change");
+        check(errors[i] <= 0 || errors[i] == PROTO_DELAY, "the result of a change");
 }
 
 void read_reply(uint8_t reader, uint8_t how, const uint8_t *bytes, size_t length)
 {
-    const struct protocol *protocol = how & 1 ? &PROTOCOL4 : &PROTOCOL3;
+    const struct protocol *protocol = how & 1 ? &nfs4_protocol : &nfs3_protocol;
     struct xdr_in reply = {.at = bytes, .end = bytes + length};
-    struct handle handle = {0};
-    struct attributes found = {0};
+    struct proto_handle handle = {0};
+    struct proto_attrs found = {0};
     uint64_t used;
     uint16_t port;
     int error = 0;
     switch (reader) {
     case 0:
         error = protocol->read_status(&reply);
-        error = error == JUKEBOX_ERROR ? 0 : error;
+        error = error == PROTO_DELAY ? 0 : error;
         break;
     case 1:
         error = protocol->read_getattr(&reply, &found);
@@ -85,20 +86,20 @@ void read_reply(uint8_t reader, uint8_t how, const uint8_t *bytes, size_t length
         read_changes(protocol, &reply, how >> 1);
         break;
     case 5:
-        error = read_mount(&reply, &handle);
+        error = nfs3_read_mount(&reply, &handle);
         check_handle(&handle);
         break;
     case 6:
-        error = read_port(&reply, &port);
+        error = nfs3_read_port(&reply, &port);
         break;
     default:
-        error = read_fsstat(&reply, &used);
+        error = nfs3_read_fsstat(&reply, &used);
     }
     check(error <= 0, "an error that is none");
     check(reply.at >= bytes && reply.at <= bytes + length, "read beyond the end");
 }
 
-/* ---- what came of a scan */
+/* ---- results of a scan */
 
 static void check_text(const struct nfs_scan_result *result, struct text text)
 {
@@ -119,15 +120,15 @@ static void check_groups(const struct group_writer *groups)
 }
 
 /* Each change has its handle, guard and mtime. */
-static void check_held(const struct nfs_scan_result *result, size_t count)
+static void check_handles(const struct nfs_scan_result *result, size_t count)
 {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
-        check(at < result->held.length && result->held.bytes[at] <= MOST_HANDLE,
+        check(at < result->handles.length && result->handles.bytes[at] <= PROTO_MAX_HANDLE,
               "a change without its handle");
-        at += 1 + (size_t)result->held.bytes[at] + 2 * sizeof(uint64_t);
+        at += 1 + (size_t)result->handles.bytes[at] + 2 * sizeof(uint64_t);
     }
-    check(at == result->held.length, "handles of no changes");
+    check(at == result->handles.length, "handles of no changes");
 }
 
 static void check_links(const struct nfs_scan_result *result)
@@ -146,7 +147,10 @@ static void check_links(const struct nfs_scan_result *result)
     }
 }
 
-/* Read the frames once more: what is changed is a file or, at its end, a directory; return how many. */
+/*
+ * Read the frames once more: what is changed is a file or, at its end, a directory; return how
+ * many.
+ */
 static size_t check_frames(const struct buffer *changes)
 {
     uint32_t gid;
@@ -174,7 +178,7 @@ void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_re
     const struct tally *tally = &result->found.tally;
     size_t count = check_frames(&result->found.changes);
     check((int64_t)count == result->found.count, "how many changes there are");
-    check_held(result, request->hold ? count : 0);
+    check_handles(result, request->retain ? count : 0);
     check_links(result);
     check_groups(&result->found.rest);
     check_groups(&result->found.again[false]);
@@ -197,7 +201,7 @@ void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_re
           "how many failures there are");
 }
 
-/* ---- what came of apply */
+/* ---- results of an apply */
 
 void check_apply(const struct nfs_apply_request *request, const struct apply_result *result,
                  int error)
@@ -208,7 +212,7 @@ void check_apply(const struct nfs_apply_request *request, const struct apply_res
         check(error == -EINVAL, "changes that do not decode were applied");
         return;
     }
-    check(error == 0 || (error == -EINVAL && request->held_length > 0) || is_excused(error) ||
+    check(error == 0 || (error == -EINVAL && request->handles_length > 0) || is_excused(error) ||
               (error == -ECANCELED && *request->stop),
           "apply failed");
     if (error)
