@@ -66,7 +66,7 @@ def _named(state: Path, run: str, runs: list[RunHeader]) -> RunHeader:
         if header.run == run:
             return header
     known = ", ".join(header.run for header in runs)
-    raise UsageError(f"no run {run!r} in {state} ({f'there: {known}' if known else 'it is empty'})")
+    raise UsageError(f"no run {run!r} in {state} ({f'there: {known}' if known else 'it has none'})")
 
 
 def _latest(headers: Iterable[RunHeader]) -> RunHeader | None:
