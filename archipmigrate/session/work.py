@@ -34,7 +34,6 @@ from ..model import Tally
 from ..share import Share
 from ..share.bypass import label
 from ..ui.text import quoted, reason
-from .find import has_failures
 from .open import (
     check_room,
     find_or_make,
@@ -135,11 +134,6 @@ def resume(
         share = _reached(kind, settings, share, state, options, reporter)
         opening = Opening(share, state, header, journal, settings, options, Purpose.RUN, reporter)
         return _work(kind, opening, tell, retry=failed)
-
-
-def is_resumable(header: RunHeader, *, failed: bool = False) -> bool:
-    """Say whether `resume` has something to do."""
-    return header.is_unfinished or (failed and has_failures(header))
 
 
 def undo(target: RunHeader, options: RunOptions, reporter: Reporter, tell: Tell) -> Ended:
