@@ -8,7 +8,7 @@ import os
 import shlex
 
 from ..errors import FatalError, UsageError
-from ..testshare import Layout, MapPlace, OtherVolumes, make_share
+from ..testshare import Layout, MapPlacement, OtherVolumes, make_share
 
 DESCRIPTION = """\
 Make a share like those of Archipelago v0.3: objects in DIR/blocks, volumes with v1 mapfiles in
@@ -107,8 +107,8 @@ def _add_others(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--map-place",
-        choices=[place.value for place in MapPlace],
-        default=MapPlace.V04.value,
+        choices=[place.value for place in MapPlacement],
+        default=MapPlacement.V04.value,
         help=MAP_PLACES,
     )
     group.add_argument(
@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
                 v2=args.v2,
                 half_renamed=args.half_renamed,
                 objects=args.map_objects,
-                place=MapPlace(args.map_place),
+                placement=MapPlacement(args.map_place),
                 locks=args.locks,
                 lock_dir=args.lock_dir,
             ),

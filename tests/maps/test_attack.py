@@ -80,7 +80,7 @@ class Arena:
         self.pairs += [path.relative_to(self.maps), link.relative_to(self.maps)]
 
     def reset(self) -> None:
-        """Let all maps have to be upgraded again, whatever their names are by now."""
+        """Replace all maps, whatever their names are now, by maps to upgrade."""
         for descriptor in self._held:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, CONTENT, 0)
@@ -112,7 +112,7 @@ class Arena:
 
 
 def naive(maps: Path) -> None:
-    """What a plain tool does: look by path, act by path."""
+    """Do what a plain tool does: scan by path, change by path."""
     for path in maps.rglob("volume*"):
         try:
             if not path.is_symlink() and path.read_bytes()[:4] == b"\1\0\0\0":
@@ -138,7 +138,7 @@ def test_victim_never_changes_under_attack(cli: Cli, tmp_path: Path, command: st
     arena = Arena(tmp_path / "arena")
     words = ("mapfiles", "-q", "--maps", arena.maps, "--fresh")
     acted, began = 0, time.monotonic()
-    # On a busy machine it takes longer to have acted on enough.
+    # On a busy machine it takes longer until enough maps were upgraded.
     while (took := time.monotonic() - began) < SECONDS or (acted <= ENOUGH and took < PATIENCE):
         arena.reset()
         if command == "undo":
