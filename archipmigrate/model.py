@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any, Protocol, TypeAlias
 
 # Errors that may pass: tried again after a pause, RETRIES times, before they are failures.
@@ -21,12 +21,24 @@ RETRIES = 3
 StopFlag: TypeAlias = bytes | bytearray
 NEVER = bytes(1)
 
+# What a column of SQLite holds.
+Column: TypeAlias = bytes | str | int | float | None
+
+
+class FailureKind(Enum):
+    """What a failure says about the changes to come."""
+
+    ENTRY = "entry"  # nothing, or what its errno says
+    NO_ROOM = "no room"  # the share, or its quota, is full: whatever must be written there fails
+    MISMATCH = "mismatch"  # a change reads back differently: the server maps ids, all will
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One entry that could not be looked at or changed: which, at what operation, and why.
+    """One entry that could not be scanned or changed: which, at what operation, and why.
 
-    `hint` is how to look at it again (see `frames.Hint`; 0: not).
+    `hint` says how to scan it again (see `packed.groups.Hint`; 0: never). `kind` is not kept in the
+    journal; it only matters to the session in which the failure happens.
     """
 
     path: bytes
@@ -34,6 +46,7 @@ class Failure:
     errno: int
     note: str = ""
     hint: int = 0
+    kind: FailureKind = dataclasses.field(default=FailureKind.ENTRY, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +103,30 @@ class Cursor(Protocol):
 
 
 class Retained(Protocol):
-    """The directories that a scan kept open for the apply of what it found."""
+    """What a scan keeps open for the apply of the same changes: directories, handles, locks."""
 
     def close(self) -> None:
-        """Close what apply did not take over."""
+        """Release what apply did not take over. Called once, even if apply never was."""
+
+
+class JobTables(Protocol):
+    """The tables that a job has in the journal, beside the engine's. `Journal` is one of these.
+
+    Names of tables are the job's to choose, other than those of `journal.store.SCHEMA`.
+    """
+
+    def execute(self, statement: str, *values: Column) -> int:
+        """Change tables; return how many rows changed. Only in a write (see `Scan.writes`)."""
+
+    def execute_many(self, statement: str, rows: Iterable[Sequence[Column]]) -> None:
+        """Change tables once for each row of values. Only in a write."""
+
+    def select(self, query: str, *values: Column) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows that a query finds. Raises JournalError."""
+
+
+# A part of a transaction: changes a job's tables and nothing else.
+TablesWrite: TypeAlias = Callable[[JobTables], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +159,24 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a look at one unit found.
+    """What the scan of one unit found.
 
-    `changes` are the packed pre-images of what must change (empty: nothing), `count` their number;
-    `rest` is what the budget left over; `chunks` are names of a wide directory for any lane, and
-    `wide` its continuation; `again` is what failed for reasons that may pass (`TRANSIENT`).
-    `retained` is for `apply` of these changes; whoever gets a scan closes it. `attempted` counts
-    what failed because already the look had to change something (take a lock). `writes` are what a
-    job has to say to the journal beside that, called with it in the transaction that finishes the
-    unit.
+    `preimage` is what must be durable before apply may change anything, in a form that the job
+    owns: the engine and the journal only store it and hand it back. Backends fill in packed changes
+    (`packed.changes`). `count` is the number of changes in it; 0: there is nothing to apply.
+
+    What is left of the unit comes back as new units: `rest` is what the limits left over; `chunks`
+    are names of a wide directory, for any lane, and `wide` goes on reading that directory; `again`
+    is to be retried after a pause, because of transient errors.
+
+    `links` are the changes of files with several links, each to be changed by one batch only.
+    `retained` is kept open for apply; whoever gets the scan closes it. `attempted` counts the
+    failures of a scan that has to change something itself, such as taking a lock. `writes` go into
+    the transaction that finishes the unit.
     """
 
     tally: Tally
-    changes: bytes = b""
+    preimage: bytes = b""
     count: int = 0
     rest: Unit | None = None
     chunks: Sequence[Unit] = ()
@@ -149,7 +187,7 @@ class Scan:
     notices: Sequence[Notice] = ()
     retained: Retained | None = None
     attempted: int = 0
-    writes: Sequence[Callable[[Any], None]] = ()
+    writes: Sequence[TablesWrite] = ()
 
 
 class Outcome(IntEnum):

@@ -47,9 +47,15 @@ class ScanOptions:
 
 
 class Backend(Protocol):
-    """What every backend offers. `name` is what `--backend` calls it."""
+    """What every backend offers. `name` is what `--backend` calls it.
+
+    `nfs_version` is the version of NFS by which it calls the server itself (0: it does not), and
+    `remark` what users should know of that. Both may change while it works.
+    """
 
     name: str
+    nfs_version: int
+    remark: str
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit, depth first, until done or a limit is reached.

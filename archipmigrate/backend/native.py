@@ -46,6 +46,8 @@ class NativeBackend:
     """Scan and apply below one directory, in C."""
 
     name = "native"
+    nfs_version = 0
+    remark = ""
 
     def __init__(self, root: int, *, descriptors: int = 64, open_dirs: int = 0) -> None:
         """Work below *root*, a directory descriptor (duplicated).

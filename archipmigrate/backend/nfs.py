@@ -96,7 +96,7 @@ class NfsBackend:
         _nfs.set_bound(opened, calls)
         self._reopen = reopen
         self._reopening = Lock()
-        self.version = _nfs.version(opened)
+        self.nfs_version = _nfs.version(opened)
         self.remark = ""
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
@@ -235,7 +235,7 @@ class NfsBackend:
                 reopened = self._reopen()
                 _nfs.set_bound(reopened, self._calls)  # before another lane may call
                 self._opened = reopened
-                self.version, self.remark = _nfs.version(self._opened), LEFT
+                self.nfs_version, self.remark = _nfs.version(self._opened), LEFT
             return self._opened
 
 

@@ -8,19 +8,13 @@ import os
 import resource
 from collections.abc import Callable
 
-from ..errors import BackendLost, BackendMissing, UsageError
+from ..errors import BackendLost, UsageError
 from ..share import Share
+from . import extensions
 from .base import Backend
 from .pool.client import WorkersBackend
 from .python import PythonBackend
 
-NATIVE: Callable[..., Backend] | None
-try:
-    from .native import NativeBackend
-
-    NATIVE = NativeBackend
-except ImportError:  # no C compiler where this was installed
-    NATIVE = None
 NFS: Callable[..., Backend] | None
 try:
     from .nfs import NfsBackend
@@ -45,7 +39,7 @@ RESERVED = 64  # for the journal, cursors, entries being pinned, and Python itse
 
 def available() -> list[str]:
     """Return the names of the backends for directories, the preferred one first."""
-    return ["native", "python"] if NATIVE else ["python"]
+    return ["native", "python"] if extensions.BUILT else ["python"]
 
 
 def served() -> list[str]:
@@ -59,10 +53,7 @@ def demand_backend(name: str, share: Share) -> None:
     Raises BackendMissing, UsageError.
     """
     if name not in ("auto", *served()):
-        raise BackendMissing(
-            f"the {name} backend is not there: install with a C compiler at hand, "
-            f"or use --backend {available()[0]}"
-        )
+        raise extensions.missing(name)
     if share.opened is not None and name not in ("auto", "nfs"):
         raise UsageError(f"--backend {name} needs a mount: name the directory, not a URL")
     if not share.is_nfs and name == "nfs":
@@ -71,7 +62,7 @@ def demand_backend(name: str, share: Share) -> None:
 
 def is_python(name: str, share: Share) -> bool:
     """Say whether `open_backend` opens the Python backend."""
-    return share.opened is None and not (NATIVE and name != "python")
+    return share.opened is None and not extensions.uses_native(name)
 
 
 def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Backend:
@@ -94,8 +85,9 @@ def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Bac
         os.close(fcntl.fcntl(share.fd, fcntl.F_DUPFD_CLOEXEC, open_dirs))
     if is_python(name, share):
         return _open_python(share, lanes, descriptors, open_dirs)
-    assert NATIVE is not None  # noqa: S101 -- for the type checker: see is_python
-    return NATIVE(share.fd, descriptors=descriptors, open_dirs=open_dirs)
+    from .native import NativeBackend  # noqa: PLC0415 -- it may not be there
+
+    return NativeBackend(share.fd, descriptors=descriptors, open_dirs=open_dirs)
 
 
 def _open_python(share: Share, lanes: int, descriptors: int, open_dirs: int) -> Backend:

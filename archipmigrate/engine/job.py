@@ -1,23 +1,42 @@
-"""What the engine asks of a job, and what a job tells it. The engine knows nothing else of jobs."""
+"""The contract between the engine and a job: all that either knows of the other.
+
+A job says what a unit is, how it is scanned and how what was found is applied. The engine decides
+which unit is next and on which thread, makes pre-images durable, counts, stops and resumes. How
+units are counted is a rule of its own: see `counting`.
+
+What happens to one unit, and what a kill (`x`) leaves to the next session:
+
+    scan      x   the unit is in the frontier, and is scanned again
+    drop      x   the same
+    pre-image durable
+    apply     x   the unit is in the frontier and its batch has no outcome: the batch is settled,
+                  then the unit is scanned again
+    one transaction: the unit leaves the frontier; new units, counts, failures, outcome come in
+              x   nothing: the unit is finished
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from ..journal.store import Journal, Write
-from ..model import NEVER, Failure, Limits, Notice, Retained, Scan, StopFlag, Tally, Unit
+from ..model import Failure, Limits, Notice, Scan, StopFlag, Tally, Unit
+
+S = TypeVar("S", bound=Scan)  # what a job's scan returns, perhaps with fields of its own
 
 
 @dataclass(frozen=True, slots=True)
 class UnitResult:
-    """What became of the changes of one unit.
+    """What applying, or settling, the changes of one unit did.
 
-    `outcome` goes into the journal as it is. `again` is to be looked at once more, after a pause if
-    `pause`. `unchanged` are the offsets, `unchanged_inodes` the inodes, of linked records that were
-    not changed. `attempted`, `succeeded` and `denied` (EPERM, EACCES) count changes. `writes` and
-    `notices` are as in `Scan`.
+    `outcome` goes into the journal as it is: whoever undoes the job reads it. `again` is scanned
+    once more, after a pause of the whole run if `pause`. `unchanged` are the offsets
+    (`Link.offset`) of linked changes that were not made, so that another batch may claim their
+    inodes; settling gives the inodes themselves, in `unchanged_inodes`. `attempted` and `succeeded`
+    count changes. `writes` go into the transaction that finishes the unit or settles the batch.
     """
 
     outcome: bytes
@@ -29,89 +48,120 @@ class UnitResult:
     unchanged_inodes: Sequence[int] = ()
     attempted: int = 0
     succeeded: int = 0
-    denied: int = 0
     writes: Sequence[Write] = ()
     notices: Sequence[Notice] = ()
 
 
-class Job(Protocol):
-    """A job: what a unit is, how it is looked at, and how what was found is acted upon.
+class Job(ABC, Generic[S]):
+    """What the engine runs. A new job defines `first_units`, `scan`, `apply` and `settle`.
 
-    `scan`, `act` and `settle` block and run in worker threads, several at once. They end soon after
-    their stop flag is set, and raise Unfinished where that leaves something that only settling can
-    tell: the engine then leaves unit and batch to the next session, as a kill would.
+    `scan`, `apply` and `settle` may block. They run in worker threads (signals blocked), several at
+    a time, each on another unit; the job must lock what they share. `first_units` and `drop` run on
+    the event loop and must not block; `next_units` and `retry` run in the thread that writes the
+    journal, inside a transaction, and must not touch the share.
+
+    Once the stop flag is set, `scan`, `apply` and `settle` return within 2 s, and give back what
+    they did not begin: a scan in `rest`, an apply in `again`. They raise Unsettled if they cannot
+    tell whether a change was made, and `settle` also if it did not begin all: the engine then
+    leaves unit and batch as a kill would.
+
+    One entry that fails is a `Failure` in the result, never an exception. OSError means that the
+    unit could not even begin: the run stops because the share does not answer. FatalError stops the
+    run too. Either way the unit stays in the frontier.
     """
 
-    name: str
-    acts: bool  # False: only looks
-    knows_total: bool  # whether the first units are all there will be
-    total: int | None  # how many things are to be done, once that is known
+    dry_run: bool = False  # True: scan only, apply nothing, journal nothing but counts
+    knows_total: bool = False  # True: the first units are all that there will be
+    total: int | None = None  # how many things there are to do, once that is known
 
+    @abstractmethod
     def first_units(self) -> Iterable[Unit]:
-        """Yield the units to begin with."""
+        """Yield the units to begin with. Called once in a run: in its first session."""
 
     def next_units(self, journal: Journal) -> Sequence[Unit]:
-        """Return more units now that all are done; none ends the run. Called by the writer.
+        """Return more units, now that all are done; none ends the run.
 
-        Raises FatalError with why the run must stop here.
+        Called again after a kill, so what a unit has done must be in the job's tables
+        (`Scan.writes`, `UnitResult.writes`). Raises FatalError with why the run must stop here.
+        """
+        del journal
+        return ()
+
+    @abstractmethod
+    def scan(self, unit: Unit, limits: Limits) -> S:
+        """Find what must change in a unit.
+
+        May be repeated for the same unit, in this session or a later one, and must change nothing
+        that an undo would have to put back. What it keeps open or locked is in `retained`: the
+        engine closes that exactly once, after apply or instead of it. A scan that raises closes it
+        itself.
         """
 
-    def scan(self, unit: Unit, limits: Limits) -> Scan:
-        """Look at a unit; `changes` in the result are what must be durable before `apply`."""
+    def drop(self, preimage: bytes, offsets: Iterable[int]) -> bytes:
+        """Return *preimage* with no effect for the changes at *offsets*: other batches cover them.
 
-    def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
-        """Return *changes* without effect for the records at *offsets*: others cover them."""
+        Called only with offsets of `Scan.links`.
+        """
+        del offsets
+        return preimage
 
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
-        """Yield units that try failures of an earlier session again. Called by the writer."""
+        """Yield units that retry failures of earlier sessions (those with a hint)."""
+        del journal, failures
+        return ()
 
-    def apply(
-        self,
-        changes: bytes,
-        retries: int,
-        deny_limit: int,
-        retained: Retained | None = None,
-        stop: StopFlag = NEVER,
-    ) -> UnitResult:
-        """Make the changes of a unit that was looked at again *retries* times.
+    @abstractmethod
+    def apply(self, scan: S, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
+        """Make the changes of *scan*, whose pre-image is durable.
 
-        *retained* is what its scan kept open; it stays the engine's to close.
+        Called at most once for a scan, within about a second of it, and never in a dry run. Takes
+        over from `scan.retained` what it releases itself. *retries* is that of the unit: from
+        `model.RETRIES` on, what is still transient is a failure. After *deny_limit* refusals
+        (EPERM, EACCES) without a success it gives up the rest (0: no limit).
         """
 
-    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> UnitResult:
-        """See how far a killed session came with these changes; finish what is half done."""
+    @abstractmethod
+    def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
+        """Find out how far a killed session came with these changes; finish what is half done.
+
+        Called before any unit is scanned, for batches that have no outcome. Must be idempotent: it
+        may be killed, too, and is then repeated.
+        """
 
 
 class Observer(Protocol):
-    """Whoever watches. Called on the event loop's thread; must not block long."""
+    """Whoever watches a session. Called on the event loop; must not block long.
+
+    BrokenPipeError ends the session: nobody reads what it prints.
+    """
 
     interval: float  # seconds between two calls of `tick`
 
     def tick(self, counters: Counters) -> None:
-        """Show how far the run is."""
+        """Show the progress."""
 
     def show(self, counters: Counters) -> None:
-        """Show how far the run is, because somebody asked (SIGUSR1)."""
+        """Show the progress because somebody asked (SIGUSR1)."""
 
-    def looked(self, changes: bytes, outcome: bytes | None) -> None:
-        """Take note of a unit's changes; *outcome* is None where the job only looks."""
+    def changed(self, preimage: bytes, outcome: bytes | None) -> None:
+        """Note the changes of a unit; *outcome* is None in a dry run."""
 
     def noticed(self, notices: Sequence[Notice]) -> None:
-        """Take note of something the administrator should know."""
+        """Note something the administrator should know."""
 
     def failed(self, failures: Sequence[Failure]) -> None:
-        """Take note of failures."""
+        """Note failures."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """What the progress line shows; painted from elsewhere, never by lanes."""
+    """What the progress line shows. Lanes update it; only a task of its own paints it."""
 
     tally: Tally = field(default_factory=Tally)
     lanes: int = 0
     busy: int = 0
-    unfinished: int = 0  # units that the next session settles
+    unsettled: int = 0  # units whose batches the next session settles
     done_units: int = 0
-    total_units: int | None = None  # known where units are (undo); a walk does not know
-    total: int | None = None  # what `tally.ended` will be at the end, if that is known
+    total_units: int | None = None  # None: not known (a walk does not know)
+    total: int | None = None  # what `tally.ended` will be at the end; None: not known
     phase: str = ""

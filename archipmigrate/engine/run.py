@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic, process_time
+from typing import Generic
 
 import trio
 
@@ -26,7 +27,7 @@ from ..journal.store import Journal, RunHeader, Write
 from ..model import Limits, Link, Scan, Tally, Unit, Unsettled
 from .commit import Committer
 from .frontier import Frontier, with_scope
-from .job import Counters, Job, Observer, UnitResult
+from .job import Counters, Job, Observer, S, UnitResult
 from .lanes import BackOff, Bucket, LaneController, Sample
 from .limits import MOST_ENTRIES, UnitSize
 from .loop import first_error
@@ -74,12 +75,12 @@ class Lanes:
     survey: int = 0
 
 
-class Run:
+class Run(Generic[S]):
     """One session of a run. A job that only looks has a temporary journal."""
 
     def __init__(
         self,
-        job: Job,
+        job: Job[S],
         journal: Journal,
         header: RunHeader,
         lanes: Lanes,
@@ -216,10 +217,10 @@ class Run:
             await self._committer.durable(_put(number, unit))
 
     def _end(self, seconds: float, reason: str) -> Result:
-        if self._job.acts:
+        if not self._job.dry_run:
             reason = reason or self._early.at_end(self.counters.tally.entries)
         if self._signal:
-            left = UNFINISHED if self.counters.unfinished else ""
+            left = UNFINISHED if self.counters.unsettled else ""
             result = Result("interrupted", left, self._signal)
         elif reason:
             result = Result("stopped", reason)
@@ -270,7 +271,7 @@ class Run:
                 try:
                     await self._work(*taken)
                 except Unsettled:
-                    self.counters.unfinished += 1  # as a kill would leave it
+                    self.counters.unsettled += 1  # as a kill would leave it
                 finally:
                     self.counters.busy -= 1
         finally:
@@ -296,13 +297,13 @@ class Run:
                 scan.retained.close()
 
     async def _act_on(
-        self, number: int, unit: Unit, scan: Scan, sealed: bytes, scan_seconds: float
+        self, number: int, unit: Unit, scan: S, sealed: bytes, scan_seconds: float
     ) -> None:
         links: Sequence[Link] = scan.links
         if links:
             scan, sealed, links = await self._without_taken(scan, sealed)
         acted, batch, act_seconds = None, 0, 0.0
-        if scan.count and self._job.acts:
+        if scan.count and not self._job.dry_run:
             scan = self._let_read_on(unit, scan)
             batch = self._frontier.next_number()
             await self._committer.durable(
@@ -319,7 +320,7 @@ class Run:
             self._bucket.spend(operations, trio.current_time())
         self._finish(number, unit, scan, links, batch, acted)
 
-    def _let_read_on(self, unit: Unit, scan: Scan) -> Scan:
+    def _let_read_on(self, unit: Unit, scan: S) -> S:
         """Have the next lane read a wide directory on while this one acts on what it has read.
 
         Not of a unit that found the directory, and that would find it again after a kill.
@@ -330,20 +331,20 @@ class Run:
         self._frontier.add(with_scope([scan.wide], unit.scope))
         return replace(scan, wide=None)
 
-    def _look(self, unit: Unit, limits: Limits) -> tuple[Scan, bytes, float]:
+    def _look(self, unit: Unit, limits: Limits) -> tuple[S, bytes, float]:
         began = monotonic()
         try:
             scan = self._job.scan(unit, limits)
         except OSError as error:
             raise _unanswered(error) from None
-        sealed = seal(scan.changes) if scan.count and self._job.acts else b""
+        sealed = seal(scan.preimage) if scan.count and not self._job.dry_run else b""
         return scan, sealed, monotonic() - began
 
-    def _apply(self, scan: Scan, retries: int) -> tuple[UnitResult, float]:
+    def _apply(self, scan: S, retries: int) -> tuple[UnitResult, float]:
         began = monotonic()
         try:
             acted = self._job.apply(
-                scan.changes, retries, self._deny_limit(), scan.retained, self._stop_flag
+                scan, retries=retries, deny_limit=self._deny_limit(), stop=self._stop_flag
             )
         except OSError as error:
             raise _unanswered(error) from None
@@ -354,14 +355,14 @@ class Run:
         limit = self._early.deny_limit
         return max(limit // self.counters.lanes, 1) if limit else 0
 
-    async def _without_taken(self, scan: Scan, sealed: bytes) -> tuple[Scan, bytes, list[Link]]:
+    async def _without_taken(self, scan: S, sealed: bytes) -> tuple[S, bytes, list[Link]]:
         """Leave out the records whose inode another batch covers: each is changed once."""
         taken = await self._committer.call(partial(Journal.claim, links=scan.links))
         if not taken:
             return scan, sealed, list(scan.links)
-        changes = self._job.drop(scan.changes, [link.offset for link in taken])
+        changes = self._job.drop(scan.preimage, [link.offset for link in taken])
         tally = replace(scan.tally, compliant=scan.tally.compliant + len(taken))
-        scan = replace(scan, changes=changes, count=scan.count - len(taken), tally=tally)
+        scan = replace(scan, preimage=changes, count=scan.count - len(taken), tally=tally)
         mine = [link for link in scan.links if link not in taken]
         return scan, seal(changes), mine
 
@@ -390,7 +391,7 @@ class Run:
             soon(partial(Journal.release_links, links=links, unchanged=acted.unchanged))
             self._count(scope, acted.tally)
             failures += acted.failures
-        elif not self._job.acts:
+        elif self._job.dry_run:
             soon(partial(Journal.remember_links, links=links))
             self._count(scope, Tally(changed=scan.count))
         if failures:
@@ -426,8 +427,8 @@ class Run:
         self.counters.done_units += 1
         self._observer.noticed([*scan.notices, *(acted.notices if acted else ())])
         if scan.count:
-            self._observer.looked(scan.changes, acted.outcome if acted else None)
-        if self._job.acts:
+            self._observer.changed(scan.preimage, acted.outcome if acted else None)
+        if not self._job.dry_run:
             self._early.looked(scan.failures, scan.attempted)
         if acted:
             self._early.acted(acted.attempted, acted.succeeded, acted.failures)
@@ -436,7 +437,7 @@ class Run:
         now = trio.current_time()
         if scan.again or (acted and acted.pause):
             self._back_off.failed(now)
-        elif acted.succeeded if acted else not self._job.acts:
+        elif acted.succeeded if acted else self._job.dry_run:
             self._back_off.succeeded(now)
 
     async def _calm(self) -> None:

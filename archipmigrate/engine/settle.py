@@ -21,13 +21,13 @@ import trio
 from ..journal.store import Journal
 from ..model import NEVER, StopFlag, Unsettled
 from .commit import Committer
-from .job import Counters, Job, UnitResult
+from .job import Counters, Job, S, UnitResult
 from .signals import watch_signals
 from .threads import in_thread
 
 
 async def settle_batches(
-    job: Job,
+    job: Job[S],
     committer: Committer,
     limiter: trio.CapacityLimiter,
     counters: Counters,
@@ -60,7 +60,7 @@ async def settle_batches(
     counters.total_units, counters.done_units = None, 0
 
 
-async def settle_run(job: Job, journal: Journal, jobs: int) -> None:
+async def settle_run(job: Job[S], journal: Journal, jobs: int) -> None:
     """Settle a run that is not going to be resumed (undo puts it back). Raises JournalError.
 
     A signal that ends it is sent once more, to the process as it was before.

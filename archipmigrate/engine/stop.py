@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
-from ..model import Failure
+from ..model import Failure, FailureKind
 
 # So many refusals with no success are no accident of a few entries.
 ENOUGH = 1000
 DENIED = (errno.EPERM, errno.EACCES)
-# What needs room fails again and again without it, for each volume after some pauses.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-WRITING = ("prepare", "upgrade")
 
 READ_ONLY = "the share is read-only here: mount it rw (and export it rw), then resume"
 REFUSED = (
@@ -80,9 +77,9 @@ class EarlyStop:
         for failure in failures:
             if failure.errno == errno.EROFS:
                 self.reason = self.reason or READ_ONLY
-            elif failure.errno in NO_ROOM and failure.operation in WRITING:
+            elif failure.kind is FailureKind.NO_ROOM:
                 self.reason = self.reason or FULL.format(first=errno.errorcode[failure.errno])
-            elif failure.operation == "read back":
+            elif failure.kind is FailureKind.MISMATCH:
                 self.reason = self.reason or READ_BACK.format(note=failure.note)
             elif failure.errno in DENIED and not failure.note:
                 denied += 1

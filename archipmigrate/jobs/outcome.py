@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import struct
 
-from ..model import Applied, Outcome, StopFlag, Unsettled
+from ..model import Applied, Failure, FailureKind, Outcome, StopFlag, Unsettled
 
 HEAD = struct.Struct("<IQI")
 STAMP = struct.Struct("<IQ")
+# What backends call the operation of a change that reads back differently.
+READ_BACK = "read back"
 
 
 def pack_outcome(applied: Applied) -> bytes:
@@ -19,6 +21,12 @@ def pack_outcome(applied: Applied) -> bytes:
     stamps = b"".join(STAMP.pack(*stamp) for stamp in applied.stamps)
     head = HEAD.pack(len(applied.outcomes), applied.first_ctime, len(applied.stamps))
     return head + applied.outcomes + stamps
+
+
+def failure_of(path: bytes, operation: str, errno: int, note: str, hint: int = 0) -> Failure:
+    """Return the failure of an entry, as a backend reports it in `Applied.failures`."""
+    kind = FailureKind.MISMATCH if operation == READ_BACK else FailureKind.ENTRY
+    return Failure(path, operation, errno, note, hint, kind)
 
 
 def all_of(applied: Applied, stop: StopFlag) -> Applied:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
-from ..model import Failure, Link, Tally, Unit
+from ..model import Column, Failure, Link, Tally, Unit
 from .checksummed import check_seal, seal, unseal
+from .integers import signed
 from .location import sync_directory
 
 SUFFIX = ".journal"
@@ -50,6 +51,7 @@ class RunHeader:
     `settings` is what must be the same for a run to be resumed; `began` is when the latest session
     did, `seconds` counts those before it. `undone` names the undo run that took this run back, or
     is at it; `superseded` the run that was begun in place of this one; `host` is where it began.
+    `roots` are identities and paths of what the job works on beside the share; most have none.
     """
 
     run: str
@@ -66,6 +68,7 @@ class RunHeader:
     undone: str = ""
     superseded: str = ""
     host: str = ""
+    roots: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_unfinished(self) -> bool:
@@ -136,17 +139,28 @@ class Journal:
                 "does not hold: make room there and resume"
             ) from None
 
-    def _select(self, query: str, *values: int) -> Iterator[tuple[Any, ...]]:
-        """Yield what a query finds. Raises JournalError."""
+    # -- tables of jobs (`model.JobTables`)
+
+    def execute(self, statement: str, *values: Column) -> int:
+        """Change tables; return how many rows changed. Only for writes in `commit`."""
+        self._check_committing()
+        return self._db.execute(statement, values).rowcount
+
+    def execute_many(self, statement: str, rows: Iterable[Sequence[Column]]) -> None:
+        """Change tables once for each row of values. Only for writes in `commit`."""
+        self._check_committing()
+        self._db.executemany(statement, rows)
+
+    def _check_committing(self) -> None:
+        if not self._db.in_transaction:  # each statement would be a transaction of its own
+            raise RuntimeError("the journal is written in `commit` only")
+
+    def select(self, query: str, *values: Column) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows that a query finds. Raises JournalError."""
         try:
             yield from self._db.execute(query, values)
         except sqlite3.Error as error:
             raise JournalError(f"the journal {self.path} cannot be read: {error}") from None
-
-    @property
-    def database(self) -> sqlite3.Connection:
-        """The database, for the tables that a job has beside these. Written in `commit` only."""
-        return self._db
 
     def close(self, *, fold: bool = True) -> None:
         """Close the database, its write-ahead log folded in unless it is only looked at."""
@@ -161,7 +175,10 @@ class Journal:
     def write_header(self, header: RunHeader) -> None:
         """Replace the header."""
         self._db.execute("DELETE FROM header")
-        content = json.dumps(asdict(header), ensure_ascii=True)
+        kept = asdict(header)
+        if not header.roots:
+            del kept["roots"]
+        content = json.dumps(kept, ensure_ascii=True)
         self._db.execute("INSERT INTO header VALUES (?, ?)", (FORMAT, content))
 
     def read_header(self) -> RunHeader:
@@ -196,7 +213,7 @@ class Journal:
         return self._units("ORDER BY id")
 
     def _units(self, condition: str, *values: int) -> Iterator[tuple[int, Unit]]:
-        rows = self._select(
+        rows = self.select(
             "SELECT id, scope, retries, counted, entries, body FROM frontier "  # noqa: S608
             + condition,  # one of two literals above
             *values,
@@ -210,7 +227,7 @@ class Journal:
             "SELECT max((SELECT coalesce(max(id), 0) FROM frontier), "
             "(SELECT coalesce(max(id), 0) FROM batch), (SELECT coalesce(max(id), 0) FROM scope))"
         )
-        return int(next(self._select(query))[0])
+        return int(next(self.select(query))[0])
 
     # -- pre-images and outcomes
 
@@ -219,7 +236,7 @@ class Journal:
         self._db.execute("INSERT INTO batch VALUES (?, ?, NULL)", (number, preimage))
         self._db.executemany(
             "INSERT OR IGNORE INTO link VALUES (?, ?, ?)",
-            [(*_signed(link.device, link.inode), number) for link in links],
+            [(link.device, signed(link.inode), number) for link in links],
         )
 
     def add_unfinished(self, preimage: bytes) -> None:
@@ -238,24 +255,24 @@ class Journal:
 
     def unsettled(self) -> list[int]:
         """Return the batches that have no outcome, oldest first."""
-        rows = self._select("SELECT id FROM batch WHERE outcome IS NULL ORDER BY id")
+        rows = self.select("SELECT id FROM batch WHERE outcome IS NULL ORDER BY id")
         return [number for (number,) in rows]
 
     def batches(self) -> Iterator[int]:
         """Yield the numbers of all batches, oldest first."""
-        return (number for (number,) in self._select("SELECT id FROM batch ORDER BY id"))
+        return (number for (number,) in self.select("SELECT id FROM batch ORDER BY id"))
 
     def preimage(self, number: int) -> bytes:
         """Return the changes of a batch. Raises JournalError if they are damaged."""
-        return unseal(next(self._select("SELECT preimage FROM batch WHERE id = ?", number))[0])
+        return unseal(next(self.select("SELECT preimage FROM batch WHERE id = ?", number))[0])
 
     def outcome(self, number: int) -> bytes:
         """Return the outcome of a settled batch. Raises JournalError if it is damaged."""
-        return unseal(next(self._select("SELECT outcome FROM batch WHERE id = ?", number))[0])
+        return unseal(next(self.select("SELECT outcome FROM batch WHERE id = ?", number))[0])
 
     def check(self) -> None:
         """See that all pre-images and outcomes are whole. Raises JournalError."""
-        for preimage, outcome in self._select("SELECT preimage, outcome FROM batch"):
+        for preimage, outcome in self.select("SELECT preimage, outcome FROM batch"):
             check_seal(preimage)
             if outcome is not None:
                 check_seal(outcome)
@@ -268,7 +285,8 @@ class Journal:
         for link in links:
             key = (link.device, link.inode)
             known = self._db.execute(
-                "SELECT 1 FROM link WHERE device = ? AND inode = ?", _signed(*key)
+                "SELECT 1 FROM link WHERE device = ? AND inode = ?",
+                (link.device, signed(link.inode)),
             ).fetchone()
             if key in self._held or known:
                 taken.append(link)
@@ -281,7 +299,7 @@ class Journal:
         self.release_links(links, ())
         self._db.executemany(
             "INSERT OR IGNORE INTO link VALUES (?, ?, 0)",
-            [_signed(link.device, link.inode) for link in links],
+            [(link.device, signed(link.inode)) for link in links],
         )
 
     def release_links(self, links: Iterable[Link], unchanged: Iterable[int]) -> None:
@@ -292,14 +310,14 @@ class Journal:
             if link.offset in free:
                 self._db.execute(
                     "DELETE FROM link WHERE device = ? AND inode = ?",
-                    _signed(link.device, link.inode),
+                    (link.device, signed(link.inode)),
                 )
 
     def release_inodes(self, batch: int, inodes: Iterable[int]) -> None:
         """Free inodes that a batch, settled now, claimed and did not change."""
         self._db.executemany(
             "DELETE FROM link WHERE batch = ? AND inode = ?",
-            [(batch, _signed(0, inode)[1]) for inode in inodes],
+            [(batch, signed(inode)) for inode in inodes],
         )
 
     # -- tallies and scopes
@@ -357,7 +375,7 @@ class Journal:
 
     def failures(self) -> Iterator[Failure]:
         """Yield the failures."""
-        rows = self._select("SELECT path, operation, errno, note, hint FROM failure")
+        rows = self.select("SELECT path, operation, errno, note, hint FROM failure")
         return (Failure(*row) for row in rows)
 
     def forgive(self, path: bytes) -> None:
@@ -370,8 +388,3 @@ class Journal:
         taken = [failure for failure in self.failures() if failure.hint]
         self._db.execute("DELETE FROM failure WHERE hint != 0")
         return taken
-
-
-def _signed(device: int, inode: int) -> tuple[int, int]:
-    """SQLite's integers are signed; inode numbers may use all 64 bits."""
-    return device, inode - (1 << 64) if inode >= 1 << 63 else inode

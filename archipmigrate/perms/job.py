@@ -1,6 +1,6 @@
 """The permissions job: every directory and regular file gets the group and the bits of the policy.
 
-With `acts=False` it is the dry run, and `verify`: the same look, nothing changed.
+With `dry_run` it scans and changes nothing; that is `verify`, too.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ..backend.base import Backend, ScanOptions
-from ..engine.job import UnitResult
-from ..jobs.outcome import all_of, pack_outcome, unpack_outcome
+from ..engine.job import Job, UnitResult
+from ..jobs.outcome import all_of, failure_of, pack_outcome, unpack_outcome
 from ..journal.store import Journal
 from ..model import (
-    NEVER,
     RETRIES,
     TRANSIENT,
     Applied,
@@ -23,7 +22,6 @@ from ..model import (
     Limits,
     Notice,
     Outcome,
-    Retained,
     Scan,
     StopFlag,
     Tally,
@@ -34,7 +32,6 @@ from ..packed.changes import Change, Flag, read_changes, with_flags
 from ..packed.groups import Group, Hint, walk_unit, whole
 from ..policy import GroupPolicy
 
-DENIED = (errno.EPERM, errno.EACCES)
 KEEPS_CHANGING = "somebody keeps changing it"
 # What to look at again after a look that failed, if not at the whole directory (see `Hint`).
 FAILED_LOOKS = {"stat": Hint.ENTRY, "revisit": Hint.SELF}
@@ -43,25 +40,17 @@ TRIED = (Outcome.CHANGED, Outcome.FAILED)
 
 
 @dataclass(slots=True)
-class PermsJob:
-    """See the module. Units are packed groups (see `frames`), changes are packed pre-images."""
+class PermsJob(Job[Scan]):
+    """See the module. Units are packed groups, pre-images are packed changes (see `packed`)."""
 
     backend: Backend
     policy: GroupPolicy
     options: ScanOptions
-    name: str = "perms"
-    acts: bool = True
-    knows_total: bool = False
-    total: int | None = None
+    dry_run: bool = False
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the whole share."""
         yield walk_unit([whole()])
-
-    def next_units(self, journal: Journal) -> Sequence[Unit]:
-        """Return nothing: the first units were all."""
-        del journal
-        return ()
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Look at a unit through the backend."""
@@ -73,9 +62,9 @@ class PermsJob:
         ]
         return replace(scan, failures=failures)
 
-    def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
-        """Mark records of inodes that another batch covers."""
-        return with_flags(changes, offsets, Flag.DROPPED)
+    def drop(self, preimage: bytes, offsets: Iterable[int]) -> bytes:
+        """Mark the changes of inodes that another batch covers."""
+        return with_flags(preimage, offsets, Flag.DROPPED)
 
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield a unit that looks at the entries of failures again."""
@@ -84,24 +73,17 @@ class PermsJob:
         if groups:
             yield walk_unit(groups, counted=True)
 
-    def apply(
-        self,
-        changes: bytes,
-        retries: int,
-        deny_limit: int,
-        retained: Retained | None = None,
-        stop: StopFlag = NEVER,
-    ) -> UnitResult:
+    def apply(self, scan: Scan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         """Change the entries."""
         applied = self.backend.apply(
-            changes, Verb.FORWARD, deny_limit=deny_limit, retained=retained, stop=stop
+            scan.preimage, Verb.FORWARD, deny_limit=deny_limit, retained=scan.retained, stop=stop
         )
         changed = applied.outcomes.count(Outcome.CHANGED)
         outcome = pack_outcome(applied)
         if changed == len(applied.outcomes) and not applied.failures:
             return UnitResult(outcome, Tally(changed=changed), attempted=changed, succeeded=changed)
         rest = _Rest(applied, retries)
-        for change in read_changes(changes):
+        for change in read_changes(scan.preimage):
             rest.sort(change)
         return UnitResult(
             outcome,
@@ -112,22 +94,21 @@ class PermsJob:
             rest.unchanged,
             attempted=sum(applied.outcomes.count(kind) for kind in TRIED),
             succeeded=changed,
-            denied=sum(f.errno in DENIED for f in rest.failures),
             notices=rest.notices,
         )
 
-    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> UnitResult:
+    def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Finish what a killed session left half done, and count what it changed.
 
         The unit will be looked at again and finds those entries compliant: they are taken off.
         """
-        applied = all_of(self.backend.apply(changes, Verb.SETTLE, stop=stop), stop)
+        applied = all_of(self.backend.apply(preimage, Verb.SETTLE, stop=stop), stop)
         changed = applied.outcomes.count(Outcome.CHANGED)
         freed: list[int] = []
         if changed < len(applied.outcomes):
             freed = [
                 change.inode
-                for change in read_changes(changes)
+                for change in read_changes(preimage)
                 if change.flags & Flag.LINKED
                 and applied.outcomes[change.index] not in (Outcome.CHANGED, Outcome.DROPPED)
             ]
@@ -182,7 +163,7 @@ class _Rest:
             self._retry(change, hint, Failure(change.path, "change", errno.EAGAIN, KEEPS_CHANGING))
         else:
             operation, number, note = self._why[change.index]
-            failure = Failure(change.path, operation, number, note, hint)
+            failure = failure_of(change.path, operation, number, note, hint)
             if number in TRANSIENT:
                 self.pause = self.pause or number != errno.ESTALE
                 self._retry(change, hint, failure)

@@ -15,16 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..backend.base import Backend
-from ..engine.job import UnitResult
-from ..jobs.outcome import all_of, pack_outcome, unpack_outcome
+from ..engine.job import Job, UnitResult
+from ..jobs.outcome import all_of, failure_of, pack_outcome, unpack_outcome
 from ..journal.store import Journal
 from ..model import (
-    NEVER,
     Applied,
     Failure,
     Limits,
     Outcome,
-    Retained,
     Scan,
     StopFlag,
     Tally,
@@ -36,7 +34,6 @@ from ..packed.changes import Change, Flag, read_changes, with_flags
 from .retried import Part, RetriedEntries, entry_of, read_parts
 
 LENGTH = struct.Struct("<I")
-DENIED = (errno.EPERM, errno.EACCES)
 # What a run may have touched: a change that failed may have got half way.
 TOUCHED = (int(Outcome.CHANGED), int(Outcome.FAILED))
 BACK = (Outcome.CHANGED, Outcome.UNCHANGED, Outcome.SETID_OFF)
@@ -65,15 +62,12 @@ class _Loaded:
 
 
 @dataclass(slots=True)
-class UndoJob:
+class UndoJob(Job[Scan]):
     """See the module. `target` is the journal of the run to put back, settled."""
 
     backend: Backend
     target: Journal
-    name: str = "undo"
-    acts: bool = True
     knows_total: bool = True
-    total: int | None = None
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _tries: RetriedEntries | None = None
 
@@ -82,11 +76,6 @@ class UndoJob:
         yield from map(Unit, self._tried().bodies())
         for number in self.target.batches():
             yield Unit(Part(number).pack())
-
-    def next_units(self, journal: Journal) -> Sequence[Unit]:
-        """Return nothing: the first units were all."""
-        del journal
-        return ()
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Find out which files of a unit may get their set-id bits back.
@@ -100,34 +89,20 @@ class UndoJob:
             entries.update({entry_of(c): c.directory for c in loaded.records})
         directories = sum(entries.values())
         tally = Tally(len(entries), directories, len(entries) - directories)
-        changes = LENGTH.pack(len(unit.body)) + unit.body + b"".join(granted)
-        return Scan(Tally() if unit.counted else tally, changes, len(entries))
+        preimage = LENGTH.pack(len(unit.body)) + unit.body + b"".join(granted)
+        return Scan(Tally() if unit.counted else tally, preimage, len(entries))
 
-    def drop(self, changes: bytes, offsets: Iterable[int]) -> bytes:
-        """Return *changes*: no two units share an entry."""
-        del offsets
-        return changes
-
-    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
-        """Yield nothing: a new undo of the same run tries everything again."""
-        del journal, failures
-        return ()
-
-    def apply(
-        self,
-        changes: bytes,
-        retries: int,
-        deny_limit: int,
-        retained: Retained | None = None,
-        stop: StopFlag = NEVER,
-    ) -> UnitResult:
+    def apply(self, scan: Scan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         """Put the entries of a unit back."""
-        del retries, retained  # the scan looked into the journal only
-        (length,) = LENGTH.unpack_from(changes)
+        del retries
+        return self._apply(scan.preimage, deny_limit, stop)
+
+    def _apply(self, preimage: bytes, deny_limit: int, stop: StopFlag) -> UnitResult:
+        (length,) = LENGTH.unpack_from(preimage)
         end = LENGTH.size + length
-        parts = list(read_parts(changes[LENGTH.size : end]))
+        parts = list(read_parts(preimage[LENGTH.size : end]))
         ending = _Ending()
-        for part, granted in zip(parts, read_parts(changes[end:]), strict=True):
+        for part, granted in zip(parts, read_parts(preimage[end:]), strict=True):
             loaded = self._load(part)
             if part is not parts[0]:
                 loaded.leave(ending.has_ended)
@@ -137,13 +112,13 @@ class UndoJob:
             ending.note(loaded, applied, stopped=bool(stop[0]))
         return ending.acted()
 
-    def settle(self, changes: bytes, stop: StopFlag = NEVER) -> UnitResult:
+    def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Finish a batch that a killed undo was at; its unit will be looked at again.
 
         What that undo had put back counts "already as before": it may be killed once more before
         the unit is done, and nothing must be counted twice.
         """
-        acted = self.apply(changes, 0, 0, None, stop)
+        acted = self._apply(preimage, 0, stop)
         if acted.again:
             raise Unsettled
         changed = acted.tally.changed
@@ -239,7 +214,7 @@ class _Ending:
                 continue
             failure = None
             if outcome == FAILED:
-                failure = Failure(change.path, *why[change.index])
+                failure = failure_of(change.path, *why[change.index])
             elif outcome in LEFT:
                 failure = Failure(change.path, "undo", 0, LEFT[outcome])
             elif outcome == UNTRIED:
@@ -276,5 +251,4 @@ class _Ending:
             again=[Unit(part.pack(), counted=True) for part in self._left],
             attempted=changed + off + failed,
             succeeded=changed + off,
-            denied=sum(f.errno in DENIED for f in failures),
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..maps.format import v1
-from .others import MapPlace, OtherVolumes, add_others, place_of_v1
+from .others import MapPlace, OtherVolumes, add_others, dir_of_v1
 from .tree import LEVELS, Layout, Tree, make_directory, open_empty
 
 NO_OTHERS = OtherVolumes()
@@ -63,7 +63,7 @@ def make_share(
             digests = [_add_object(trees["blocks"], rng, object_bytes) for _ in range(count)]
             if number < volumes:
                 volume = b"archip_vol%06d" % number
-                place = place_of_v1(volume, others.place)
+                place = dir_of_v1(volume, others.place)
                 trees["maps"].add(volume, _map_of(digests, rng), place)
         above = Tree(top, 0)
         add_others(above, trees["maps"], trees["locks"], others, seed)

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from ..maps.format import v1, v2
 from ..maps.format.names import PREFIX
-from ..maps.format.placement import pithos_place, v03_place
+from ..maps.format.placement import pithos_dir, v03_dir
 from .tree import Tree
 
 LOCK_SUFFIX = b"_lock"
@@ -71,9 +71,9 @@ class OtherVolumes:
         return [getattr(self, kind) for kind in NAMES]
 
 
-def place_of_v1(name: bytes, place: MapPlace) -> tuple[bytes, ...] | None:
+def dir_of_v1(name: bytes, place: MapPlace) -> tuple[bytes, ...] | None:
     """Return where a v1 map with the prefix lies; None: where v0.4 looks for it."""
-    return v03_place(name) if place is MapPlace.V03 else None
+    return v03_dir(name) if place is MapPlace.V03 else None
 
 
 def add_others(top: Tree, maps: Tree, locks: Tree, others: OtherVolumes, seed: int) -> None:
@@ -106,12 +106,12 @@ def _add_map(
     size -= rng.randrange(v1.OBJECT_SIZE) if entries else 0  # the last object may be a short one
     if kind == "v0":
         name = rng.randbytes(32).hex().encode()
-        place = pithos_place(name) if others.place is MapPlace.PITHOS else None
+        place = pithos_dir(name) if others.place is MapPlace.PITHOS else None
         maps.add(name, b"".join(entry.digest for entry in entries), place)
         return name, size
     name = NAMES[kind] % number
     if kind in ("v1", "v1_in_place"):
-        place = place_of_v1(name, others.place)  # without the prefix there is none of v0.3
+        place = dir_of_v1(name, others.place)  # without the prefix there is none of v0.3
         maps.add(name, v1.encode_v1(size, entries), place)
         return name, size
     maps.add(name, v2.encode_header_v2(v2.HeaderV2(size, epoch=1)))

@@ -45,7 +45,7 @@ class Tree:
     ) -> None:
         """Write a new file at *place*; without one, where the layout has it."""
         if place is None:
-            place = placement.sha256_place(name, self._levels)
+            place = placement.sha256_dir(name, self._levels)
         if place:
             self._make(b"/".join(place))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -279,19 +279,19 @@ int sys_list_attributes(int directory, const char *name, char *buffer, size_t si
     return length == -ERANGE ? list_at_once(directory, name, buffer, size, features) : length;
 }
 
-uint32_t mode_stripped(uint32_t mode)
-{
-    if (S_ISDIR(mode))
-        return mode;
-    mode &= ~(uint32_t)S_ISUID;
-    return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
-}
-
 int64_t sys_monotonic_time(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return sys_nanoseconds(now);
+}
+
+int64_t sys_deadline(double seconds)
+{
+    int64_t now = sys_monotonic_time();
+    if (!(seconds < 1e9)) /* more than 30 years, or no number */
+        return INT64_MAX;
+    return seconds > 0 ? now + (int64_t)(seconds * 1e9) : now;
 }
 
 int64_t sys_nanoseconds(struct timespec time)

@@ -70,10 +70,9 @@ int sys_change_mode(int fd, bool is_pin, uint32_t mode, const struct features *f
 int sys_list_attributes(int directory, const char *name, char *buffer, size_t size,
                         const struct features *features);
 
-/* What the kernel leaves of a mode when the owner or group changes (policy.py has the same). */
-uint32_t mode_stripped(uint32_t mode);
-
+/* The monotonic clock, in ns; and what it will show in so many seconds, INT64_MAX if that is never. */
 int64_t sys_monotonic_time(void);
+int64_t sys_deadline(double seconds);
 
 /* A time in ns; it wraps where 64 bits do not hold it (beyond the year 2262), as in frames.py. */
 int64_t sys_nanoseconds(struct timespec time);

@@ -13,18 +13,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/attrs.h"
+#include "core/changes.h"
 #include "local/dirchain.h"
 
-#define SET_ID (S_ISUID | S_ISGID)
-
 struct applying {
-    const struct apply_request *ask;
+    const struct local_apply_request *ask;
     struct apply_result *result;
     struct levels levels;
     size_t entered; /* directories so far */
@@ -35,7 +33,7 @@ struct applying {
     /* Below a directory that cannot be entered: how deep, and what that means for what is in it. */
     size_t lost_depth;
     enum outcome lost;
-    int lost_error; /* with FAILED */
+    int lost_error; /* with OUTCOME_FAILED */
 };
 
 struct pinned {
@@ -49,26 +47,17 @@ typedef int verb(struct applying *applying, struct pinned *pinned);
 
 /* ---- what goes wrong */
 
-/* Note that an operation on the current entry failed; FAILED is its outcome. */
+/* Note that an operation on the current entry failed; OUTCOME_FAILED is its outcome. */
 static int refuse(struct applying *applying, const char *operation, int error, const char *note)
 {
-    struct apply_failure failure = {
-        .index = applying->result->count,
-        .operation = operation,
-        .error = -error,
-    };
-    snprintf(failure.note, sizeof(failure.note), "%s", note);
-    int result = buffer_put(&applying->result->failures, &failure, sizeof(failure));
+    int result =
+        apply_put_failure(applying->result, applying->result->count, operation, error, note);
     if (result < 0)
         return result;
-    if (error == -EROFS)
-        applying->ended = true;
-    if ((error == -EPERM || error == -EACCES) && !note[0] && !applying->succeeded) {
-        applying->denied++;
-        if (applying->denied == applying->ask->deny_limit)
-            applying->ended = true;
-    }
-    return FAILED;
+    if (!note[0]) /* else it is this entry that is protected, and others may not be */
+        applying->ended |=
+            refusal_ends(error, applying->succeeded, applying->ask->deny_limit, &applying->denied);
+    return OUTCOME_FAILED;
 }
 
 static int refuse_change(struct applying *applying, const char *operation, int error, int fd)
@@ -84,34 +73,24 @@ static bool is_gone(int error)
 
 /* ---- what a record says */
 
-static uint32_t without_set_id(uint32_t mode)
+static enum change_state state_of(const struct applying *applying, const struct pinned *pinned)
 {
-    return mode & ~(uint32_t)SET_ID;
-}
-
-static bool is_now(const struct stat *found, uint32_t mode, uint32_t gid)
-{
-    return found->st_mode == mode && found->st_gid == gid;
-}
-
-/* Say whether an entry may have this mode between the calls that change it. */
-static bool is_between(uint32_t mode, const struct change *record)
-{
-    return mode == record->mode || mode == mode_stripped(record->mode) ||
-           mode == without_set_id(record->mode);
+    return change_state(applying->ask->verb, pinned->record, applying->new_gid,
+                        pinned->found.st_mode, pinned->found.st_gid);
 }
 
 /* Say whether nobody wrote to the file since its record was made. */
-static bool is_untouched(const struct stat *found, const struct change *record)
+static bool is_untouched(const struct pinned *pinned)
 {
-    return (uint64_t)found->st_size == record->size &&
-           sys_nanoseconds(found->st_mtim) == record->mtime;
+    const struct stat *found = &pinned->found;
+    return change_is_untouched(pinned->record, (uint64_t)found->st_size,
+                               sys_nanoseconds(found->st_mtim));
 }
 
 static int stamp(struct applying *applying, const struct stat *found)
 {
-    struct apply_stamp stamp = {applying->result->count, sys_nanoseconds(found->st_ctim)};
-    return buffer_put(&applying->result->stamps, &stamp, sizeof(stamp));
+    return apply_put_stamp(applying->result, applying->result->count,
+                           sys_nanoseconds(found->st_ctim));
 }
 
 /* ---- the verbs */
@@ -125,30 +104,29 @@ static int read_back(struct applying *applying, struct pinned *pinned)
     if (error < 0)
         return refuse(applying, "stat", error, "");
     if (!applying->succeeded) {
-        if (!is_now(&now, record->new_mode, applying->new_gid)) {
-            char note[sizeof(((struct apply_failure *)NULL)->note)];
+        if (now.st_mode != record->new_mode || now.st_gid != applying->new_gid) {
+            struct apply_result *result = applying->result;
+            int status = apply_put_misread(result, result->count, now.st_mode, now.st_gid);
             applying->ended = true;
-            snprintf(note, sizeof(note), "mode %04o, group %u", (unsigned)now.st_mode & 07777,
-                     (unsigned)now.st_gid);
-            return refuse(applying, "read back", 0, note);
+            return status < 0 ? status : OUTCOME_FAILED;
         }
         applying->result->first_ctime = sys_nanoseconds(now.st_ctim);
     }
     int result = record->flags & FLAG_SETID ? stamp(applying, &now) : 0;
-    return result < 0 ? result : CHANGED;
+    return result < 0 ? result : OUTCOME_CHANGED;
 }
 
 static int forward(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
-    if (!is_now(&pinned->found, record->mode, record->gid))
-        return DIFFERENT;
+    if (state_of(applying, pinned) != STATE_OLD)
+        return OUTCOME_DIFFERENT;
     if (record->gid != applying->new_gid) {
         int error = sys_change_group(pinned->fd, pinned->is_pin, applying->new_gid);
         if (error < 0)
             return refuse_change(applying, "chown", error, pinned->fd);
     }
-    if (record->new_mode != record->mode || record->mode & SET_ID) {
+    if (change_sets_mode(record)) {
         int error =
             sys_change_mode(pinned->fd, pinned->is_pin, record->new_mode, &applying->ask->features);
         if (error < 0)
@@ -156,77 +134,80 @@ static int forward(struct applying *applying, struct pinned *pinned)
     }
     if (!applying->succeeded || record->flags & FLAG_SETID)
         return read_back(applying, pinned);
-    return CHANGED;
+    return OUTCOME_CHANGED;
 }
 
 static int settle(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
-    struct stat *found = &pinned->found;
-    struct apply_result *result = applying->result;
-    if (!is_now(found, record->new_mode, applying->new_gid)) {
-        if (is_now(found, record->mode, record->gid))
-            return UNCHANGED;
-        if (found->st_gid != applying->new_gid || !is_between(found->st_mode, record))
-            return DIFFERENT;
+    switch (state_of(applying, pinned)) {
+    case STATE_NEW:
+        break;
+    case STATE_OLD:
+        return OUTCOME_UNCHANGED;
+    case STATE_BETWEEN: {
         int error =
             sys_change_mode(pinned->fd, pinned->is_pin, record->new_mode, &applying->ask->features);
         if (error < 0)
             return refuse_change(applying, "chmod", error, pinned->fd);
-        error = sys_pinned_status(pinned->fd, found);
+        error = sys_pinned_status(pinned->fd, &pinned->found);
         if (error < 0)
             return refuse(applying, "stat", error, "");
+        break;
     }
-    int64_t ctime = sys_nanoseconds(found->st_ctim);
-    if (result->first_ctime == 0 || ctime < result->first_ctime)
-        result->first_ctime = ctime;
+    default:
+        return OUTCOME_DIFFERENT;
+    }
+    apply_note_ctime(applying->result, sys_nanoseconds(pinned->found.st_ctim));
     int stamped = 0;
-    if (record->flags & FLAG_SETID && is_untouched(found, record))
-        stamped = stamp(applying, found);
-    return stamped < 0 ? stamped : CHANGED;
+    if (record->flags & FLAG_SETID && is_untouched(pinned))
+        stamped = stamp(applying, &pinned->found);
+    return stamped < 0 ? stamped : OUTCOME_CHANGED;
 }
 
 /* Stamp the set-id files to which nobody wrote, by size and mtime. */
 static int check(struct applying *applying, struct pinned *pinned)
 {
     int stamped = 0;
-    if (pinned->record->flags & FLAG_SETID && is_untouched(&pinned->found, pinned->record))
+    if (pinned->record->flags & FLAG_SETID && is_untouched(pinned))
         stamped = stamp(applying, &pinned->found);
-    return stamped < 0 ? stamped : UNCHANGED;
+    return stamped < 0 ? stamped : OUTCOME_UNCHANGED;
 }
 
 /* Give back the bits that a change took, if that is safe. */
 static int give_back(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
-    uint32_t lost = record->mode & ~record->new_mode & SET_ID;
+    uint32_t lost = change_lost_bits(record);
     if (lost && record->flags & FLAG_GRANTED) {
         int error = sys_pinned_status(pinned->fd, &pinned->found);
         if (error < 0)
             return refuse(applying, "stat", error, "");
-        if (is_untouched(&pinned->found, record))
+        if (is_untouched(pinned))
             lost = 0;
     }
-    if ((record->mode & ~lost) != without_set_id(record->mode)) {
+    if ((record->mode & ~lost) != mode_without_set_id(record->mode)) {
         int error = sys_change_mode(pinned->fd, pinned->is_pin, record->mode & ~lost,
                                     &applying->ask->features);
         if (error < 0)
             return refuse_change(applying, "chmod", error, pinned->fd);
     }
-    return lost ? SETID_OFF : CHANGED;
+    return lost ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
 }
 
 static int back(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
     const struct stat *found = &pinned->found;
-    if (is_now(found, record->mode, record->gid))
-        return UNCHANGED;
-    uint32_t bare = without_set_id(record->mode);
-    bool is_ours = found->st_gid == applying->new_gid &&
-                   (found->st_mode == record->new_mode || is_between(found->st_mode, record));
-    if (!is_ours && !is_now(found, bare, record->gid))
-        return DIFFERENT;
+    uint32_t bare = mode_without_set_id(record->mode);
+    switch (state_of(applying, pinned)) {
+    case STATE_OLD:
+        return OUTCOME_UNCHANGED;
+    case STATE_FOREIGN:
+        return OUTCOME_DIFFERENT;
+    default:
+        break;
+    }
     if (found->st_mode != bare) {
         int error = sys_change_mode(pinned->fd, pinned->is_pin, bare, &applying->ask->features);
         if (error < 0)
@@ -252,12 +233,12 @@ static verb *const VERBS[] = {
 /* Take the descriptor of the next directory, if scan kept it open; else -1. */
 static int take_held(struct applying *applying)
 {
-    const struct apply_request *ask = applying->ask;
+    const struct local_apply_request *ask = applying->ask;
     size_t number = applying->entered++;
-    if (number >= ask->held_count)
+    if (number >= ask->open_dirs_count)
         return -1;
-    int fd = ask->held[number];
-    ask->held[number] = -1;
+    int fd = ask->open_dirs[number];
+    ask->open_dirs[number] = -1;
     return fd;
 }
 
@@ -285,7 +266,9 @@ static int enter(struct applying *applying, const struct frame *frame)
     if (fd >= 0)
         close(fd);
     applying->lost_depth = 1;
-    applying->lost = error >= 0 ? DIFFERENT : is_gone(error) ? GONE : FAILED;
+    applying->lost = error >= 0       ? OUTCOME_DIFFERENT
+                     : is_gone(error) ? OUTCOME_GONE
+                                      : OUTCOME_FAILED;
     applying->lost_error = error;
     return 0;
 }
@@ -316,8 +299,7 @@ static bool is_other(const struct applying *applying, const struct pinned *pinne
     const struct stat *found = &pinned->found;
     const struct change *record = pinned->record;
     int64_t born_before = applying->ask->born_before;
-    return found->st_ino != record->inode || (found->st_mode ^ record->mode) & S_IFMT ||
-           found->st_uid != record->uid ||
+    return !change_is_for(record, found->st_ino, found->st_mode, found->st_uid) ||
            (born_before && sys_birth_time(pinned->fd, &applying->ask->features) >= born_before);
 }
 
@@ -326,7 +308,7 @@ static int pin_and_act(struct applying *applying, const struct frame *frame)
     struct pinned pinned = {.fd = pin(applying, frame), .record = &frame->change};
     pinned.is_pin = frame->length > 0 || levels_is_pin(&applying->levels);
     if (is_gone(pinned.fd))
-        return GONE;
+        return OUTCOME_GONE;
     if (pinned.fd < 0)
         return refuse(applying, "open", pinned.fd, "");
     int outcome;
@@ -334,9 +316,9 @@ static int pin_and_act(struct applying *applying, const struct frame *frame)
     if (error < 0)
         outcome = refuse(applying, "stat", error, "");
     else if (!pinned.is_pin && pinned.found.st_nlink == 0) /* removed, but scan kept it open */
-        outcome = GONE;
+        outcome = OUTCOME_GONE;
     else if (is_other(applying, &pinned))
-        outcome = DIFFERENT;
+        outcome = OUTCOME_DIFFERENT;
     else
         outcome = VERBS[applying->ask->verb](applying, &pinned);
     if (frame->length > 0)
@@ -350,10 +332,10 @@ static int change(struct applying *applying, const struct frame *frame)
     struct apply_result *result = applying->result;
     int outcome;
     if (frame->change.flags & FLAG_DROPPED)
-        outcome = DROPPED;
+        outcome = OUTCOME_DROPPED;
     else if (applying->ended)
-        outcome = UNTRIED;
-    else if (applying->lost_depth && applying->lost == FAILED)
+        outcome = OUTCOME_UNTRIED;
+    else if (applying->lost_depth && applying->lost == OUTCOME_FAILED)
         outcome = refuse(applying, "open", applying->lost_error, "");
     else if (applying->lost_depth)
         outcome = (int)applying->lost;
@@ -362,14 +344,14 @@ static int change(struct applying *applying, const struct frame *frame)
     if (outcome < 0)
         return outcome;
     result->outcomes[result->count++] = (uint8_t)outcome;
-    if (outcome == CHANGED || outcome == SETID_OFF)
+    if (outcome_is_success(outcome))
         applying->succeeded = true;
     return 0;
 }
 
 static int apply_frames(struct applying *applying, size_t at)
 {
-    const struct apply_request *ask = applying->ask;
+    const struct local_apply_request *ask = applying->ask;
     while (at < ask->length) {
         struct frame frame;
         int result = frame_read(ask->changes, ask->length, &at, &frame);
@@ -386,7 +368,7 @@ static int apply_frames(struct applying *applying, size_t at)
     return 0;
 }
 
-int apply(const struct apply_request *request, struct apply_result *result)
+int local_apply(const struct local_apply_request *request, struct apply_result *result)
 {
     struct applying applying = {.ask = request, .result = result};
     *result = (struct apply_result){0};
@@ -401,11 +383,4 @@ int apply(const struct apply_request *request, struct apply_result *result)
         status = result->outcomes ? apply_frames(&applying, first) : -ENOMEM;
     levels_free(&applying.levels);
     return status;
-}
-
-void apply_result_free(struct apply_result *result)
-{
-    free(result->outcomes);
-    buffer_free(&result->failures);
-    buffer_free(&result->stamps);
 }

@@ -24,7 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/frames.h"
+#include "core/buffer.h"
 #include "core/system.h"
 
 struct level {

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/names.h"
 #include "local/scan_stack.h"
 
 /* Bytes of changes, or of paths of failures, that end a walk: paths may be long. */
@@ -22,7 +23,7 @@
 static bool is_over(const struct walk *walk)
 {
     const struct scan_result *found = walk->found;
-    if (*walk->ask->stop || found->wide >= 0 || found->chunk_count > 0 ||
+    if (*walk->ask->stop || walk->result->wide >= 0 || walk->result->chunk_count > 0 ||
         found->changes.length >= MOST_FOUND || found->text.length >= MOST_FOUND)
         return true;
     return walk->looks >= walk->fewest &&
@@ -231,11 +232,7 @@ static int walk_groups(struct walk *walk)
     size_t same = 0;
     while (result >= 0 && more > 0 && (more = group_read(&group)) > 0) {
         same = same < group.keep ? same : group.keep;
-        result = group_begin(rest, group.path.bytes, group.path.length, same, group.inode);
-        if (result == 0)
-            result = group_names(rest, group.names, group.names_length, group.count);
-        if (result == 0)
-            group_end(rest);
+        result = group_put_copy(rest, &group, same);
         same = group.path.length;
     }
     group_reader_free(&group);
@@ -256,37 +253,22 @@ static int find_border(struct walk *walk)
     return 0;
 }
 
-static int64_t deadline_in(double seconds)
+static bool is_sane(const struct local_scan_request *request)
 {
-    int64_t now = sys_monotonic_time();
-    if (!(seconds < 1e9)) /* more than 30 years, or no number */
-        return INT64_MAX;
-    return seconds > 0 ? now + (int64_t)(seconds * 1e9) : now;
-}
-
-static bool are_names(const uint8_t *names, size_t length)
-{
-    for (size_t at = 0; at < length; at += 1 + (size_t)names[at])
-        if (names[at] >= length - at)
-            return false;
-    return true;
-}
-
-static bool is_sane(const struct scan_request *request)
-{
-    return are_names(request->excludes, request->excludes_length) && request->wide > 0 &&
+    return excludes_are_valid(request->excludes, request->excludes_length) && request->wide > 0 &&
            request->chunks > 0 && request->chunks <= SIZE_MAX / 64 / request->wide;
 }
 
-int scan(const struct scan_request *request, struct scan_result *result)
+int local_scan(const struct local_scan_request *request, struct local_scan_result *result)
 {
     struct walk walk = {
         .ask = request,
-        .found = result,
+        .found = &result->found,
+        .result = result,
         .counting = !request->counted,
-        .deadline = deadline_in(request->seconds),
+        .deadline = sys_deadline(request->seconds),
     };
-    *result = (struct scan_result){.wide = -1};
+    *result = (struct local_scan_result){.wide = -1};
     int cursor = request->cursor;
     int status = levels_init(&walk.levels, request->root, request->descriptors, &request->features);
     walk.records = malloc(RECORDS + 1);
@@ -311,30 +293,23 @@ int scan(const struct scan_request *request, struct scan_result *result)
     return status;
 }
 
-static void close_held(const struct buffer *held)
+static void close_open_dirs(const struct buffer *open_dirs)
 {
-    const int *fds = (const void *)held->bytes;
-    for (size_t i = 0; i < held->length / sizeof(*fds); i++)
+    const int *fds = (const void *)open_dirs->bytes;
+    for (size_t i = 0; i < open_dirs->length / sizeof(*fds); i++)
         if (fds[i] >= 0)
             close(fds[i]);
 }
 
-void scan_result_free(struct scan_result *result)
+void local_scan_result_free(struct local_scan_result *result)
 {
     for (size_t i = 0; i < result->chunk_count; i++)
         group_writer_free(&result->chunks[i]);
     free(result->chunks);
-    group_writer_free(&result->rest);
-    group_writer_free(&result->again[false]);
-    group_writer_free(&result->again[true]);
+    scan_result_free(&result->found);
     if (result->wide >= 0)
         close(result->wide);
-    close_held(&result->held);
-    buffer_free(&result->held);
-    buffer_free(&result->changes);
-    buffer_free(&result->text);
-    buffer_free(&result->failures);
-    buffer_free(&result->links);
-    buffer_free(&result->notices);
+    close_open_dirs(&result->open_dirs);
+    buffer_free(&result->open_dirs);
     result->wide = -1;
 }

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/names.h"
+
 /* Less than RECORDS where wide directories are declared narrow: a call's names all go into one chunk. */
 #define FEW_RECORDS 1024
 
@@ -38,7 +40,7 @@ struct reading {
 /* Put the names that were read last into a chunk of their own. */
 static int cut_chunk(struct walk *walk, struct reading *reading)
 {
-    struct scan_result *found = walk->found;
+    struct local_scan_result *found = walk->result;
     reading->in_chunk = 0;
     if (walk->entries.length == 0 && walk->directories.length == reading->begin)
         return 0;
@@ -73,7 +75,7 @@ static int sort_name(struct walk *walk, struct reading *reading, const struct di
     const char *name = record->d_name;
     if (name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0')))
         return 0;
-    const struct scan_request *ask = walk->ask;
+    const struct local_scan_request *ask = walk->ask;
     if (reading->names == ask->wide)
         reading->is_wide = true;
     if (reading->in_chunk == ask->wide && reading->cut + 1 < ask->chunks) {
@@ -111,7 +113,7 @@ static void use_some(const struct walk *walk, int fd, int size)
  */
 static int read_names(struct walk *walk, struct reading *reading)
 {
-    const struct scan_request *ask = walk->ask;
+    const struct local_scan_request *ask = walk->ask;
     size_t most = ask->wide * 32; /* a record with a short name takes 24 or 32 bytes */
     most = most < FEW_RECORDS ? FEW_RECORDS : most > RECORDS ? RECORDS : most;
     walk->entries.length = walk->entry = 0;
@@ -139,7 +141,7 @@ static int read_names(struct walk *walk, struct reading *reading)
 /* Give out the names of a wide directory that were read; take over its descriptor. */
 static int finish_wide(struct walk *walk, struct reading *reading)
 {
-    struct scan_result *found = walk->found;
+    struct local_scan_result *found = walk->result;
     walk->looks++;
     int result = cut_chunk(walk, reading);
     if (result == 0 && reading->error < 0)
@@ -147,7 +149,7 @@ static int finish_wide(struct walk *walk, struct reading *reading)
     if (result == 0 && reading->has_more) {
         result = build_path(walk, reading->directory);
         if (result == 0)
-            result = put_text(walk, &found->wide_path);
+            result = scan_put_text(walk->found, &walk->path, &found->wide_path);
     }
     if (result < 0 || !reading->has_more) {
         close(reading->fd);
@@ -233,21 +235,12 @@ out:
     return result;
 }
 
-static bool is_excluded(const struct scan_request *ask, struct entry entry)
-{
-    const uint8_t *end = ask->excludes + ask->excludes_length;
-    for (const uint8_t *at = ask->excludes; at < end; at += 1 + at[0])
-        if (at[0] == entry.length && memcmp(at + 1, entry.name, entry.length) == 0)
-            return true;
-    return false;
-}
-
 int descend(struct walk *walk, struct entry entry)
 {
     struct tally *tally = &walk->found->tally;
     bool counting = walk->counting || !deepest(walk)->named;
     walk->looks++;
-    if (is_excluded(walk->ask, entry)) {
+    if (excludes_have(walk->ask->excludes, walk->ask->excludes_length, entry.name, entry.length)) {
         count(walk, &tally->directories, counting);
         tally->skipped++;
         return 0;
@@ -265,7 +258,7 @@ int descend(struct walk *walk, struct entry entry)
 
 int walk_cursor(struct walk *walk)
 {
-    const struct scan_request *ask = walk->ask;
+    const struct local_scan_request *ask = walk->ask;
     struct reading reading = {
         .fd = ask->cursor,
         .directory = {(const char *)ask->cursor_path, ask->cursor_path_length},

@@ -5,41 +5,34 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define SET_ID      (S_ISUID | S_ISGID)
+#include "core/attrs.h"
+
 #define ANY_EXECUTE 0111
 
 /* XATTR_LIST_MAX: what names of extended attributes can take; the records' buffer serves for both. */
 _Static_assert(RECORDS >= 65536, "a list of extended attributes must fit");
 
-static bool complies(const struct scan_request *ask, uint32_t bits, uint32_t mode, uint32_t gid)
-{
-    return gid == ask->gid && (mode & bits) == bits;
-}
-
 void judge_directory(struct walk *walk, struct place *place, const struct status *status)
 {
     uint32_t bits = walk->ask->directory_bits;
-    if (complies(walk->ask, bits, status->mode, status->gid)) {
+    if (attrs_comply(status->mode, status->gid, walk->ask->gid, bits)) {
         walk->found->tally.compliant++;
         return;
     }
     place->must_change = true;
     place->own = (struct change){
         .mode = (uint16_t)status->mode,
-        .new_mode = (uint16_t)(status->mode | bits),
         .uid = status->uid,
         .gid = status->gid,
         .inode = status->inode,
     };
+    change_complete(&place->own, bits, false);
 }
 
 static int put_notice(struct walk *walk, struct entry entry, const char *kind)
 {
-    struct scan_notice notice = {.kind = kind};
     int result = build_path(walk, entry);
-    if (result == 0)
-        result = put_text(walk, &notice.path);
-    return result < 0 ? result : buffer_put(&walk->found->notices, &notice, sizeof(notice));
+    return result < 0 ? result : scan_put_notice(walk->found, &walk->path, kind);
 }
 
 static bool has_attribute(const char *list, int length, const char *attribute)
@@ -70,21 +63,17 @@ int look_at_attributes(struct walk *walk, int directory, const char *name, struc
 static int change_file(struct walk *walk, int directory, struct entry entry,
                        const struct stat *status)
 {
-    const struct scan_request *ask = walk->ask;
+    const struct local_scan_request *ask = walk->ask;
     struct scan_result *found = walk->found;
     struct change change = {
-        .flags = status->st_nlink > 1 ? FLAG_LINKED : 0,
         .mode = (uint16_t)status->st_mode,
-        .new_mode = (uint16_t)(mode_stripped(status->st_mode) | ask->file_bits),
         .uid = status->st_uid,
         .gid = status->st_gid,
         .inode = status->st_ino,
+        .size = (uint64_t)status->st_size,
+        .mtime = sys_nanoseconds(status->st_mtim),
     };
-    if (change.mode & ~change.new_mode & SET_ID) {
-        change.flags |= FLAG_SETID;
-        change.size = (uint64_t)status->st_size;
-        change.mtime = sys_nanoseconds(status->st_mtim);
-    }
+    change_complete(&change, ask->file_bits, status->st_nlink > 1);
     int result = flush(walk);
     if (result < 0)
         return result;
@@ -101,14 +90,14 @@ static int change_file(struct walk *walk, int directory, struct entry entry,
 static int judge_file(struct walk *walk, int directory, struct entry entry,
                       const struct stat *status, bool counting)
 {
-    const struct scan_request *ask = walk->ask;
+    const struct local_scan_request *ask = walk->ask;
     struct tally *tally = &walk->found->tally;
     bool is_linked = status->st_nlink > 1;
     bool outside = status->st_dev != walk->device && !ask->cross;
     tally->hard_linked += is_linked && counting;
     if (outside || (is_linked && ask->skip_links))
         tally->skipped++;
-    else if (complies(ask, ask->file_bits, status->st_mode, status->st_gid))
+    else if (attrs_comply(status->st_mode, status->st_gid, ask->gid, ask->file_bits))
         tally->compliant++;
     else
         return change_file(walk, directory, entry, status);

@@ -63,12 +63,6 @@ int build_path(struct walk *walk, struct entry entry)
     return result < 0 ? result : buffer_put(&walk->path, entry.name, entry.length);
 }
 
-int put_text(struct walk *walk, struct text *text)
-{
-    *text = (struct text){walk->found->text.length, walk->path.length};
-    return buffer_put(&walk->found->text, walk->path.bytes, walk->path.length);
-}
-
 /* ---- the stack and its frames */
 
 int flush(struct walk *walk)
@@ -76,7 +70,7 @@ int flush(struct walk *walk)
     const struct levels *levels = &walk->levels;
     struct buffer *changes = &walk->found->changes;
     int result = changes->length ? 0 : changes_put_header(changes, walk->ask->gid);
-    struct buffer *held = &walk->found->held;
+    struct buffer *held = &walk->result->open_dirs;
     const int closed = -1;
     while (result == 0 && walk->entered < levels->depth) {
         const struct level *level = &levels->chain[walk->entered];
@@ -120,10 +114,10 @@ int enter(struct walk *walk, const struct place *place, struct entry entry, uint
 /* Leave the deepest directory of the chain, which has a frame; keep it open for apply. */
 static void hold(struct walk *walk, size_t frame)
 {
-    struct scan_result *found = walk->found;
+    struct local_scan_result *result = walk->result;
     int fd = levels_pop_open(&walk->levels);
-    memcpy(found->held.bytes + frame * sizeof(fd), &fd, sizeof(fd));
-    found->held_count += fd >= 0;
+    memcpy(result->open_dirs.bytes + frame * sizeof(fd), &fd, sizeof(fd));
+    result->open_dirs_count += fd >= 0;
 }
 
 int leave(struct walk *walk)
@@ -131,7 +125,7 @@ int leave(struct walk *walk)
     struct place *place = deepest(walk);
     size_t depth = walk->levels.depth;
     int result = place->must_change ? flush(walk) : 0;
-    bool holds = walk->entered == depth && walk->found->held_count < walk->ask->hold;
+    bool holds = walk->entered == depth && walk->result->open_dirs_count < walk->ask->hold;
     if (result == 0 && walk->entered == depth) {
         struct buffer *changes = &walk->found->changes;
         result = place->must_change ? changes_put_change(changes, KIND_OWN, &place->own, "", 0)

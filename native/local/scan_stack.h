@@ -32,6 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/changes.h"
 #include "local/dirchain.h"
 #include "local/scan.h"
 
@@ -48,8 +49,9 @@ struct place {
 };
 
 struct walk {
-    const struct scan_request *ask;
-    struct scan_result *found;
+    const struct local_scan_request *ask;
+    struct scan_result *found; /* in `result` */
+    struct local_scan_result *result;
     struct levels levels;
     struct place *places;
     size_t room;
@@ -99,9 +101,6 @@ int64_t put_names(struct group_writer *writer, enum hint hint, const struct buff
 
 /* Build the path of an entry of the deepest directory (an empty name: of that itself). */
 int build_path(struct walk *walk, struct entry entry);
-
-/* Keep the path that was built last. */
-int put_text(struct walk *walk, struct text *text);
 
 /* ---- lost.c: it is counted as gone, put into `again`, or a failure */
 

@@ -33,7 +33,7 @@ static void finish(struct nfs_applying *applying, struct record *record, int out
     applying->finished++;
     applying->active -= record->is_active;
     record->is_active = false;
-    if (outcome == CHANGED || outcome == SETID_OFF)
+    if (outcome_is_success(outcome))
         applying->succeeded = true;
     uint32_t directory = record->directory;
     finish_in(applying, record->is_own ? applying->directories[directory].parent : directory);
@@ -51,7 +51,7 @@ static int looked(struct nfs_applying *applying, struct record *record, int erro
     if (error == -ESTALE && !record->is_stale)
         return find_again(applying, record);
     if (is_gone(error))
-        return GONE;
+        return OUTCOME_GONE;
     if (error < 0)
         return refuse(applying, record, "stat", error, "");
     return act(applying, record);
@@ -244,8 +244,9 @@ static int find_record(struct nfs_applying *applying, struct record *record)
         }
         return ask(applying, record, AWAITS_HANDLE);
     case LOST:
-        return directory->outcome == FAILED ? refuse(applying, record, "open", directory->error, "")
-                                            : directory->outcome;
+        return directory->outcome == OUTCOME_FAILED
+                   ? refuse(applying, record, "open", directory->error, "")
+                   : directory->outcome;
     case NOT_SOUGHT:
         find_directory(applying, record->directory);
         break;
@@ -267,9 +268,9 @@ int find_again(struct nfs_applying *applying, struct record *record)
 /* A directory was found, or lost: go on with all that waits for it. */
 static void found(struct nfs_applying *applying, struct directory *directory, int error)
 {
-    directory->where = error < 0 || directory->outcome == DIFFERENT ? LOST : FOUND;
+    directory->where = error < 0 || directory->outcome == OUTCOME_DIFFERENT ? LOST : FOUND;
     if (error < 0) {
-        directory->outcome = is_gone(error) ? GONE : FAILED;
+        directory->outcome = is_gone(error) ? OUTCOME_GONE : OUTCOME_FAILED;
         directory->error = error;
     }
     while (directory->records != NOTHING) {
@@ -323,7 +324,7 @@ static int answer_directory(void *owner, uint64_t tag, int error, struct xdr_in 
         return 0;
     }
     if (error == 0 && attributes.known && attributes.fileid != directory->inode)
-        directory->outcome = DIFFERENT;
+        directory->outcome = OUTCOME_DIFFERENT;
     found(applying, directory, error);
     return 0;
 }
@@ -339,7 +340,7 @@ static void find_directories(struct nfs_applying *applying)
             directory->parent == NOTHING ? NULL : &applying->directories[directory->parent];
         if (above && above->where == LOST) {
             directory->outcome = above->outcome;
-            found(applying, directory, above->outcome == DIFFERENT ? 0 : above->error);
+            found(applying, directory, above->outcome == OUTCOME_DIFFERENT ? 0 : above->error);
         } else if (above && above->where != FOUND) {
             directory->next = above->directories;
             above->directories = number;
@@ -347,8 +348,9 @@ static void find_directories(struct nfs_applying *applying)
                 find_directory(applying, directory->parent);
         } else if (directory->length == 0) {
             directory->handle = *nfs_root(applying->nfs);
-            directory->outcome =
-                directory->inode == nfs_root_inode(applying->nfs) ? CHANGED : DIFFERENT;
+            directory->outcome = directory->inode == nfs_root_inode(applying->nfs)
+                                     ? OUTCOME_CHANGED
+                                     : OUTCOME_DIFFERENT;
             found(applying, directory, 0);
         } else {
             step_down(applying, directory, above ? &above->handle : nfs_root(applying->nfs));
@@ -361,9 +363,9 @@ static void find_directories(struct nfs_applying *applying)
 static void begin(struct nfs_applying *applying, struct record *record)
 {
     if (record->change.flags & FLAG_DROPPED) {
-        finish(applying, record, DROPPED);
+        finish(applying, record, OUTCOME_DROPPED);
     } else if (applying->ended) {
-        finish(applying, record, UNTRIED);
+        finish(applying, record, OUTCOME_UNTRIED);
     } else {
         record->is_active = true;
         applying->active++;
@@ -580,11 +582,4 @@ out:
     free(applying.directories);
     free(applying.batches);
     return error;
-}
-
-void nfs_apply_free(struct apply_result *result)
-{
-    free(result->outcomes);
-    buffer_free(&result->failures);
-    buffer_free(&result->stamps);
 }

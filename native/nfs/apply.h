@@ -18,6 +18,7 @@
 #ifndef ARCHIPMIGRATE_NFS_APPLY_H
 #define ARCHIPMIGRATE_NFS_APPLY_H
 
+#include "core/changes.h"
 #include "nfs/client.h"
 
 /* Beside the outcomes: a call was made whose reply decides. */
@@ -70,7 +71,7 @@ struct directory {
     uint64_t inode;
     enum where where;
     int outcome; /* if it is lost */
-    int error;   /* with FAILED */
+    int error;   /* with OUTCOME_FAILED */
     struct handle handle;
 };
 
@@ -125,7 +126,7 @@ int was_set(struct nfs_applying *applying, struct record *record, int error,
 /* Say whether the attributes after a change are needed. */
 bool needs_attributes(const struct nfs_applying *applying, const struct record *record);
 
-/* Note that an operation on a record failed; FAILED is its outcome. */
+/* Note that an operation on a record failed; OUTCOME_FAILED is its outcome. */
 int refuse(struct nfs_applying *applying, const struct record *record, const char *operation,
            int error, const char *note);
 

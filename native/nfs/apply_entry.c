@@ -5,9 +5,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "core/system.h"
+#include "core/attrs.h"
 
-#define SET_ID (S_ISUID | S_ISGID)
 /* So often a guard may fail because somebody writes to the file; then it is changed without. */
 #define MOST_GUARDED 4
 
@@ -22,13 +21,8 @@ static void tell(struct nfs_applying *applying, const struct record *record, con
         error = -ENOKEY;
     if (error == -EPROTOTYPE)
         applying->ended = applying->is_unnamed = true;
-    struct apply_failure failure = {
-        .index = (size_t)(record - applying->records),
-        .operation = operation,
-        .error = -error,
-    };
-    snprintf(failure.note, sizeof(failure.note), "%s", note);
-    if (buffer_put(&applying->result->failures, &failure, sizeof(failure)) < 0)
+    size_t index = (size_t)(record - applying->records);
+    if (apply_put_failure(applying->result, index, operation, error, note) < 0)
         applying->error = -ENOMEM;
 }
 
@@ -36,23 +30,18 @@ int refuse(struct nfs_applying *applying, const struct record *record, const cha
            int error, const char *note)
 {
     tell(applying, record, operation, error, note);
-    if (error == -EROFS)
-        applying->ended = true;
-    if ((error == -EPERM || error == -EACCES) && !applying->succeeded) {
-        applying->denied++;
-        if (applying->denied == applying->ask->deny_limit)
-            applying->ended = true;
-    }
-    return FAILED;
+    applying->ended |=
+        refusal_ends(error, applying->succeeded, applying->ask->deny_limit, &applying->denied);
+    return OUTCOME_FAILED;
 }
 
 static int refuse_result(struct nfs_applying *applying, const struct record *record,
                          const struct attributes *now)
 {
-    char note[sizeof(((struct apply_failure *)NULL)->note)];
-    snprintf(note, sizeof(note), "mode %04o, group %u", (unsigned)now->mode & 07777,
-             (unsigned)now->gid);
-    return refuse(applying, record, "read back", 0, note);
+    size_t index = (size_t)(record - applying->records);
+    if (apply_put_misread(applying->result, index, now->mode, now->gid) < 0)
+        applying->error = -ENOMEM;
+    return OUTCOME_FAILED;
 }
 
 bool needs_attributes(const struct nfs_applying *applying, const struct record *record)
@@ -69,38 +58,26 @@ bool needs_attributes(const struct nfs_applying *applying, const struct record *
 
 /* ---- what a record says (setattr.c) */
 
-static uint32_t without_set_id(uint32_t mode)
-{
-    return mode & ~(uint32_t)SET_ID;
-}
-
 static bool is_now(const struct attributes *found, uint32_t mode, uint32_t gid)
 {
     return found->mode == mode && found->gid == gid;
 }
 
-static bool is_between(uint32_t mode, const struct change *change)
-{
-    return mode == change->mode || mode == mode_stripped(change->mode) ||
-           mode == without_set_id(change->mode);
-}
-
 static bool is_untouched(const struct attributes *found, const struct change *change)
 {
-    return found->size == change->size && found->mtime == change->mtime;
+    return change_is_untouched(change, found->size, found->mtime);
 }
 
-static bool is_other(const struct record *record)
+static enum change_state state_of(const struct nfs_applying *applying, const struct record *record)
 {
-    const struct attributes *found = &record->found;
-    return found->fileid != record->change.inode || (found->mode ^ record->change.mode) & S_IFMT ||
-           found->uid != record->change.uid;
+    return change_state(applying->ask->verb, &record->change, applying->new_gid, record->found.mode,
+                        record->found.gid);
 }
 
 static void stamp(struct nfs_applying *applying, const struct record *record)
 {
-    struct apply_stamp stamp = {(size_t)(record - applying->records), time_of(record->found.ctime)};
-    if (buffer_put(&applying->result->stamps, &stamp, sizeof(stamp)) < 0)
+    size_t index = (size_t)(record - applying->records);
+    if (apply_put_stamp(applying->result, index, time_of(record->found.ctime)) < 0)
         applying->error = -ENOMEM;
 }
 
@@ -119,7 +96,7 @@ static int set_new(struct nfs_applying *applying, struct record *record)
     const struct change *change = &record->change;
     return set(applying, record,
                (struct setattr){
-                   .sets_mode = change->new_mode != change->mode || change->mode & SET_ID,
+                   .sets_mode = change_sets_mode(change),
                    .mode = change->new_mode,
                    .sets_gid = change->gid != applying->new_gid,
                    .gid = applying->new_gid,
@@ -144,62 +121,64 @@ static int made(struct nfs_applying *applying, struct record *record)
         applying->result->first_ctime = time_of(now->ctime);
     if (record->change.flags & FLAG_SETID)
         stamp(applying, record);
-    return CHANGED;
+    return OUTCOME_CHANGED;
 }
 
 static int forward(struct nfs_applying *applying, struct record *record)
 {
-    if (is_now(&record->found, record->change.mode, record->change.gid))
+    switch (state_of(applying, record)) {
+    case STATE_OLD:
         return set_new(applying, record);
-    if (record->is_again && is_now(&record->found, record->change.new_mode, applying->new_gid))
-        return made(applying, record);
-    return DIFFERENT;
+    case STATE_NEW:
+        return record->is_again ? made(applying, record) : OUTCOME_DIFFERENT;
+    default:
+        return OUTCOME_DIFFERENT;
+    }
 }
 
 /* ---- SETTLE and CHECK */
 
 static int settled(struct nfs_applying *applying, struct record *record)
 {
-    struct apply_result *result = applying->result;
-    int64_t ctime = time_of(record->found.ctime);
-    if (result->first_ctime == 0 || ctime < result->first_ctime)
-        result->first_ctime = ctime;
+    apply_note_ctime(applying->result, time_of(record->found.ctime));
     if (record->change.flags & FLAG_SETID && is_untouched(&record->found, &record->change))
         stamp(applying, record);
-    return CHANGED;
+    return OUTCOME_CHANGED;
 }
 
 static int settle(struct nfs_applying *applying, struct record *record)
 {
-    const struct change *change = &record->change;
-    const struct attributes *found = &record->found;
-    if (is_now(found, change->new_mode, applying->new_gid))
+    switch (state_of(applying, record)) {
+    case STATE_NEW:
         return settled(applying, record);
-    if (is_now(found, change->mode, change->gid))
-        return UNCHANGED;
-    if (found->gid != applying->new_gid || !is_between(found->mode, change))
-        return DIFFERENT;
-    return set(applying, record, (struct setattr){.sets_mode = true, .mode = change->new_mode});
+    case STATE_OLD:
+        return OUTCOME_UNCHANGED;
+    case STATE_BETWEEN:
+        return set(applying, record,
+                   (struct setattr){.sets_mode = true, .mode = record->change.new_mode});
+    default:
+        return OUTCOME_DIFFERENT;
+    }
 }
 
 static int check(struct nfs_applying *applying, struct record *record)
 {
     if (record->change.flags & FLAG_SETID && is_untouched(&record->found, &record->change))
         stamp(applying, record);
-    return UNCHANGED;
+    return OUTCOME_UNCHANGED;
 }
 
 /* ---- BACK: servers take set-id bits away when group and mode come together, so they come after */
 
 static int given(const struct record *record)
 {
-    return record->gives_off ? SETID_OFF : CHANGED;
+    return record->gives_off ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
 }
 
 static int give_back(struct nfs_applying *applying, struct record *record)
 {
     const struct change *change = &record->change;
-    uint32_t lost = change->mode & ~change->new_mode & SET_ID;
+    uint32_t lost = change_lost_bits(change);
     if (lost && change->flags & FLAG_GRANTED && is_untouched(&record->found, change))
         lost = 0;
     record->gives_off = lost != 0;
@@ -213,17 +192,18 @@ static int back(struct nfs_applying *applying, struct record *record)
 {
     const struct change *change = &record->change;
     const struct attributes *found = &record->found;
-    uint32_t bare = without_set_id(change->mode);
-    if (is_now(found, change->mode, change->gid))
-        return record->is_again || record->is_bare ? CHANGED : UNCHANGED;
-    bool is_ours = found->gid == applying->new_gid &&
-                   (found->mode == change->new_mode || is_between(found->mode, change));
-    if (is_now(found, bare, change->gid)) {
+    uint32_t bare = mode_without_set_id(change->mode);
+    switch (state_of(applying, record)) {
+    case STATE_OLD:
+        return record->is_again || record->is_bare ? OUTCOME_CHANGED : OUTCOME_UNCHANGED;
+    case STATE_BARE:
         record->is_bare = true;
         return give_back(applying, record);
+    case STATE_FOREIGN:
+        return OUTCOME_DIFFERENT;
+    default:
+        break;
     }
-    if (!is_ours)
-        return DIFFERENT;
     return set(applying, record,
                (struct setattr){
                    .sets_mode = found->mode != bare,
@@ -238,7 +218,7 @@ static int put_back(struct nfs_applying *applying, struct record *record)
 {
     if (record->is_bare)
         return given(record);
-    if (!is_now(&record->found, without_set_id(record->change.mode), record->change.gid))
+    if (!is_now(&record->found, mode_without_set_id(record->change.mode), record->change.gid))
         return refuse_result(applying, record, &record->found);
     record->is_bare = true;
     return give_back(applying, record);
@@ -248,8 +228,9 @@ static int put_back(struct nfs_applying *applying, struct record *record)
 
 int act(struct nfs_applying *applying, struct record *record)
 {
-    if (is_other(record))
-        return DIFFERENT;
+    if (!change_is_for(&record->change, record->found.fileid, record->found.mode,
+                       record->found.uid))
+        return OUTCOME_DIFFERENT;
     switch (applying->ask->verb) {
     case VERB_FORWARD:
         return forward(applying, record);
@@ -301,7 +282,7 @@ int was_set(struct nfs_applying *applying, struct record *record, int error,
     if (error == -ESTALE && !record->is_stale)
         return find_again(applying, record);
     if (error == -ENOENT)
-        return GONE;
+        return OUTCOME_GONE;
     if (error < 0)
         return refuse(applying, record, "setattr", error, "");
     if (was_raced(record, after))
@@ -309,7 +290,7 @@ int was_set(struct nfs_applying *applying, struct record *record, int error,
     if (!after->known) {
         if (needs_attributes(applying, record))
             return ask_look(applying, record, AWAITS_BACK);
-        return record->is_bare ? given(record) : CHANGED;
+        return record->is_bare ? given(record) : OUTCOME_CHANGED;
     }
     record->found = *after;
     return after_set(applying, record);

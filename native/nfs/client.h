@@ -21,9 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/frames.h"
-#include "local/apply.h"
-#include "local/scan.h"
+#include "core/buffer.h"
+#include "core/result.h"
 #include "nfs/idmap.h"
 #include "nfs/proto/nfs3.h"
 #include "nfs/proto/rpc.h"
@@ -158,19 +157,12 @@ struct nfs_scan_request {
 };
 
 struct nfs_scan_result {
-    struct tally tally;
-    struct buffer changes;
-    int64_t count;
-    struct group_writer rest;
-    struct group_writer again[2]; /* by whether the names are counted already */
+    struct scan_result found;
     bool is_wide;
     struct text wide_path;
     struct nfs_place wide;
-    struct buffer text;
-    struct buffer failures; /* of struct scan_failure */
-    struct buffer links;    /* of struct scan_link */
-    struct buffer held;     /* of each change: u8 length, handle, u64 guard, i64 mtime */
-    struct buffer names;    /* of uint64_t: their keys */
+    struct buffer held;  /* of each change: u8 length, handle, u64 guard, i64 mtime */
+    struct buffer names; /* of uint64_t: their keys */
 };
 
 /* 0 or -errno; -EPROTOTYPE: owners are names, and there is no domain for them. */
@@ -196,6 +188,5 @@ struct nfs_apply_request {
  * flag was set, and the server has not answered all that was under way. Some changes may have been made then.
  */
 int nfs_apply(const struct nfs_apply_request *request, struct apply_result *result);
-void nfs_apply_free(struct apply_result *result);
 
 #endif

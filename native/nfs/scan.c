@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "core/names.h"
 #include "core/system.h"
 
 /* Bytes of changes, or of paths of failures, that end a walk. */
@@ -20,7 +21,7 @@
 bool is_over(const struct nfs_walk *walk)
 {
     const struct nfs_scan_request *ask = walk->ask;
-    if (*ask->stop || walk->found->is_wide ||
+    if (*ask->stop || walk->result->is_wide ||
         (int64_t)(walk->records.length + walk->found->text.length) >= MOST_FOUND)
         return true;
     /* What is under way brings something each, so that small units stay small. */
@@ -226,12 +227,9 @@ static int leave_groups(struct nfs_walk *walk, struct group_reader *group)
     struct group_writer *rest = &walk->found->rest;
     int more;
     while ((more = group_read(group)) > 0) {
-        int error = group_begin(rest, group->path.bytes, group->path.length, 0, group->inode);
-        if (error == 0)
-            error = group_names(rest, group->names, group->names_length, group->count);
+        int error = group_put_copy(rest, group, 0);
         if (error < 0)
             return error;
-        group_end(rest);
     }
     return more;
 }
@@ -325,21 +323,13 @@ static int put_back(const struct nfs_scan_request *ask, struct nfs_scan_result *
         result->is_wide = true;
         result->wide = *ask->cursor;
         result->wide_path.length = ask->cursor_path_length;
-        return buffer_put(&result->text, ask->cursor_path, ask->cursor_path_length);
+        return buffer_put(&result->found.text, ask->cursor_path, ask->cursor_path_length);
     }
-    struct nfs_walk walk = {.found = result};
+    struct nfs_walk walk = {.found = &result->found, .result = result};
     struct group_reader group = {.body = ask->body, .length = ask->body_length};
     int error = leave_groups(&walk, &group);
     group_reader_free(&group);
     return error;
-}
-
-static bool are_names(const uint8_t *names, size_t length)
-{
-    for (size_t at = 0; at < length; at += 1 + (size_t)names[at])
-        if (names[at] >= length - at)
-            return false;
-    return true;
 }
 
 /* A place was in Python's hands. */
@@ -352,19 +342,18 @@ int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *res
 {
     struct nfs_walk walk = {
         .ask = request,
-        .found = result,
+        .found = &result->found,
+        .result = result,
         .nfs = request->nfs,
         .protocol = nfs_protocol(request->nfs),
         .counting = !request->counted,
-        .deadline = INT64_MAX,
+        .deadline = sys_deadline(request->seconds),
         .window = FIRST_WINDOW,
     };
     *result = (struct nfs_scan_result){0};
-    if (!are_names(request->excludes, request->excludes_length) ||
+    if (!excludes_are_valid(request->excludes, request->excludes_length) ||
         (request->cursor && !is_handle(&request->cursor->handle)))
         return -EINVAL;
-    if (request->seconds < 1e9)
-        walk.deadline = sys_monotonic_time() + (int64_t)(request->seconds * 1e9);
     int error = nfs_take(walk.nfs, &walk.rpc);
     if (error < 0)
         return error;
@@ -385,13 +374,7 @@ int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *res
 
 void nfs_scan_free(struct nfs_scan_result *result)
 {
-    group_writer_free(&result->rest);
-    group_writer_free(&result->again[false]);
-    group_writer_free(&result->again[true]);
-    buffer_free(&result->changes);
-    buffer_free(&result->text);
-    buffer_free(&result->failures);
-    buffer_free(&result->links);
+    scan_result_free(&result->found);
     buffer_free(&result->held);
     buffer_free(&result->names);
 }

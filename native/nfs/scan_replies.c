@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "core/names.h"
+
 #define MOST_RESTARTS 3
 
 static void note(struct nfs_walk *walk, int error)
@@ -15,57 +17,27 @@ static void note(struct nfs_walk *walk, int error)
 
 /* ---- what went wrong */
 
-static bool is_transient(int error)
-{
-    return error == -EIO || error == -ETIMEDOUT || error == -ENOSPC || error == -EDQUOT ||
-           error == -ESTALE;
-}
-
 static bool is_gone(int error)
 {
     return error == -ENOENT || error == -ENOTDIR;
 }
 
+/* Return an error that errno has a word for; it has none for a cookie. */
+static int plain_error(int error)
+{
+    return error == -EILSEQ ? -EIO : error;
+}
+
 static int fail(struct nfs_walk *walk, const char *operation, int error)
 {
-    struct scan_failure failure = {.operation = operation, .error = -error};
-    if (error == -EILSEQ) /* of a cookie: nothing that errno has a word for */
-        failure.error = EIO;
-    walk->found->tally.failed++;
-    int result = put_path(walk, &failure.path);
-    return result < 0 ? result : buffer_put(&walk->found->failures, &failure, sizeof(failure));
+    return scan_put_failure(walk->found, &walk->path, operation, plain_error(error));
 }
 
 /* Have the path that was built last looked at again. */
 static int try_again(struct nfs_walk *walk, bool counted, uint64_t inode, enum hint hint,
                      const void *name, size_t length)
 {
-    struct group_writer *again = &walk->found->again[counted];
-    int error = group_begin(again, walk->path.bytes, walk->path.length, 0, inode);
-    if (error == 0)
-        error = group_name(again, hint, name, length);
-    if (error == 0)
-        group_end(again);
-    return error;
-}
-
-/* As lost.c has it. */
-static int fail_names(struct nfs_walk *walk, const struct group_reader *group, int error)
-{
-    struct tally *tally = &walk->found->tally;
-    struct name name;
-    const uint8_t *at = group->names, *end = at + group->names_length;
-    int result = 0;
-    while (result == 0 && group_next_name(&at, end, &name)) {
-        result = group_name_path(group, &name, &walk->path);
-        if (name.hint == HINT_DIRECTORY)
-            count_directory(walk, walk->counting);
-        tally->files += name.hint == HINT_ENTRY && walk->counting;
-        tally->entries += name.hint == HINT_ENTRY && walk->counting;
-        if (result == 0)
-            result = fail(walk, hint_operation(name.hint), error);
-    }
-    return result;
+    return group_put_one(&walk->found->again[counted], &walk->path, inode, hint, name, length);
 }
 
 int lost_group(struct nfs_walk *walk, const struct group_reader *group, int error)
@@ -76,22 +48,14 @@ int lost_group(struct nfs_walk *walk, const struct group_reader *group, int erro
         tally->vanished += (int64_t)group->count;
         return 0;
     }
-    if (group->walks)
-        count_directory(walk, walk->counting);
-    if (!is_transient(error) || walk->ask->last_try)
-        return fail_names(walk, group, error);
-    struct group_writer *again = &walk->found->again[group->walks || !walk->counting];
-    int result = group_begin(again, group->path.bytes, group->path.length, 0, group->inode);
-    if (result == 0)
-        result = group_names(again, group->names, group->names_length, group->count);
-    if (result == 0)
-        group_end(again);
-    return result;
+    bool retries = error_is_transient(error) && !walk->ask->last_try;
+    return scan_lose_group(walk->found, group, plain_error(error), retries, walk->counting,
+                           &walk->path);
 }
 
 static int lost_node(struct nfs_walk *walk, struct node *node, int error)
 {
-    bool may_pass = is_transient(error) && !walk->ask->last_try && !node->is_cursor;
+    bool may_pass = error_is_transient(error) && !walk->ask->last_try && !node->is_cursor;
     give_up(node);
     if (is_gone(error) && !node->is_cursor) {
         walk->found->tally.vanished++;
@@ -123,7 +87,7 @@ static int lost_entry(struct nfs_walk *walk, const struct question *question, in
     *(is_directory ? &node->tally.directories : &node->tally.files) += counting;
     if (error == -ESTALE)
         nfs_forget(walk->nfs, node->inode);
-    if (is_transient(error) && !walk->ask->last_try) {
+    if (error_is_transient(error) && !walk->ask->last_try) {
         int result = node_path(walk, node, "", 0);
         return result < 0 ? result
                           : try_again(walk, true, node->inode, question->hint, question->name,
@@ -142,7 +106,9 @@ static void sort_entry(struct nfs_walk *walk, struct node *node, const struct en
     struct tally *tally = &node->tally;
     if (!S_ISDIR(found->mode)) {
         judge_entry(walk, node, entry, counting);
-    } else if (is_excluded(walk, entry->name, entry->length) || is_outside(walk, found)) {
+    } else if (excludes_have(walk->ask->excludes, walk->ask->excludes_length, entry->name,
+                             entry->length) ||
+               is_outside(walk, found)) {
         tally->entries += counting;
         tally->directories += counting;
         tally->skipped++;
@@ -305,7 +271,7 @@ static bool is_passed(struct nfs_walk *walk, const struct node *node, const stru
         return false;
     uint64_t key = key_of(entry);
     if (ask->notes_names)
-        note(walk, buffer_put(&walk->found->names, &key, sizeof(key)));
+        note(walk, buffer_put(&walk->result->names, &key, sizeof(key)));
     return ask->passed_count &&
            bsearch(&key, ask->passed, ask->passed_count, sizeof(key), compare_keys);
 }
@@ -378,14 +344,14 @@ static void restart(struct node *node)
 /* Leave the reading of a wide directory, from the node's cookie on, to another unit. */
 static int put_wide(struct nfs_walk *walk, const struct node *node)
 {
-    struct nfs_scan_result *found = walk->found;
+    struct nfs_scan_result *found = walk->result;
     found->is_wide = true;
     found->wide.handle = node->handle;
     found->wide.inode = node->inode;
     found->wide.cookie = node->cookie;
     memcpy(found->wide.verifier, node->verifier, VERIFIER_SIZE);
     int error = node_path(walk, node, "", 0);
-    return error < 0 ? error : put_path(walk, &found->wide_path);
+    return error < 0 ? error : scan_put_text(walk->found, &walk->path, &found->wide_path);
 }
 
 /* See whether a directory, not at its end, is to be left for now; true if it is. */
@@ -406,7 +372,7 @@ static bool leave_wide(struct nfs_walk *walk, struct node *node)
         ask_question(walk, node, ABOUT_OWN, HINT_SELF, "", 0);
         return true;
     }
-    if (walk->found->is_wide) {
+    if (walk->result->is_wide) {
         push(walk, node); /* one wide directory a unit: this one is left over */
         return true;
     }

@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "core/system.h"
+#include "core/attrs.h"
 
-#define SET_ID      (S_ISUID | S_ISGID)
 #define CHUNK       ((size_t)256 * 1024)
 #define MOST_MEMORY ((size_t)1 << 30)
 
@@ -85,15 +84,6 @@ void push(struct nfs_walk *walk, struct node *node)
     walk->stack = node;
 }
 
-bool is_excluded(const struct nfs_walk *walk, const void *name, size_t length)
-{
-    const uint8_t *end = walk->ask->excludes + walk->ask->excludes_length;
-    for (const uint8_t *at = walk->ask->excludes; at < end; at += 1 + at[0])
-        if (at[0] == length && memcmp(at + 1, name, length) == 0)
-            return true;
-    return false;
-}
-
 bool is_outside(const struct nfs_walk *walk, const struct attributes *found)
 {
     return !walk->ask->cross && found->fsid != nfs_fsid(walk->nfs);
@@ -109,7 +99,20 @@ void count_directory(struct nfs_walk *walk, bool counting)
 
 static bool complies(const struct nfs_walk *walk, uint32_t bits, const struct attributes *found)
 {
-    return found->gid == walk->ask->gid && (found->mode & bits) == bits;
+    return attrs_comply(found->mode, found->gid, walk->ask->gid, bits);
+}
+
+/* Return the change of an entry as it was found, for it to be completed. */
+static struct change change_of(const struct attributes *found)
+{
+    return (struct change){
+        .mode = (uint16_t)found->mode,
+        .uid = found->uid,
+        .gid = found->gid,
+        .inode = found->fileid,
+        .size = found->size,
+        .mtime = found->mtime,
+    };
 }
 
 static void mark(struct node *node)
@@ -127,13 +130,8 @@ void judge_node(struct nfs_walk *walk, struct node *node)
         return;
     }
     node->must_change = true;
-    node->own = (struct change){
-        .mode = (uint16_t)found->mode,
-        .new_mode = (uint16_t)(found->mode | bits),
-        .uid = found->uid,
-        .gid = found->gid,
-        .inode = found->fileid,
-    };
+    node->own = change_of(found);
+    change_complete(&node->own, bits, false);
     walk->found->count++;
     mark(node);
 }
@@ -182,19 +180,8 @@ static int put_record(struct nfs_walk *walk, const struct entry3 *entry)
 {
     const struct attributes *found = &entry->attributes;
     bool is_linked = found->links > 1;
-    struct change change = {
-        .flags = is_linked ? FLAG_LINKED : 0,
-        .mode = (uint16_t)found->mode,
-        .new_mode = (uint16_t)(mode_stripped(found->mode) | walk->ask->file_bits),
-        .uid = found->uid,
-        .gid = found->gid,
-        .inode = found->fileid,
-    };
-    if (change.mode & ~change.new_mode & SET_ID) {
-        change.flags |= FLAG_SETID;
-        change.size = found->size;
-        change.mtime = found->mtime;
-    }
+    struct change change = change_of(found);
+    change_complete(&change, walk->ask->file_bits, is_linked);
     struct scan_link link = {walk->records.length, found->fsid & INT64_MAX, found->fileid};
     int error =
         changes_put_change(&walk->records, KIND_CHANGE, &change, entry->name, entry->length);
@@ -241,17 +228,7 @@ void give_up(struct node *node)
 
 void keep(struct nfs_walk *walk, struct node *node)
 {
-    struct tally *all = &walk->found->tally;
-    const struct tally *more = &node->tally;
-    all->entries += more->entries;
-    all->directories += more->directories;
-    all->files += more->files;
-    all->others += more->others;
-    all->compliant += more->compliant;
-    all->skipped += more->skipped;
-    all->vanished += more->vanished;
-    all->failed += more->failed;
-    all->hard_linked += more->hard_linked;
+    tally_add(&walk->found->tally, &node->tally);
     for (struct segment *segment = node->segments; segment; segment = segment->next)
         walk->found->count += segment->count;
     if (node->segments)
@@ -285,22 +262,16 @@ int node_path(struct nfs_walk *walk, const struct node *node, const void *name, 
     return 0;
 }
 
-int put_path(struct nfs_walk *walk, struct text *text)
-{
-    *text = (struct text){walk->found->text.length, walk->path.length};
-    return buffer_put(&walk->found->text, walk->path.bytes, walk->path.length);
-}
-
 /* ---- frames */
 
 static int write_segment(struct nfs_walk *walk, const struct segment *segment)
 {
-    struct nfs_scan_result *found = walk->found;
+    struct scan_result *found = walk->found;
     size_t start = found->changes.length;
     int error = buffer_put(&found->changes, walk->records.bytes + segment->from,
                            segment->to - segment->from);
     if (error == 0 && walk->ask->hold)
-        error = buffer_put(&found->held, walk->held.bytes + segment->held_from,
+        error = buffer_put(&walk->result->held, walk->held.bytes + segment->held_from,
                            segment->held_to - segment->held_from);
     const struct scan_link *links = (const void *)walk->links.bytes;
     for (size_t i = segment->link_from; error == 0 && i < segment->link_to; i++) {
@@ -327,7 +298,7 @@ static int write_leave(struct nfs_walk *walk, const struct node *node)
         return changes_put_leave(changes);
     int error = changes_put_change(changes, KIND_OWN, &node->own, "", 0);
     if (error == 0 && walk->ask->hold)
-        error = put_held(&walk->found->held, &node->handle, &node->attributes);
+        error = put_held(&walk->result->held, &node->handle, &node->attributes);
     return error;
 }
 

@@ -22,6 +22,7 @@
 #ifndef ARCHIPMIGRATE_NFS_SCAN_TREE_H
 #define ARCHIPMIGRATE_NFS_SCAN_TREE_H
 
+#include "core/changes.h"
 #include "nfs/client.h"
 
 struct segment {
@@ -94,7 +95,8 @@ struct step {
 
 struct nfs_walk {
     const struct nfs_scan_request *ask;
-    struct nfs_scan_result *found;
+    struct scan_result *found; /* in `result` */
+    struct nfs_scan_result *result;
     struct nfs *nfs;
     const struct protocol *protocol;
     struct rpc *rpc;
@@ -133,7 +135,6 @@ void walk_free(struct nfs_walk *walk);
 /* A directory of the unit (no parent), or below a node. */
 struct node *make_node(struct nfs_walk *walk, struct node *parent, const void *name, size_t length);
 void push(struct nfs_walk *walk, struct node *node);
-bool is_excluded(const struct nfs_walk *walk, const void *name, size_t length);
 bool is_outside(const struct nfs_walk *walk, const struct attributes *found);
 
 /* Judge an entry that is no directory, and note what must change; within put_open and put_close. */
@@ -155,7 +156,6 @@ void count_directory(struct nfs_walk *walk, bool counting);
 
 /* Put a path into walk->path: of a node, or of an entry in it. */
 int node_path(struct nfs_walk *walk, const struct node *node, const void *name, size_t length);
-int put_path(struct nfs_walk *walk, struct text *text);
 
 /* Write all records in their frames. */
 int write_frames(struct nfs_walk *walk);

@@ -53,7 +53,7 @@ static struct features allowed_features(PyObject *module)
 
 /* ---- values */
 
-static PyObject *chunks_of(const struct scan_result *result)
+static PyObject *chunks_of(const struct local_scan_result *result)
 {
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list && i < result->chunk_count; i++)
@@ -62,42 +62,44 @@ static PyObject *chunks_of(const struct scan_result *result)
     return list;
 }
 
-static PyObject *notices_of(const struct scan_result *result)
+static PyObject *notices_of(const struct local_scan_result *result)
 {
     PyObject *list = PyList_New(0);
-    const struct scan_notice *at = (const void *)result->notices.bytes;
-    size_t count = result->notices.length / sizeof(*at);
+    const struct scan_notice *at = (const void *)result->found.notices.bytes;
+    size_t count = result->found.notices.length / sizeof(*at);
     for (size_t i = 0; list && i < count; i++)
-        if (!append(list, Py_BuildValue("(Ns)", text_of(&result->text, at[i].path), at[i].kind)))
+        if (!append(list,
+                    Py_BuildValue("(Ns)", text_of(&result->found.text, at[i].path), at[i].kind)))
             Py_CLEAR(list);
     return list;
 }
 
 /* int descriptors, one a directory frame; None if none is open. */
-static PyObject *held_of(const struct scan_result *result)
+static PyObject *open_dirs_of(const struct local_scan_result *result)
 {
-    if (result->held_count == 0)
+    if (result->open_dirs_count == 0)
         Py_RETURN_NONE;
-    return PyByteArray_FromStringAndSize((const char *)result->held.bytes,
-                                         (Py_ssize_t)result->held.length);
+    return PyByteArray_FromStringAndSize((const char *)result->open_dirs.bytes,
+                                         (Py_ssize_t)result->open_dirs.length);
 }
 
-static PyObject *scan_value(struct scan_result *result)
+static PyObject *scan_value(struct local_scan_result *result)
 {
-    const struct buffer *changes = &result->changes;
-    PyObject *wide = result->wide < 0 ? Py_NewRef(Py_None)
-                                      : Py_BuildValue("(iNK)", result->wide,
-                                                      text_of(&result->text, result->wide_path),
-                                                      (unsigned long long)result->wide_inode);
-    PyObject *value =
-        Py_BuildValue("(NNLNNNNNNNN)", tally_of(&result->tally),
-                      bytes_of(changes->bytes, result->count ? changes->length : 0),
-                      (long long)result->count, groups_of(&result->rest), chunks_of(result), wide,
-                      again_of(result->again), failures_of(&result->failures, &result->text),
-                      links_of(&result->links), notices_of(result), held_of(result));
+    const struct buffer *changes = &result->found.changes;
+    PyObject *wide =
+        result->wide < 0
+            ? Py_NewRef(Py_None)
+            : Py_BuildValue("(iNK)", result->wide, text_of(&result->found.text, result->wide_path),
+                            (unsigned long long)result->wide_inode);
+    PyObject *value = Py_BuildValue(
+        "(NNLNNNNNNNN)", tally_of(&result->found.tally),
+        bytes_of(changes->bytes, result->found.count ? changes->length : 0),
+        (long long)result->found.count, groups_of(&result->found.rest), chunks_of(result), wide,
+        again_of(result->found.again), failures_of(&result->found.failures, &result->found.text),
+        links_of(&result->found.links), notices_of(result), open_dirs_of(result));
     if (value) { /* these descriptors are the caller's from now on */
         result->wide = -1;
-        result->held.length = 0;
+        result->open_dirs.length = 0;
     }
     return value;
 }
@@ -109,7 +111,7 @@ PyDoc_STRVAR(scan_doc,
 
 static PyObject *native_scan(PyObject *module, PyObject *arguments)
 {
-    struct scan_request request = {.features = allowed_features(module)};
+    struct local_scan_request request = {.features = allowed_features(module)};
     Py_buffer body, cursor_path, excludes, stop;
     unsigned long long cursor_inode;
     int counted, last_try, skip_links, cross, xattrs, remote;
@@ -123,7 +125,7 @@ static PyObject *native_scan(PyObject *module, PyObject *arguments)
                           &chunks, &remote))
         return NULL;
     PyObject *value = NULL;
-    struct scan_result result = {.wide = -1};
+    struct local_scan_result result = {.wide = -1};
     int status = -EINVAL;
     if (gid < 0 || gid >= UINT32_MAX || stop.len < 1 || descriptors < 1 || hold < 0 || wide < 1 ||
         chunks < 1) {
@@ -155,11 +157,11 @@ static PyObject *native_scan(PyObject *module, PyObject *arguments)
     request.wide = (size_t)wide;
     request.chunks = (size_t)chunks;
     Py_BEGIN_ALLOW_THREADS;
-    status = scan(&request, &result);
+    status = local_scan(&request, &result);
     Py_END_ALLOW_THREADS;
 out:
     value = status < 0 ? raise_error(status) : scan_value(&result);
-    scan_result_free(&result);
+    local_scan_result_free(&result);
     PyBuffer_Release(&body);
     PyBuffer_Release(&cursor_path);
     PyBuffer_Release(&excludes);
@@ -171,7 +173,7 @@ PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
 
 static PyObject *native_apply(PyObject *module, PyObject *arguments)
 {
-    struct apply_request request = {.features = allowed_features(module)};
+    struct local_apply_request request = {.features = allowed_features(module)};
     Py_buffer changes, held, stop;
     int verb;
     long long deny_limit, born_before;
@@ -189,10 +191,10 @@ static PyObject *native_apply(PyObject *module, PyObject *arguments)
         request.born_before = born_before;
         request.descriptors = (size_t)descriptors;
         request.stop = stop.buf;
-        request.held = held.buf;
-        request.held_count = (size_t)held.len / sizeof(*request.held);
+        request.open_dirs = held.buf;
+        request.open_dirs_count = (size_t)held.len / sizeof(*request.open_dirs);
         Py_BEGIN_ALLOW_THREADS;
-        status = apply(&request, &result);
+        status = local_apply(&request, &result);
         Py_END_ALLOW_THREADS;
     }
     PyObject *value = status < 0 ? raise_error(status) : apply_value(&result);

@@ -226,20 +226,20 @@ static PyObject *wide_of(const struct nfs_scan_result *result)
 {
     if (!result->is_wide)
         Py_RETURN_NONE;
-    return Py_BuildValue("(NKN)", text_of(&result->text, result->wide_path),
+    return Py_BuildValue("(NKN)", text_of(&result->found.text, result->wide_path),
                          (unsigned long long)result->wide.inode,
                          bytes_of(&result->wide, sizeof(result->wide)));
 }
 
 static PyObject *scan_value(const struct nfs_scan_result *result)
 {
-    const struct buffer *changes = &result->changes;
-    return Py_BuildValue("(NNLNNNNNNN)", tally_of(&result->tally),
-                         bytes_of(changes->bytes, changes->length), (long long)result->count,
-                         groups_of(&result->rest), wide_of(result), again_of(result->again),
-                         failures_of(&result->failures, &result->text), links_of(&result->links),
-                         bytes_of(result->held.bytes, result->held.length),
-                         bytes_of(result->names.bytes, result->names.length));
+    const struct buffer *changes = &result->found.changes;
+    return Py_BuildValue(
+        "(NNLNNNNNNN)", tally_of(&result->found.tally), bytes_of(changes->bytes, changes->length),
+        (long long)result->found.count, groups_of(&result->found.rest), wide_of(result),
+        again_of(result->found.again), failures_of(&result->found.failures, &result->found.text),
+        links_of(&result->found.links), bytes_of(result->held.bytes, result->held.length),
+        bytes_of(result->names.bytes, result->names.length));
 }
 
 PyDoc_STRVAR(scan_doc, "Look at the entries of a unit until done or a limit is reached.");
@@ -339,7 +339,7 @@ static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
             Py_END_ALLOW_THREADS;
         }
         value = status < 0 ? raise_error(status) : apply_value(&result);
-        nfs_apply_free(&result);
+        apply_result_free(&result);
     }
     PyBuffer_Release(&changes);
     PyBuffer_Release(&held);

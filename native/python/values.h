@@ -8,8 +8,7 @@
 
 #include <errno.h>
 
-#include "local/apply.h"
-#include "local/scan.h"
+#include "core/result.h"
 
 static inline PyObject *raise_error(int status)
 {

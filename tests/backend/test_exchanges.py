@@ -159,8 +159,8 @@ def test_apply_changes_nothing_but_what_was_looked_at(
     assert scan.count == len(ALL)
     meddle(tree, outside)
     before, beyond = attrs(tree), attrs(outside)
-    applied = opened.apply(scan.changes, Verb.FORWARD)
-    outcomes = {c.path: applied.outcomes[c.index] for c in read_changes(scan.changes)}
+    applied = opened.apply(scan.preimage, Verb.FORWARD)
+    outcomes = {c.path: applied.outcomes[c.index] for c in read_changes(scan.preimage)}
     assert outcomes == dict.fromkeys(ALL, Outcome.CHANGED) | unlike
     assert not applied.failures
     after = attrs(tree)
@@ -222,4 +222,4 @@ def test_names_that_are_gone_when_they_are_looked_at_are_counted_as_vanished(
     scan = opened.scan(unit, POLICY, OPTIONS, PLENTY)
     assert not scan.failures
     assert scan.tally.vanished == 2
-    assert [change.path for change in read_changes(scan.changes)] == [b"other/a", b"other", b""]
+    assert [change.path for change in read_changes(scan.preimage)] == [b"other/a", b"other", b""]

@@ -360,12 +360,12 @@ def changes_of(backend: Backend, *, granted: bool = False) -> bytes:
     """Return all changes in one body, one a hard-linked inode, as the journal would have them."""
     scan = backend.scan(walk_unit([whole()]), POLICY, EVERYTHING, ENDLESS)
     assert scan.rest is None
-    records = list(read_changes(scan.changes))
+    records = list(read_changes(scan.preimage))
     first: dict[int, bytes] = {}
     for record in sorted(records, key=lambda c: c.path):
         first.setdefault(record.inode, record.path)
     dropped = [c.offset for c in records if first[c.inode] != c.path]
-    body = with_flags(scan.changes, dropped, Flag.DROPPED)
+    body = with_flags(scan.preimage, dropped, Flag.DROPPED)
     if granted:
         some = [c.offset for c in records if c.flags & Flag.SETID and len(c.path) % 2]
         body = with_flags(body, some, Flag.GRANTED)

@@ -78,7 +78,7 @@ def test_apply_changes_the_same_however_many_directories_stay_open(
         kept = open_files(tree) - idle
         assert kept <= retained // 2  # others may want some, too
         assert (kept > 0) == (retained > 1)
-        applied = working.apply(scan.changes, Verb.FORWARD, retained=scan.retained)
+        applied = working.apply(scan.preimage, Verb.FORWARD, retained=scan.retained)
         assert applied.outcomes == bytes([Outcome.CHANGED]) * scan.count
         assert not drift(tree)
         assert open_files(tree) == idle
@@ -105,10 +105,10 @@ def test_scan_that_is_never_applied_gives_its_descriptors_back(backend: str, tre
 def test_nothing_stays_open_where_nothing_must_change(backend: str, tree: Path) -> None:
     with opened(backend, tree, 1000) as working:
         scan = look(working)
-        working.apply(scan.changes, Verb.FORWARD, retained=scan.retained)
+        working.apply(scan.preimage, Verb.FORWARD, retained=scan.retained)
         idle = open_files(tree)
         again = look(working)
-        assert not again.changes
+        assert not again.preimage
         assert open_files(tree) == idle
 
 
@@ -129,7 +129,7 @@ def test_directory_that_was_moved_is_changed_where_it_is_now(
     with opened(backend, tree, 1000) as working:
         scan = look(working)
         meddle(tree)
-        applied = working.apply(scan.changes, Verb.FORWARD, retained=scan.retained)
+        applied = working.apply(scan.preimage, Verb.FORWARD, retained=scan.retained)
     assert applied.outcomes == bytes([Outcome.CHANGED]) * scan.count
     new = [b"1", b"1/file"] if meddle is move_and_replace else []
     assert sorted(drift(tree)) == new  # what nobody looked at
@@ -141,8 +141,10 @@ def test_directory_that_was_removed_is_gone(backend: str, tree: Path) -> None:
         scan = look(working)
         (leaf / "file").unlink()
         leaf.rmdir()
-        applied = working.apply(scan.changes, Verb.FORWARD, retained=scan.retained)
-    gone = {c.path for c in read_changes(scan.changes) if applied.outcomes[c.index] == Outcome.GONE}
+        applied = working.apply(scan.preimage, Verb.FORWARD, retained=scan.retained)
+    gone = {
+        c.path for c in read_changes(scan.preimage) if applied.outcomes[c.index] == Outcome.GONE
+    }
     assert gone == {b"0/1/2/0", b"0/1/2/0/file"}
     assert applied.outcomes.count(Outcome.CHANGED) == scan.count - 2
     assert not drift(tree)
@@ -152,8 +154,8 @@ def test_directory_whose_mode_was_changed_since_is_left_alone(backend: str, tree
     with opened(backend, tree, 1000) as working:
         scan = look(working)
         (tree / "2").chmod(0o711)
-        applied = working.apply(scan.changes, Verb.FORWARD, retained=scan.retained)
-    outcomes = {c.path: applied.outcomes[c.index] for c in read_changes(scan.changes)}
+        applied = working.apply(scan.preimage, Verb.FORWARD, retained=scan.retained)
+    outcomes = {c.path: applied.outcomes[c.index] for c in read_changes(scan.preimage)}
     assert outcomes.pop(b"2") == Outcome.DIFFERENT
     assert set(outcomes.values()) == {Outcome.CHANGED}
     assert drift(tree) == [b"2"]
@@ -163,5 +165,5 @@ def test_looking_alone_keeps_nothing_open(backend: str, tree: Path) -> None:
     with opened(backend, tree, 1000) as working:
         idle = open_files(tree)
         scan = working.scan(walk_unit([whole()]), POLICY, replace(OPTIONS, hold=False), PLENTY)
-        assert scan.changes
+        assert scan.preimage
         assert open_files(tree) == idle

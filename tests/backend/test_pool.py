@@ -256,7 +256,7 @@ def test_stop_flag_set_during_a_scan_ends_it(opened: WorkersBackend) -> None:
 def test_changes_are_applied_by_whichever_process_is_free(opened: WorkersBackend) -> None:
     scans = [look(opened) for _ in range(2)]
     assert all(scan.retained for scan in scans)
-    applied = opened.apply(scans[0].changes, Verb.FORWARD, retained=scans[1].retained)
+    applied = opened.apply(scans[0].preimage, Verb.FORWARD, retained=scans[1].retained)
     assert applied.outcomes == bytes([Outcome.CHANGED]) * scans[0].count
     for scan in scans:
         assert scan.retained

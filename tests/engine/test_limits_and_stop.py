@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from archipmigrate.engine.limits import FEWEST_CHANGES, FIRST_CHANGES, MOST_CHANGES, UnitSize
 from archipmigrate.engine.stop import ENOUGH, EarlyStop
-from archipmigrate.model import Failure
+from archipmigrate.model import Failure, FailureKind
 
 # -- the early stop
 
@@ -40,7 +40,7 @@ def test_full_share_stops_what_has_to_write_also_after_a_success() -> None:
     early.acted(1, 1, [])
     early.acted(1, 0, [Failure(b"entry", "chown", errno.EDQUOT)])
     assert early.reason == ""
-    early.acted(1, 0, [Failure(b"volume", "upgrade", errno.ENOSPC)])
+    early.acted(1, 0, [Failure(b"volume", "upgrade", errno.ENOSPC, kind=FailureKind.NO_ROOM)])
     assert "ENOSPC" in early.reason
 
 
@@ -82,7 +82,7 @@ def test_early_stop_at_the_end_of_a_share_that_cannot_be_entered() -> None:
     ("failure", "why"),
     [
         (Failure(b"a", "chown", errno.EROFS), "read-only"),
-        (Failure(b"a", "read back", 0, "mode 0640, group 65534"), "group 65534"),
+        (Failure(b"a", "read back", 0, "group 65534", kind=FailureKind.MISMATCH), "group 65534"),
     ],
 )
 def test_early_stop_comes_at_once_where_nothing_can_work(failure: Failure, why: str) -> None:

@@ -46,6 +46,8 @@ class FakeBackend:
     apply_nth: Apply
     scan_again: int = 0  # so many looks fail for a reason that may pass
     name: str = "fake"
+    nfs_version: int = 0
+    remark: str = ""
     scans: list[Unit] = field(default_factory=list)
     applied: list[float] = field(default_factory=list)
     clock: Callable[[], float] = lambda: 0.0
@@ -171,7 +173,7 @@ def test_look_that_fails_for_a_while_pauses_the_run() -> None:
 def test_look_only_pauses_too() -> None:
     clock = trio.testing.MockClock(autojump_threshold=0.01)
     backend = FakeBackend(lambda nth: changed(), scan_again=2)
-    job = PermsJob(backend, GroupPolicy(GID), ScanOptions(), "verify", acts=False)
+    job = PermsJob(backend, GroupPolicy(GID), ScanOptions(), dry_run=True)
     header = RunHeader("", "verify", "", "", "")
     with closing(Journal(None, new=True)) as journal:
         session = Run(job, journal, header, Lanes(1, 0.1), Watch())

@@ -42,7 +42,7 @@ def test_session_killed_in_its_first_look_leaves_all_to_the_next(
         run_loop(Run(job, journal, journal.read_header(), Lanes(1, 0.1), Watch()).execute)
     journal.close()
     journal = open_run(state, run)
-    looks = PermsJob(job.backend, job.policy, job.options, acts=False)
+    looks = PermsJob(job.backend, job.policy, job.options, dry_run=True)
     session = Run(looks, journal, journal.read_header(), Lanes(1, 0.1), Watch())
     assert run_loop(session.execute).status == "done"
     assert session.counters.tally.entries == 2

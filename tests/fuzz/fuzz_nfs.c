@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/changes.h"
 #include "fuzz_nfs.h"
 #include "fuzz_server.h"
 #include "nfs/client.h"
@@ -61,7 +62,7 @@ static int scan_share(const struct nfs_scan_request *request, struct nfs_scan_re
 static bool are_all_changed(const struct apply_result *result)
 {
     for (size_t i = 0; i < result->count; i++)
-        if (result->outcomes[i] != CHANGED)
+        if (result->outcomes[i] != OUTCOME_CHANGED)
             return false;
     return true;
 }
@@ -84,8 +85,9 @@ static void apply_once(struct nfs *nfs, enum verb verb, const uint8_t *changes, 
     int error = nfs_apply(&request, &result);
     hears_stop = is_at_work = false;
     check_apply(&request, &result, error);
-    check(!is_honest || script.deviates || stop || are_all_changed(&result), "an honest server's failure");
-    nfs_apply_free(&result);
+    check(!is_honest || script.deviates || stop || are_all_changed(&result),
+          "an honest server's failure");
+    apply_result_free(&result);
 }
 
 /* ---- a session */
@@ -161,23 +163,23 @@ static void add_wide(const struct nfs_scan_result *result)
     *unit = (struct unit){.is_wide = true, .place = result->wide};
     unit->path_length = result->wide_path.length;
     if (unit->path_length > 0)
-        memcpy(unit->path, result->text.bytes + result->wide_path.at, unit->path_length);
+        memcpy(unit->path, result->found.text.bytes + result->wide_path.at, unit->path_length);
 }
 
 static void apply_all(const struct nfs_scan_result *result)
 {
-    uint8_t *copy = malloc(result->changes.length), *held = malloc(result->held.length + 1);
+    uint8_t *copy = malloc(result->found.changes.length), *held = malloc(result->held.length + 1);
     check(copy && held, "no memory");
-    memcpy(copy, result->changes.bytes, result->changes.length);
+    memcpy(copy, result->found.changes.bytes, result->found.changes.length);
     if (result->held.length > 0)
         memcpy(held, result->held.bytes, result->held.length);
     bool forward = !(session.verbs & 1);
     if (forward)
-        apply_once(session.nfs, VERB_FORWARD, copy, result->changes.length, held,
+        apply_once(session.nfs, VERB_FORWARD, copy, result->found.changes.length, held,
                    result->held.length, true);
     for (enum verb verb = VERB_SETTLE; verb <= VERB_BACK; verb++)
         if (session.verbs >> verb & 1)
-            apply_once(session.nfs, verb, copy, result->changes.length, held, 0, false);
+            apply_once(session.nfs, verb, copy, result->found.changes.length, held, 0, false);
     free(copy);
     free(held);
 }
@@ -201,12 +203,12 @@ static void scan_unit(struct unit *unit)
         return;
     }
     check_scan(&request, &result);
-    check(script.deviates || result.tally.failed == 0, "an honest server's failure");
-    add_groups(&result.again[false], false, true);
-    add_groups(&result.again[true], true, true);
-    add_groups(&result.rest, true, false);
+    check(script.deviates || result.found.tally.failed == 0, "an honest server's failure");
+    add_groups(&result.found.again[false], false, true);
+    add_groups(&result.found.again[true], true, true);
+    add_groups(&result.found.rest, true, false);
     add_wide(&result);
-    if (result.count > 0)
+    if (result.found.count > 0)
         apply_all(&result);
     nfs_scan_free(&result);
     group_writer_free(&unit->groups);

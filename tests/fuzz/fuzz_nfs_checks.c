@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "core/changes.h"
 #include "fuzz_server.h"
 #include "nfs/proto/nfs4.h"
 
@@ -100,7 +102,8 @@ void read_reply(uint8_t reader, uint8_t how, const uint8_t *bytes, size_t length
 
 static void check_text(const struct nfs_scan_result *result, struct text text)
 {
-    check(text.at <= result->text.length && text.length <= result->text.length - text.at,
+    check(text.at <= result->found.text.length &&
+              text.length <= result->found.text.length - text.at,
           "a path outside of the text");
 }
 
@@ -129,12 +132,13 @@ static void check_held(const struct nfs_scan_result *result, size_t count)
 
 static void check_links(const struct nfs_scan_result *result)
 {
-    const struct scan_link *links = (const void *)result->links.bytes;
-    for (size_t i = 0; i < result->links.length / sizeof(*links); i++) {
+    const struct scan_link *links = (const void *)result->found.links.bytes;
+    for (size_t i = 0; i < result->found.links.length / sizeof(*links); i++) {
         struct frame frame;
         size_t at = links[i].offset;
-        check(at < result->changes.length &&
-                  frame_read(result->changes.bytes, result->changes.length, &at, &frame) == 0,
+        check(at < result->found.changes.length &&
+                  frame_read(result->found.changes.bytes, result->found.changes.length, &at,
+                             &frame) == 0,
               "a link that is nowhere");
         check(frame.kind == KIND_CHANGE && frame.change.flags & FLAG_LINKED &&
                   frame.change.inode == links[i].inode,
@@ -167,21 +171,21 @@ static size_t check_frames(const struct buffer *changes)
 
 void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_result *result)
 {
-    const struct tally *tally = &result->tally;
-    size_t count = check_frames(&result->changes);
-    check((int64_t)count == result->count, "how many changes there are");
+    const struct tally *tally = &result->found.tally;
+    size_t count = check_frames(&result->found.changes);
+    check((int64_t)count == result->found.count, "how many changes there are");
     check_held(result, request->hold ? count : 0);
     check_links(result);
-    check_groups(&result->rest);
-    check_groups(&result->again[false]);
-    check_groups(&result->again[true]);
+    check_groups(&result->found.rest);
+    check_groups(&result->found.again[false]);
+    check_groups(&result->found.again[true]);
     if (result->is_wide) {
         check_text(result, result->wide_path);
         check(result->wide.handle.length > 0, "a wide directory without a handle");
         check_handle(&result->wide.handle);
     }
-    const struct scan_failure *failures = (const void *)result->failures.bytes;
-    for (size_t i = 0; i < result->failures.length / sizeof(*failures); i++) {
+    const struct scan_failure *failures = (const void *)result->found.failures.bytes;
+    for (size_t i = 0; i < result->found.failures.length / sizeof(*failures); i++) {
         check_text(result, failures[i].path);
         check(failures[i].error > 0 && failures[i].operation, "a failure of no error");
     }
@@ -189,7 +193,7 @@ void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_re
               tally->others >= 0 && tally->skipped >= 0 && tally->compliant >= 0 &&
               tally->vanished >= 0 && tally->failed >= 0 && tally->hard_linked >= 0,
           "a tally below zero");
-    check(tally->failed == (int64_t)(result->failures.length / sizeof(*failures)),
+    check(tally->failed == (int64_t)(result->found.failures.length / sizeof(*failures)),
           "how many failures there are");
 }
 
@@ -214,13 +218,14 @@ void check_apply(const struct nfs_apply_request *request, const struct apply_res
     const struct apply_stamp *stamps = (const void *)result->stamps.bytes;
     size_t failed = 0;
     for (size_t i = 0; i < count; i++) {
-        check(result->outcomes[i] <= SETID_OFF, "a change without an outcome");
-        check(request->verb != VERB_CHECK || result->outcomes[i] != CHANGED, "a check changed");
-        failed += result->outcomes[i] == FAILED;
+        check(result->outcomes[i] <= OUTCOME_SETID_OFF, "a change without an outcome");
+        check(request->verb != VERB_CHECK || result->outcomes[i] != OUTCOME_CHANGED,
+              "a check changed");
+        failed += result->outcomes[i] == OUTCOME_FAILED;
     }
     check(failed == result->failures.length / sizeof(*failures), "how many failures there are");
     for (size_t i = 0; i < failed; i++)
-        check(failures[i].index < count && result->outcomes[failures[i].index] == FAILED,
+        check(failures[i].index < count && result->outcomes[failures[i].index] == OUTCOME_FAILED,
               "a failure of no change");
     for (size_t i = 0; i < result->stamps.length / sizeof(*stamps); i++)
         check(stamps[i].index < count, "a stamp of no change");

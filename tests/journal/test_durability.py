@@ -273,7 +273,7 @@ def test_run_stops_when_the_state_disk_is_full_to_the_last_byte(
     before = fill(share, 5000)
     (state / "ballast").write_bytes(bytes(40 * MIB - (350 << 10)))
     monkeypatch.setattr(commit, "SPARE_BYTES", 0)
-    monkeypatch.setattr("archipmigrate.cli.session.SPARE_BYTES", 0)
+    monkeypatch.setattr("archipmigrate.session.open.SPARE_BYTES", 0)
     words = ["--json", "--group", str(GID), "--backend", cli.backend, "--state", str(state)]
     status = main(["perms", *words, str(share)])
     ended = Ended(status, *capsys.readouterr())

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from archipmigrate.backend import extensions
 from archipmigrate.errors import BackendMissing
-from archipmigrate.maps.format import codec as codecs
 from archipmigrate.maps.format.codec import Codec, codec_of
 from archipmigrate.maps.format.v1 import ENTRY, ZERO_DIGEST
 from archipmigrate.maps.format.v2 import EntryV2, decode_entry_v2, encode_entry_v2
@@ -151,7 +151,7 @@ def test_codec_is_the_one_of_the_backend(backend: str) -> None:
 
 
 def test_codec_in_c_is_a_demand_where_it_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codecs, "BUILT", False)
+    monkeypatch.setattr(extensions, "BUILT", False)
     assert codec_of("auto").name == codec_of("python").name == "python"
     with pytest.raises(BackendMissing):
         codec_of("native")
@@ -159,7 +159,7 @@ def test_codec_in_c_is_a_demand_where_it_is_not_built(monkeypatch: pytest.Monkey
 
 def codecs_there() -> list[str]:
     """Return the names of the codecs that are there, the preferred one first."""
-    return ["native", "python"] if codecs.BUILT else ["python"]
+    return ["native", "python"] if extensions.BUILT else ["python"]
 
 
 # -- the C code alone, with every access checked

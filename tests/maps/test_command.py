@@ -66,7 +66,7 @@ def test_maps_whose_locks_the_configuration_has_elsewhere_need_to_be_told_where(
 ) -> None:
     put_v1(maps, "foobar")
     path = config(tmp_path / "conf", maps, lock_dir=locks)
-    monkeypatch.setattr("archipmigrate.cli.blocker.CONFIG", path)
+    monkeypatch.setattr("archipmigrate.maps.locate.CONFIG", path)
     ended = program("mapfiles", "--json", "--maps", maps)
     assert ended.status == 2
     assert f"add --locks {locks}" in ended.err
@@ -79,7 +79,7 @@ def test_maps_that_the_configuration_is_not_of_have_their_locks_among_them(
 ) -> None:
     put_v1(maps, "foobar")
     path = config(tmp_path / "conf", locks, lock_dir=locks)
-    monkeypatch.setattr("archipmigrate.cli.blocker.CONFIG", path)
+    monkeypatch.setattr("archipmigrate.maps.locate.CONFIG", path)
     ended = program("mapfiles", "--json", "--maps", maps)
     assert (ended.status, results(ended)) == (0, {"foobar": "upgraded"})
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from archipmigrate.maps.blocker import survey, upgrade
-from archipmigrate.maps.blocker.record import Record
+from archipmigrate.maps.blocker import upgrade
+from archipmigrate.maps.blocker.preimage import VolumePreimage
 from archipmigrate.maps.blocker.store import Store
+from archipmigrate.maps.survey import walk
 from tests.support import map_shares as mapshare
 from tests.support.inprocess import Program
 from tests.support.map_runs import arguments, foreign, lines, results
@@ -44,10 +45,10 @@ def killed_before_the_second(program: Program, maps: Path, *options: object) -> 
     """Run until one volume is upgraded, and be killed before the next of its unit is touched."""
     real, calls = upgrade.apply, iter(range(100))
 
-    def apply(store: Store, record: Record) -> None:
+    def apply(store: Store, preimage: VolumePreimage) -> None:
         if next(calls):
             os.kill(os.getpid(), signal.SIGKILL)
-        real(store, record)
+        real(store, preimage)
 
     pid = os.fork()
     if pid == 0:
@@ -221,13 +222,13 @@ def test_volume_that_vanishes_after_the_survey_is_no_failure(
     program: Program, maps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = put_v1(maps, "volaaa", "volbbb")
-    real = Store.take_locks
+    real = Store.acquire_locks
 
     def take(store: Store, names: list[bytes]) -> None:
         first.unlink(missing_ok=True)
         real(store, names)
 
-    monkeypatch.setattr(Store, "take_locks", take)
+    monkeypatch.setattr(Store, "acquire_locks", take)
     ended = program(*arguments(maps))
     assert (ended.status, results(ended)) == (0, {"volbbb": "upgraded"})
 
@@ -239,8 +240,8 @@ def test_map_that_was_written_to_after_its_upgrade_is_not_removed(
     (path,) = put_v1(maps, "foobar")
     real = upgrade._link_header
 
-    def link(store: Store, record: Record) -> None:
-        real(store, record)
+    def link(store: Store, preimage: VolumePreimage) -> None:
+        real(store, preimage)
         path.write_bytes(mapshare.v1(LONGER))
 
     monkeypatch.setattr(upgrade, "_link_header", link)
@@ -266,13 +267,13 @@ def test_directory_that_could_be_listed_after_all_is_judged_anew(
     stray = mapshare.put(maps, "archip_broken", b"garbage")
     unlisted = maps / sha256_place("archip_foobar")
 
-    class Denied(survey.Listing):
+    class Denied(walk.Listing):
         def __init__(self, path: bytes, fd: int) -> None:
             if os.readlink(f"/proc/self/fd/{fd}") == str(unlisted):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             super().__init__(path, fd)
 
-    monkeypatch.setattr(survey, "Listing", Denied)
+    monkeypatch.setattr(walk, "Listing", Denied)
     ended = program(*arguments(maps))
     assert (ended.status, results(ended)) == (3, {"broken": "invalid"})
     monkeypatch.undo()

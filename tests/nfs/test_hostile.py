@@ -181,7 +181,7 @@ def test_other_filesystems_are_entered_if_asked_though_their_roots_have_one_inod
     while unit:  # a directory at a time
         options, limits = ScanOptions(cross=True), Limits(60, 1, 10**9)
         scan = backend.scan(unit, GroupPolicy(GID), options, limits)
-        found |= {change.path: change.inode for change in read_changes(scan.changes)}
+        found |= {change.path: change.inode for change in read_changes(scan.preimage)}
         unit = scan.rest
     assert inside.items() < found.items()
 

@@ -129,7 +129,7 @@ def test_filesystem_mounted_during_the_run_is_not_entered(
     opened.close()
     place.close()
     assert (scan.tally.skipped, scan.count) == (1, 10)
-    assert not any(change.path.startswith(b"later") for change in read_changes(scan.changes))
+    assert not any(change.path.startswith(b"later") for change in read_changes(scan.preimage))
 
 
 def test_share_that_is_itself_a_mount_point_is_entered(program: Program, tmpfs: Path) -> None:

@@ -244,7 +244,7 @@ def test_domain_is_kept_for_resume_and_undo_and_another_is_another_run(
         domains.append(domain)
         raise ShareError("not here")
 
-    monkeypatch.setattr("archipmigrate.cli.reach.open_direct", open_direct)
+    monkeypatch.setattr("archipmigrate.session.reach.open_direct", open_direct)
     program = Program("auto", state)
     assert program.perms(mount, *DOMAIN).status == 0
     (path,) = state.glob("*.journal")

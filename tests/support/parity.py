@@ -155,13 +155,13 @@ class Seen:
         self.tally.add(scan.tally)
         self.failures.update(dataclasses.astuple(failure) for failure in scan.failures)
         self.notices.update(dataclasses.astuple(notice) for notice in scan.notices)
-        records = {c.offset: c for c in read_changes(scan.changes)} if scan.changes else {}
+        records = {c.offset: c for c in read_changes(scan.preimage)} if scan.preimage else {}
         assert len(records) == scan.count
         for link in scan.links:
             assert records[link.offset].inode == link.inode
             self.links[records[link.offset].path, link.device, link.inode] += 1
-        if scan.changes:
-            self.changes.append(scan.changes)
+        if scan.preimage:
+            self.changes.append(scan.preimage)
 
     def records(self) -> Counter[Key]:
         """All changes, decoded."""

@@ -13,7 +13,7 @@ import pytest
 
 from archipmigrate.cli import testshare as command
 from archipmigrate.errors import FatalError, UsageError
-from archipmigrate.maps.format.placement import sha256_place
+from archipmigrate.maps.format.placement import sha256_dir
 from archipmigrate.maps.format.v1 import ZERO_DIGEST, EntryV1, encode_v1
 from archipmigrate.testshare import Layout, ShareSize, make_share
 
@@ -65,12 +65,12 @@ def run_command(*arguments: str) -> int:
 
 def test_place_is_the_start_of_sha256_of_the_whole_name() -> None:
     # echo -n archip_foobar | sha256sum
-    assert sha256_place(b"archip_foobar") == (b"70", b"36", b"e2")
+    assert sha256_dir(b"archip_foobar") == (b"70", b"36", b"e2")
 
 
 def test_place_has_as_many_levels_as_asked_for() -> None:
-    assert sha256_place(b"archip_foobar", 0) == ()
-    assert len(sha256_place(b"archip_foobar", 8)) == 8
+    assert sha256_dir(b"archip_foobar", 0) == ()
+    assert len(sha256_dir(b"archip_foobar", 8)) == 8
 
 
 def test_v1_header_is_packed_and_little_endian() -> None:
@@ -119,7 +119,7 @@ def test_files_lie_where_the_layout_says(tmp_path: Path, layout: Layout, levels:
     make_share(str(top), objects=20, volumes=3, layout=layout)
     for tree in (top / "maps", top / "blocks"):
         for path in files_below(tree):
-            place = [part.decode() for part in sha256_place(path.name.encode(), levels)]
+            place = [part.decode() for part in sha256_dir(path.name.encode(), levels)]
             assert list(path.relative_to(tree).parts) == [*place, path.name]
 
 

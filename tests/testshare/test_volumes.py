@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from archipmigrate.errors import UsageError
-from archipmigrate.maps.format.placement import sha256_place
+from archipmigrate.maps.format.placement import sha256_dir
 from archipmigrate.maps.format.v0 import FitV0
 from archipmigrate.testshare import Layout, MapPlace, OtherVolumes, ShareSize, make_share
 from tests.testshare.test_objects import contents, files_below, parsed_v1, run_command
@@ -38,7 +38,7 @@ def place(path: Path, top: Path) -> list[str]:
 
 
 def v04_place(name: str) -> list[str]:
-    return [part.decode() for part in sha256_place(name.encode())]
+    return [part.decode() for part in sha256_dir(name.encode())]
 
 
 def test_share_without_them_is_the_one_it_always_was(tmp_path: Path) -> None:

@@ -172,6 +172,8 @@ class WorkersBackend:
     """Scan and apply below one directory, in Python, in processes of their own."""
 
     name = "python"
+    nfs_version = 0
+    remark = ""
 
     def __init__(
         self,

@@ -25,6 +25,8 @@ class PythonBackend:
     """Scan and apply below one directory, in Python."""
 
     name = "python"
+    nfs_version = 0
+    remark = ""
 
     def __init__(self, root: int, *, descriptors: int = 64, open_dirs: int = 0) -> None:
         """Work below *root*, a directory descriptor (duplicated).

@@ -28,7 +28,8 @@ from ...packed.changes import (
     wrapped,
 )
 from ...policy import stripped, without_set_id
-from .dirchain import PIN, PIN_DIRECTORY, Levels, open_beneath
+from ...tree.beneath import PIN, PIN_DIRECTORY, open_beneath
+from .dirchain import Levels
 from .setattr import change_group, change_mode
 from .statx import birth_time, protection
 

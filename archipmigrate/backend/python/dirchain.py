@@ -10,10 +10,7 @@ import errno
 import os
 from dataclasses import dataclass
 
-from ...tree.openat2 import longest_way, open_way
-
-PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-PIN_DIRECTORY = PIN | os.O_DIRECTORY
+from ...tree.beneath import PIN_DIRECTORY, open_beneath
 
 
 @dataclass(slots=True)
@@ -135,32 +132,3 @@ def _open_again(directory: int, way: bytes, inode: int) -> int:
         raise
     os.close(fd)
     raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-
-
-def open_beneath(directory: int, path: bytes, flags: int) -> int:
-    """Open *path* below *directory*, following no symbolic link in it; `b""` is itself.
-
-    Raises OSError: ELOOP or ENOTDIR if a step is a link or no directory.
-    """
-    if not path:
-        return os.open(b".", flags, dir_fd=directory)
-    if b"/" not in path:
-        return os.open(path, flags, dir_fd=directory)
-    steps = path.split(b"/")
-    last = steps.pop()
-    at, begin = directory, 0
-    leaps = True
-    try:
-        while begin < len(steps):
-            end = longest_way(steps, begin) if leaps else begin + 1
-            deeper = open_way(at, b"/".join(steps[begin:end]), PIN_DIRECTORY) if leaps else None
-            if deeper is None:
-                leaps, end = False, begin + 1
-                deeper = os.open(steps[begin], PIN_DIRECTORY, dir_fd=at)
-            if at != directory:
-                os.close(at)
-            at, begin = deeper, end
-        return os.open(last, flags, dir_fd=at)
-    finally:
-        if at != directory:
-            os.close(at)

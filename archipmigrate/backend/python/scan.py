@@ -21,9 +21,10 @@ from ...model import RETRIES, TRANSIENT, Failure, Limits, Link, Notice, Scan, Ta
 from ...packed.changes import LINKED_FLAG, SETID_FLAG, ChangeWriter, wrapped
 from ...packed.groups import Group, Hint, pack_groups, unpack_groups, walk_unit, whole
 from ...policy import GroupPolicy
+from ...tree.beneath import PIN_DIRECTORY, open_beneath
 from ..base import CHUNKS, WIDE, ScanOptions, read_ahead
 from .border import Border
-from .dirchain import PIN_DIRECTORY, Levels, open_beneath
+from .dirchain import Levels
 from .xattr import AttributeNames
 
 READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

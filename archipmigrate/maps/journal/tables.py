@@ -1,17 +1,17 @@
-"""What a run over mapfiles knows: the files that its survey found, then every volume's result.
+"""The tables of a run over maps: the files that its survey found, then every volume's result.
 
-Two tables in the run's journal, and a mark that says whether the survey still has to be judged. All
-is keyed by what it is about, so what a killed session had written is only written again. A file
-leaves the journal once it is judged, unless it has to be listed.
+They lie in the run's journal, with a mark that says whether the survey still has to be judged. Each
+row is keyed by what it is about, so a session that writes again what a killed one wrote changes
+nothing. Once the survey is judged, only files that are to be listed stay.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ...journal.store import Journal
+from ...journal.integers import signed, unsigned
+from ...model import Column, JobTables
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS file (
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS volume (
 CREATE INDEX IF NOT EXISTS waiting ON volume (name) WHERE result = 'pending';
 CREATE TABLE IF NOT EXISTS mark (surveying INTEGER NOT NULL);
 """
-# What was upgraded in this run stays so, whatever a later look says.
+# A volume that was upgraded in this run stays so, whatever a later scan finds.
 PUT = """
 INSERT INTO volume VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET
     result = excluded.result, reason = excluded.reason, plan = excluded.plan,
@@ -34,9 +34,8 @@ INSERT INTO volume VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO U
     objects = excluded.objects, size = excluded.size, epoch = excluded.epoch
 WHERE volume.result != 'upgraded'
 """
-SIGN = 1 << 63
 MOST_KEPT = 1 << 50  # bytes of one volume: more than any disk for journals has
-# What stands for the lock directory in paths: no directory of the maps can be called so.
+# Stands for the lock directory in paths: no directory of the maps can have this name.
 LOCKS = b"\0locks"
 
 
@@ -44,16 +43,17 @@ LOCKS = b"\0locks"
 class FoundFile:
     """A file as the survey found it.
 
-    `role` and `place` are `mapfile.names.Role` and `mapfile.placement.Place`; `path` is relative to
-    its tree, and empty where the place says it; `content` is what was read of it, as its reader
-    packed it; `listed` is why it is shown to the user ("": not).
+    `role` and `placement` are a `format.names.Role` and a `format.placement.Placement`. `path` is
+    the path from the maps directory (or `LOCKS`), empty if the placement says it. `length` is in
+    bytes, -1 if this is no regular file. `content` is a map's packed head. `listed` is the reason
+    why the user has to see the file ("": it is not listed).
     """
 
     volume: bytes
     role: int
     prefixed: bool
     number: int
-    place: int
+    placement: int
     path: bytes
     inode: int
     length: int
@@ -63,9 +63,10 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class VolumeRow:
-    """A volume and its result; what is not known is None. `plan` is what its upgrade is to do.
+    """A volume and its result, or its plan while it has none; None is what is not known.
 
-    `map_name` is the name of the map that decided; `keeps` how many bytes its upgrade will keep.
+    `plan` is a `format.verdict.Plan`, or `survey.judge.CHECK`. `map_name` is the name of the map
+    that decided, `kept_bytes` how much the upgrade will keep at most, `size` in bytes.
     """
 
     name: bytes
@@ -73,133 +74,132 @@ class VolumeRow:
     reason: str = ""
     plan: str = ""
     map_name: bytes = b""
-    keeps: int = 0
+    kept_bytes: int = 0
     version: int | None = None
     objects: int | None = None
     size: int | None = None
     epoch: int | None = None
 
 
-def prepare_tables(journal: Journal) -> None:
-    """Make the tables, unless they are there."""
+def prepare_tables(journal: JobTables) -> None:
+    """Make the tables that are missing. A new journal begins with the survey."""
     for statement in SCHEMA.split(";"):
-        journal.database.execute(statement)
-    if not journal.database.execute("SELECT count(*) FROM mark").fetchone()[0]:
-        journal.database.execute("INSERT INTO mark VALUES (1)")
+        journal.execute(statement)
+    if not next(journal.select("SELECT count(*) FROM mark"))[0]:
+        journal.execute("INSERT INTO mark VALUES (1)")
 
 
-def put_files(journal: Journal, files: Sequence[FoundFile]) -> None:
-    """Add files; what is known of them already is replaced. The survey has to be judged (again)."""
-    database = journal.database
-    database.execute("UPDATE mark SET surveying = 1 WHERE NOT surveying")
-    database.executemany(
+def put_files(journal: JobTables, files: Sequence[FoundFile]) -> None:
+    """Add files, or replace their rows. The survey has to be judged (again)."""
+    journal.execute("UPDATE mark SET surveying = 1 WHERE NOT surveying")
+    journal.execute_many(
         "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, files)
     )
 
 
-def is_surveying(journal: Journal) -> bool:
+def is_surveying(journal: JobTables) -> bool:
     """Whether the survey has not been judged yet."""
-    return bool(journal.database.execute("SELECT surveying FROM mark").fetchone()[0])
+    return bool(next(journal.select("SELECT surveying FROM mark"))[0])
 
 
-def found_files(journal: Journal) -> Iterator[FoundFile]:
-    """Yield the files by volume, and in the order of `Role` and number in each."""
-    rows = journal.database.execute(
+def found_files(journal: JobTables) -> Iterator[FoundFile]:
+    """Yield the files ordered by volume, and within each by role and number."""
+    rows = journal.select(
         # Numbers above 63 bits seem negative and come first: no map has that many blocks.
         "SELECT * FROM file ORDER BY volume, role, prefixed, number, place, path"
     )
     return (_file(row) for row in rows)
 
 
-def list_file(journal: Journal, file: FoundFile, why: str) -> None:
-    """Have a file listed."""
-    journal.database.execute(
+def list_file(journal: JobTables, file: FoundFile, why: str) -> None:
+    """Mark a file to be listed, and say why."""
+    journal.execute(
         "UPDATE file SET listed = ? WHERE volume = ? AND role = ? AND prefixed = ? AND number = ? "
         "AND place = ? AND path = ?",
-        (why, *_row(file)[:6]),
+        why,
+        *_row(file)[:6],
     )
 
 
-def begin_survey(journal: Journal) -> None:
-    """Forget all that was found, but for what was upgraded: everything is looked at again."""
-    journal.database.execute("DELETE FROM file")
-    journal.database.execute("DELETE FROM volume WHERE result != 'upgraded'")
-    journal.database.execute("UPDATE mark SET surveying = 1")
+def begin_survey(journal: JobTables) -> None:
+    """Forget all files and volumes, except those that were upgraded, and survey again."""
+    journal.execute("DELETE FROM file")
+    journal.execute("DELETE FROM volume WHERE result != 'upgraded'")
+    journal.execute("UPDATE mark SET surveying = 1")
 
 
-def end_survey(journal: Journal) -> None:
-    """Note that all volumes have been judged, and let go of the files that need not be listed."""
-    journal.database.execute("DELETE FROM file WHERE listed = ''")
-    journal.database.execute("UPDATE mark SET surveying = 0")
+def end_survey(journal: JobTables) -> None:
+    """Note that the survey is judged; forget the files that need not be listed."""
+    journal.execute("DELETE FROM file WHERE listed = ''")
+    journal.execute("UPDATE mark SET surveying = 0")
 
 
-def bytes_to_keep(journal: Journal) -> int:
-    """Return how many bytes of old maps the upgrades to come take away, at most."""
+def bytes_to_keep(journal: JobTables) -> int:
+    """Return how many bytes of old maps the upgrades to come will keep, at most."""
     query = "SELECT total(keeps) FROM volume WHERE result = 'pending'"
-    return int(journal.database.execute(query).fetchone()[0])
+    return int(next(journal.select(query))[0])
 
 
-def listed_files(journal: Journal) -> Iterator[FoundFile]:
-    """Yield the files that the user is to see."""
-    rows = journal.database.execute("SELECT * FROM file WHERE listed != '' ORDER BY path")
+def listed_files(journal: JobTables) -> Iterator[FoundFile]:
+    """Yield the files that the user has to see."""
+    rows = journal.select("SELECT * FROM file WHERE listed != '' ORDER BY path")
     return (_file(row) for row in rows)
 
 
-def put_volumes(journal: Journal, rows: Iterable[VolumeRow]) -> None:
+def put_volumes(journal: JobTables, rows: Iterable[VolumeRow]) -> None:
     """Set the results of volumes; one that was upgraded in this run stays `upgraded`."""
-    journal.database.executemany(PUT, map(_volume_row, rows))
+    journal.execute_many(PUT, map(_volume_row, rows))
 
 
-def drop_volumes(journal: Journal, names: Sequence[bytes]) -> None:
-    """Forget volumes that are gone."""
+def drop_volumes(journal: JobTables, names: Sequence[bytes]) -> None:
+    """Forget volumes that vanished."""
     rows = [(name,) for name in names]
-    journal.database.executemany("DELETE FROM volume WHERE name = ?", rows)
+    journal.execute_many("DELETE FROM volume WHERE name = ?", rows)
 
 
-def wait_again(journal: Journal, results: Sequence[str]) -> None:
-    """Let volumes with one of these results have none yet, and their plan be seen anew."""
+def make_pending(journal: JobTables, results: Sequence[str]) -> None:
+    """Make volumes with one of these results pending again, without a plan."""
     rows = [(result,) for result in results]
-    journal.database.executemany(
+    journal.execute_many(
         "UPDATE volume SET result = 'pending', plan = '', reason = '' WHERE result = ?", rows
     )
 
 
-def pending_volumes(journal: Journal, most: int = -1) -> Iterator[VolumeRow]:
-    """Yield volumes that have no result yet, *most* of them at most (below 0: all)."""
+def pending_volumes(journal: JobTables, most: int = -1) -> Iterator[VolumeRow]:
+    """Yield pending volumes by name, at most *most* of them (below 0: all)."""
     query = "SELECT * FROM volume WHERE result = 'pending' ORDER BY name LIMIT ?"
-    return (_volume(row) for row in journal.database.execute(query, (most,)))
+    return (_volume(row) for row in journal.select(query, most))
 
 
-def pending_count(journal: Journal) -> int:
-    """Return how many volumes have no result yet."""
+def pending_count(journal: JobTables) -> int:
+    """Return the number of pending volumes."""
     query = "SELECT count(*) FROM volume WHERE result = 'pending'"
-    return int(journal.database.execute(query).fetchone()[0])
+    return int(next(journal.select(query))[0])
 
 
-def volumes(journal: Journal) -> Iterator[VolumeRow]:
+def volumes(journal: JobTables) -> Iterator[VolumeRow]:
     """Yield all volumes that have a result, by name."""
     query = "SELECT * FROM volume WHERE result != 'pending' ORDER BY name"
-    return (_volume(row) for row in journal.database.execute(query))
+    return (_volume(row) for row in journal.select(query))
 
 
-def result_counts(journal: Journal) -> dict[str, int]:
-    """Return how many volumes have which result, those without one (`pending`) too."""
-    try:
-        rows = journal.database.execute("SELECT result, count(*) FROM volume GROUP BY result")
-        return dict(rows.fetchall())
-    except sqlite3.OperationalError:  # killed before the tables were there
+def result_counts(journal: JobTables) -> dict[str, int]:
+    """Return the number of volumes by result, pending ones included."""
+    tables = journal.select("SELECT 1 FROM sqlite_schema WHERE name = 'volume'")
+    if next(tables, None) is None:  # killed before the tables were there
         return {}
+    return dict(journal.select("SELECT result, count(*) FROM volume GROUP BY result"))
 
 
-def _row(file: FoundFile) -> tuple[object, ...]:
+def _row(file: FoundFile) -> tuple[Column, ...]:
     return (
         file.volume,
         file.role,
         file.prefixed,
-        _signed(file.number),
-        file.place,
+        signed(file.number),
+        file.placement,
         file.path,
-        _signed(file.inode),
+        signed(file.inode),
         file.length,
         file.content,
         file.listed,
@@ -207,33 +207,29 @@ def _row(file: FoundFile) -> tuple[object, ...]:
 
 
 def _file(row: Sequence[object]) -> FoundFile:
-    volume, role, prefixed, number, place, path, inode, length, content, listed = row
+    volume, role, prefixed, number, placement, path, inode, length, content, listed = row
     return FoundFile(  # the columns have these types: see SCHEMA
         volume,  # type: ignore[arg-type]
         role,  # type: ignore[arg-type]
         bool(prefixed),
-        number % (2 * SIGN),  # type: ignore[operator]
-        place,  # type: ignore[arg-type]
+        unsigned(number),  # type: ignore[arg-type]
+        placement,  # type: ignore[arg-type]
         path,  # type: ignore[arg-type]
-        inode % (2 * SIGN),  # type: ignore[operator]
+        unsigned(inode),  # type: ignore[arg-type]
         length,  # type: ignore[arg-type]
         content,  # type: ignore[arg-type]
         listed,  # type: ignore[arg-type]
     )
 
 
-def _volume_row(row: VolumeRow) -> tuple[object, ...]:
-    """Sizes and epochs have 64 bits: as text they fit."""
+def _volume_row(row: VolumeRow) -> tuple[Column, ...]:
+    """Return a row for SQLite. Sizes and epochs have 64 bits, which fit as text."""
     wide = (None if n is None else str(n) for n in (row.objects, row.size, row.epoch))
     texts = (row.name, row.result, row.reason, row.plan, row.map_name)
-    return (*texts, min(row.keeps, MOST_KEPT), row.version, *wide)
+    return (*texts, min(row.kept_bytes, MOST_KEPT), row.version, *wide)
 
 
 def _volume(row: Sequence[str | None]) -> VolumeRow:
     *first, objects, size, epoch = row
     numbers = (None if text is None else int(text) for text in (objects, size, epoch))
     return VolumeRow(*first, *numbers)  # type: ignore[arg-type]
-
-
-def _signed(number: int) -> int:
-    return number - 2 * SIGN if number >= SIGN else number

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "core/frames.h"
+#include "core/buffer.h"
 #include "nfs/proto/pace.h"
 #include "nfs/proto/xdr.h"
 

@@ -1,7 +1,7 @@
-"""What a run takes away and must be able to give back: contents of files, beside its journal.
+"""The contents of old maps, kept for undo in one file beside the journal: `RUN.journal-kept`.
 
-One file that is only added to, `RUN.journal-kept`: sealed pieces one after another. Which pieces
-make up what is in the pre-images; a piece that no pre-image names (a kill came between) is dead.
+The file is only added to: checksummed pieces, one after another. Pre-images say which pieces make
+up which file. A piece that no pre-image names (a kill came in between) is dead.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from ...journal.location import sync_directory
 
 SUFFIX = ".journal-kept"
 PIECE = 1 << 20  # bytes of content in one piece
-# Maps are mostly digests, which do not shrink: a piece whose beginning does not is kept as it is.
+# Maps are mostly digests, which do not shrink: if a piece's first bytes do not, store it as it is.
 SAMPLE, WORTH = 1 << 14, 0.9
 
 Piece = tuple[int, int]  # offset and length in the file
 
 
-class Kept:
-    """The kept contents of one run. Several threads may add and read."""
+class OldMaps:
+    """The kept contents of one run. Several threads may add and read at a time."""
 
     def __init__(self, path: Path, *, make: bool = True) -> None:
-        """Open the file, or *make* it, durably. Raises JournalError."""
+        """Open the file; with *make*, create it, durably, if it is missing. Raises JournalError."""
         self.path = path
         is_new = make and not path.exists()
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
@@ -44,19 +44,19 @@ class Kept:
     def add(self, content: bytes) -> Piece:
         """Add a piece; it is durable after `sync`. Raises JournalError."""
         sample = content[:SAMPLE]
-        sealed = seal(content, LEVEL if len(seal(sample)) < WORTH * len(sample) else 0)
+        packed = seal(content, LEVEL if len(seal(sample)) < WORTH * len(sample) else 0)
         with self._adding:
-            offset, self._end = self._end, self._end + len(sealed)
+            offset, self._end = self._end, self._end + len(packed)
         at = 0
         try:
-            while at < len(sealed):
-                at += os.pwrite(self._fd, sealed[at:], offset + at)
+            while at < len(packed):
+                at += os.pwrite(self._fd, packed[at:], offset + at)
         except OSError as error:
             raise JournalError(
-                f"{self.path}: {error.strerror}: what is to be kept for undo finds no room; make "
-                "some and resume, or choose another --state, or begin anew with --no-keep"
+                f"{self.path}: {error.strerror}: old maps cannot be kept for undo; make room and "
+                "resume, or choose another --state, or begin anew with --no-keep"
             ) from None
-        return offset, len(sealed)
+        return offset, len(packed)
 
     def sync(self) -> None:
         """Make all that was added durable. Raises JournalError."""
@@ -66,12 +66,15 @@ class Kept:
             raise JournalError(f"{self.path}: {error.strerror}") from None
 
     def read(self, pieces: Sequence[Piece]) -> Iterator[bytes]:
-        """Yield the contents of pieces. Raises OSError if one is damaged: others may not be."""
+        """Yield the contents of pieces.
+
+        Raises OSError if one is damaged, not JournalError: other volumes may still be put back.
+        """
         for offset, length in pieces:
             try:
                 yield unseal(os.pread(self._fd, length, offset))
             except JournalError:
-                raise OSError(errno.EIO, f"what was kept of it in {self.path} is damaged") from None
+                raise OSError(errno.EIO, f"its old content in {self.path} is damaged") from None
 
     def close(self) -> None:
         """Close the file."""
