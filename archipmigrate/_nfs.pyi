@@ -1,88 +1,102 @@
 from array import array
-from typing import NewType, TypeAlias
+from typing import NamedTuple, final
 
-# The C module (native/nfs_module.c). Absent where there was no compiler.
+# The C module (native/python/nfs_module.c). Absent where there was no compiler.
 
-# An open share; it is closed when nobody has it any more.
-Opened = NewType("Opened", object)
+class Attributes(NamedTuple):
+    inode: int
+    mode: int
+    uid: int
+    gid: int
+    ctime: int  # ns
+
+class ScanResult(NamedTuple):
+    tally: dict[str, int]
+    changes: bytes
+    change_count: int
+    rest: tuple[bytes, int] | None
+    wide: tuple[bytes, int, bytes] | None  # path, inode, cursor
+    again: list[tuple[bytes, int, bool]]
+    failures: list[tuple[bytes, str, int]]
+    links: list[tuple[int, int, int]]
+    handles: bytes  # for apply: handles, and when the entries changed last
+    keys: bytes  # u64 of each name that was read by a cursor
+
+class ApplyResult(NamedTuple):
+    outcomes: bytes
+    failures: list[tuple[int, str, int, str]]
+    stamps: list[tuple[int, int]]
+    first_ctime: int
+
+# Thread-safe. It closes with its last reference.
+@final
+class OpenShare:
+    @property
+    def version(self) -> int: ...
+    @property
+    def root_inode(self) -> int: ...
+    @property
+    def unknown_owner(self) -> bytes: ...
+    @property
+    def bound(self) -> int: ...  # calls that may be in flight now
+    @property
+    def calls(self) -> list[int]: ...
+    def set_bound(self, calls: int, /) -> None: ...  # the maximum of that, from 1 to 512
+    def root_attributes(self) -> Attributes: ...
+    def used_inodes(self) -> int: ...
+
+    # Both raise OSError: EPROTOTYPE if owners are names that cannot be used, and (apply) ECANCELED
+    # if it was stopped, and the server did not answer all calls in flight in time.
+    def scan(
+        self,
+        *,
+        body: bytes,
+        cursor: bytes,
+        cursor_path: bytes,
+        continues: bool,  # a wide directory, of which the other version had read a part
+        passed: array[int],  # the sorted keys of names in that part
+        wants_keys: bool,
+        counted: bool,
+        last_try: bool,
+        gid: int,
+        directory_bits: int,
+        file_bits: int,
+        excludes: bytes,
+        skip_links: bool,
+        cross: bool,
+        retain: bool,
+        seconds: float,
+        entries: int,
+        changes: int,
+        stop: bytes | bytearray,
+        wide: int,
+    ) -> ScanResult: ...
+    def apply(
+        self,
+        *,
+        changes: bytes,
+        verb: int,
+        deny_limit: int,
+        handles: bytes,
+        is_retry: bool,  # entries that are as they should become may have been changed by us
+        stop: bytes | bytearray,
+    ) -> ApplyResult: ...
 
 # Ports of 0 are the usual one, and the port mapper's; uid and gid of -1 are the process's.
-# `patience` is in seconds. `domain` is that of owners' names; "" if they are to be numbers. With a
+# `patience` is in seconds. `domain` is that of owners' names; "" if they must be numbers. With a
 # handle as `root` the path is not used; `mount_server` is mountd's address, if it is another.
 def mount(
     server: str,
     path: bytes,
     version: int,
-    nfs_port: int,
-    mount_port: int,
-    uid: int,
-    gid: int,
-    patience: float,
-    domain: str,
-    root: bytes = b"",
+    *,
+    nfs_port: int = 0,
+    mount_port: int = 0,
     mount_server: str | None = None,
-    /,
-) -> Opened: ...
-
-# Inode, mode, uid, gid, ctime (ns).
-Attributes: TypeAlias = tuple[int, int, int, int, int]
-
-def root_attributes(share: Opened, /) -> Attributes: ...
+    root: bytes = b"",
+    uid: int = -1,
+    gid: int = -1,
+    patience: float = 60,
+    domain: str = "",
+) -> OpenShare: ...
 def mounted(fd: int, /) -> tuple[Attributes, bytes]: ...
-def root_inode(share: Opened, /) -> int: ...
-def used_inodes(share: Opened, /) -> int: ...
-def version(share: Opened, /) -> int: ...
-def unknown_owner(share: Opened, /) -> bytes: ...
-def calls(share: Opened, /) -> list[int]: ...
-
-# How many calls may be in flight: at most (from 1 to 512), and now, which may be fewer.
-def set_bound(share: Opened, calls: int, /) -> None: ...
-def bound(share: Opened, /) -> int: ...
-
-# Both verbs raise OSError; EPROTOTYPE if owners are names that do not serve. apply: ECANCELED if it
-# was stopped, and what was under way was not answered in time.
-def scan(  # one argument a field of Unit, policy, options and limits
-    share: Opened,
-    body: bytes,
-    cursor: bytes,
-    cursor_path: bytes,
-    goes_on: bool,  # a wide directory, of which another version had read a part
-    passed: array[int],  # the sorted keys of names in that part
-    notes_names: bool,
-    counted: bool,
-    last_try: bool,
-    gid: int,
-    directory_bits: int,
-    file_bits: int,
-    excludes: bytes,
-    skip_links: bool,
-    cross: bool,
-    hold: bool,
-    seconds: float,
-    entries: int,
-    changes: int,
-    stop: bytes | bytearray,
-    wide: int,
-    /,
-) -> tuple[
-    dict[str, int],
-    bytes,
-    int,
-    tuple[bytes, int] | None,
-    tuple[bytes, int, bytes] | None,
-    list[tuple[bytes, int, bool]],
-    list[tuple[bytes, str, int]],
-    list[tuple[int, int, int]],
-    bytes,  # what apply is to have: handles, and when the entries changed last
-    bytes,  # u64 keys of the names that were read by a cursor
-]: ...
-def apply(
-    share: Opened,
-    changes: bytes,
-    verb: int,
-    deny_limit: int,
-    held: bytes,
-    again: bool,
-    stop: bytes | bytearray,
-    /,
-) -> tuple[bytes, list[tuple[int, str, int, str]], list[tuple[int, int]], int]: ...

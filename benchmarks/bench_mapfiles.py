@@ -19,7 +19,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from archipmigrate.maps.format import v1
-from archipmigrate.maps.format.placement import sha256_place
+from archipmigrate.maps.format.placement import sha256_dir
 from archipmigrate.testshare import OtherVolumes, make_share
 
 from .measure import Samples, keep_samples, system_calls, take_turns
@@ -98,7 +98,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sample
     def before() -> None:
         shutil.rmtree(maps, ignore_errors=True)
         shutil.rmtree(state, ignore_errors=True)
-        path = maps.joinpath(*map(os.fsdecode, sha256_place(b"archip_largest")), "archip_largest")
+        path = maps.joinpath(*map(os.fsdecode, sha256_dir(b"archip_largest")), "archip_largest")
         path.parent.mkdir(parents=True)
         shutil.copyfile(source, path)
         os.sync()

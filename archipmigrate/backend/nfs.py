@@ -1,16 +1,16 @@
-"""The `nfs` backend: the two verbs by calls of NFS, without a mount, many of them in flight.
+"""The `nfs` backend: scan and apply by direct calls to an NFS server, many of them in flight.
 
-READDIRPLUS (version 4: READDIR) brings a directory's entries with attributes and handles, and one
-SETATTR sets mode and group together, guarded by the ctime (version 4: the change attribute) that
-was seen. Handles live from scan to apply, and a minute at most; after that entries are found by
-their paths again.
+READDIRPLUS (version 4: READDIR) returns a directory's entries with their attributes and handles.
+One SETATTR sets mode and group together, guarded by the ctime (version 4: the change attribute)
+that the scan saw. Handles live from scan to apply, and a minute at most; after that entries are
+found by their paths.
 
-If the owners of a server turn out to be names, version 4 is left for version 3, once and for the
-whole share: what was begun is done again. Of a wide directory that is being read then, version 3
-passes over the names that version 4 had read.
+If the server turns out to send owner names, version 4 is replaced by version 3, once and for the
+whole share. What was begun is repeated. Of a wide directory that is being read at that time,
+version 3 skips the names that version 4 had read.
 
-    a lane     scan by v4: a name -> EPROTOTYPE, reopen ....... scan by v3 .. apply by v3, by paths
-    another         apply by v4: BADOWNER -> EPROTOTYPE, waits .. apply by v3: the new may be ours
+    a lane         scan by v4: a name -> EPROTOTYPE, reopen ..... scan by v3 .. apply by v3, by path
+    another one    apply by v4: BADOWNER -> EPROTOTYPE, waits ... apply by v3: the new may be ours
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import errno
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 from .. import _nfs, model
@@ -39,37 +40,36 @@ from ..model import (
 )
 from ..packed.groups import pack_groups, whole
 from ..policy import GroupPolicy
-from ..share import LEFT
-from ..share.url import UNMAPPED
+from ..share.url import UNMAPPED, USING_3
 from .base import WIDE, ScanOptions
 
-# Of the versions that may be left for another, the one that is tried first.
+# The version that is tried first, and may be replaced by the other one.
 BEST = 4
-EMPTY = array("Q")
+NO_KEYS = array("Q")
 
 
 @dataclass(slots=True)
 class NfsCursor:
-    """A wide directory whose reading goes on later: its handle and where it is, on which share.
+    """Where the reading of a wide directory goes on, and by which open share.
 
-    `passed` are the keys of the names that version 4 has read, sorted when it was left.
+    `passed` are the keys of the names that version 4 has read, in the order of reading.
     """
 
     path: bytes
-    place: bytes
-    opened: _nfs.Opened
+    packed: bytes
+    opened: _nfs.OpenShare
     passed: array[int]
 
     def close(self) -> None:
-        """Give up the place; nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 @dataclass(slots=True)
 class KnownHandles:
-    """The handles of the entries that must change, and when they changed last, on which share."""
+    """Retained by a scan: handles of the entries that must change, and when these changed last."""
 
     packed: bytes
-    opened: _nfs.Opened
+    opened: _nfs.OpenShare
 
     def close(self) -> None:
         """Forget the handles."""
@@ -77,30 +77,30 @@ class KnownHandles:
 
 
 class NfsBackend:
-    """Scan and apply on a share that `share.open_share` mounted."""
+    """Scan and apply on a share that `share.open_share` opened, or `share.bypass`."""
 
     name = "nfs"
 
     def __init__(
         self,
-        opened: _nfs.Opened,
+        opened: _nfs.OpenShare,
         calls: int,
-        reopen: Callable[[], _nfs.Opened] | None = None,
+        reopen: Callable[[], _nfs.OpenShare] | None = None,
     ) -> None:
-        """Work on an open share, with so many *calls* in flight at most: fewer if it is slow.
+        """Work on an open share, with at most *calls* in flight: fewer if the server is slow.
 
         *reopen* opens it by version 3, or raises ShareError.
         """
         self._opened = opened
         self._calls = calls
-        _nfs.set_bound(opened, calls)
+        opened.set_bound(calls)
         self._reopen = reopen
         self._reopening = Lock()
-        self.version = _nfs.version(opened)
+        self.nfs_version = opened.version
         self.remark = ""
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
-        """Look at the entries of a unit (see `base.Backend.scan`). Raises OSError, ShareError."""
+        """Scan a unit (see `base.Backend.scan`). Raises OSError, ShareError."""
         opened = self._opened
         try:
             return self._scan(opened, unit, policy, options, limits)
@@ -110,7 +110,7 @@ class NfsBackend:
 
     def _scan(
         self,
-        opened: _nfs.Opened,
+        opened: _nfs.OpenShare,
         unit: Unit,
         policy: GroupPolicy,
         options: ScanOptions,
@@ -118,52 +118,52 @@ class NfsBackend:
     ) -> Scan:
         cursor = unit.cursor if isinstance(unit.cursor, NfsCursor) else None
         path, passed = (cursor.path, cursor.passed) if cursor else (None, array("Q"))
-        notes = _nfs.version(opened) == BEST
-        is_left = cursor is not None and cursor.opened is not opened
-        if is_left:  # for this version; it is read from its start, and is no longer to be judged
+        wants_keys = opened.version == BEST
+        continues = cursor is not None and cursor.opened is not opened
+        if continues:  # by the other version: from the start, without judging the directory again
             cursor, passed = None, array("Q", sorted(passed))
-        counted = unit.counted or is_left
-        tally, changes, count, rest, wide, again, failures, links, retained, names = _nfs.scan(
-            opened,
-            b"" if cursor else unit.body,
-            cursor.place if cursor else b"",
-            cursor.path if cursor else b"",
-            is_left,
-            EMPTY if notes else passed,
-            notes,
-            counted,
-            unit.retries >= RETRIES or is_left,
-            policy.gid,
-            policy.directory_bits,
-            policy.file_bits,
-            b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
-            options.skip_links,
-            options.cross,
-            options.hold,
-            limits.seconds,
-            limits.entries,
-            limits.changes,
-            limits.stop,
-            WIDE,
+        counted = unit.counted or continues
+        result = opened.scan(
+            body=b"" if cursor else unit.body,
+            cursor=cursor.packed if cursor else b"",
+            cursor_path=cursor.path if cursor else b"",
+            continues=continues,
+            passed=NO_KEYS if wants_keys else passed,
+            wants_keys=wants_keys,
+            counted=counted,
+            last_try=unit.retries >= RETRIES or continues,
+            gid=policy.gid,
+            directory_bits=policy.directory_bits,
+            file_bits=policy.file_bits,
+            excludes=b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
+            skip_links=options.skip_links,
+            cross=options.cross,
+            retain=options.retain,
+            seconds=limits.seconds,
+            entries=limits.entries,
+            changes=limits.changes,
+            stop=limits.stop,
+            wide=WIDE,
         )
-        if is_left and rest and rest[0] == unit.body:
+        rest, wide = result.rest, result.wide
+        if continues and rest and rest[0] == unit.body:
             return Scan(Tally(), wide=unit)  # stopped before anything was read
-        passed.frombytes(names)
-        if wide and wide[0] != path:  # another one, that was found in it
+        passed.frombytes(result.keys)
+        if wide and wide[0] != path:  # another directory, found below
             passed = array("Q")
         return Scan(
-            Tally(**tally),
-            changes,
-            count,
+            Tally(**result.tally),
+            result.changes,
+            result.change_count,
             Unit(*rest, unit.retries, counted) if rest else None,
             wide=_continuation(*wide, opened, passed) if wide else None,
-            again=[Unit(body, n, unit.retries + 1, counted) for body, n, counted in again],
+            again=[Unit(body, n, unit.retries + 1, counted) for body, n, counted in result.again],
             failures=[
                 Failure(path, operation, number, _note(opened, number))
-                for path, operation, number in failures
+                for path, operation, number in result.failures
             ],
-            links=[Link(*link) for link in links],
-            retained=KnownHandles(retained, opened) if retained else None,
+            links=[Link(*link) for link in result.links],
+            retained=KnownHandles(result.handles, opened) if result.handles else None,
         )
 
     def apply(
@@ -198,63 +198,81 @@ class NfsBackend:
         stop: StopFlag,
     ) -> Applied:
         opened = self._opened
-        packed = (
-            retained.packed
-            if isinstance(retained, KnownHandles) and retained.opened is opened
-            else b""
-        )
+        handles = b""
+        if isinstance(retained, KnownHandles) and retained.opened is opened:
+            handles = retained.packed
+        apply = partial(_apply, changes, verb, deny_limit, stop)
         try:
-            applied = _nfs.apply(opened, changes, int(verb), deny_limit, packed, False, stop)
+            result = apply(opened, handles, is_retry=False)
         except OSError as error:
             opened = self._without_names(opened, error)
-            applied = _nfs.apply(opened, changes, int(verb), deny_limit, b"", True, stop)
-            if stop[0] and Outcome.UNTRIED in applied[0]:
-                raise Unsettled from None  # it may have been made by the first call
-        outcomes, failures, stamps, first_ctime = applied
-        noted = [_noted(opened, *failure) for failure in failures]
-        return Applied(outcomes, noted, stamps, first_ctime)
+            result = apply(opened, b"", is_retry=True)
+            if stop[0] and Outcome.UNTRIED in result.outcomes:
+                raise Unsettled from None  # the first call may have made the change
+        noted = [_noted(opened, *failure) for failure in result.failures]
+        return Applied(result.outcomes, noted, result.stamps, result.first_ctime)
 
     def calls(self) -> list[int]:
         """Return how often each procedure was called, by its number in version 3."""
-        return _nfs.calls(self._opened)
+        return self._opened.calls
 
     def bound(self) -> int:
         """Return how many calls may be in flight now."""
-        return _nfs.bound(self._opened)
+        return self._opened.bound
 
     def close(self) -> None:
-        """Let go of the share."""
+        """Release the share."""
         del self._opened
 
-    def _without_names(self, opened: _nfs.Opened, error: OSError) -> _nfs.Opened:
-        """Return the share without names for owners, if they are the error; else raise it."""
+    def _without_names(self, opened: _nfs.OpenShare, error: OSError) -> _nfs.OpenShare:
+        """Return the share by version 3, if owner names are the error; else raise the error."""
         if error.errno != errno.EPROTOTYPE or self._reopen is None:
             raise error
         with self._reopening:
             if self._opened is opened:
                 reopened = self._reopen()
-                _nfs.set_bound(reopened, self._calls)  # before another lane may call
+                reopened.set_bound(self._calls)  # before another lane can call
                 self._opened = reopened
-                self.version, self.remark = _nfs.version(self._opened), LEFT
+                self.nfs_version, self.remark = reopened.version, USING_3
             return self._opened
 
 
+def _apply(
+    changes: bytes,
+    verb: Verb,
+    deny_limit: int,
+    stop: StopFlag,
+    opened: _nfs.OpenShare,
+    handles: bytes,
+    *,
+    is_retry: bool,
+) -> _nfs.ApplyResult:
+    return opened.apply(
+        changes=changes,
+        verb=int(verb),
+        deny_limit=deny_limit,
+        handles=handles,
+        is_retry=is_retry,
+        stop=stop,
+    )
+
+
 def _continuation(
-    path: bytes, inode: int, place: bytes, opened: _nfs.Opened, passed: array[int]
+    path: bytes, inode: int, packed: bytes, opened: _nfs.OpenShare, passed: array[int]
 ) -> Unit:
-    return Unit(pack_groups([whole(path, inode)]), cursor=NfsCursor(path, place, opened, passed))
+    return Unit(pack_groups([whole(path, inode)]), cursor=NfsCursor(path, packed, opened, passed))
 
 
-def _note(opened: _nfs.Opened, number: int) -> str:
-    """Return what an error means, if it is one of owners that were not understood."""
+def _note(opened: _nfs.OpenShare, number: int) -> str:
+    """Return what an error means, if it is about an owner that was not understood."""
     if number not in UNMAPPED:
         return ""
-    first = _nfs.unknown_owner(opened).decode(errors="backslashreplace")
+    first = opened.unknown_owner.decode(errors="backslashreplace")
     return UNMAPPED[number] + (f"; the first of these was {first}" if first else "")
 
 
 def _noted(
-    opened: _nfs.Opened, index: int, operation: str, number: int, note: str
+    opened: _nfs.OpenShare, index: int, operation: str, number: int, note: str
 ) -> tuple[int, str, int, str]:
     if number == errno.ENOKEY and operation == "setattr":
         return index, operation, number, "the server does not know its group"

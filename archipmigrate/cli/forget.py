@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 
 from ..errors import UsageError
-from ..journal.location import runtime_directory, secure_directory
-from ..journal.lock import ShareLock
-from ..journal.runs import forget_run, list_runs, open_run
+from ..jobs.options import RunOptions
+from ..jobs.registry import kind_of, undo_target
+from ..journal.runs import forget_run, open_run
 from ..journal.store import RunHeader
+from ..session.find import named_run
+from ..session.open import locked, state_directory
 from . import options
-from .session import shown_command, state_directory
 
 DESCRIPTION = """\
 Delete the journal of a run. It cannot be undone or resumed after that; the share
@@ -29,32 +30,29 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="forget it even if it left volumes half done, or locks, that only its journal knows",
+        help="forget it even if it may have left volumes half done, or locks, that only its "
+        "journal knows of",
     )
     options.add_state(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Forget a run. Raises Error."""
-    state = state_directory(args)
-    header = next((h for h in list_runs(state) if h.run == args.run_name), None)
-    if header is None:
-        raise UsageError(f"no run {args.run_name!r} in {state}")
+    run_options = options.run_options(args)
+    state = state_directory(run_options)
+    header = named_run(state, args.run_name)
     if not args.force:
-        _refuse_half_done(args, state, header)
-    lock = ShareLock(secure_directory(runtime_directory(state)), header.share, header.path)
-    try:
+        _refuse_half_done(state, header, run_options)
+    with locked(state, {header.share: header.path, **header.roots}):
         freed = forget_run(state, header.run)
-    finally:
-        lock.release()
     print(f"{header.run} is forgotten: {freed:,} bytes freed")
     return 0
 
 
-def _refuse_half_done(args: argparse.Namespace, state: Path, header: RunHeader) -> None:
-    """Refuse a run over mapfiles, or an undo of one, that may have left something. Raises Error."""
-    of = str(header.settings.get("of", ""))
-    if not (header.job == "mapfiles" or of.startswith("mapfiles-")):
+def _refuse_half_done(state: Path, header: RunHeader, run_options: RunOptions) -> None:
+    """Refuse a run that may have left something that only its journal knows of. Raises Error."""
+    leaves_behind = kind_of(header).leaves_behind
+    if not leaves_behind:
         return
     journal = open_run(state, header.run)
     try:
@@ -62,9 +60,9 @@ def _refuse_half_done(args: argparse.Namespace, state: Path, header: RunHeader) 
     finally:
         journal.close(fold=False)
     if half_done or header.is_resumable:
+        target = undo_target(header) or header.run
         raise UsageError(
-            f"{header.run} ({header.status}) may have left volumes half done, or locks, which only "
-            f"its journal knows of: finish it with `{shown_command(args, 'resume', header.run)}`, "
-            f"or take it back with `{shown_command(args, 'undo', str(of or header.run))}`; --force "
-            "forgets it all the same"
+            f"{header.run} ({header.status}) may have left {leaves_behind}, which only its journal "
+            f"knows of: finish it with `{run_options.command('resume', header.run)}`, or take it "
+            f"back with `{run_options.command('undo', target)}`; --force forgets it all the same"
         )

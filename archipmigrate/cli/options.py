@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..backend.select import NAMES
 from ..errors import UsageError
+from ..jobs.ended import Ended
+from ..jobs.kind import Words
+from ..jobs.options import AUTO, RunOptions
 from ..share.url import is_domain
 from ..ui.report import Verbosity
 
 PREFIX = "ARCHIPMIGRATE_"
-AUTO = 0
+EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
+# What `run_options` finds where a command has no such option.
+NOT_ASKED: dict[str, object] = {
+    "state": None,
+    "backend": "auto",
+    "jobs": AUTO,
+    "max_ops": None,
+    "nfs4_domain": "",
+    "path_now": None,
+    "locks_now": None,
+}
 TRUE = ("1", "yes", "true", "on")
 FALSE = ("", "0", "no", "false", "off")
 
@@ -22,7 +35,7 @@ Commands = argparse._SubParsersAction  # noqa: SLF001 -- argparse has no public 
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps descriptions and examples as they are written."""
+    """Leaves descriptions and examples as they are written."""
 
 
 def command(
@@ -42,12 +55,12 @@ def command(
         formatter_class=Formatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, **NOT_ASKED)
     return parser
 
 
 def from_environment(parser: Parser) -> None:
-    """Let the environment give what the command line does not. Raises UsageError on a bad value."""
+    """Take defaults from the environment. Raises UsageError for a bad value."""
     for action in parser._actions:  # noqa: SLF001 -- argparse has no public list of them
         if not action.option_strings or action.dest in ("help", "version"):
             continue
@@ -60,7 +73,7 @@ def from_environment(parser: Parser) -> None:
 def _value(action: argparse.Action, name: str, text: str) -> object:
     if action.nargs == 0:
         if text.lower() not in TRUE + FALSE:
-            raise UsageError(f"{name}={text}: say 1 or 0")
+            raise UsageError(f"{name}={text}: give 1 or 0")
         on = text.lower() in TRUE
         return action.const if on else action.default
     if isinstance(action, argparse._AppendAction):  # noqa: SLF001 -- see above
@@ -77,20 +90,61 @@ def _value(action: argparse.Action, name: str, text: str) -> object:
 def positive(text: str) -> int:
     """Read a positive number."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+        raise argparse.ArgumentTypeError(f"give a number from 1 on, not {text!r}")
     return int(text)
 
 
 def jobs(text: str) -> int:
-    """Read a number of lanes; 0 is auto."""
-    return AUTO if text == "auto" else positive(text)
+    """Read a number of lanes, or auto."""
+    if text == "auto":
+        return AUTO
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError:
+        words = f"give a number from 1 on, or auto, not {text!r}"
+        raise argparse.ArgumentTypeError(words) from None
 
 
 def domain(text: str) -> str:
-    """Read the domain of owners' names; it may be none."""
+    """Read the domain of NFSv4 owners; it may be empty."""
     if text and not is_domain(text):
         raise argparse.ArgumentTypeError(f"{text!r}: the domain is one like example.org")
     return text
+
+
+def add_share(parser: Parser) -> None:
+    """Add PATH."""
+    parser.add_argument(
+        "path", metavar="PATH", help="the share: /srv/archip or nfs://server/srv/archip"
+    )
+
+
+def add_places_now(parser: Parser) -> None:
+    """Add --path and --locks: where those of an earlier run are now."""
+    parser.add_argument(
+        "--path",
+        dest="path_now",
+        metavar="PATH",
+        help="where the share is mounted now, if it has moved",
+    )
+    parser.add_argument(
+        "--locks",
+        dest="locks_now",
+        metavar="DIR",
+        help="the lock directory of the maps now, if the daemons use another one since the run "
+        "began",
+    )
+
+
+def add_log_dir(parser: Parser, only: str = "") -> None:
+    """Add --log-dir; *only* says for which runs."""
+    parser.add_argument(
+        "--log-dir",
+        metavar="DIR",
+        type=Path,
+        help=f"{only}write upgraded.log, invalid.log and failed.log there, as finalize_upgrade_0.4 "
+        "does",
+    )
 
 
 def add_state(parser: Parser) -> None:
@@ -99,7 +153,7 @@ def add_state(parser: Parser) -> None:
         "--state",
         metavar="DIR",
         type=Path,
-        help="where journals are kept: a directory of yours on a local disk, outside the share "
+        help="where journals are kept: a directory of your own, on a local disk, outside the share "
         "(default: /var/lib/archipmigrate for root, else ~/.local/state/archipmigrate)",
     )
 
@@ -111,9 +165,9 @@ def add_jobs(parser: Parser) -> None:
         metavar="N|auto",
         type=jobs,
         default=AUTO,
-        help="lanes at work at once, or calls in flight where an NFS server is spoken to directly; "
-        "auto begins with one lane a core (8 on an NFS mount) and finds out whether more serve "
-        "better, and with 256 calls, fewer while the server is slow (default: auto)",
+        help="parallel lanes, or NFS calls in flight where the server is called directly; auto "
+        "begins with one lane a core (8 on an NFS mount) and adds lanes while throughput rises, or "
+        "keeps 256 calls in flight, fewer while the server is slow (default: auto)",
     )
 
 
@@ -123,21 +177,21 @@ def add_backend(parser: Parser) -> None:
         "--backend",
         choices=NAMES,
         default="auto",
-        help="native is C, python the same in Python, and both go through a mount; nfs speaks to "
-        "the server of a URL, or of a mounted NFS share, itself (default: auto, the fastest that "
-        "the share allows); one that is named and cannot serve is an error",
+        help="native (C) and python work through a mount; nfs calls the server of a URL, or of a "
+        "mounted NFS share, directly; auto takes the fastest that the share allows; naming one "
+        "that cannot serve is an error (default: auto)",
     )
 
 
 def add_work(parser: Parser) -> None:
-    """Add what decides how the work is done: --jobs, --max-ops and --backend."""
+    """Add --jobs, --max-ops and --backend."""
     add_jobs(parser)
     parser.add_argument(
         "--max-ops",
         metavar="N",
         type=positive,
-        help="do at most N operations a second, for a share in use: a look at an entry is one, "
-        "a change two more",
+        help="do at most N operations a second, for a share in use: reading an entry is one, "
+        "changing it two more",
     )
     add_backend(parser)
 
@@ -149,14 +203,14 @@ def add_domain(parser: Parser) -> None:
         metavar="DOMAIN",
         type=domain,
         default="",
-        help="where a server is spoken to directly, and its NFSv4 has owners user@DOMAIN: map them "
-        "by this host's users and groups (default: domain=DOMAIN of a URL, else none: where owners "
-        "are names, NFSv3 is spoken)",
+        help="the server, called directly, sends NFSv4 owners as user@DOMAIN: map them to this "
+        "host's users and groups (default: domain=DOMAIN of a URL; without a domain, NFSv3 is used "
+        "where owners are names)",
     )
 
 
 def add_output(parser: Parser, *, lists: bool) -> None:
-    """Add what decides what is shown."""
+    """Add the options of the output; *lists*: also --list."""
     parser.add_argument(
         "--json", action="store_true", help="print JSON objects, one a line, the summary last"
     )
@@ -165,27 +219,62 @@ def add_output(parser: Parser, *, lists: bool) -> None:
             "--list",
             dest="list_changes",
             action="store_true",
-            help="print a line for each changed entry: old and new mode and group",
+            help="print a line for each change: old and new mode and group",
         )
     else:
         parser.set_defaults(list_changes=False)
     parser.add_argument("-q", "--quiet", action="store_true", help="print failures only")
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="print each failure when it happens"
+        "-v", "--verbose", action="store_true", help="print each failure as it happens"
     )
     parser.add_argument(
-        "--no-progress", dest="progress", action="store_false", help="show no progress"
+        "--no-progress", dest="progress", action="store_false", help="do not show progress"
     )
     parser.set_defaults(progress=True)
 
 
+def run_options(args: argparse.Namespace) -> RunOptions:
+    """Return what the options say of how a session works."""
+    return RunOptions(
+        state=args.state,
+        backend=args.backend,
+        jobs=args.jobs,
+        max_ops=args.max_ops or 0,
+        domain=args.nfs4_domain,
+        path=args.path_now,
+        locks=args.locks_now,
+    )
+
+
+def words(
+    args: argparse.Namespace, again: Sequence[str] | None = None, log_dir: Path | None = None
+) -> Words:
+    """Return what the commands in a summary need."""
+    return Words(run_options(args).state_words, again, log_dir)
+
+
+def log_directory(args: argparse.Namespace) -> Path | None:
+    """Return where logs are written, if they are. Raises UsageError."""
+    directory: Path | None = args.log_dir
+    if directory is None:
+        return None
+    if not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
+        raise UsageError(f"--log-dir {directory} is not a directory that can be written to")
+    return directory
+
+
+def exit_status(ended: Ended) -> int:
+    """Return the exit status for how a session ended."""
+    return 128 + ended.signal if ended.signal else EXIT[ended.status]
+
+
 def verbosity(args: argparse.Namespace) -> Verbosity:
-    """Return what `add_output` found."""
+    """Return what the options of `add_output` ask for."""
     return Verbosity(args.json, args.quiet, args.verbose, args.progress, args.list_changes)
 
 
 def add_policy(parser: Parser) -> None:
-    """Add what decides which entries comply."""
+    """Add the options that decide which entries comply."""
     parser.add_argument(
         "--group",
         metavar="NAME|GID",
@@ -197,20 +286,20 @@ def add_policy(parser: Parser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="do not enter directories of this name, nor change them (may be repeated; "
-        "in addition to .snapshot and .zfs)",
+        help="neither enter nor change directories of this name, in addition to .snapshot and "
+        ".zfs (may be repeated)",
     )
     parser.add_argument(
         "--no-default-excludes",
         action="store_true",
-        help="enter .snapshot and .zfs too",
+        help="also enter .snapshot and .zfs",
     )
     parser.add_argument(
         "--hard-links",
         choices=("change", "skip"),
         default="change",
-        help="what to do with files that have several names, of which some may lie outside the "
-        "share: skip is advised where others can write to the share (default: change)",
+        help="what to do with files that have several names, some of which may lie outside the "
+        "share: skip them if others can write to the share (default: change)",
     )
     parser.add_argument(
         "--cross-filesystems",

@@ -1,4 +1,4 @@
-"""`archipmigrate mapfiles show`: what is in one volume's map."""
+"""`archipmigrate mapfiles show`: show one volume's map."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ import os
 
 from ..errors import FatalError, ShareError
 from ..maps.blocker.entries import BadEntry, map_blocks
-from ..maps.blocker.look import Spot, look_at_volume
+from ..maps.blocker.volume_files import VolumeFile, find_volume_files
 from ..maps.format.codec import codec_of
 from ..maps.format.head import Head
 from ..maps.format.names import PREFIX
 from ..maps.format.v2 import ENTRY_SIZE, EntryFlag, MapFlag, decode_entry_v2
 from ..maps.journal.sizes import Sizes
+from ..maps.locate import locate_maps
 from ..maps.report import named
 from ..share import open_share
 from ..tree.files import Tree
 from ..ui.text import count, printable, quoted
 from . import options
-from .blocker import add_place, find_blocker
-from .sizes import add_sizes, given_sizes
+from .places import add_place, add_sizes, given_sizes
 
 DESCRIPTION = """\
-Show the map of a volume as v0.4 finds it, or would once it is upgraded: version,
-size, number of objects, flags, epoch, where it lies; with -v its entries, one a
-line: number, flags, name of the object. Takes no lock and changes nothing."""
+Show the map of a volume as v0.4 finds it, or will once it is upgraded: version,
+size, number of objects, flags, epoch, path; with -v also its entries, one a line:
+number, flags, name of the object. Takes no lock and changes nothing."""
 EXAMPLES = """\
   archipmigrate mapfiles show myvolume
   archipmigrate mapfiles show -v myvolume | head
   archipmigrate mapfiles show --json -v myvolume
 
-exit status: 0 shown; 1 there is no such map, or it cannot be read; 2 usage"""
+exit status: 0 shown; 1 no such map, or it cannot be read; 2 usage"""
 
 
 def add_parser(mapfiles: options.Parser) -> None:
-    """Add the command below `mapfiles`, whose options may also stand before it."""
+    """Add the command below `mapfiles`, whose options may also come before it."""
     commands = mapfiles.add_subparsers(metavar="show", title="one volume")
     parser = options.command(commands, "show", "show one volume's map", DESCRIPTION, EXAMPLES, run)
     parser.add_argument("volume", metavar="VOLUME", help="the volume, without the prefix archip_")
-    # What stands before `show` was read by `mapfiles`: no default of ours may replace it.
+    # Options before `show` were read by `mapfiles`: no default of ours may replace them.
     add_place(parser, default=argparse.SUPPRESS)
     add_sizes(parser, default=argparse.SUPPRESS)
     parser.add_argument(
@@ -53,13 +53,13 @@ def add_parser(mapfiles: options.Parser) -> None:
         "--verbose",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="print the entries, too",
+        help="also print the entries",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Show a map. Raises Error."""
-    maps, _ = find_blocker(args)
+    maps, _ = locate_maps(args.config, args.maps, args.locks)
     share = open_share(maps)
     try:
         with given_sizes(args) as sizes:
@@ -76,21 +76,21 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace, tree: Tree, sizes: Sizes) -> None:
     volume = os.fsencode(args.volume).removeprefix(PREFIX)
-    look = look_at_volume(tree, volume, sizes)
-    if not look.volume.exists:
+    files = find_volume_files(tree, volume, sizes)
+    if not files.volume.exists:
         raise ShareError(
             f"there is no map of {_shown(args)} where v0.4, v0.3 or Pithos would put it"
         )
-    verdict = look.verdict
+    verdict = files.verdict
     head = verdict.head
     if head is None or head.version is None:
         raise FatalError(f"the map of {_shown(args)} cannot be read: {printable(verdict.reason)}")
-    prefixed = look.volume.plain.head is not head
+    prefixed = files.volume.plain.head is not head
     result = verdict.result.replace("pending", "to be upgraded")
-    _print_head(args, look.sources(prefixed=prefixed)[0], head, result, verdict.reason)
+    _print_head(args, files.of_name(prefixed=prefixed)[0], head, result, verdict.reason)
     if args.verbose:
         number = 0
-        for block in map_blocks(tree, look, head, prefixed=prefixed, codec=codec_of("auto")):
+        for block in map_blocks(tree, files, head, prefixed=prefixed, codec=codec_of("auto")):
             for piece in block:
                 for at in range(0, len(piece), ENTRY_SIZE):
                     _print_entry(args, number, piece[at : at + ENTRY_SIZE])
@@ -101,13 +101,15 @@ def _shown(args: argparse.Namespace) -> str:
     return quoted(os.fsencode(args.volume))
 
 
-def _print_head(args: argparse.Namespace, spot: Spot, head: Head, result: str, reason: str) -> None:
-    path = b"/".join((*spot.place, spot.name))
+def _print_head(
+    args: argparse.Namespace, file: VolumeFile, head: Head, result: str, reason: str
+) -> None:
+    path = b"/".join((*file.parent, file.name))
     flags = _names(MapFlag, head.flags)
     if args.json:
         thing = {
             "type": "map",
-            **named("volume", spot.name.removeprefix(PREFIX)),
+            **named("volume", file.name.removeprefix(PREFIX)),
             **named("path", path),
             "result": result,
             "reason": reason,
@@ -120,7 +122,7 @@ def _print_head(args: argparse.Namespace, spot: Spot, head: Head, result: str, r
         }
         print(json.dumps(thing))
         return
-    volume = quoted(spot.name.removeprefix(PREFIX))
+    volume = quoted(file.name.removeprefix(PREFIX))
     print(f"{volume}: {result}{f' ({printable(reason)})' if reason else ''}")
     print(f"  v{head.version} at {quoted(path)}")
     print(f"  {head.size:,} bytes, {count(head.objects, 'object')}", end="")
@@ -141,7 +143,7 @@ def _print_entry(args: argparse.Namespace, number: int, raw: bytes) -> None:
 
 
 def _names(kind: type[MapFlag | EntryFlag], flags: int) -> list[str]:
-    """Return the names of the flags that are set, and the number of those without a name."""
+    """Return the names of the flags that are set; those without a name as one number."""
     named = [str(flag.name).lower() for flag in kind if flags & flag]
     rest = flags & ~sum(kind)
     return [*named, *([f"{rest:#x}"] if rest else [])]

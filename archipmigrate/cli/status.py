@@ -1,27 +1,29 @@
-"""`archipmigrate status`: what runs there are, how far they are, and what to do about them."""
+"""`archipmigrate status`: show runs, how far they are, and the commands that continue them."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..jobs.options import RunOptions
+from ..jobs.registry import KINDS, kind_named
 from ..journal.location import runtime_directory, secure_directory
 from ..journal.lock import ShareLock
 from ..journal.runs import list_runs, open_run, run_bytes
 from ..journal.store import RunHeader
-from ..maps.journal.tables import result_counts
 from ..model import Tally
+from ..session.open import state_directory
 from ..ui.causes import Causes
 from ..ui.text import count, duration, quoted, reason
 from . import options
-from .session import state_directory, state_option
 
 DESCRIPTION = """\
-Show the runs of which there is a journal: how they ended or how far they are, what
-failed, how much space their journals take, and the command that goes on with them."""
+Show the runs that have a journal: how they ended or how far they are, what failed,
+how much space their journals take, and the command that continues them."""
 EXAMPLES = """\
   archipmigrate status
   archipmigrate status perms-20261122T184054-b931
@@ -40,7 +42,10 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one run stands. `status` is the header's, or `killed` for one that says it is running."""
+    """How one run stands. `status` is the header's; `killed` if that is running and nobody runs it.
+
+    `results` are more counts that the job has, each under its heading.
+    """
 
     header: RunHeader
     status: str
@@ -49,7 +54,7 @@ class Standing:
     failures: Causes
     seconds: float
     size: int
-    volumes: dict[str, int]
+    results: Mapping[str, Mapping[str, int]]
 
     @property
     def rate(self) -> float:
@@ -59,12 +64,13 @@ class Standing:
 
 def run(args: argparse.Namespace) -> int:
     """Show the runs. Raises Error."""
-    state = state_directory(args)
+    run_options = options.run_options(args)
+    state = state_directory(run_options)
     shown = 0
     for header in list_runs(state):
         if args.run_name in (None, header.run):
             standing = _standing(state, header)
-            resume = _resume(standing, args)
+            resume = _resume(standing, run_options)
             if args.json:
                 print(json.dumps(_object(standing, resume)))
             else:
@@ -82,7 +88,7 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         tally = journal.tally()
         for failure in journal.failures():
             failures.add(reason(failure), failure.path)
-        volumes = result_counts(journal) if header.job == "mapfiles" else {}
+        results = kind_named(header.job).results(journal) if header.job in KINDS else {}
     finally:
         journal.close(fold=False)
     holder = ""
@@ -94,12 +100,12 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         seconds += (datetime.now(UTC) - datetime.fromisoformat(header.began)).total_seconds()
     status = "killed" if header.status == "running" and not running else header.status
     size = run_bytes(state, header.run)
-    return Standing(header, status, holder, tally, failures, seconds, size, volumes)
+    return Standing(header, status, holder, tally, failures, seconds, size, results)
 
 
-def _resume(standing: Standing, args: argparse.Namespace) -> str:
+def _resume(standing: Standing, run_options: RunOptions) -> str:
     header = standing.header
-    command = " ".join(["archipmigrate", "resume", *state_option(args), header.run])
+    command = " ".join(["archipmigrate", "resume", *run_options.state_words, header.run])
     if header.undone or header.superseded or standing.status in ("done", "running"):
         return ""
     return f"{command} --failed" if standing.status == "failures" else command
@@ -123,9 +129,10 @@ def _lines(standing: Standing, resume: str) -> list[str]:
         f"  {path}, {header.backend} backend, {begun}",
         f"  {count(tally.entries, 'entry')} in {pace}, {changes}, journal {standing.size:,} bytes",
     ]
-    if standing.volumes:
-        results = ", ".join(f"{number:,} {name}" for name, number in standing.volumes.items())
-        lines.append(f"  volumes: {results}")
+    for heading, counts in standing.results.items():
+        if counts:
+            words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
+            lines.append(f"  {heading}: {words}")
     for name, cause in standing.failures:
         examples = ", ".join(quoted(path) for path in cause.examples)
         lines.append(f"  failed: {cause.count:,} x {name}: {examples}")
@@ -146,7 +153,7 @@ def _object(standing: Standing, resume: str) -> dict[str, object]:
         "created": header.created,
         "sessions": header.sessions,
         **standing.tally.as_dict(),
-        **({"volumes": standing.volumes} if header.job == "mapfiles" else {}),
+        **standing.results,
         "causes": [{"cause": name, "count": cause.count} for name, cause in standing.failures],
         "seconds": round(standing.seconds, 3),
         "rate": round(standing.rate, 1),

@@ -1,10 +1,10 @@
-"""`archipmigrate verify`: see whether a share is as `perms` would leave it."""
+"""`archipmigrate verify`: check whether a share is as `perms` would leave it."""
 
 from __future__ import annotations
 
 import argparse
 
-from ..share import open_share
+from ..perms.kind import VERIFY
 from . import options, perms
 
 DESCRIPTION = """\
@@ -14,17 +14,15 @@ EXAMPLES = """\
   archipmigrate verify /srv/archip
   archipmigrate verify --list --json /srv/archip
 
-exit status: 0 all comply; 3 some entries could not be looked at; 4 some do not comply"""
+exit status: 0 all comply; 3 some entries could not be read; 4 some do not comply"""
 
 
 def add_parser(commands: options.Commands[options.Parser]) -> None:
     """Add the command."""
     parser = options.command(
-        commands, "verify", "see whether a share complies", DESCRIPTION, EXAMPLES, run
+        commands, "verify", "check whether a share complies", DESCRIPTION, EXAMPLES, run
     )
-    parser.add_argument(
-        "path", metavar="PATH", help="the share: /srv/archip or nfs://server/srv/archip"
-    )
+    options.add_share(parser)
     options.add_policy(parser)
     options.add_work(parser)
     options.add_domain(parser)
@@ -34,5 +32,5 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look. Raises Error."""
-    share = open_share(args.path, remote=True, domain=args.nfs4_domain)
-    return perms.look(args, share, perms.settings_of(args), "verify")
+    settings, share = perms.settings_and_share(args, VERIFY)
+    return perms.look_at(args, VERIFY, settings, share)

@@ -17,6 +17,14 @@ async def in_thread(work: Callable[..., T], *values: object, limiter: trio.Capac
     return await trio.to_thread.run_sync(_masked, work, *values, limiter=limiter)
 
 
+def call_on_loop(call: Callable[..., T], *values: object) -> T:
+    """Call something on the event loop's thread and wait for it; only from a thread of `in_thread`.
+
+    Observers are not thread-safe: the loop's thread may be painting.
+    """
+    return trio.from_thread.run_sync(call, *values)
+
+
 def _masked(work: Callable[..., T], *values: object) -> T:
     signal.pthread_sigmask(signal.SIG_BLOCK, EVERY_SIGNAL)
     return work(*values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +14,14 @@ from ..share import Share
 from .store import SUFFIX, Journal, RunHeader
 
 
-def new_run(state: Path, job: str, share: Share, settings: dict[str, object]) -> Journal:
-    """Make the journal of a new run, its header written and durable."""
+def new_run(
+    state: Path,
+    job: str,
+    share: Share,
+    settings: dict[str, object],
+    roots: Mapping[str, str] | None = None,
+) -> Journal:
+    """Make the journal of a new run, its header written and durable; *roots* are as there."""
     now = datetime.now(UTC)
     run = _new_name(state, f"{job}-{now:%Y%m%dT%H%M%S}")
     header = RunHeader(
@@ -26,6 +32,7 @@ def new_run(state: Path, job: str, share: Share, settings: dict[str, object]) ->
         now.isoformat(timespec="microseconds"),  # runs of one second have an order, too
         settings,
         host=socket.gethostname(),
+        roots=dict(roots or {}),
     )
     journal = Journal(state / f"{run}{SUFFIX}", new=True)
     journal.commit([lambda j: j.write_header(header)])

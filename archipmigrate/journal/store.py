@@ -50,6 +50,7 @@ class RunHeader:
     A run is resumed only with the same `settings`. `began` is when the latest session began;
     `seconds` is the time of those before it. `undone` names the undo of this run, begun or done;
     `superseded` names the run that was begun in place of this one. `host` is where it began.
+    `roots` maps identities to paths of what the job works on beside the share; most have none.
     """
 
     run: str
@@ -66,6 +67,7 @@ class RunHeader:
     undone: str = ""
     superseded: str = ""
     host: str = ""
+    roots: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_resumable(self) -> bool:
@@ -108,7 +110,10 @@ class Journal(Database):
     def write_header(self, header: RunHeader) -> None:
         """Replace the header."""
         self.execute("DELETE FROM header")
-        content = json.dumps(asdict(header), ensure_ascii=True)
+        kept = asdict(header)
+        if not header.roots:
+            del kept["roots"]  # earlier versions do not know them
+        content = json.dumps(kept, ensure_ascii=True)
         self.execute("INSERT INTO header VALUES (?, ?)", FORMAT, content)
 
     def read_header(self) -> RunHeader:

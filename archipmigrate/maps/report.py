@@ -1,18 +1,21 @@
-"""What became of volumes: a line for each in JSON, a table in text, the official tool's logs."""
+"""The results of volumes: a line for each in JSON, a table in text, the official tool's logs."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import FatalError
-from ..journal.store import Journal, RunHeader
+from ..jobs.ended import Ended
+from ..jobs.kind import Words
+from ..journal.store import Journal
 from ..ui.report import Report
 from ..ui.summary import Facts
 from ..ui.text import count, duration, printable, quoted
-from .format.names import Role, lock_name, map_name
-from .format.placement import Place, pithos_place, sha256_place, v03_place
+from .format.names import Role, lock_name, map_name, shown
+from .format.placement import Placement, pithos_dir, sha256_dir, v03_dir
 from .format.v2 import block_name
 from .format.verdict import GOOD, Result
 from .journal.tables import LOCKS, FoundFile, VolumeRow, listed_files, result_counts, volumes
@@ -39,70 +42,58 @@ LOGS = {
 
 
 class VolumesReport:
-    """The end of a session over mapfiles; reads from its journal."""
+    """Prints the end of a session over maps; reads from its journal."""
 
     def __init__(self, report: Report, journal: Journal) -> None:
         self._report = report
         self._journal = journal
         self._counts = result_counts(journal)
         self._keeps = True
+        self._resume: list[str] = []
 
-    @property
-    def left(self) -> int:
-        """How many volumes are neither upgraded nor current."""
-        return sum(self._counts.get(result, 0) for result in BAD)
-
-    def show(
-        self,
-        header: RunHeader,
-        *,
-        status: str,
-        reason: str,
-        seconds: float,
-        dry_run: bool,
-        runs: Sequence[str],
-        logs: Sequence[str],
-        again: Sequence[str],
-    ) -> None:
-        """Print the lines of volumes and files, then the summary.
-
-        *status* is how the session ended: the header cannot say it where its disk is full.
-        Options that commands need again: about *runs*, `resume` beside these, and about the maps.
-        """
+    def show(self, ended: Ended, words: Words) -> None:
+        """Print the lines of volumes and files, then the summary."""
+        header = ended.header
         self._keeps = bool(header.settings.get("keep"))
-        self._resume = [*runs, *logs]
+        logs = ["--log-dir", str(words.log_dir.absolute())] if words.log_dir else []
+        self._resume = [*words.runs, *logs]
+        lines: list[str] = []
         if self._report.is_json:
             self._print_objects()
-            lines: list[str] = []
         else:
-            facts = Facts(
-                "mapfiles", header.run, header.path, status, reason, self._journal.tally(),
-                seconds, runs=runs,
-            )  # fmt: skip
+            facts = replace(
+                ended.facts(runs=words.runs, again=[*(words.again or ()), *words.runs]),
+                path=header.path,
+                tally=self._journal.tally(),
+            )
             self._report.failures.drop(("prepare: ", "upgrade: "))  # see the volumes' own lines
-            lines = list(self._lines(facts, dry_run=dry_run, again=again))
+            lines = list(self._lines(facts, dry_run=ended.dry_run))
             if self._report.is_quiet:
                 for line in self._left_lines():
                     self._report.line(line)
-        thing = {
+        stopped = ended.reason if ended.status == "stopped" else ""
+        self._report.summary(lines, self._summary_object(ended), stopped)
+
+    def _summary_object(self, ended: Ended) -> dict[str, object]:
+        header = ended.header
+        return {
             "type": "summary",
-            "job": "mapfiles",
+            "job": header.job,
             "run": header.run,
             "share": header.path.encode(errors="replace").decode(),
             "backend": header.backend,
-            "status": status,
+            "status": ended.status,
             "maps": sum(self._counts.values()),
             **{
                 result.value.replace("-", "_"): self._counts.get(result, 0)
                 for result in SHOWN
-                if dry_run or result is not Result.WOULD_UPGRADE
+                if ended.dry_run or result is not Result.WOULD_UPGRADE
             },
             "pending": self._counts.get(Result.PENDING, 0),
-            "seconds": round(seconds, 3),
+            "seconds": round(ended.seconds, 3),
             "resumed": header.sessions > 1,
-            "dry_run": dry_run,
+            "dry_run": ended.dry_run,
         }
-        self._report.summary(lines, thing, reason if status == "stopped" else "")
 
     # -- JSON
 
@@ -132,7 +123,7 @@ class VolumesReport:
 
     # -- text
 
-    def _lines(self, facts: Facts, *, dry_run: bool, again: Sequence[str]) -> Iterator[str]:
+    def _lines(self, facts: Facts, *, dry_run: bool) -> Iterator[str]:
         run = f" (run {facts.run})" if facts.run else "; nothing was changed"
         ended = {
             "failures": "done, but not all volumes are v2,",
@@ -140,7 +131,7 @@ class VolumesReport:
         }.get(facts.status, facts.status)
         why = f": {facts.reason}" if facts.status == "stopped" else ""
         after = f"{ended} after {duration(facts.seconds)}{why}{run}"
-        yield f"mapfiles {quoted_text(facts.path)}: {after}"
+        yield f"{facts.job} {quoted_text(facts.path)}: {after}"
         total = sum(self._counts.values())
         yield f"  {count(total, 'volume')}"
         for result in (*SHOWN, Result.PENDING):
@@ -149,7 +140,7 @@ class VolumesReport:
         yield from self._left_lines()
         yield from self._file_lines()
         if dry_run and self._counts.get(Result.WOULD_UPGRADE):
-            yield f"do it with: {facts.command('mapfiles', options=again)}"
+            yield f"do it with: {facts.command(facts.job, options=facts.again)}"
         elif not dry_run:
             yield from self._following(facts)
 
@@ -162,7 +153,7 @@ class VolumesReport:
             result = Result(row.result)
             printed[result] += 1
             if self._report.is_verbose or printed[result] <= EXAMPLES:
-                reason = row.reason.removeprefix(f"{row.name.decode(errors='backslashreplace')}: ")
+                reason = row.reason.removeprefix(f"{shown(row.name)}: ")
                 yield f"{result.value}: {quoted(row.name)}: {printable(reason)}"
         for result, number in printed.items():
             if number > EXAMPLES and not self._report.is_verbose:
@@ -197,7 +188,7 @@ class VolumesReport:
                 self._write_log(directory / name, results)
             except OSError as error:
                 raise FatalError(
-                    f"{directory / name} cannot be written: {error.strerror}; what was done is "
+                    f"{directory / name} cannot be written: {error.strerror}; the results are "
                     "above, and in the journal"
                 ) from None
 
@@ -208,8 +199,14 @@ class VolumesReport:
                     log.write(_log_line(row).replace(b"\n", b"\\n") + b"\n")
 
 
+def volumes_left(journal: Journal) -> int:
+    """Return how many volumes are neither upgraded nor current."""
+    counts = result_counts(journal)
+    return sum(counts.get(result, 0) for result in BAD)
+
+
 def quoted_text(path: str) -> str:
-    """Return a path as `quoted` does."""
+    """Return a path, as a run's header has it, as `quoted` does."""
     return quoted(path.encode(errors="surrogateescape"))
 
 
@@ -222,16 +219,16 @@ def _log_line(row: VolumeRow) -> bytes:
 
 
 def named(key: str, name: bytes) -> dict[str, str]:
-    """Return a name for JSON; one that is not UTF-8 also in base64."""
+    """Return a name for JSON; if it is not UTF-8, also in base64."""
     try:
         return {key: name.decode()}
     except UnicodeDecodeError:
-        shown = name.decode(errors="replace")
-        return {key: shown, f"{key}_b64": base64.b64encode(name).decode()}
+        replaced = name.decode(errors="replace")
+        return {key: replaced, f"{key}_b64": base64.b64encode(name).decode()}
 
 
 def file_path(file: FoundFile) -> bytes:
-    """Return where a file lies below the maps directory, or its name in the lock directory."""
+    """Return the path of a file below the maps directory, or its name in the lock directory."""
     if file.path:
         return file.path.removeprefix(LOCKS + b"/")
     base = map_name(file.volume, prefixed=file.prefixed)
@@ -239,11 +236,11 @@ def file_path(file: FoundFile) -> bytes:
         Role.BLOCK: block_name(base, file.number),
         Role.LOCK: lock_name(base),
     }.get(Role(file.role), base)
-    if file.place == Place.V03:
-        place = v03_place(base)
+    if file.placement == Placement.V03:
+        parent = v03_dir(base)
     else:
-        place = pithos_place(base) if file.place == Place.PITHOS else sha256_place(name)
-    return b"/".join((*(place or ()), name))
+        parent = pithos_dir(base) if file.placement == Placement.PITHOS else sha256_dir(name)
+    return b"/".join((*(parent or ()), name))
 
 
 def _kind(file: FoundFile) -> str:

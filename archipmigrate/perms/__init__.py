@@ -1,4 +1,7 @@
 """Permissions: give every entry of a share to a group (`job`), and put all back (`undo`).
 
-`retried` knows which entries were tried several times: `undo` puts them back attempt by attempt.
+kind     what the program knows of the job, and of `verify`
+settings what must be the same for a run to be resumed
+words    summaries
+retried  which entries were tried several times: `undo` puts them back attempt by attempt
 """

@@ -1,13 +1,13 @@
-"""The way past a mount: a share on a mounted NFS export is spoken to as if a URL named it.
+"""The bypass: direct calls to the server of a share that is on an NFS mount.
 
-Owns the decision whether that leads to the same directory by the same rights, and its finding.
-Invariant: what is opened had the inode, type, mode, owner, group and ctime that the mount shows.
-The share's identity stays the mount's, so that runs exclude each other, and undo each other's,
-whichever way they take.
+Owns the decision whether that reaches the same directory with the same rights, and how to find it
+on the server. Invariant: the directory that is opened had the inode, type, mode, owner, group and
+ctime that the mount shows. The share's identity stays the mount's, so that runs exclude each other,
+and can undo each other, by whichever way they go.
 
-Version 4 goes first, whatever the mount uses: it takes half of the calls. The directory is found by
-the server's own handle of it, which Linux tells of what is mounted by the same version; else by its
-path; version 3 asks mountd for that, where the mount did.
+Version 4 is tried first, whatever the mount uses: it needs half as many calls. The directory is
+found by the server's own file handle, which Linux reveals of a mount by the same version; else by
+its path, for which version 3 asks mountd, where the mount did.
 """
 
 from __future__ import annotations
@@ -20,34 +20,36 @@ from errno import ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, EPROTOTYP
 from functools import partial
 
 from ..errors import ShareError
-from . import HAS_NFS, Mount, Share
+from . import Share
+from .mountinfo import Mount, is_below, mount_points, unescape
+from .remote import HAS_NFS
 from .url import NAMED, TIMEOUT
 
 if HAS_NFS:
     from .. import _nfs
 
-# proc(5) and user_namespaces(7): all there is, as itself.
+# /proc/self/uid_map of the initial user namespace: user_namespaces(7).
 INITIAL = "0 0 4294967295"
-# What options must say; where they are silent it is as the third column has it.
+# Options that a mount must have: name, allowed values, and the value if the option is missing.
 DEMANDED = (
     ("vers", r"3|4(\.\d+)?", "unknown"),
     ("proto", "tcp6?", "unknown"),
     ("sec", "sys", "unknown"),
     ("xprtsec", "none", "none"),
-    ("addr", r"[\d.]+|[^:]*:.*", "unknown"),  # an address: no name is asked for again
+    ("addr", r"[\d.]+|[^:]*:.*", "unknown"),  # an address: no name is resolved again
 )
-# What says that no other way leads there either, if the server's own port says it.
+# Errors of the server's own port after which no other way is tried.
 UNREACHABLE = (ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT)
-# Attributes are kept for so long (seconds) at most, unless a mount says otherwise: nfs(5).
-MEMORY = 60
-# A share in use may change between two looks at its root.
+# Seconds for which a mount keeps attributes, unless its options say otherwise: nfs(5).
+CACHED_SECONDS = 60
+# How often the root is compared: a share in use may change between the two looks.
 LOOKS = 3
 COMPARED = ("inode", "mode", "owner", "group", "ctime")
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Whom a mount speaks to, as its options have it; `version` is 3 or 4, ports of 0 the usual."""
+    """The server of a mount, by its options; `version` is 3 or 4, ports of 0 are the usual ones."""
 
     address: str
     port: int
@@ -57,15 +59,15 @@ class Server:
 
 
 def open_direct(share: Share, domain: str) -> Share:
-    """Open a share that is on a mount directly, too; that takes some calls to the server.
+    """Open a share on a mount for direct calls, too; this makes some calls to the server.
 
-    *domain* is that of owners' names, which only version 4 has ("": they are to be numbers).
-    Raises ShareError with the reason, a phrase, where it must be spoken to through the mount.
+    *domain* is that of owner names, which only version 4 has ("": owners must be numbers). Raises
+    ShareError with the reason, a phrase, where the share can only be reached through the mount.
     """
     if not HAS_NFS:
         raise ShareError("installed without a C compiler")
     with open("/proc/self/uid_map") as lines:
-        why = refusal(share, os.geteuid(), " ".join(lines.read().split()), _mount_points())
+        why = refusal(share, os.geteuid(), " ".join(lines.read().split()), mount_points())
     if why:
         raise ShareError(why)
     try:
@@ -79,8 +81,8 @@ def open_direct(share: Share, domain: str) -> Share:
     return replace(share, opened=opened, reopen=reopen)
 
 
-def _first(share: Share, tries: Iterable[tuple[int, bytes]], domain: str) -> _nfs.Opened:
-    """Open the first way that leads to the share. Raises ShareError with all the reasons."""
+def _first(share: Share, tries: Iterable[tuple[int, bytes]], domain: str) -> _nfs.OpenShare:
+    """Open the share by the first way that leads to it. Raises ShareError with all the reasons."""
     server, path = server_of(share.mount), path_on_server(share.mount, share.path)
     reasons = []
     for version, root in tries:
@@ -98,10 +100,10 @@ def _first(share: Share, tries: Iterable[tuple[int, bytes]], domain: str) -> _nf
     raise ShareError("; ".join(dict.fromkeys(reasons)) or "its path on the server is not known")
 
 
-def _reopen(share: Share, tries: Iterable[tuple[int, bytes]], domain: str) -> _nfs.Opened:
-    """Open by version 3 a share whose server has names for owners. Raises ShareError.
+def _reopen(share: Share, tries: Iterable[tuple[int, bytes]], domain: str) -> _nfs.OpenShare:
+    """Open by version 3 a share whose server sends owner names. Raises ShareError.
 
-    Not if the mount has names too: it takes them for other numbers, perhaps, than version 3 tells.
+    Not if the mount gets names, too: it may map them to other numbers than version 3 sends.
     """
     why = "the server does not know the group by its name"
     if not domain and server_of(share.mount).version == 4:
@@ -115,7 +117,7 @@ def _reopen(share: Share, tries: Iterable[tuple[int, bytes]], domain: str) -> _n
 
 
 def label(version: int) -> str:
-    """Return what people call a version."""
+    """Return the common name of a version."""
     return "NFSv4.0" if version == 4 else f"NFSv{version}"
 
 
@@ -123,27 +125,27 @@ def label(version: int) -> str:
 
 
 def is_version_4(mount: Mount) -> bool:
-    """Say whether a mount has owners' names, if the server has."""
-    return mount.fstype == "nfs4" or _options(mount).get("vers", "").startswith("4")
+    """Return whether a mount gets owner names, if its server sends them."""
+    return mount.fstype == "nfs4" or mount.option_values().get("vers", "").startswith("4")
 
 
 def memory(mount: Mount) -> int:
-    """Return for how many seconds a mount may believe what it knows of attributes."""
-    options = _options(mount)
-    return max(int(options.get(name, MEMORY)) for name in ("acregmax", "acdirmax")) + 1
+    """Return for how many seconds a mount may show attributes that it keeps."""
+    options = mount.option_values()
+    return max(int(options.get(name, CACHED_SECONDS)) for name in ("acregmax", "acdirmax")) + 1
 
 
 def refusal(share: Share, uid: int, uid_map: str, points: Iterable[bytes]) -> str:
-    """Return why a share is not to be spoken to past its mount, or nothing.
+    """Return why the mount of a share must not be bypassed; empty if it may be.
 
-    *uid_map* is the process's, blanks folded; *points* are all mount points.
+    *uid_map* is the process's, with single spaces; *points* are all mount points.
     """
     return next(_refusals(share, uid, uid_map, points), "")
 
 
 def _refusals(share: Share, uid: int, uid_map: str, points: Iterable[bytes]) -> Iterator[str]:
     words = share.mount.options.split(",")
-    options = _options(share.mount)
+    options = share.mount.option_values()
     if uid != 0:
         yield "not root"
     if uid_map != INITIAL:
@@ -156,15 +158,14 @@ def _refusals(share: Share, uid: int, uid_map: str, points: Iterable[bytes]) -> 
         value = options.get(name, default)
         if not re.fullmatch(allowed, value):
             yield f"{name}={value}"
-    below = share.path.rstrip(b"/") + b"/"
     for point in points:
-        if point.startswith(below):
+        if is_below(point, share.path):
             yield f"something is mounted on {os.fsdecode(point)}"
 
 
 def server_of(mount: Mount) -> Server:
-    """Return whom a mount speaks to that has an address."""
-    options = _options(mount)
+    """Return the server of a mount that `refusal` accepts."""
+    options = mount.option_values()
     address = options["addr"]
     return Server(
         address,
@@ -176,7 +177,7 @@ def server_of(mount: Mount) -> Server:
 
 
 def path_on_server(mount: Mount, path: bytes) -> bytes:
-    """Return what the server calls a directory of the mount; empty if that cannot be told.
+    """Return the server's path of a directory on a mount; empty if it cannot be told.
 
     The source of an NFS mount is the very directory that is mounted, also of a bind mount.
     """
@@ -188,7 +189,7 @@ def path_on_server(mount: Mount, path: bytes) -> bytes:
 
 
 def ways(mounted: int, handle: bytes, path: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield versions, each with the handle of the root or nothing (by its path), best first."""
+    """Yield versions, each with the root's handle or (to go by the path) nothing, best first."""
     for version in (4, 3):
         if handle and version == mounted:
             yield version, handle
@@ -196,55 +197,39 @@ def ways(mounted: int, handle: bytes, path: bytes) -> Iterator[tuple[int, bytes]
             yield version, b""
 
 
-def _options(mount: Mount) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in mount.options.split(",") if "=" in word)
+# -- the calls
 
 
-def unescape(field: str) -> bytes:
-    """Undo the octal escapes of mountinfo."""
-    return re.sub(rb"\\([0-3][0-7]{2})", lambda code: bytes((int(code[1], 8),)), os.fsencode(field))
-
-
-# -- the doing
-
-
-def _mount_points() -> list[bytes]:
-    with open("/proc/self/mountinfo", errors="surrogateescape") as lines:
-        return [unescape(line.split(" ")[4]) for line in lines]
-
-
-def _open(server: Server, path: bytes, version: int, root: bytes, domain: str) -> _nfs.Opened:
+def _open(server: Server, path: bytes, version: int, root: bytes, domain: str) -> _nfs.OpenShare:
     elsewhere = server.mount_address if server.mount_address != server.address else None
     return _nfs.mount(
         server.address,
         path,
-        version,
-        server.port,
-        server.mount_port,
-        -1,
-        -1,
-        TIMEOUT,
-        domain,
-        root,
-        elsewhere,
+        version=version,
+        nfs_port=server.port,
+        mount_port=server.mount_port,
+        mount_server=elsewhere,
+        root=root,
+        patience=TIMEOUT,
+        domain=domain,
     )
 
 
 def _is_final(error: OSError, server: Server) -> bool:
-    """Whether no other way is to be tried after this error of one.
+    """Return whether no other way is to be tried after this error.
 
-    The server's port does not answer; or what the mount has as names, which version 4 takes from
-    the server (EPROTOTYPE), version 3 would have as other numbers.
+    So it is if the server's port does not answer; and if the mount is by version 4 and owners are
+    names (EPROTOTYPE), because version 3 would send other numbers than the mount shows.
     """
     if error.filename not in ("lookup", "getattr"):
         return False
     return error.errno in UNREACHABLE or (error.errno == EPROTOTYPE and server.version == 4)
 
 
-def _difference(fd: int, opened: _nfs.Opened) -> str:
-    """Return what is different of a directory on a mount and one that is open, or nothing."""
+def _difference(fd: int, opened: _nfs.OpenShare) -> str:
+    """Return which attribute of the root differs between the mount and the server, or nothing."""
     for _ in range(LOOKS):
-        seen = _nfs.root_attributes(opened)
+        seen = opened.root_attributes()
         known, _handle = _nfs.mounted(fd)
         if seen == known:
             break

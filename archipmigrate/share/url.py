@@ -1,11 +1,13 @@
-"""A share named by a URL: it is spoken to by NFS, without a mount.
+"""URLs of shares, which are reached by NFS without a mount.
 
     nfs://server/path?version=4&nfsport=2049&mountport=20048&uid=0&gid=0&timeout=60&domain=NAME
 
-All after `?` may be left out: version 4 is tried then, and 3 where that does not lead to the share;
-ports are the usual one and what the port mapper says, uid and gid the process's. `timeout` is how
-many seconds a server may be silent before calls to it fail. `domain` is for servers of version 4
-whose owners are names (`user@NAME`): they are mapped by this host's users and groups.
+Everything after `?` is optional. By default version 4 is tried first, then 3; ports are 2049 and
+what the port mapper says; uid and gid are the process's. `timeout` is how many seconds a server may
+be silent before calls to it fail. `domain` is for servers of version 4 that send owner names
+(`user@NAME`): names of that domain stand for this host's users and groups.
+
+This module parses, and words what is wrong with a URL or its server. `remote` opens it.
 """
 
 from __future__ import annotations
@@ -21,30 +23,41 @@ from ..errors import ShareError
 SCHEME = "nfs://"
 TIMEOUT = 60
 USUAL_PORT = 2049
-MOST_ID = 2**32 - 2
-# Of each option: its least and greatest value.
+MAX_ID = 2**32 - 2
+# The smallest and largest value of each option.
 OPTIONS = {
     "version": (3, 4),
     "nfsport": (1, 65535),
     "mountport": (1, 65535),
-    "uid": (0, MOST_ID),
-    "gid": (0, MOST_ID),
+    "uid": (0, MAX_ID),
+    "gid": (0, MAX_ID),
     "timeout": (1, 3600),
 }
 DOMAIN = "domain"
-MOST_DOMAIN = 95
+MAX_DOMAIN = 95
+# What to check, by the step that failed (`_nfs.mount`).
 ADVICE = {
     "address": "is that the name of the server?",
-    "port mapper": "say which port mountd has: mountport=N",
+    "port mapper": "name the port of mountd: mountport=N",
     "mount": "does the server export this path to this host, for sec=sys?",
     "lookup": "is this the path below the root of NFSv4? (version=3 has its own)",
     "getattr": "is that the port of the server's NFSv3? (nfsport=N)",
 }
+NAMED = "the server sends owner names or refuses numeric ids"
+MAP_THEM = "map them with --nfs4-domain DOMAIN, or use version=3"
+USING_3 = f"using NFSv3: {NAMED} (--nfs4-domain DOMAIN would map them)"
+# Owners that --nfs4-domain cannot map, by the errno of an entry.
+UNMAPPED = {
+    errno.ENOKEY: "its owner or group is unknown on this host, or of another domain",
+    errno.ENOTUNIQ: "its group could not be sent back as the server sent it: it is a number that "
+    "has a name on this host, or one of several names of a number",
+}
+_FORM = "write nfs://SERVER/PATH, and ?nfsport=N&mountport=N where needed"
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where a share is, as its URL has it; `path` is absolute."""
+    """A parsed URL; `path` is absolute."""
 
     server: str
     path: bytes
@@ -53,37 +66,42 @@ class Remote:
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """The versions of NFS to try, the preferred one first: 4 takes half of the calls."""
+        """The versions of NFS to try, in this order: 4 needs half as many calls as 3."""
         version = 4 if self.domain else self.options.get("version")
         return (version,) if version else (4, 3)
 
     @property
     def source(self) -> str:
-        """What a mount of it would be called; with its port, if that is not the usual one."""
+        """What the source of a mount would be; with the port, if it is not the usual one."""
         port = self.options.get("nfsport", USUAL_PORT)
         where = self.server if port == USUAL_PORT else f"{self.server}:{port}"
         return f"{where}:{self.path.decode(errors='surrogateescape')}"
 
 
 def is_url(path: str | bytes) -> bool:
-    """Say whether a share is named by a URL."""
+    """Return whether a share is named by a URL."""
     return os.fsdecode(path).startswith(SCHEME)
 
 
+def is_domain(text: str) -> bool:
+    """Return whether a text may be the domain of owner names."""
+    return 0 < len(text) <= MAX_DOMAIN and text.isascii() and not set(text) & set("@\0")
+
+
 def with_domain(url: str, domain: str) -> str:
-    """Return a URL that has the domain of owners' names, in the place of another."""
+    """Return a URL with this domain of owner names, which replaces another."""
     front, _, query = url.partition("?")
     options = [option for option in query.split("&") if option.partition("=")[0] != DOMAIN]
     return front + "?" + "&".join([*filter(None, options), f"{DOMAIN}={quote(domain, safe='')}"])
 
 
 def domain_of(path: str, given: str) -> str:
-    """Return the domain of owners' names that was given, or else is in a URL. Raises ShareError."""
+    """Return the domain that was given, or else the URL's. Raises ShareError."""
     return given or (parse_url(path).domain if is_url(path) else "")
 
 
 def parse_url(url: str) -> Remote:
-    """Take a URL apart. Raises ShareError."""
+    """Parse a URL. Raises ShareError."""
     try:
         parts = urlsplit(url)
         server, port = parts.hostname, parts.port
@@ -99,46 +117,30 @@ def parse_url(url: str) -> Remote:
     path = unquote_to_bytes(parts.path).rstrip(b"/") or b"/"
     if unknown:
         known = ", ".join((*OPTIONS, DOMAIN))
-        raise ShareError(f"{url}: there is no option {unknown}, only {known}")
+        raise ShareError(f"{url}: unknown option {unknown}: there are {known}")
     for name, value in options.items():
-        least, greatest = OPTIONS[name]
-        if not least <= value <= greatest:
-            raise ShareError(f"{url}: {name} is from {least} to {greatest}")
+        smallest, largest = OPTIONS[name]
+        if not smallest <= value <= largest:
+            raise ShareError(f"{url}: {name} is from {smallest} to {largest}")
     if not server or not parts.path.startswith("/") or b"\0" in path:
         raise ShareError(f"{url}: {_FORM}")
     remote = Remote(server, path, options)
     return remote if domain is None else _mapped(url, remote, domain)
 
 
-def is_domain(text: str) -> bool:
-    """Say whether a text may be the domain of owners' names."""
-    return 0 < len(text) <= MOST_DOMAIN and text.isascii() and not set(text) & set("@\0")
-
-
 def _mapped(url: str, remote: Remote, domain: str) -> Remote:
     if not is_domain(domain):
-        raise ShareError(f"{url}: the domain of owners' names is one like example.org")
+        raise ShareError(f"{url}: the domain of owner names is one like example.org")
     if remote.options.get("version", 4) != 4:
-        raise ShareError(f"{url}: owners' names ({domain}) are version 4's: leave version=3 away")
+        raise ShareError(f"{url}: only version 4 has owner names ({domain}): leave version=3 away")
     return replace(remote, domain=domain)
 
 
 def refusal(url: str, error: OSError) -> ShareError:
-    """Return what to tell the user if a share could not be mounted."""
+    """Return what to tell the user when a share cannot be mounted."""
     operation = str(error.filename)
     if error.errno == errno.EPROTOTYPE:
         return ShareError(f"{url}: {NAMED}: {MAP_THEM}")
-    if error.errno in (errno.ENOKEY, errno.ENOTUNIQ):
+    if error.errno in UNMAPPED:
         return ShareError(f"{url}: {UNMAPPED[error.errno]}")
     return ShareError(f"{url}: {operation}: {error.strerror}: {ADVICE.get(operation, _FORM)}")
-
-
-NAMED = "the server has names for owners, or refuses numbers"
-MAP_THEM = "map them with --nfs4-domain DOMAIN, or use version=3"
-# What --nfs4-domain cannot map, as errors have it.
-UNMAPPED = {
-    errno.ENOKEY: "its owner or group is nobody here, or is of another domain",
-    errno.ENOTUNIQ: "the server would not get its group back as it gave it: that is a number which "
-    "has a name here, or one of several names of a number",
-}
-_FORM = "say nfs://SERVER/PATH, and perhaps ?nfsport=N&mountport=N"

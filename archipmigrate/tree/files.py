@@ -1,8 +1,13 @@
-"""Directories and files below an open root: no symbolic link is followed, what is made is durable.
+"""Files and directories below an open root: no symbolic link is followed, and what is made lasts.
 
-A place is a tuple of directory names from the root. New files get 0666 and new directories 0777,
-less the umask of the process, which is the blocker's while a job runs; owner and group are those
-configured. Every function raises OSError.
+A directory is named by a `DirPath`, the names from the root. New files get mode 0666 and new
+directories 0777, less the umask of the process, which is for the caller to set; owner and group are
+those of the `Tree`. Lengths are bytes, digests xxh3-128 in hex. Every function raises OSError, and
+none removes or replaces what it was not told to.
+
+Durability: a file is synced by `Tree.create`, a directory that is made by `Tree.directory`
+together with the one it is in. That a *name* was made or removed is durable only once the caller
+has synced the directory: `os.fsync(directory)`.
 """
 
 from __future__ import annotations
@@ -16,66 +21,70 @@ from dataclasses import dataclass
 
 from xxhash import xxh3_128
 
-from .openat2 import open_way
+from .beneath import open_beneath
 
-Place = tuple[bytes, ...]
+DirPath = tuple[bytes, ...]
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK a fifo in the place of a file would hang the open.
 FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-PIECE = 1 << 20
+PIECE = 1 << 20  # bytes that are read at once
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who new files and directories are to belong to."""
+    """Who new files and directories belong to."""
 
     uid: int
     gid: int
 
 
 @dataclass(frozen=True, slots=True)
+class Created:
+    """A file that was made: inode, length and digest of its content."""
+
+    inode: int
+    length: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tree:
-    """A root (an O_PATH descriptor, the caller's) and who owns what is made below it."""
+    """A root (an O_PATH descriptor, the caller's) and the owner of what is made below it."""
 
     root: int
     owner: Owner | None = None
 
     @contextlib.contextmanager
-    def directory(self, place: Place, *, make: bool = False) -> Iterator[int]:
-        """Open a directory; *make* what is missing of the way to it."""
+    def directory(self, path: DirPath, *, make: bool = False) -> Iterator[int]:
+        """Open a directory for as long as the context lasts.
+
+        With *make*, make the directories that are missing. Each is durable before the next one is
+        made in it.
+        """
         try:
-            fd = self.open(place)
+            fd = self.open(path)
         except FileNotFoundError:
             if not make:
                 raise
-            fd = self._make(place)
+            fd = self._make(path)
         try:
             yield fd
         finally:
             os.close(fd)
 
-    def open(self, place: Place) -> int:
+    def open(self, path: DirPath) -> int:
         """Open a directory; the descriptor is the caller's."""
-        if not place:
-            return os.open(b".", DIRECTORY, dir_fd=self.root)
-        fd = open_way(self.root, b"/".join(place), DIRECTORY)
-        return self._step_by_step(place) if fd is None else fd
+        return open_beneath(self.root, b"/".join(path), DIRECTORY)
 
-    def _step_by_step(self, place: Place) -> int:
+    def _make(self, path: DirPath) -> int:
         fd = os.open(b".", DIRECTORY, dir_fd=self.root)
-        for name in place:
-            fd = _below(fd, name)
-        return fd
-
-    def _make(self, place: Place) -> int:
-        fd = os.open(b".", DIRECTORY, dir_fd=self.root)
-        for name in place:
+        for name in path:
             try:
                 self._make_one(fd, name)
-            except BaseException:
+                deeper = os.open(name, DIRECTORY, dir_fd=fd)
+            finally:
                 os.close(fd)
-                raise
-            fd = _below(fd, name)
+            fd = deeper
         return fd
 
     def _make_one(self, above: int, name: bytes) -> None:
@@ -83,15 +92,15 @@ class Tree:
             os.mkdir(name, 0o777, dir_fd=above)
             fd = os.open(name, DIRECTORY, dir_fd=above)
             try:
-                self.give(fd)
+                self._give_to_owner(fd)
             finally:
                 os.close(fd)
         except FileExistsError:
             pass  # whoever made it may not have synced it yet
         os.fsync(above)
 
-    def give(self, fd: int) -> None:
-        """Give what was just made to the configured owner; what others own stays theirs."""
+    def _give_to_owner(self, fd: int) -> None:
+        """Change the owner of what was just made; what others own stays theirs."""
         if self.owner is None:
             return
         found = os.fstat(fd)
@@ -100,9 +109,10 @@ class Tree:
             os.fchown(fd, *wanted)
 
     def create(self, directory: int, name: bytes, content: Iterable[bytes]) -> Created:
-        """Make a new file and write it durably; it is gone again if that fails.
+        """Make a new file, write *content* and sync it. If that fails, remove the file again.
 
-        The directory still has to be synced.
+        Its name is durable once the caller has synced *directory*. Raises FileExistsError if there
+        is anything of that name.
         """
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE, 0o666, dir_fd=directory)
         digest, length = xxh3_128(), 0
@@ -111,7 +121,7 @@ class Tree:
                 _write(fd, piece)
                 digest.update(piece)
                 length += len(piece)
-            self.give(fd)
+            self._give_to_owner(fd)
             os.fsync(fd)
             return Created(os.fstat(fd).st_ino, length, digest.hexdigest())
         except BaseException:
@@ -122,23 +132,6 @@ class Tree:
             os.close(fd)
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
-    """A file that was made: inode, bytes and xxh3-128 of its content."""
-
-    inode: int
-    length: int
-    digest: str
-
-
-def _below(above: int, name: bytes) -> int:
-    """Open a directory in one that is closed thereby."""
-    try:
-        return os.open(name, DIRECTORY, dir_fd=above)
-    finally:
-        os.close(above)
-
-
 def _write(fd: int, content: bytes) -> None:
     at = 0
     while at < len(content):
@@ -146,7 +139,7 @@ def _write(fd: int, content: bytes) -> None:
 
 
 def open_file(directory: int, name: bytes, flags: int = os.O_RDONLY) -> int:
-    """Open a regular file. Raises OSError (ELOOP for a link, EINVAL for anything else)."""
+    """Open a regular file. Raises OSError (ELOOP for a symbolic link, EINVAL for anything else)."""
     fd = os.open(name, flags | FILE, dir_fd=directory)
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd
@@ -155,7 +148,7 @@ def open_file(directory: int, name: bytes, flags: int = os.O_RDONLY) -> int:
 
 
 def status(directory: int, name: bytes) -> os.stat_result | None:
-    """Return what an entry is; None if there is none of that name."""
+    """Return the status of an entry, of a symbolic link its own; None if there is no such entry."""
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -163,7 +156,10 @@ def status(directory: int, name: bytes) -> os.stat_result | None:
 
 
 def read_pieces(fd: int, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """Yield what is in a file from *start* on, in pieces of `PIECE` bytes at most."""
+    """Yield the bytes of a file from *start* to *end*, at most `PIECE` of them at once.
+
+    A file that is shorter than *end* is read to its own end.
+    """
     while end is None or start < end:
         most = PIECE if end is None else min(PIECE, end - start)
         piece = os.pread(fd, most, start)
@@ -174,7 +170,11 @@ def read_pieces(fd: int, start: int = 0, end: int | None = None) -> Iterator[byt
 
 
 def same_on_disk(directory: int, name: bytes, length: int, digest: str) -> bool:
-    """Whether a file has this length and xxh3-128, read again from where it is stored."""
+    """Whether a file has this length and digest.
+
+    Asks the kernel to drop the file's cached pages first, so that what is compared comes from the
+    disk or the server. Pages that were not synced stay.
+    """
     fd = open_file(directory, name)
     try:
         if os.fstat(fd).st_size != length:
@@ -189,12 +189,15 @@ def same_on_disk(directory: int, name: bytes, length: int, digest: str) -> bool:
 
 
 def unlink(directory: int, name: bytes, inode: int | None = None) -> bool:
-    """Remove a file, if it is (still) *inode*; return whether anything was removed."""
+    """Remove a file, if it is (still) *inode*; return whether anything was removed.
+
+    Durable once the caller has synced *directory*.
+    """
     found = status(directory, name)
     if found is None or (inode is not None and found.st_ino != inode):
         return False
     try:
         os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:  # also what a resent NFS call may answer to our own
+    except FileNotFoundError:  # an NFS call that was sent again finds its own success
         return False
     return True

@@ -1,4 +1,4 @@
-"""What a session tells: listed changes, failures, notices, the summary; as text or JSON lines.
+"""Prints what a session reports: listed changes, failures, notices, the summary; as text or JSON.
 
 Results go to stdout, progress and remarks to stderr. Both forms come from the same calls.
 """
@@ -20,19 +20,19 @@ from ..engine.job import Counters
 from ..model import Failure, Notice
 from ..packed.changes import Change
 from .causes import Causes
-from .progress import LogProgress, NoProgress, Progress, TerminalProgress, status_line
+from .progress import LogProgress, NoProgress, Progress, Subject, TerminalProgress, status_line
 from .text import group_name, mode_bits, quoted, reason
 
 NOTICES = {
     "acl": "has an ACL: group bits are its mask, so the group may still have no access (getfacl)",
-    "raced": "was changed by somebody else just before: see whether its mode is what it should be",
+    "raced": "was changed by somebody else just before we changed it: check its mode",
     "capability": "had file capabilities, which a change of group removes and undo cannot put back",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Verbosity:
-    """What the user wants to see."""
+    """What the user wants to see; `list_changes` prints a line for each change."""
 
     json: bool = False
     quiet: bool = False
@@ -42,18 +42,20 @@ class Verbosity:
 
 
 class Decoder(Protocol):
-    """Turns what a job noted of a unit into the changes to list."""
+    """Decodes the packed changes of a unit, and the outcome of the batch, for `--list`."""
 
     def __call__(self, changes: bytes, outcome: bytes | None) -> Sequence[Change]:
-        """Return the changes that were made, or (outcome None) that would be."""
+        """Return the changes that were made or, with no outcome, that would be made."""
 
 
 class Report:
-    """An engine's observer that prints; see the module."""
+    """The engine's observer that prints; see the module."""
 
-    def __init__(self, job: str, verbosity: Verbosity, decode: Decoder | None = None) -> None:
-        """Report on *job*; *decode* is needed for listing changes."""
-        self._job = job
+    def __init__(
+        self, subject: Subject, verbosity: Verbosity, decode: Decoder | None = None
+    ) -> None:
+        """Report on a session; without *decode* no changes are listed."""
+        self._subject = subject
         self._see = verbosity
         self._decode = decode if verbosity.list_changes else None
         self._out: TextIO = sys.stdout
@@ -63,12 +65,13 @@ class Report:
         self.failures = Causes()
         self.notices = Causes()
         if verbosity.json:
-            self.emit({"type": "version", "version": __version__, "job": job})
+            self.emit({"type": "version", "version": __version__, "job": subject.job})
 
     def _choose_progress(self) -> Progress:
         if self._see.quiet or not self._see.progress:
             return NoProgress()
-        return TerminalProgress(self._job) if sys.stderr.isatty() else LogProgress(self._job)
+        progress = TerminalProgress if sys.stderr.isatty() else LogProgress
+        return progress(self._subject)
 
     @property
     def is_json(self) -> bool:
@@ -95,7 +98,7 @@ class Report:
         """Print the status line (SIGUSR1)."""
         seconds = monotonic() - self._began
         rate = counters.tally.entries / max(seconds, 1e-3)
-        self.remark(status_line(self._job, counters, rate, seconds), always=True)
+        self.remark(status_line(self._subject, counters, rate, seconds), always=True)
 
     def changed(self, preimage: bytes, outcome: bytes | None) -> None:
         """List the changes of a unit."""
@@ -137,10 +140,10 @@ class Report:
         self.line(json.dumps(thing))
 
     def line(self, text: str) -> None:
-        """Print one line of the results, without tearing the progress line.
+        """Print one line of the results; the progress line is wiped meanwhile.
 
-        Raises BrokenPipeError once if nobody reads them any more; then what follows, the summary,
-        goes to stderr.
+        Raises BrokenPipeError, once, if nobody reads stdout any more. What follows, the summary,
+        then goes to stderr.
         """
         try:
             with self._progress.aside(self._out):
@@ -157,9 +160,9 @@ class Report:
                 print(text, file=sys.stderr, flush=True)
 
     def summary(self, lines: Sequence[str], thing: Mapping[str, object], stopped: str = "") -> None:
-        """End the report: failures and notices by cause, then the summary, or its object.
+        """End the report: print failures and notices by cause, then the summary, or its object.
 
-        Why a run *stopped* is in the lines; where those are not printed it goes to stderr.
+        *lines* also say why a run *stopped*; where they are not printed, that goes to stderr.
         """
         self._progress.close()
         if stopped and (self._see.json or self._see.quiet):
@@ -182,12 +185,12 @@ class Report:
         self._out.flush()
 
     def close(self) -> None:
-        """Leave the terminal as it should be."""
+        """Wipe the progress line."""
         self._progress.close()
 
 
 def abandon_stdout() -> None:
-    """Let nothing more be written to a pipe that was closed; what is buffered is lost, too."""
+    """Direct stdout to /dev/null: its pipe is closed. What is buffered is lost."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,10 +1,9 @@
 /*
- * What apply does with each frame. Its structures, beside those of setattr.h:
+ * Apply, frame by frame (apply.h). A record's outcome is decided as soon as its frame is read.
  *
  *     struct applying   one call of apply
  *     struct pinned     an entry that is pinned, as it was found, and its record
- *
- * A verb returns an outcome, or -ENOMEM.
+ *     apply_verb        what a verb does with a pinned entry; returns an outcome, or -ENOMEM
  */
 
 #define _GNU_SOURCE
@@ -13,29 +12,27 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/attrs.h"
+#include "core/changes.h"
 #include "local/dirchain.h"
 
-#define SET_ID (S_ISUID | S_ISGID)
-
 struct applying {
-    const struct apply_request *ask;
+    const struct local_apply_request *ask;
     struct apply_result *result;
-    struct levels levels;
+    struct dirchain chain;
     size_t entered; /* directories so far */
     uint32_t new_gid;
     int64_t denied;
     bool succeeded;
     bool ended;
-    /* Below a directory that cannot be entered: how deep, and what that means for what is in it. */
+    /* In a directory that cannot be entered: how deep, and the outcome of all changes in it. */
     size_t lost_depth;
     enum outcome lost;
-    int lost_error; /* with FAILED */
+    int lost_error; /* with OUTCOME_FAILED */
 };
 
 struct pinned {
@@ -45,36 +42,28 @@ struct pinned {
     const struct change *record;
 };
 
-typedef int verb(struct applying *applying, struct pinned *pinned);
+typedef int apply_verb(struct applying *applying, struct pinned *pinned);
 
-/* ---- what goes wrong */
+/* ---- refusals */
 
-/* Note that an operation on the current entry failed; FAILED is its outcome. */
-static int refuse(struct applying *applying, const char *operation, int error, const char *note)
+/* Put the failure of an operation on the current entry; its outcome is OUTCOME_FAILED. */
+static int put_refusal(struct applying *applying, const char *operation, int error,
+                       const char *note)
 {
-    struct apply_failure failure = {
-        .index = applying->result->count,
-        .operation = operation,
-        .error = -error,
-    };
-    snprintf(failure.note, sizeof(failure.note), "%s", note);
-    int result = buffer_put(&applying->result->failures, &failure, sizeof(failure));
+    int result =
+        apply_put_failure(applying->result, applying->result->count, operation, error, note);
     if (result < 0)
         return result;
-    if (error == -EROFS)
-        applying->ended = true;
-    if ((error == -EPERM || error == -EACCES) && !note[0] && !applying->succeeded) {
-        applying->denied++;
-        if (applying->denied == applying->ask->deny_limit)
-            applying->ended = true;
-    }
-    return FAILED;
+    if (!note[0]) /* else it is this entry that is protected, and others may not be */
+        applying->ended |=
+            refusal_ends(error, applying->succeeded, applying->ask->deny_limit, &applying->denied);
+    return OUTCOME_FAILED;
 }
 
-static int refuse_change(struct applying *applying, const char *operation, int error, int fd)
+static int put_refused_change(struct applying *applying, const char *operation, int error, int fd)
 {
     const char *note = error == -EPERM ? sys_protection(fd, &applying->ask->features) : "";
-    return refuse(applying, operation, error, note);
+    return put_refusal(applying, operation, error, note);
 }
 
 static bool is_gone(int error)
@@ -82,226 +71,222 @@ static bool is_gone(int error)
     return error == -ENOENT || error == -ENOTDIR || error == -ELOOP;
 }
 
-/* ---- what a record says */
+/* ---- what a record allows */
 
-static uint32_t without_set_id(uint32_t mode)
+static enum change_state state_of(const struct applying *applying, const struct pinned *pinned)
 {
-    return mode & ~(uint32_t)SET_ID;
-}
-
-static bool is_now(const struct stat *found, uint32_t mode, uint32_t gid)
-{
-    return found->st_mode == mode && found->st_gid == gid;
-}
-
-/* Say whether an entry may have this mode between the calls that change it. */
-static bool is_between(uint32_t mode, const struct change *record)
-{
-    return mode == record->mode || mode == mode_stripped(record->mode) ||
-           mode == without_set_id(record->mode);
+    return change_state(applying->ask->verb, pinned->record, applying->new_gid,
+                        pinned->found.st_mode, pinned->found.st_gid);
 }
 
 /* Say whether nobody wrote to the file since its record was made. */
-static bool is_untouched(const struct stat *found, const struct change *record)
+static bool is_untouched(const struct pinned *pinned)
 {
-    return (uint64_t)found->st_size == record->size &&
-           sys_nanoseconds(found->st_mtim) == record->mtime;
+    const struct stat *found = &pinned->found;
+    return change_is_untouched(pinned->record, (uint64_t)found->st_size,
+                               sys_nanoseconds(found->st_mtim));
 }
 
-static int stamp(struct applying *applying, const struct stat *found)
+static int put_stamp(struct applying *applying, const struct stat *found)
 {
-    struct apply_stamp stamp = {applying->result->count, sys_nanoseconds(found->st_ctim)};
-    return buffer_put(&applying->result->stamps, &stamp, sizeof(stamp));
+    return apply_put_stamp(applying->result, applying->result->count,
+                           sys_nanoseconds(found->st_ctim));
+}
+
+/* Stamp a file that lost set-id bits, if nobody wrote to it. */
+static int stamp_untouched(struct applying *applying, const struct pinned *pinned)
+{
+    if (!(pinned->record->flags & FLAG_SETID) || !is_untouched(pinned))
+        return 0;
+    return put_stamp(applying, &pinned->found);
+}
+
+/* ---- calls: 0, or else OUTCOME_FAILED or -ENOMEM */
+
+static int look_again(struct applying *applying, struct pinned *pinned)
+{
+    int error = sys_pinned_status(pinned->fd, &pinned->found);
+    return error < 0 ? put_refusal(applying, "stat", error, "") : 0;
+}
+
+static int set_mode(struct applying *applying, const struct pinned *pinned, uint32_t mode)
+{
+    const struct features *features = &applying->ask->features;
+    int error = sys_change_mode(pinned->fd, pinned->is_pin, mode, features);
+    return error < 0 ? put_refused_change(applying, "chmod", error, pinned->fd) : 0;
+}
+
+static int set_group(struct applying *applying, const struct pinned *pinned, uint32_t gid)
+{
+    int error = sys_change_group(pinned->fd, pinned->is_pin, gid);
+    return error < 0 ? put_refused_change(applying, "chown", error, pinned->fd) : 0;
 }
 
 /* ---- the verbs */
 
-/* Look at what the first change made of its entry, and when a set-id file lost its bits. */
+/* Check what the first change made of its entry; stamp a file that lost set-id bits. */
 static int read_back(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
-    struct stat now;
-    int error = sys_pinned_status(pinned->fd, &now);
-    if (error < 0)
-        return refuse(applying, "stat", error, "");
+    const struct stat *now = &pinned->found;
+    int result = look_again(applying, pinned);
+    if (result)
+        return result;
     if (!applying->succeeded) {
-        if (!is_now(&now, record->new_mode, applying->new_gid)) {
-            char note[sizeof(((struct apply_failure *)NULL)->note)];
+        if (now->st_mode != record->new_mode || now->st_gid != applying->new_gid) {
             applying->ended = true;
-            snprintf(note, sizeof(note), "mode %04o, group %u", (unsigned)now.st_mode & 07777,
-                     (unsigned)now.st_gid);
-            return refuse(applying, "read back", 0, note);
+            result = apply_put_misread(applying->result, applying->result->count, now->st_mode,
+                                       now->st_gid);
+            return result < 0 ? result : OUTCOME_FAILED;
         }
-        applying->result->first_ctime = sys_nanoseconds(now.st_ctim);
+        applying->result->first_ctime = sys_nanoseconds(now->st_ctim);
     }
-    int result = record->flags & FLAG_SETID ? stamp(applying, &now) : 0;
-    return result < 0 ? result : CHANGED;
+    if (record->flags & FLAG_SETID)
+        result = put_stamp(applying, now);
+    return result < 0 ? result : OUTCOME_CHANGED;
 }
 
-static int forward(struct applying *applying, struct pinned *pinned)
+static int make_change(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
-    if (!is_now(&pinned->found, record->mode, record->gid))
-        return DIFFERENT;
-    if (record->gid != applying->new_gid) {
-        int error = sys_change_group(pinned->fd, pinned->is_pin, applying->new_gid);
-        if (error < 0)
-            return refuse_change(applying, "chown", error, pinned->fd);
-    }
-    if (record->new_mode != record->mode || record->mode & SET_ID) {
-        int error =
-            sys_change_mode(pinned->fd, pinned->is_pin, record->new_mode, &applying->ask->features);
-        if (error < 0)
-            return refuse_change(applying, "chmod", error, pinned->fd);
-    }
+    if (state_of(applying, pinned) != STATE_OLD)
+        return OUTCOME_DIFFERENT;
+    int result = 0;
+    if (record->gid != applying->new_gid)
+        result = set_group(applying, pinned, applying->new_gid);
+    if (!result && change_sets_mode(record))
+        result = set_mode(applying, pinned, record->new_mode);
+    if (result)
+        return result;
     if (!applying->succeeded || record->flags & FLAG_SETID)
         return read_back(applying, pinned);
-    return CHANGED;
+    return OUTCOME_CHANGED;
 }
 
-static int settle(struct applying *applying, struct pinned *pinned)
+static int settle_change(struct applying *applying, struct pinned *pinned)
 {
-    const struct change *record = pinned->record;
-    struct stat *found = &pinned->found;
-    struct apply_result *result = applying->result;
-    if (!is_now(found, record->new_mode, applying->new_gid)) {
-        if (is_now(found, record->mode, record->gid))
-            return UNCHANGED;
-        if (found->st_gid != applying->new_gid || !is_between(found->st_mode, record))
-            return DIFFERENT;
-        int error =
-            sys_change_mode(pinned->fd, pinned->is_pin, record->new_mode, &applying->ask->features);
-        if (error < 0)
-            return refuse_change(applying, "chmod", error, pinned->fd);
-        error = sys_pinned_status(pinned->fd, found);
-        if (error < 0)
-            return refuse(applying, "stat", error, "");
+    enum change_state state = state_of(applying, pinned);
+    if (state == STATE_OLD)
+        return OUTCOME_UNCHANGED;
+    if (state == STATE_FOREIGN)
+        return OUTCOME_DIFFERENT;
+    int result = 0;
+    if (state == STATE_BETWEEN) {
+        result = set_mode(applying, pinned, pinned->record->new_mode);
+        if (!result)
+            result = look_again(applying, pinned);
+        if (result)
+            return result;
     }
-    int64_t ctime = sys_nanoseconds(found->st_ctim);
-    if (result->first_ctime == 0 || ctime < result->first_ctime)
-        result->first_ctime = ctime;
-    int stamped = 0;
-    if (record->flags & FLAG_SETID && is_untouched(found, record))
-        stamped = stamp(applying, found);
-    return stamped < 0 ? stamped : CHANGED;
+    apply_note_ctime(applying->result, sys_nanoseconds(pinned->found.st_ctim));
+    result = stamp_untouched(applying, pinned);
+    return result < 0 ? result : OUTCOME_CHANGED;
 }
 
-/* Stamp the set-id files to which nobody wrote, by size and mtime. */
-static int check(struct applying *applying, struct pinned *pinned)
+static int check_unwritten(struct applying *applying, struct pinned *pinned)
 {
-    int stamped = 0;
-    if (pinned->record->flags & FLAG_SETID && is_untouched(&pinned->found, pinned->record))
-        stamped = stamp(applying, &pinned->found);
-    return stamped < 0 ? stamped : UNCHANGED;
+    int result = stamp_untouched(applying, pinned);
+    return result < 0 ? result : OUTCOME_UNCHANGED;
 }
 
-/* Give back the bits that a change took, if that is safe. */
-static int give_back(struct applying *applying, struct pinned *pinned)
+/* The group is back: set the old mode, with its set-id bits if that is safe. */
+static int give_back_set_id(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
-    uint32_t lost = record->mode & ~record->new_mode & SET_ID;
+    uint32_t lost = change_lost_bits(record);
+    int result = 0;
     if (lost && record->flags & FLAG_GRANTED) {
-        int error = sys_pinned_status(pinned->fd, &pinned->found);
-        if (error < 0)
-            return refuse(applying, "stat", error, "");
-        if (is_untouched(&pinned->found, record))
+        result = look_again(applying, pinned);
+        if (!result && is_untouched(pinned))
             lost = 0;
     }
-    if ((record->mode & ~lost) != without_set_id(record->mode)) {
-        int error = sys_change_mode(pinned->fd, pinned->is_pin, record->mode & ~lost,
-                                    &applying->ask->features);
-        if (error < 0)
-            return refuse_change(applying, "chmod", error, pinned->fd);
-    }
-    return lost ? SETID_OFF : CHANGED;
+    if (!result && (record->mode & ~lost) != mode_without_set_id(record->mode))
+        result = set_mode(applying, pinned, record->mode & ~lost);
+    if (result)
+        return result;
+    return lost ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
 }
 
-static int back(struct applying *applying, struct pinned *pinned)
+static int put_back(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
-    const struct stat *found = &pinned->found;
-    if (is_now(found, record->mode, record->gid))
-        return UNCHANGED;
-    uint32_t bare = without_set_id(record->mode);
-    bool is_ours = found->st_gid == applying->new_gid &&
-                   (found->st_mode == record->new_mode || is_between(found->st_mode, record));
-    if (!is_ours && !is_now(found, bare, record->gid))
-        return DIFFERENT;
-    if (found->st_mode != bare) {
-        int error = sys_change_mode(pinned->fd, pinned->is_pin, bare, &applying->ask->features);
-        if (error < 0)
-            return refuse_change(applying, "chmod", error, pinned->fd);
-    }
-    if (found->st_gid != record->gid) {
-        int error = sys_change_group(pinned->fd, pinned->is_pin, record->gid);
-        if (error < 0)
-            return refuse_change(applying, "chown", error, pinned->fd);
-    }
-    return give_back(applying, pinned);
+    uint32_t bare = mode_without_set_id(record->mode);
+    enum change_state state = state_of(applying, pinned);
+    if (state == STATE_OLD)
+        return OUTCOME_UNCHANGED;
+    if (state == STATE_FOREIGN)
+        return OUTCOME_DIFFERENT;
+    int result = 0;
+    if (pinned->found.st_mode != bare)
+        result = set_mode(applying, pinned, bare);
+    if (!result && pinned->found.st_gid != record->gid)
+        result = set_group(applying, pinned, record->gid);
+    return result ? result : give_back_set_id(applying, pinned);
 }
 
-static verb *const VERBS[] = {
-    [VERB_FORWARD] = forward,
-    [VERB_SETTLE] = settle,
-    [VERB_CHECK] = check,
-    [VERB_BACK] = back,
+static apply_verb *const VERBS[] = {
+    [VERB_FORWARD] = make_change,
+    [VERB_SETTLE] = settle_change,
+    [VERB_CHECK] = check_unwritten,
+    [VERB_BACK] = put_back,
 };
 
 /* ---- frames */
 
-/* Take the descriptor of the next directory, if scan kept it open; else -1. */
-static int take_held(struct applying *applying)
+/* Take the descriptor of the next directory, if scan left it open; else -1. */
+static int take_open_dir(struct applying *applying)
 {
-    const struct apply_request *ask = applying->ask;
+    const struct local_apply_request *ask = applying->ask;
     size_t number = applying->entered++;
-    if (number >= ask->held_count)
+    if (number >= ask->open_dirs_count)
         return -1;
-    int fd = ask->held[number];
-    ask->held[number] = -1;
+    int fd = ask->open_dirs[number];
+    ask->open_dirs[number] = -1;
     return fd;
 }
 
-static int enter(struct applying *applying, const struct frame *frame)
+static int enter_directory(struct applying *applying, const struct frame *frame)
 {
-    int held = take_held(applying);
+    struct dirchain *chain = &applying->chain;
+    int fd = take_open_dir(applying);
     if (applying->lost_depth || applying->ended) {
         applying->lost_depth++;
-        if (held >= 0)
-            close(held);
+        if (fd >= 0)
+            close(fd);
         return 0;
     }
-    if (held >= 0)
-        return levels_push(&applying->levels, frame->name, frame->length, frame->inode, held,
-                           false);
-    int directory = levels_fd(&applying->levels);
-    int fd = directory;
-    if (directory >= 0)
-        fd = sys_open_beneath(directory, (const char *)frame->name, frame->length, PIN_DIRECTORY,
-                              &applying->ask->features);
+    if (fd >= 0)
+        return dirchain_push(chain, frame->name, frame->length, frame->inode, fd, false);
+    int above = dirchain_fd(chain);
+    fd = above < 0 ? above
+                   : sys_open_beneath(above, (const char *)frame->name, frame->length,
+                                      PIN_DIRECTORY, &applying->ask->features);
     struct stat found;
     int error = fd < 0 ? fd : sys_pinned_status(fd, &found);
     if (error >= 0 && found.st_ino == frame->inode)
-        return levels_push(&applying->levels, frame->name, frame->length, frame->inode, fd, true);
+        return dirchain_push(chain, frame->name, frame->length, frame->inode, fd, true);
     if (fd >= 0)
         close(fd);
     applying->lost_depth = 1;
-    applying->lost = error >= 0 ? DIFFERENT : is_gone(error) ? GONE : FAILED;
+    applying->lost = error >= 0       ? OUTCOME_DIFFERENT
+                     : is_gone(error) ? OUTCOME_GONE
+                                      : OUTCOME_FAILED;
     applying->lost_error = error;
     return 0;
 }
 
-static void leave(struct applying *applying)
+static void leave_directory(struct applying *applying)
 {
     if (applying->lost_depth)
         applying->lost_depth--;
     else
-        levels_pop(&applying->levels);
+        dirchain_pop(&applying->chain);
 }
 
-/* Pin an entry of the deepest directory, or (no name) that itself. */
-static int pin(struct applying *applying, const struct frame *frame)
+/* Pin an entry of the deepest directory, or (no name) that directory itself. */
+static int pin_entry(struct applying *applying, const struct frame *frame)
 {
-    int directory = levels_fd(&applying->levels);
+    int directory = dirchain_fd(&applying->chain);
     if (directory < 0 || frame->length == 0)
         return directory;
     char name[NAME_MAX + 1];
@@ -310,33 +295,32 @@ static int pin(struct applying *applying, const struct frame *frame)
     return sys_open_entry(directory, name, PIN);
 }
 
-/* Say whether what is pinned is another entry than that of the record. */
-static bool is_other(const struct applying *applying, const struct pinned *pinned)
+/* Say whether the pinned entry is another one than the record's. */
+static bool is_another_entry(const struct applying *applying, const struct pinned *pinned)
 {
     const struct stat *found = &pinned->found;
     const struct change *record = pinned->record;
     int64_t born_before = applying->ask->born_before;
-    return found->st_ino != record->inode || (found->st_mode ^ record->mode) & S_IFMT ||
-           found->st_uid != record->uid ||
+    return !change_is_for(record, found->st_ino, found->st_mode, found->st_uid) ||
            (born_before && sys_birth_time(pinned->fd, &applying->ask->features) >= born_before);
 }
 
-static int pin_and_act(struct applying *applying, const struct frame *frame)
+static int pin_and_change(struct applying *applying, const struct frame *frame)
 {
-    struct pinned pinned = {.fd = pin(applying, frame), .record = &frame->change};
-    pinned.is_pin = frame->length > 0 || levels_is_pin(&applying->levels);
+    struct pinned pinned = {.fd = pin_entry(applying, frame), .record = &frame->change};
+    pinned.is_pin = frame->length > 0 || dirchain_is_pin(&applying->chain);
     if (is_gone(pinned.fd))
-        return GONE;
+        return OUTCOME_GONE;
     if (pinned.fd < 0)
-        return refuse(applying, "open", pinned.fd, "");
+        return put_refusal(applying, "open", pinned.fd, "");
     int outcome;
     int error = sys_pinned_status(pinned.fd, &pinned.found);
     if (error < 0)
-        outcome = refuse(applying, "stat", error, "");
-    else if (!pinned.is_pin && pinned.found.st_nlink == 0) /* removed, but scan kept it open */
-        outcome = GONE;
-    else if (is_other(applying, &pinned))
-        outcome = DIFFERENT;
+        outcome = put_refusal(applying, "stat", error, "");
+    else if (!pinned.is_pin && pinned.found.st_nlink == 0) /* removed, but scan left it open */
+        outcome = OUTCOME_GONE;
+    else if (is_another_entry(applying, &pinned))
+        outcome = OUTCOME_DIFFERENT;
     else
         outcome = VERBS[applying->ask->verb](applying, &pinned);
     if (frame->length > 0)
@@ -344,49 +328,49 @@ static int pin_and_act(struct applying *applying, const struct frame *frame)
     return outcome;
 }
 
-/* Deal with one record and add its outcome. */
-static int change(struct applying *applying, const struct frame *frame)
+/* Apply one record and add its outcome. */
+static int apply_record(struct applying *applying, const struct frame *frame)
 {
     struct apply_result *result = applying->result;
     int outcome;
     if (frame->change.flags & FLAG_DROPPED)
-        outcome = DROPPED;
+        outcome = OUTCOME_DROPPED;
     else if (applying->ended)
-        outcome = UNTRIED;
-    else if (applying->lost_depth && applying->lost == FAILED)
-        outcome = refuse(applying, "open", applying->lost_error, "");
+        outcome = OUTCOME_UNTRIED;
+    else if (applying->lost_depth && applying->lost == OUTCOME_FAILED)
+        outcome = put_refusal(applying, "open", applying->lost_error, "");
     else if (applying->lost_depth)
         outcome = (int)applying->lost;
     else
-        outcome = pin_and_act(applying, frame);
+        outcome = pin_and_change(applying, frame);
     if (outcome < 0)
         return outcome;
     result->outcomes[result->count++] = (uint8_t)outcome;
-    if (outcome == CHANGED || outcome == SETID_OFF)
+    if (outcome_is_success(outcome))
         applying->succeeded = true;
     return 0;
 }
 
 static int apply_frames(struct applying *applying, size_t at)
 {
-    const struct apply_request *ask = applying->ask;
+    const struct local_apply_request *ask = applying->ask;
     while (at < ask->length) {
         struct frame frame;
         int result = frame_read(ask->changes, ask->length, &at, &frame);
         applying->ended |= *ask->stop != 0;
         if (result == 0 && frame.kind == KIND_ENTER)
-            result = enter(applying, &frame);
+            result = enter_directory(applying, &frame);
         else if (result == 0 && frame.kind != KIND_LEAVE)
-            result = change(applying, &frame);
+            result = apply_record(applying, &frame);
         if (result < 0)
             return result;
         if (frame.kind == KIND_LEAVE || frame.kind == KIND_OWN)
-            leave(applying);
+            leave_directory(applying);
     }
     return 0;
 }
 
-int apply(const struct apply_request *request, struct apply_result *result)
+int local_apply(const struct local_apply_request *request, struct apply_result *result)
 {
     struct applying applying = {.ask = request, .result = result};
     *result = (struct apply_result){0};
@@ -395,17 +379,11 @@ int apply(const struct apply_request *request, struct apply_result *result)
         changes_check(request->changes, request->length, &applying.new_gid, &first, &count);
     if (status < 0)
         return status;
-    status = levels_init(&applying.levels, request->root, request->descriptors, &request->features);
+    status =
+        dirchain_init(&applying.chain, request->root, request->descriptors, &request->features);
     result->outcomes = malloc(count ? count : 1);
     if (status == 0)
         status = result->outcomes ? apply_frames(&applying, first) : -ENOMEM;
-    levels_free(&applying.levels);
+    dirchain_free(&applying.chain);
     return status;
-}
-
-void apply_result_free(struct apply_result *result)
-{
-    free(result->outcomes);
-    buffer_free(&result->failures);
-    buffer_free(&result->stamps);
 }

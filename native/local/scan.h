@@ -1,13 +1,12 @@
 /*
  * Scan: one worker's depth-first walk over one unit.
  *
- * Invariant: when a walk ends, every name of the unit and every name found below it is either counted
- * in the tally, or in `rest`, `chunks` or `wide`: nothing is looked at twice or forgotten.
+ *     struct local_scan_request   the unit, the policy, the options and the limits
+ *     struct local_scan_result    what was found, and the descriptors that go with it
  *
- *     struct scan_request   what to look at, what is right, and how much the unit may take
- *     struct scan_result    what was found, for module.c to hand on
- *     struct tally          counts of entries
- *     struct text           a piece of scan_result.text
+ * Invariant: when a walk ends, every name of the unit, and every name found below it, is either
+ * counted in the tally or in `rest`, `again`, `chunks` or `wide`: nothing is looked at twice,
+ * nothing forgotten.
  */
 
 #ifndef ARCHIPMIGRATE_LOCAL_SCAN_H
@@ -17,27 +16,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/frames.h"
+#include "core/buffer.h"
+#include "core/groups.h"
+#include "core/result.h"
 #include "core/system.h"
 
-struct scan_request {
+struct local_scan_request {
     int root;
     struct features features;
-    /* The unit: packed groups, or the place in a wide directory where its reading goes on (else -1). */
+    /* The unit: packed groups or, if `cursor` is not -1, the rest of a wide directory. */
     const uint8_t *body;
     size_t body_length;
-    int cursor;
+    int cursor; /* the directory's descriptor; it stands where the reading goes on */
     const uint8_t *cursor_path;
     size_t cursor_path_length;
     uint64_t cursor_inode;
     bool counted;  /* the unit's names are in the tally already */
-    bool last_try; /* what may pass is a failure now */
+    bool last_try; /* transient errors are failures now */
     /* The policy. */
     uint32_t gid;
     uint32_t directory_bits;
     uint32_t file_bits;
     /* The options. */
-    const uint8_t *excludes; /* u8 length, name; as often as there are names */
+    const uint8_t *excludes; /* u8 length, name; for each */
     size_t excludes_length;
     bool skip_links;
     bool cross;
@@ -48,65 +49,30 @@ struct scan_request {
     int64_t entries;
     int64_t changes;
     const volatile uint8_t *stop;
-    size_t descriptors;
-    size_t hold;   /* so many directories at most stay open for apply */
-    size_t wide;   /* a directory with more names is wide */
-    size_t chunks; /* of `wide` names, that are read of it in one go */
+    size_t descriptors;    /* that are open during the walk */
+    size_t most_open_dirs; /* that stay open for apply */
+    size_t wide;           /* a directory with more names is wide */
+    size_t chunks;         /* of `wide` names each, that are read of it in one call */
 };
 
-struct tally {
-    int64_t entries, directories, files, others;
-    int64_t compliant, skipped, vanished, failed, hard_linked;
-};
-
-struct text {
-    size_t at;
-    size_t length;
-};
-
-struct scan_failure {
-    struct text path;
-    const char *operation;
-    int error;
-};
-
-struct scan_link {
-    size_t offset; /* of the record in the changes */
-    uint64_t device;
-    uint64_t inode;
-};
-
-struct scan_notice {
-    struct text path;
-    const char *kind;
-};
-
-struct scan_result {
-    struct tally tally;
-    struct buffer changes;
-    int64_t count;
-    struct group_writer rest;     /* no names: nothing is left over */
-    struct group_writer again[2]; /* by whether the names are counted already */
+struct local_scan_result {
+    struct scan_result found;
     struct group_writer *chunks;
     size_t chunk_count;
-    int wide; /* the descriptor of a wide directory's continuation, the receiver's to close; or -1 */
+    int wide; /* the descriptor of a wide directory whose reading goes on; -1: there is none */
     struct text wide_path;
     uint64_t wide_inode;
-    struct buffer held; /* of int: each directory frame's descriptor, or -1; ours to close, too */
-    size_t held_count;  /* that are no -1 */
-    struct buffer text;
-    struct buffer failures; /* of struct scan_failure */
-    struct buffer links;    /* of struct scan_link */
-    struct buffer notices;  /* of struct scan_notice */
+    struct buffer open_dirs; /* of int: for each directory frame its descriptor, or -1 */
+    size_t open_dirs_count;  /* without those that are -1 */
 };
 
 /*
- * Look at the entries of a unit until done or a limit is reached. 0, -ENOMEM, or -EINVAL if the unit is
- * malformed; the result is to be freed in any case. The cursor is taken over.
+ * Look at the entries of a unit until done or a limit is reached. 0, -ENOMEM, or -EINVAL if the
+ * unit or the options are malformed; the result has to be freed in any case. Takes the cursor over.
  */
-int scan(const struct scan_request *request, struct scan_result *result);
+int local_scan(const struct local_scan_request *request, struct local_scan_result *result);
 
-/* Free what a result holds, and close its `wide` and `held`. */
-void scan_result_free(struct scan_result *result);
+/* Free a result; close `wide` and `open_dirs`, unless the caller took them out of it. */
+void local_scan_result_free(struct local_scan_result *result);
 
 #endif

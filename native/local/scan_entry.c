@@ -1,3 +1,5 @@
+/* Entries, and directories themselves, against the policy: compliant, skipped, or a change. */
+
 #define _GNU_SOURCE
 #include "local/scan_stack.h"
 
@@ -5,41 +7,35 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define SET_ID      (S_ISUID | S_ISGID)
+#include "core/attrs.h"
+
 #define ANY_EXECUTE 0111
 
-/* XATTR_LIST_MAX: what names of extended attributes can take; the records' buffer serves for both. */
+/* XATTR_LIST_MAX: the names of an entry's extended attributes go into the buffer of the records. */
 _Static_assert(RECORDS >= 65536, "a list of extended attributes must fit");
 
-static bool complies(const struct scan_request *ask, uint32_t bits, uint32_t mode, uint32_t gid)
-{
-    return gid == ask->gid && (mode & bits) == bits;
-}
-
-void judge_directory(struct walk *walk, struct place *place, const struct status *status)
+void scan_judge_directory(struct scan_walk *walk, struct scan_level *level,
+                          const struct status *status)
 {
     uint32_t bits = walk->ask->directory_bits;
-    if (complies(walk->ask, bits, status->mode, status->gid)) {
+    if (attrs_comply(status->mode, status->gid, walk->ask->gid, bits)) {
         walk->found->tally.compliant++;
         return;
     }
-    place->must_change = true;
-    place->own = (struct change){
+    level->must_change = true;
+    level->own = (struct change){
         .mode = (uint16_t)status->mode,
-        .new_mode = (uint16_t)(status->mode | bits),
         .uid = status->uid,
         .gid = status->gid,
         .inode = status->inode,
     };
+    change_complete(&level->own, bits, false);
 }
 
-static int put_notice(struct walk *walk, struct entry entry, const char *kind)
+static int put_notice(struct scan_walk *walk, struct scan_entry entry, const char *kind)
 {
-    struct scan_notice notice = {.kind = kind};
-    int result = build_path(walk, entry);
-    if (result == 0)
-        result = put_text(walk, &notice.path);
-    return result < 0 ? result : buffer_put(&walk->found->notices, &notice, sizeof(notice));
+    int result = scan_build_path(walk, entry);
+    return result < 0 ? result : scan_put_notice(walk->found, &walk->path, kind);
 }
 
 static bool has_attribute(const char *list, int length, const char *attribute)
@@ -50,13 +46,13 @@ static bool has_attribute(const char *list, int length, const char *attribute)
     return false;
 }
 
-int look_at_attributes(struct walk *walk, int directory, const char *name, struct entry entry,
-                       uint32_t mode)
+int scan_look_at_xattrs(struct scan_walk *walk, int directory, const char *name,
+                        struct scan_entry entry, uint32_t mode)
 {
     char *list = (char *)walk->records;
     int length = sys_list_attributes(directory, name, list, RECORDS, &walk->ask->features);
     if (length <= 0)
-        return 0; /* none, none here, or the entry went: apply will see */
+        return 0; /* none, none on this filesystem, or the entry is gone: apply will see */
     list[length] = '\0';
     int result = 0;
     if (has_attribute(list, length, "system.posix_acl_access"))
@@ -67,25 +63,21 @@ int look_at_attributes(struct walk *walk, int directory, const char *name, struc
     return result;
 }
 
-static int change_file(struct walk *walk, int directory, struct entry entry,
+static int change_file(struct scan_walk *walk, int directory, struct scan_entry entry,
                        const struct stat *status)
 {
-    const struct scan_request *ask = walk->ask;
+    const struct local_scan_request *ask = walk->ask;
     struct scan_result *found = walk->found;
     struct change change = {
-        .flags = status->st_nlink > 1 ? FLAG_LINKED : 0,
         .mode = (uint16_t)status->st_mode,
-        .new_mode = (uint16_t)(mode_stripped(status->st_mode) | ask->file_bits),
         .uid = status->st_uid,
         .gid = status->st_gid,
         .inode = status->st_ino,
+        .size = (uint64_t)status->st_size,
+        .mtime = sys_nanoseconds(status->st_mtim),
     };
-    if (change.mode & ~change.new_mode & SET_ID) {
-        change.flags |= FLAG_SETID;
-        change.size = (uint64_t)status->st_size;
-        change.mtime = sys_nanoseconds(status->st_mtim);
-    }
-    int result = flush(walk);
+    change_complete(&change, ask->file_bits, status->st_nlink > 1);
+    int result = scan_write_enters(walk);
     if (result < 0)
         return result;
     struct scan_link link = {found->changes.length, status->st_dev, status->st_ino};
@@ -94,49 +86,49 @@ static int change_file(struct walk *walk, int directory, struct entry entry,
     if (result == 0 && status->st_nlink > 1)
         result = buffer_put(&found->links, &link, sizeof(link));
     if (result == 0 && ask->xattrs)
-        result = look_at_attributes(walk, directory, entry.name, entry, status->st_mode);
+        result = scan_look_at_xattrs(walk, directory, entry.name, entry, status->st_mode);
     return result;
 }
 
-static int judge_file(struct walk *walk, int directory, struct entry entry,
+static int judge_file(struct scan_walk *walk, int directory, struct scan_entry entry,
                       const struct stat *status, bool counting)
 {
-    const struct scan_request *ask = walk->ask;
+    const struct local_scan_request *ask = walk->ask;
     struct tally *tally = &walk->found->tally;
     bool is_linked = status->st_nlink > 1;
     bool outside = status->st_dev != walk->device && !ask->cross;
     tally->hard_linked += is_linked && counting;
     if (outside || (is_linked && ask->skip_links))
         tally->skipped++;
-    else if (complies(ask, ask->file_bits, status->st_mode, status->st_gid))
+    else if (attrs_comply(status->st_mode, status->st_gid, ask->gid, ask->file_bits))
         tally->compliant++;
     else
         return change_file(walk, directory, entry, status);
     return 0;
 }
 
-int look(struct walk *walk, struct entry entry, bool was_directory)
+int scan_look_at(struct scan_walk *walk, struct scan_entry entry, bool was_directory)
 {
     struct tally *tally = &walk->found->tally;
-    bool counting = walk->counting || !deepest(walk)->named;
+    bool counting = walk->counting || !scan_deepest(walk)->named;
     walk->looks++;
-    int directory = levels_fd(&walk->levels);
+    int directory = dirchain_fd(&walk->chain);
     struct stat status;
     int error = directory < 0 ? directory : sys_entry_status(directory, entry.name, &status);
     if (error < 0) {
-        count(walk, &tally->files, counting && error != -ENOENT);
-        return lost_entry(walk, entry, HINT_ENTRY, error);
+        scan_count(walk, &tally->files, counting && error != -ENOENT);
+        return scan_lost_entry(walk, entry, HINT_ENTRY, error);
     }
     if (S_ISDIR(status.st_mode)) {
         if (!was_directory)
-            return put_name(&walk->directories, entry.name, entry.length);
-        tally->vanished++; /* it is being exchanged as we look */
+            return scan_put_name(&walk->directories, entry.name, entry.length);
+        tally->vanished++; /* it is being exchanged at this moment */
         return 0;
     }
     if (!S_ISREG(status.st_mode)) {
-        count(walk, &tally->others, counting);
+        scan_count(walk, &tally->others, counting);
         return 0;
     }
-    count(walk, &tally->files, counting);
+    scan_count(walk, &tally->files, counting);
     return judge_file(walk, directory, entry, &status, counting);
 }

@@ -1,5 +1,10 @@
+/*
+ * The loop of an apply: reads the frames, begins changes in their order, and ends when all have an
+ * outcome (apply_entry.h has the structures).
+ */
+
 #define _GNU_SOURCE
-#include "nfs/apply.h"
+#include "nfs/apply_entry.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -7,473 +12,158 @@
 
 #include "core/system.h"
 
-#define STEP 200 /* ms to wait for replies at once; they end it earlier */
+#define STEP 200 /* ms between two looks at the stop flag */
 
-/* ---- finished records */
+/* ---- finished entries */
 
-/* One thing less is to be done in a directory: its own change may be due, or that of those above. */
-static void finish_in(struct nfs_applying *applying, uint32_t number)
+/* Count one entry of a directory as finished: its own change may be due now, or its parent's. */
+static void finish_in(struct nfs_apply *apply, uint32_t number)
 {
-    while (number != NOTHING && --applying->directories[number].left == 0) {
-        struct directory *directory = &applying->directories[number];
+    while (number != NOTHING && --apply->directories[number].left == 0) {
+        struct directory *directory = &apply->directories[number];
         if (directory->own != NOTHING) {
-            applying->records[directory->own].next = applying->due;
-            applying->due = directory->own;
+            apply->entries[directory->own].next = apply->due;
+            apply->due = directory->own;
             return;
         }
         number = directory->parent;
     }
 }
 
-static void finish(struct nfs_applying *applying, struct record *record, int outcome)
+void nfs_apply_finish(struct nfs_apply *apply, struct nfs_entry_change *entry, int outcome)
 {
     if (outcome == PENDING)
         return;
-    applying->result->outcomes[record - applying->records] = (uint8_t)outcome;
-    applying->finished++;
-    applying->active -= record->is_active;
-    record->is_active = false;
-    if (outcome == CHANGED || outcome == SETID_OFF)
-        applying->succeeded = true;
-    uint32_t directory = record->directory;
-    finish_in(applying, record->is_own ? applying->directories[directory].parent : directory);
-}
-
-/* ---- calls for records */
-
-static bool is_gone(int error)
-{
-    return error == -ENOENT || error == -ENOTDIR;
-}
-
-static int looked(struct nfs_applying *applying, struct record *record, int error)
-{
-    if (error == -ESTALE && !record->is_stale)
-        return find_again(applying, record);
-    if (is_gone(error))
-        return GONE;
-    if (error < 0)
-        return refuse(applying, record, "stat", error, "");
-    return act(applying, record);
-}
-
-static int answer_record(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool again)
-{
-    (void)again;
-    struct nfs_applying *applying = owner;
-    struct record *record = &applying->records[tag];
-    struct attributes after = {0};
-    if (error == 0)
-        error = applying->protocol->read_status(reply);
-    if (error == JUKEBOX_ERROR)
-        return LATER;
-    int outcome;
-    switch (record->awaits) {
-    case AWAITS_HANDLE:
-        if (error == 0)
-            error = applying->protocol->read_lookup(reply, &record->handle, &record->found);
-        if (error == 0 && !record->found.known)
-            outcome = ask_look(applying, record, AWAITS_LOOK);
-        else if (error < 0 && !is_gone(error))
-            outcome = refuse(applying, record, "open", error, "");
-        else
-            outcome = looked(applying, record, error);
-        break;
-    case AWAITS_BACK:
-        if (error == 0)
-            error = applying->protocol->read_getattr(reply, &after);
-        outcome = error < 0 ? refuse(applying, record, "stat", error, "")
-                            : was_set(applying, record, 0, &after);
-        break;
-    default:
-        if (error == 0)
-            error = applying->protocol->read_getattr(reply, &record->found);
-        outcome = looked(applying, record, error);
-    }
-    finish(applying, record, outcome);
-    return 0;
-}
-
-/* Make a record's next call, which is no change; if there is no room for it, it waits. */
-static void send_record(struct nfs_applying *applying, struct record *record)
-{
-    const struct protocol *protocol = applying->protocol;
-    const struct directory *directory = &applying->directories[record->directory];
-    bool looks_up = record->awaits == AWAITS_HANDLE;
-    uint32_t number = (uint32_t)(record - applying->records);
-    if (!nfs_may_call(applying->nfs, applying->rpc)) {
-        record->next = applying->waits;
-        applying->waits = number;
-        return;
-    }
-    if (looks_up)
-        protocol->call_lookup(applying->rpc, &directory->handle, record->name, record->length);
-    else
-        protocol->call_getattr(applying->rpc, &record->handle);
-    nfs_send(applying->nfs, applying->rpc, looks_up ? LOOKUP3 : GETATTR3, answer_record, applying,
-             number);
-}
-
-static int ask(struct nfs_applying *applying, struct record *record, enum awaits awaits)
-{
-    record->awaits = awaits;
-    send_record(applying, record);
-    return PENDING;
-}
-
-int ask_look(struct nfs_applying *applying, struct record *record, enum awaits awaits)
-{
-    return ask(applying, record, awaits);
-}
-
-static void send_waiting(struct nfs_applying *applying)
-{
-    uint32_t number = applying->waits;
-    applying->waits = NOTHING;
-    while (number != NOTHING) {
-        struct record *record = &applying->records[number];
-        number = record->next;
-        send_record(applying, record);
-    }
-}
-
-/* ---- changes */
-
-static int answer_batch(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool again)
-{
-    struct nfs_applying *applying = owner;
-    const struct batch batch = applying->batches[tag];
-    struct attributes after = {0};
-    struct setattr sets[MOST_TOGETHER];
-    int errors[MOST_TOGETHER] = {error, error, error, error, error};
-    size_t tried = batch.count;
-    for (size_t i = 0; i < batch.count; i++)
-        sets[i] = applying->records[batch.records[i]].set;
-    if (error == 0)
-        tried = applying->protocol->read_setattr(reply, sets, batch.count, errors, &after);
-    if (errors[0] == JUKEBOX_ERROR || (errors[0] == SMALLER_ERROR && batch.count == 1))
-        return LATER;
-    if (errors[tried - 1] == SMALLER_ERROR)
-        nfs_take_fewer(applying->nfs, batch.count);
-    applying->batches[tag].next = applying->unused;
-    applying->unused = (uint32_t)tag;
-    for (size_t i = 0; i < batch.count; i++) {
-        struct record *record = &applying->records[batch.records[i]];
-        /* After what does not decode nobody knows what was done. */
-        record->is_again |= again || (i >= tried && errors[tried - 1] == -EBADMSG);
-        bool is_put_off = i >= tried || errors[i] > 0; /* one before it failed, or it is busy */
-        int outcome =
-            is_put_off ? ask_set(applying, record) : was_set(applying, record, errors[i], &after);
-        finish(applying, record, outcome);
-    }
-    return 0;
-}
-
-static void send_batch(struct nfs_applying *applying, uint32_t number)
-{
-    struct batch *batch = &applying->batches[number];
-    const struct handle *handles[MOST_TOGETHER];
-    struct setattr sets[MOST_TOGETHER];
-    for (size_t i = 0; i < batch->count; i++) {
-        handles[i] = &applying->records[batch->records[i]].handle;
-        sets[i] = applying->records[batch->records[i]].set;
-    }
-    applying->protocol->call_setattr(applying->rpc, handles, sets, batch->count);
-    nfs_send(applying->nfs, applying->rpc, SETATTR3, answer_batch, applying, number);
-}
-
-/* Send the batches that are full, as many as may be. */
-static void send_full(struct nfs_applying *applying)
-{
-    while (applying->full != NOTHING && nfs_may_call(applying->nfs, applying->rpc)) {
-        uint32_t number = applying->full;
-        applying->full = applying->batches[number].next;
-        send_batch(applying, number);
-    }
-}
-
-/* The open batch is full, or there is nothing to fill it with. */
-static void close_batch(struct nfs_applying *applying)
-{
-    if (applying->open == NOTHING)
-        return;
-    applying->batches[applying->open].next = applying->full;
-    applying->full = applying->open;
-    applying->open = NOTHING;
-    send_full(applying);
-}
-
-/* Put a change beside others; one whose attributes are needed after it comes alone, to have them. */
-int ask_set(struct nfs_applying *applying, struct record *record)
-{
-    bool is_alone = needs_attributes(applying, record);
-    record->awaits = AWAITS_SET;
-    if (is_alone)
-        close_batch(applying);
-    if (applying->open == NOTHING) {
-        applying->open = applying->unused;
-        applying->unused = applying->batches[applying->open].next;
-        applying->batches[applying->open].count = 0;
-    }
-    struct batch *batch = &applying->batches[applying->open];
-    batch->records[batch->count++] = (uint32_t)(record - applying->records);
-    if (is_alone || batch->count >= nfs_together(applying->nfs))
-        close_batch(applying);
-    return PENDING;
-}
-
-/* ---- directories */
-
-static void find_directory(struct nfs_applying *applying, uint32_t number)
-{
-    struct directory *directory = &applying->directories[number];
-    directory->next = applying->to_find;
-    applying->to_find = number;
-    directory->where = SOUGHT;
-}
-
-/* Look for an entry by its name, in its directory; or wait until that is found. */
-static int find_record(struct nfs_applying *applying, struct record *record)
-{
-    struct directory *directory = &applying->directories[record->directory];
-    switch (directory->where) {
-    case FOUND:
-        if (record->is_own) {
-            record->handle = directory->handle;
-            return ask_look(applying, record, AWAITS_LOOK);
-        }
-        return ask(applying, record, AWAITS_HANDLE);
-    case LOST:
-        return directory->outcome == FAILED ? refuse(applying, record, "open", directory->error, "")
-                                            : directory->outcome;
-    case NOT_SOUGHT:
-        find_directory(applying, record->directory);
-        break;
-    case SOUGHT:
-        break;
-    }
-    record->next = directory->records;
-    directory->records = (uint32_t)(record - applying->records);
-    return PENDING;
-}
-
-int find_again(struct nfs_applying *applying, struct record *record)
-{
-    record->is_stale = true;
-    record->handle.length = 0;
-    return find_record(applying, record);
-}
-
-/* A directory was found, or lost: go on with all that waits for it. */
-static void found(struct nfs_applying *applying, struct directory *directory, int error)
-{
-    directory->where = error < 0 || directory->outcome == DIFFERENT ? LOST : FOUND;
-    if (error < 0) {
-        directory->outcome = is_gone(error) ? GONE : FAILED;
-        directory->error = error;
-    }
-    while (directory->records != NOTHING) {
-        struct record *record = &applying->records[directory->records];
-        directory->records = record->next;
-        finish(applying, record, find_record(applying, record));
-    }
-    while (directory->directories != NOTHING) {
-        uint32_t number = directory->directories;
-        directory->directories = applying->directories[number].next;
-        find_directory(applying, number);
-    }
-}
-
-static int answer_directory(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool again);
-
-/* Look for the next part of a directory's name; below `above` if it is the first. */
-static void step_down(struct nfs_applying *applying, struct directory *directory,
-                      const struct handle *above)
-{
-    const uint8_t *name = directory->name + directory->at;
-    size_t left = directory->length - directory->at;
-    const uint8_t *slash = memchr(name, '/', left);
-    size_t length = slash ? (size_t)(slash - name) : left;
-    directory->at += (uint32_t)(length + (slash != NULL));
-    if (length > MOST_NAME)
-        found(applying, directory, -ENAMETOOLONG);
-    else if (applying->protocol->call_lookup(applying->rpc, above, name, length))
-        nfs_send(applying->nfs, applying->rpc, LOOKUP3, answer_directory, applying,
-                 (uint64_t)(directory - applying->directories));
-    else
-        found(applying, directory, -EBUSY);
-}
-
-static int answer_directory(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool again)
-{
-    (void)again;
-    struct nfs_applying *applying = owner;
-    struct directory *directory = &applying->directories[tag];
-    struct attributes attributes = {0};
-    if (error == 0)
-        error = applying->protocol->read_status(reply);
-    if (error == JUKEBOX_ERROR)
-        return LATER;
-    if (error == 0)
-        error = applying->protocol->read_lookup(reply, &directory->handle, &attributes);
-    if (error == 0 && attributes.known && !S_ISDIR(attributes.mode))
-        error = -ENOTDIR;
-    if (error == 0 && directory->at < directory->length) {
-        step_down(applying, directory, &directory->handle);
-        return 0;
-    }
-    if (error == 0 && attributes.known && attributes.fileid != directory->inode)
-        directory->outcome = DIFFERENT;
-    found(applying, directory, error);
-    return 0;
-}
-
-/* Go on with the directories that are sought. */
-static void find_directories(struct nfs_applying *applying)
-{
-    while (applying->to_find != NOTHING) {
-        uint32_t number = applying->to_find;
-        struct directory *directory = &applying->directories[number];
-        applying->to_find = directory->next;
-        struct directory *above =
-            directory->parent == NOTHING ? NULL : &applying->directories[directory->parent];
-        if (above && above->where == LOST) {
-            directory->outcome = above->outcome;
-            found(applying, directory, above->outcome == DIFFERENT ? 0 : above->error);
-        } else if (above && above->where != FOUND) {
-            directory->next = above->directories;
-            above->directories = number;
-            if (above->where == NOT_SOUGHT)
-                find_directory(applying, directory->parent);
-        } else if (directory->length == 0) {
-            directory->handle = *nfs_root(applying->nfs);
-            directory->outcome =
-                directory->inode == nfs_root_inode(applying->nfs) ? CHANGED : DIFFERENT;
-            found(applying, directory, 0);
-        } else {
-            step_down(applying, directory, above ? &above->handle : nfs_root(applying->nfs));
-        }
-    }
+    apply->result->outcomes[entry - apply->entries] = (uint8_t)outcome;
+    apply->finished++;
+    apply->active -= entry->is_active;
+    entry->is_active = false;
+    if (outcome_is_success(outcome))
+        apply->succeeded = true;
+    uint32_t directory = entry->directory;
+    finish_in(apply, entry->is_own ? apply->directories[directory].parent : directory);
 }
 
 /* ---- the loop */
 
-static void begin(struct nfs_applying *applying, struct record *record)
+static void begin(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    if (record->change.flags & FLAG_DROPPED) {
-        finish(applying, record, DROPPED);
-    } else if (applying->ended) {
-        finish(applying, record, UNTRIED);
+    if (entry->change.flags & FLAG_DROPPED) {
+        nfs_apply_finish(apply, entry, OUTCOME_DROPPED);
+    } else if (apply->ended) {
+        nfs_apply_finish(apply, entry, OUTCOME_UNTRIED);
     } else {
-        record->is_active = true;
-        applying->active++;
-        bool is_held = record->handle.length > 0 && applying->ask->verb == VERB_FORWARD;
-        finish(applying, record,
-               is_held ? act_held(applying, record) : find_record(applying, record));
+        entry->is_active = true;
+        apply->active++;
+        bool has_handle = entry->handle.length > 0 && apply->request->verb == VERB_FORWARD;
+        nfs_apply_finish(apply, entry,
+                         has_handle ? nfs_apply_by_handle(apply, entry)
+                                    : nfs_apply_find_entry(apply, entry));
     }
 }
 
-/* Take the next record that may be begun, if there is one. */
-static struct record *take_record(struct nfs_applying *applying)
+/* Return the next entry to begin, if there is one. */
+static struct nfs_entry_change *next_entry(struct nfs_apply *apply)
 {
-    while (applying->next < applying->count && applying->records[applying->next].is_own)
-        applying->next++;
-    if (applying->due != NOTHING) {
-        struct record *record = &applying->records[applying->due];
-        applying->due = record->next;
-        return record;
+    while (apply->next < apply->count && apply->entries[apply->next].is_own)
+        apply->next++;
+    if (apply->due != NOTHING) {
+        struct nfs_entry_change *entry = &apply->entries[apply->due];
+        apply->due = entry->next;
+        return entry;
     }
-    return applying->next < applying->count ? &applying->records[applying->next++] : NULL;
+    return apply->next < apply->count ? &apply->entries[apply->next++] : NULL;
 }
 
-static bool may_begin(const struct nfs_applying *applying)
+static bool may_begin(const struct nfs_apply *apply)
 {
-    if (applying->active == 0)
+    if (apply->active == 0)
         return true;
-    if (applying->ask->verb == VERB_FORWARD && !applying->succeeded)
+    if (apply->request->verb == VERB_FORWARD && !apply->succeeded)
         return false;
-    /* Those that wait for one directory make their calls all at once when it is found. */
-    return applying->active < nfs_limit(applying->nfs) * applying->protocol->together &&
-           applying->waits == NOTHING && applying->full == NOTHING &&
-           nfs_may_call(applying->nfs, applying->rpc);
+    /* Entries that wait for one directory make all their calls at once when it is found. */
+    return apply->active < nfs_client_max_calls(apply->client) * apply->protocol->batch &&
+           apply->waits == NOTHING && apply->full == NOTHING &&
+           nfs_client_may_call(apply->client, apply->rpc);
 }
 
-/* Begin nothing more once the stop flag is set; wait a while for the replies of what is under way. */
-static void hear_stop(struct nfs_applying *applying)
+/* Once the stop flag is set, begin no more changes; wait NFS_STOP_PATIENCE for replies. */
+static void check_stop(struct nfs_apply *apply)
 {
-    if (!*applying->ask->stop)
+    if (!*apply->request->stop)
         return;
     int64_t now = sys_monotonic_time();
-    applying->ended = true;
-    if (applying->stopped == 0)
-        applying->stopped = now;
-    if (applying->active > 0 && now - applying->stopped > SILENT)
-        applying->error = -ECANCELED;
+    apply->ended = true;
+    if (apply->stopped == 0)
+        apply->stopped = now;
+    if (apply->active > 0 && now - apply->stopped > NFS_STOP_PATIENCE)
+        apply->error = -ECANCELED;
 }
 
-static int apply_all(struct nfs_applying *applying)
+static int apply_all(struct nfs_apply *apply)
 {
-    hear_stop(applying);
-    while (applying->finished < applying->count && applying->error == 0) {
-        struct record *record = NULL;
-        send_full(applying);
-        send_waiting(applying);
-        while (may_begin(applying) && (record = take_record(applying))) {
-            begin(applying, record);
-            find_directories(applying);
+    check_stop(apply);
+    while (apply->finished < apply->count && apply->error == 0) {
+        struct nfs_entry_change *entry = NULL;
+        nfs_apply_send_full(apply);
+        nfs_apply_send_waiting(apply);
+        while (may_begin(apply) && (entry = next_entry(apply))) {
+            begin(apply, entry);
+            nfs_apply_find_directories(apply);
         }
-        /* A batch waits for more changes only if there will be some. */
-        if (!record || rpc_waiting(applying->rpc) == 0)
-            close_batch(applying);
-        if (rpc_waiting(applying->rpc) > 0)
-            rpc_step(applying->rpc, STEP);
-        find_directories(applying);
-        hear_stop(applying);
+        /* A batch waits for more changes only while there will be some. */
+        if (!entry || rpc_waiting(apply->rpc) == 0)
+            nfs_apply_close_batch(apply);
+        if (rpc_waiting(apply->rpc) > 0)
+            rpc_step(apply->rpc, STEP);
+        nfs_apply_find_directories(apply);
+        check_stop(apply);
     }
-    return applying->error;
+    return apply->error;
 }
 
 /* ---- frames */
 
-static int read_held(struct nfs_applying *applying)
+static int read_handles(struct nfs_apply *apply)
 {
-    const uint8_t *at = applying->ask->held, *end = at + applying->ask->held_length;
-    for (size_t i = 0; i < applying->count && at < end; i++) {
-        struct record *record = &applying->records[i];
+    const uint8_t *at = apply->request->handles, *end = at + apply->request->handles_length;
+    for (size_t i = 0; i < apply->count && at < end; i++) {
+        struct nfs_entry_change *entry = &apply->entries[i];
         uint64_t guard;
         int64_t mtime;
         size_t length = *at++;
-        if (length > MOST_HANDLE || length + sizeof(guard) + sizeof(mtime) > (size_t)(end - at))
+        if (length > PROTO_MAX_HANDLE ||
+            length + sizeof(guard) + sizeof(mtime) > (size_t)(end - at))
             return -EINVAL;
-        record->handle.length = (uint8_t)length;
-        memcpy(record->handle.bytes, at, length);
+        entry->handle.length = (uint8_t)length;
+        memcpy(entry->handle.bytes, at, length);
         memcpy(&guard, at + length, sizeof(guard));
         memcpy(&mtime, at + length + sizeof(guard), sizeof(mtime));
-        record->found.guard = guard;
-        record->found.mtime = mtime;
+        entry->found.guard = guard;
+        entry->found.mtime = mtime;
         at += length + sizeof(guard) + sizeof(mtime);
     }
     return 0;
 }
 
-/* Read all frames into records and directories, for which there is room. */
-static int read_frames(struct nfs_applying *applying, size_t at)
+/* Read all frames into entries and directories, which are large enough. */
+static int read_frames(struct nfs_apply *apply, size_t at)
 {
-    const struct nfs_apply_request *ask = applying->ask;
+    const struct nfs_apply_request *request = apply->request;
     uint32_t deepest = NOTHING;
-    while (at < ask->length) {
+    while (at < request->length) {
         struct frame frame;
-        int error = frame_read(ask->changes, ask->length, &at, &frame);
+        int error = frame_read(request->changes, request->length, &at, &frame);
         if (error < 0)
             return error;
         if (frame.kind == KIND_ENTER) {
-            uint32_t number = (uint32_t)applying->directory_count++;
+            uint32_t number = (uint32_t)apply->directory_count++;
             if (deepest != NOTHING)
-                applying->directories[deepest].left++;
-            applying->directories[number] = (struct directory){
+                apply->directories[deepest].left++;
+            apply->directories[number] = (struct directory){
                 .parent = deepest,
                 .own = NOTHING,
-                .records = NOTHING,
+                .entries = NOTHING,
                 .directories = NOTHING,
                 .name = frame.name,
                 .length = frame.length,
@@ -483,37 +173,38 @@ static int read_frames(struct nfs_applying *applying, size_t at)
             continue;
         }
         if (frame.kind != KIND_LEAVE) {
-            uint32_t number = (uint32_t)applying->count++;
-            applying->records[number] = (struct record){
+            uint32_t number = (uint32_t)apply->count++;
+            apply->entries[number] = (struct nfs_entry_change){
                 .change = frame.change,
                 .name = frame.name,
                 .length = (uint16_t)frame.length,
                 .is_own = frame.kind == KIND_OWN,
                 .directory = deepest,
-                .is_again = ask->again,
+                .may_be_ours = request->is_retry,
             };
             if (frame.kind == KIND_OWN)
-                applying->directories[deepest].own = number;
+                apply->directories[deepest].own = number;
             else
-                applying->directories[deepest].left++;
+                apply->directories[deepest].left++;
         }
         if (frame.kind != KIND_CHANGE)
-            deepest = applying->directories[deepest].parent;
+            deepest = apply->directories[deepest].parent;
     }
     return 0;
 }
 
 /*
- * A directory in which nothing else changes has its own change due at once. Those above come first: what
- * the end of an empty one brings to its end must not be taken for empty, too.
+ * Make the own changes of directories due in which nothing else changes. In the order of the
+ * frames, parents come first: one that is finished because its last child is must not be taken for
+ * an empty one, too.
  */
-static void begin_empty(struct nfs_applying *applying)
+static void begin_empty(struct nfs_apply *apply)
 {
-    for (size_t i = 0; i < applying->directory_count; i++) {
-        struct directory *directory = &applying->directories[i];
+    for (size_t i = 0; i < apply->directory_count; i++) {
+        struct directory *directory = &apply->directories[i];
         if (directory->left == 0) {
             directory->left = 1;
-            finish_in(applying, (uint32_t)i);
+            finish_in(apply, (uint32_t)i);
         }
     }
 }
@@ -529,11 +220,11 @@ static size_t count_enters(const uint8_t *changes, size_t length, size_t at)
 
 int nfs_apply(const struct nfs_apply_request *request, struct apply_result *result)
 {
-    struct nfs_applying applying = {
-        .ask = request,
+    struct nfs_apply apply = {
+        .request = request,
         .result = result,
-        .nfs = request->nfs,
-        .protocol = nfs_protocol(request->nfs),
+        .client = request->client,
+        .protocol = nfs_client_protocol(request->client),
         .open = NOTHING,
         .full = NOTHING,
         .waits = NOTHING,
@@ -542,7 +233,7 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
     };
     *result = (struct apply_result){0};
     size_t first, count;
-    int error = changes_check(request->changes, request->length, &applying.new_gid, &first, &count);
+    int error = changes_check(request->changes, request->length, &apply.new_gid, &first, &count);
     if (error < 0)
         return error;
     size_t enters = count_enters(request->changes, request->length, first);
@@ -550,41 +241,34 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
         return -EINVAL;
     result->outcomes = malloc(count + 1);
     result->count = count;
-    applying.records = calloc(count + 1, sizeof(*applying.records));
-    applying.directories = calloc(enters + 1, sizeof(*applying.directories));
-    /* One for each record that may be active. */
-    size_t batches = nfs_limit(applying.nfs) * applying.protocol->together + 1;
-    applying.batches = calloc(batches, sizeof(*applying.batches));
-    for (size_t i = 0; applying.batches && i < batches; i++)
-        applying.batches[i].next = (uint32_t)i + 1;
-    if (!result->outcomes || !applying.records || !applying.directories || !applying.batches) {
+    apply.entries = calloc(count + 1, sizeof(*apply.entries));
+    apply.directories = calloc(enters + 1, sizeof(*apply.directories));
+    /* A batch for each entry that may be active. */
+    size_t batches = nfs_client_max_calls(apply.client) * apply.protocol->batch + 1;
+    apply.batches = calloc(batches, sizeof(*apply.batches));
+    for (size_t i = 0; apply.batches && i < batches; i++)
+        apply.batches[i].next = (uint32_t)i + 1;
+    if (!result->outcomes || !apply.entries || !apply.directories || !apply.batches) {
         error = -ENOMEM;
         goto out;
     }
-    error = read_frames(&applying, first);
+    error = read_frames(&apply, first);
     if (error == 0)
-        error = read_held(&applying);
+        error = read_handles(&apply);
     if (error == 0)
-        error = nfs_take(applying.nfs, &applying.rpc);
+        error = nfs_client_acquire(apply.client, &apply.rpc);
     if (error < 0)
         goto out;
-    begin_empty(&applying);
-    error = apply_all(&applying);
-    while (rpc_waiting(applying.rpc) > 0)
-        rpc_cancel(applying.rpc, -ECANCELED);
-    nfs_give(applying.nfs, applying.rpc);
-    if (error == 0 && applying.is_unnamed)
+    begin_empty(&apply);
+    error = apply_all(&apply);
+    while (rpc_waiting(apply.rpc) > 0)
+        rpc_cancel(apply.rpc, -ECANCELED);
+    nfs_client_release(apply.client, apply.rpc);
+    if (error == 0 && apply.is_unnamed)
         error = -EPROTOTYPE;
 out:
-    free(applying.records);
-    free(applying.directories);
-    free(applying.batches);
+    free(apply.entries);
+    free(apply.directories);
+    free(apply.batches);
     return error;
-}
-
-void nfs_apply_free(struct apply_result *result)
-{
-    free(result->outcomes);
-    buffer_free(&result->failures);
-    buffer_free(&result->stamps);
 }

@@ -1,231 +1,224 @@
+/*
+ * What each verb does with one entry, by what was found of it (apply_entry.h has the structures).
+ *
+ *     VERB_FORWARD   old attributes -> SETATTR; its first result must be as expected
+ *     VERB_SETTLE    between old and new -> SETATTR of the mode
+ *     VERB_CHECK     nothing
+ *     VERB_BACK      new, or between -> SETATTR without set-id bits -> SETATTR of these bits
+ */
+
 #define _GNU_SOURCE
-#include "nfs/apply.h"
+#include "nfs/apply_entry.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "core/system.h"
+#include "core/attrs.h"
 
-#define SET_ID (S_ISUID | S_ISGID)
-/* So often a guard may fail because somebody writes to the file; then it is changed without. */
-#define MOST_GUARDED 4
+/* How often the guard may fail because somebody writes to the file, until it is changed without. */
+#define MAX_GUARDED 4
 
-/* ---- what goes wrong */
+/* ---- failures */
 
-static void tell(struct nfs_applying *applying, const struct record *record, const char *operation,
-                 int error, const char *note)
+static void report(struct nfs_apply *apply, const struct nfs_entry_change *entry,
+                   const char *operation, int error, const char *note)
 {
-    /* An old group that is nobody's there is one entry's failure; the new one is everybody's. */
-    if (error == -EPROTOTYPE && applying->ask->verb == VERB_BACK &&
-        names_have_domain(nfs_names(applying->nfs)))
+    /*
+     * An old group that the server does not know is a failure of one entry; the new group, of all.
+     */
+    if (error == -EPROTOTYPE && apply->request->verb == VERB_BACK &&
+        idmap_has_domain(nfs_client_idmap(apply->client)))
         error = -ENOKEY;
     if (error == -EPROTOTYPE)
-        applying->ended = applying->is_unnamed = true;
-    struct apply_failure failure = {
-        .index = (size_t)(record - applying->records),
-        .operation = operation,
-        .error = -error,
-    };
-    snprintf(failure.note, sizeof(failure.note), "%s", note);
-    if (buffer_put(&applying->result->failures, &failure, sizeof(failure)) < 0)
-        applying->error = -ENOMEM;
+        apply->ended = apply->is_unnamed = true;
+    size_t index = (size_t)(entry - apply->entries);
+    if (apply_put_failure(apply->result, index, operation, error, note) < 0)
+        apply->error = -ENOMEM;
 }
 
-int refuse(struct nfs_applying *applying, const struct record *record, const char *operation,
-           int error, const char *note)
+int nfs_apply_fail(struct nfs_apply *apply, const struct nfs_entry_change *entry,
+                   const char *operation, int error, const char *note)
 {
-    tell(applying, record, operation, error, note);
-    if (error == -EROFS)
-        applying->ended = true;
-    if ((error == -EPERM || error == -EACCES) && !applying->succeeded) {
-        applying->denied++;
-        if (applying->denied == applying->ask->deny_limit)
-            applying->ended = true;
-    }
-    return FAILED;
+    report(apply, entry, operation, error, note);
+    apply->ended |=
+        refusal_ends(error, apply->succeeded, apply->request->deny_limit, &apply->denied);
+    return OUTCOME_FAILED;
 }
 
-static int refuse_result(struct nfs_applying *applying, const struct record *record,
-                         const struct attributes *now)
+static int fail_result(struct nfs_apply *apply, const struct nfs_entry_change *entry,
+                       const struct proto_attrs *now)
 {
-    char note[sizeof(((struct apply_failure *)NULL)->note)];
-    snprintf(note, sizeof(note), "mode %04o, group %u", (unsigned)now->mode & 07777,
-             (unsigned)now->gid);
-    return refuse(applying, record, "read back", 0, note);
+    size_t index = (size_t)(entry - apply->entries);
+    if (apply_put_misread(apply->result, index, now->mode, now->gid) < 0)
+        apply->error = -ENOMEM;
+    return OUTCOME_FAILED;
 }
 
-bool needs_attributes(const struct nfs_applying *applying, const struct record *record)
+bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry_change *entry)
 {
-    switch (applying->ask->verb) {
+    switch (apply->request->verb) {
     case VERB_FORWARD:
-        return !applying->succeeded || record->change.flags & FLAG_SETID;
-    case VERB_BACK: /* the bits come after */
-        return record->change.mode & SET_ID && !record->is_bare;
+        return !apply->succeeded || entry->change.flags & FLAG_SETID;
+    case VERB_BACK: /* set-id bits need a second call */
+        return entry->change.mode & SET_ID && !entry->is_bare;
     default:
         return true;
     }
 }
 
-/* ---- what a record says (setattr.c) */
+/* ---- predicates */
 
-static uint32_t without_set_id(uint32_t mode)
-{
-    return mode & ~(uint32_t)SET_ID;
-}
-
-static bool is_now(const struct attributes *found, uint32_t mode, uint32_t gid)
+static bool is_now(const struct proto_attrs *found, uint32_t mode, uint32_t gid)
 {
     return found->mode == mode && found->gid == gid;
 }
 
-static bool is_between(uint32_t mode, const struct change *change)
+static bool is_untouched(const struct proto_attrs *found, const struct change *change)
 {
-    return mode == change->mode || mode == mode_stripped(change->mode) ||
-           mode == without_set_id(change->mode);
+    return change_is_untouched(change, found->size, found->mtime);
 }
 
-static bool is_untouched(const struct attributes *found, const struct change *change)
+static enum change_state state_of(const struct nfs_apply *apply,
+                                  const struct nfs_entry_change *entry)
 {
-    return found->size == change->size && found->mtime == change->mtime;
+    return change_state(apply->request->verb, &entry->change, apply->new_gid, entry->found.mode,
+                        entry->found.gid);
 }
 
-static bool is_other(const struct record *record)
+static void stamp(struct nfs_apply *apply, const struct nfs_entry_change *entry)
 {
-    const struct attributes *found = &record->found;
-    return found->fileid != record->change.inode || (found->mode ^ record->change.mode) & S_IFMT ||
-           found->uid != record->change.uid;
+    size_t index = (size_t)(entry - apply->entries);
+    if (apply_put_stamp(apply->result, index, proto_time(entry->found.ctime)) < 0)
+        apply->error = -ENOMEM;
 }
 
-static void stamp(struct nfs_applying *applying, const struct record *record)
+static int set(struct nfs_apply *apply, struct nfs_entry_change *entry, struct proto_setattr set)
 {
-    struct apply_stamp stamp = {(size_t)(record - applying->records), time_of(record->found.ctime)};
-    if (buffer_put(&applying->result->stamps, &stamp, sizeof(stamp)) < 0)
-        applying->error = -ENOMEM;
-}
-
-static int set(struct nfs_applying *applying, struct record *record, struct setattr set)
-{
-    set.guarded = record->tries < MOST_GUARDED;
-    set.guard = record->found.guard;
-    record->set = set;
-    return ask_set(applying, record);
+    set.guarded = entry->tries < MAX_GUARDED;
+    set.guard = entry->found.guard;
+    entry->set = set;
+    return nfs_apply_queue_setattr(apply, entry);
 }
 
 /* ---- FORWARD */
 
-static int set_new(struct nfs_applying *applying, struct record *record)
+static int set_new(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    const struct change *change = &record->change;
-    return set(applying, record,
-               (struct setattr){
-                   .sets_mode = change->new_mode != change->mode || change->mode & SET_ID,
+    const struct change *change = &entry->change;
+    return set(apply, entry,
+               (struct proto_setattr){
+                   .sets_mode = change_sets_mode(change),
                    .mode = change->new_mode,
-                   .sets_gid = change->gid != applying->new_gid,
-                   .gid = applying->new_gid,
+                   .sets_gid = change->gid != apply->new_gid,
+                   .gid = apply->new_gid,
                });
 }
 
-int act_held(struct nfs_applying *applying, struct record *record)
+int nfs_apply_by_handle(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    return set_new(applying, record);
+    return set_new(apply, entry);
 }
 
-/* It was changed: look what came of it, and when a set-id file lost its bits. */
-static int made(struct nfs_applying *applying, struct record *record)
+/* Check the result of the change; keep the ctime of a set-id file, which lost its bits. */
+static int check_result(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    const struct attributes *now = &record->found;
-    bool is_first = !applying->succeeded;
-    if (!is_now(now, record->change.new_mode, applying->new_gid)) {
-        applying->ended |= is_first;
-        return refuse_result(applying, record, now);
+    const struct proto_attrs *now = &entry->found;
+    bool is_first = !apply->succeeded;
+    if (!is_now(now, entry->change.new_mode, apply->new_gid)) {
+        apply->ended |= is_first;
+        return fail_result(apply, entry, now);
     }
     if (is_first)
-        applying->result->first_ctime = time_of(now->ctime);
-    if (record->change.flags & FLAG_SETID)
-        stamp(applying, record);
-    return CHANGED;
+        apply->result->first_ctime = proto_time(now->ctime);
+    if (entry->change.flags & FLAG_SETID)
+        stamp(apply, entry);
+    return OUTCOME_CHANGED;
 }
 
-static int forward(struct nfs_applying *applying, struct record *record)
+static int forward(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    if (is_now(&record->found, record->change.mode, record->change.gid))
-        return set_new(applying, record);
-    if (record->is_again && is_now(&record->found, record->change.new_mode, applying->new_gid))
-        return made(applying, record);
-    return DIFFERENT;
+    switch (state_of(apply, entry)) {
+    case STATE_OLD:
+        return set_new(apply, entry);
+    case STATE_NEW:
+        return entry->may_be_ours ? check_result(apply, entry) : OUTCOME_DIFFERENT;
+    default:
+        return OUTCOME_DIFFERENT;
+    }
 }
 
 /* ---- SETTLE and CHECK */
 
-static int settled(struct nfs_applying *applying, struct record *record)
+static int settled(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    struct apply_result *result = applying->result;
-    int64_t ctime = time_of(record->found.ctime);
-    if (result->first_ctime == 0 || ctime < result->first_ctime)
-        result->first_ctime = ctime;
-    if (record->change.flags & FLAG_SETID && is_untouched(&record->found, &record->change))
-        stamp(applying, record);
-    return CHANGED;
+    apply_note_ctime(apply->result, proto_time(entry->found.ctime));
+    if (entry->change.flags & FLAG_SETID && is_untouched(&entry->found, &entry->change))
+        stamp(apply, entry);
+    return OUTCOME_CHANGED;
 }
 
-static int settle(struct nfs_applying *applying, struct record *record)
+static int settle(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    const struct change *change = &record->change;
-    const struct attributes *found = &record->found;
-    if (is_now(found, change->new_mode, applying->new_gid))
-        return settled(applying, record);
-    if (is_now(found, change->mode, change->gid))
-        return UNCHANGED;
-    if (found->gid != applying->new_gid || !is_between(found->mode, change))
-        return DIFFERENT;
-    return set(applying, record, (struct setattr){.sets_mode = true, .mode = change->new_mode});
-}
-
-static int check(struct nfs_applying *applying, struct record *record)
-{
-    if (record->change.flags & FLAG_SETID && is_untouched(&record->found, &record->change))
-        stamp(applying, record);
-    return UNCHANGED;
-}
-
-/* ---- BACK: servers take set-id bits away when group and mode come together, so they come after */
-
-static int given(const struct record *record)
-{
-    return record->gives_off ? SETID_OFF : CHANGED;
-}
-
-static int give_back(struct nfs_applying *applying, struct record *record)
-{
-    const struct change *change = &record->change;
-    uint32_t lost = change->mode & ~change->new_mode & SET_ID;
-    if (lost && change->flags & FLAG_GRANTED && is_untouched(&record->found, change))
-        lost = 0;
-    record->gives_off = lost != 0;
-    uint32_t mode = change->mode & ~lost;
-    if (mode == record->found.mode)
-        return given(record);
-    return set(applying, record, (struct setattr){.sets_mode = true, .mode = mode});
-}
-
-static int back(struct nfs_applying *applying, struct record *record)
-{
-    const struct change *change = &record->change;
-    const struct attributes *found = &record->found;
-    uint32_t bare = without_set_id(change->mode);
-    if (is_now(found, change->mode, change->gid))
-        return record->is_again || record->is_bare ? CHANGED : UNCHANGED;
-    bool is_ours = found->gid == applying->new_gid &&
-                   (found->mode == change->new_mode || is_between(found->mode, change));
-    if (is_now(found, bare, change->gid)) {
-        record->is_bare = true;
-        return give_back(applying, record);
+    switch (state_of(apply, entry)) {
+    case STATE_NEW:
+        return settled(apply, entry);
+    case STATE_OLD:
+        return OUTCOME_UNCHANGED;
+    case STATE_BETWEEN:
+        return set(apply, entry,
+                   (struct proto_setattr){.sets_mode = true, .mode = entry->change.new_mode});
+    default:
+        return OUTCOME_DIFFERENT;
     }
-    if (!is_ours)
-        return DIFFERENT;
-    return set(applying, record,
-               (struct setattr){
+}
+
+static int check(struct nfs_apply *apply, struct nfs_entry_change *entry)
+{
+    if (entry->change.flags & FLAG_SETID && is_untouched(&entry->found, &entry->change))
+        stamp(apply, entry);
+    return OUTCOME_UNCHANGED;
+}
+
+/* ---- BACK: servers drop set-id bits when group and mode come together, so these come after */
+
+static int restored(const struct nfs_entry_change *entry)
+{
+    return entry->drops_setid ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
+}
+
+/* All but the set-id bits is restored: restore them, unless somebody wrote to the file since. */
+static int restore_setid(struct nfs_apply *apply, struct nfs_entry_change *entry)
+{
+    const struct change *change = &entry->change;
+    uint32_t lost = change_lost_bits(change);
+    if (lost && change->flags & FLAG_GRANTED && is_untouched(&entry->found, change))
+        lost = 0;
+    entry->drops_setid = lost != 0;
+    uint32_t mode = change->mode & ~lost;
+    if (mode == entry->found.mode)
+        return restored(entry);
+    return set(apply, entry, (struct proto_setattr){.sets_mode = true, .mode = mode});
+}
+
+static int back(struct nfs_apply *apply, struct nfs_entry_change *entry)
+{
+    const struct change *change = &entry->change;
+    const struct proto_attrs *found = &entry->found;
+    uint32_t bare = mode_without_set_id(change->mode);
+    switch (state_of(apply, entry)) {
+    case STATE_OLD:
+        return entry->may_be_ours || entry->is_bare ? OUTCOME_CHANGED : OUTCOME_UNCHANGED;
+    case STATE_BARE:
+        entry->is_bare = true;
+        return restore_setid(apply, entry);
+    case STATE_FOREIGN:
+        return OUTCOME_DIFFERENT;
+    default:
+        break;
+    }
+    return set(apply, entry,
+               (struct proto_setattr){
                    .sets_mode = found->mode != bare,
                    .mode = bare,
                    .sets_gid = found->gid != change->gid,
@@ -233,84 +226,85 @@ static int back(struct nfs_applying *applying, struct record *record)
                });
 }
 
-/* A part of putting back is done. */
-static int put_back(struct nfs_applying *applying, struct record *record)
+/* One of the two calls was made: check its result, and make the second one. */
+static int restore_next(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    if (record->is_bare)
-        return given(record);
-    if (!is_now(&record->found, without_set_id(record->change.mode), record->change.gid))
-        return refuse_result(applying, record, &record->found);
-    record->is_bare = true;
-    return give_back(applying, record);
+    if (entry->is_bare)
+        return restored(entry);
+    if (!is_now(&entry->found, mode_without_set_id(entry->change.mode), entry->change.gid))
+        return fail_result(apply, entry, &entry->found);
+    entry->is_bare = true;
+    return restore_setid(apply, entry);
 }
 
-/* ---- all of them */
+/* ---- all verbs */
 
-int act(struct nfs_applying *applying, struct record *record)
+int nfs_apply_entry(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    if (is_other(record))
-        return DIFFERENT;
-    switch (applying->ask->verb) {
+    if (!change_is_for(&entry->change, entry->found.fileid, entry->found.mode, entry->found.uid))
+        return OUTCOME_DIFFERENT;
+    switch (apply->request->verb) {
     case VERB_FORWARD:
-        return forward(applying, record);
+        return forward(apply, entry);
     case VERB_SETTLE:
-        return settle(applying, record);
+        return settle(apply, entry);
     case VERB_CHECK:
-        return check(applying, record);
+        return check(apply, entry);
     default:
-        return back(applying, record);
+        return back(apply, entry);
     }
 }
 
-static int after_set(struct nfs_applying *applying, struct record *record)
+static int after_set(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    switch (applying->ask->verb) {
+    switch (apply->request->verb) {
     case VERB_FORWARD:
-        return made(applying, record);
+        return check_result(apply, entry);
     case VERB_SETTLE:
-        return settled(applying, record);
+        return settled(apply, entry);
     default:
-        return put_back(applying, record);
+        return restore_next(apply, entry);
     }
 }
 
 /*
- * Say whether the guard let a change through that it should not have: servers that compare whole seconds
- * (Linux before 6.9) do. One of the content alone, which sets mtime too, does no harm.
+ * Return whether the guard missed that somebody changed the entry's attributes: servers that
+ * compare whole seconds (Linux before 6.9) do so. A write to the content, which also sets mtime,
+ * does no harm.
  */
-static bool was_raced(const struct record *record, const struct attributes *after)
+static bool was_raced(const struct nfs_entry_change *entry, const struct proto_attrs *after)
 {
-    return record->set.guarded && !record->is_again && after->tells_before &&
-           after->ctime_before != record->set.guard && after->mtime_before == record->found.mtime;
+    return entry->set.guarded && !entry->may_be_ours && after->tells_before &&
+           after->ctime_before != entry->set.guard && after->mtime_before == entry->found.mtime;
 }
 
-int was_set(struct nfs_applying *applying, struct record *record, int error,
-            const struct attributes *after)
+int nfs_apply_was_set(struct nfs_apply *apply, struct nfs_entry_change *entry, int error,
+                      const struct proto_attrs *after)
 {
-    if (error == -EAGAIN && record->set.guarded) {
+    if (error == -EAGAIN && entry->set.guarded) {
         /*
-         * The guard: something happened to the entry since it was looked at. If only its content changed
-         * (a machine at work), or if it was our own call, which was sent again, its attributes say so.
+         * The guard: the entry has changed since it was seen. Its attributes tell whether only the
+         * content changed (a machine at work), or our own call did it, which was sent again:
          *
-         *     we       SETATTR ..(connection lost)..  SETATTR again -> NOT_SYNC, GETATTR: as we want it
-         *     server        done, reply lost
+         *     we       SETATTR ..(connection lost)..  SETATTR again -> NOT_SYNC, GETATTR: as wanted
+         *     server           executes it, reply lost
          */
-        record->tries++;
-        return ask_look(applying, record, AWAITS_LOOK);
+        entry->tries++;
+        return nfs_apply_send_getattr(apply, entry, AWAITS_LOOK);
     }
-    if (error == -ESTALE && !record->is_stale)
-        return find_again(applying, record);
+    if (error == -ESTALE && !entry->is_stale)
+        return nfs_apply_find_again(apply, entry);
     if (error == -ENOENT)
-        return GONE;
+        return OUTCOME_GONE;
     if (error < 0)
-        return refuse(applying, record, "setattr", error, "");
-    if (was_raced(record, after))
-        tell(applying, record, "raced", 0, "");
+        return nfs_apply_fail(apply, entry, "setattr", error, "");
+    if (was_raced(entry, after))
+        report(apply, entry, "raced", 0, "");
     if (!after->known) {
-        if (needs_attributes(applying, record))
-            return ask_look(applying, record, AWAITS_BACK);
-        return record->is_bare ? given(record) : CHANGED;
+        if (nfs_apply_needs_attrs(apply, entry))
+            return nfs_apply_send_getattr(apply, entry, AWAITS_RESULT);
+        return entry->is_bare ? restored(entry) : OUTCOME_CHANGED;
     }
-    record->found = *after;
-    return after_set(applying, record);
+    entry->found = *after;
+    return after_set(apply, entry);
 }

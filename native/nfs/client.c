@@ -1,57 +1,60 @@
 /*
- * The open share: mounting, connections, handles that are remembered. Its structures:
+ * Mounting, the pool of connections, and the cache of handles (client.h).
  *
- *     struct cached   a directory's handle; one for all inodes with the same remainder
- *     struct single   a call that is waited for
+ *     struct nfs_client      the open share; its mutex guards the connections and the cache
+ *     struct cached_handle   a directory's handle; inodes with the same remainder share a place
+ *     struct single          a call that its maker waits for
  */
 
 #define _GNU_SOURCE
 #include "nfs/client.h"
 
-#include "nfs/proto/nfs4.h"
-
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/system.h"
+#include "nfs/proto/nfs3.h"
+#include "nfs/proto/nfs4.h"
 
-#define NFS_PORT      2049
-#define PORT_PORT     111
-#define MOUNT_PROGRAM 100005
-#define MOUNT_VERSION 3
-#define SECOND        1000000000LL
-#define OPEN_PATIENCE (15 * SECOND) /* people wait for it */
-#define CACHED        65536         /* 6 MB */
-#define FRESH         (60 * SECOND)
-#define SPARE_CALLS   8 /* that are waited for, while all others are in flight */
-#define STEP          200
+#define NFS_PORT        2049
+#define PORT_PORT       111
+#define MOUNT_PROGRAM   100005
+#define MOUNT_VERSION   3
+#define SECOND          1000000000LL
+#define OPEN_PATIENCE   (15 * SECOND) /* somebody waits for the command to begin */
+#define CACHE_SIZE      65536         /* handles; 10 MB */
+#define CACHE_AGE       (60 * SECOND)
+#define SPARE_CALLS     8   /* room for single calls while all others are in flight */
+#define STEP            200 /* ms between two looks at the stop flag */
+#define MAX_USER_GROUPS 1024
 
-struct cached {
+struct cached_handle {
     uint64_t inode;
     int64_t when;
-    struct handle handle;
+    struct proto_handle handle;
 };
 
-struct nfs {
+struct nfs_client {
     struct rpc_settings settings;
     const struct protocol *protocol;
-    struct names *names;
-    atomic_size_t together;
-    struct handle root;
-    struct attributes attributes;
+    struct idmap *idmap;
+    atomic_size_t batch; /* entries that one call changes */
+    struct proto_handle root;
+    struct proto_attrs root_attrs; /* as they were when it was opened */
     struct pace pace;
-    atomic_ullong calls[PROCEDURES3];
-    pthread_mutex_t mutex; /* for what follows */
-    struct rpc **idle;
+    atomic_ullong calls[PROTO_PROCEDURES];
+    pthread_mutex_t mutex; /* guards what follows */
+    struct rpc **idle;     /* connections that nobody has acquired */
     size_t idle_count;
     size_t idle_room;
-    size_t connections;
-    struct cached *cache;
+    size_t connections; /* idle or acquired */
+    struct cached_handle *cache;
 };
 
 /* ---- single calls */
@@ -61,20 +64,20 @@ struct single {
     const struct protocol *protocol; /* NULL: the reply has no status */
     bool is_done;
     int error;
-    struct handle *handle;
-    struct attributes *found;
+    struct proto_handle *handle;
+    struct proto_attrs *attrs;
     uint16_t *port;
     uint64_t *used;
 };
 
-static int answer_single(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool again)
+static int answer_single(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool resent)
 {
-    (void)tag, (void)again;
+    (void)tag, (void)resent;
     struct single *single = owner;
     if (error == 0 && single->protocol)
         error = single->protocol->read_status(reply);
-    if (error == JUKEBOX_ERROR)
-        return LATER;
+    if (error == PROTO_DELAY)
+        return NFS_DELAY;
     single->error = error ? error : single->read(reply, single);
     single->is_done = true;
     return 0;
@@ -84,7 +87,7 @@ static int wait_for(struct rpc *rpc, const struct single *single, const volatile
 {
     while (!single->is_done) {
         rpc_step(rpc, STEP);
-        if (stop && *stop && rpc_is_silent(rpc, SILENT))
+        if (stop && *stop && rpc_is_silent(rpc, NFS_STOP_PATIENCE))
             rpc_cancel(rpc, -ECANCELED);
     }
     return single->error;
@@ -92,68 +95,70 @@ static int wait_for(struct rpc *rpc, const struct single *single, const volatile
 
 static int single_lookup(struct xdr_in *reply, struct single *single)
 {
-    return single->protocol->read_lookup(reply, single->handle, single->found);
+    return single->protocol->read_lookup(reply, single->handle, single->attrs);
 }
 
 static int single_getattr(struct xdr_in *reply, struct single *single)
 {
-    return single->protocol->read_getattr(reply, single->found);
+    return single->protocol->read_getattr(reply, single->attrs);
 }
 
 static int single_mount(struct xdr_in *reply, struct single *single)
 {
-    return read_mount(reply, single->handle);
+    return nfs3_read_mount(reply, single->handle);
 }
 
 static int single_port(struct xdr_in *reply, struct single *single)
 {
-    return read_port(reply, single->port);
+    return nfs3_read_port(reply, single->port);
 }
 
 static int single_fsstat(struct xdr_in *reply, struct single *single)
 {
-    return read_fsstat(reply, single->used);
+    return nfs3_read_fsstat(reply, single->used);
 }
 
-int nfs_getattr(struct nfs *nfs, struct rpc *rpc, const struct handle *handle,
-                struct attributes *found, const volatile uint8_t *stop)
+int nfs_client_getattr(struct nfs_client *client, struct rpc *rpc,
+                       const struct proto_handle *handle, struct proto_attrs *attrs,
+                       const volatile uint8_t *stop)
 {
-    struct single single = {.read = single_getattr, .protocol = nfs->protocol, .found = found};
-    if (!nfs->protocol->call_getattr(rpc, handle))
+    struct single single = {.read = single_getattr, .protocol = client->protocol, .attrs = attrs};
+    if (!client->protocol->call_getattr(rpc, handle))
         return -EBUSY;
-    nfs_send(nfs, rpc, GETATTR3, answer_single, &single, 0);
+    nfs_client_send(client, rpc, PROTO_GETATTR, answer_single, &single, 0);
     return wait_for(rpc, &single, stop);
 }
 
-int nfs_lookup(struct nfs *nfs, struct rpc *rpc, const struct handle *directory, const void *name,
-               size_t length, struct handle *handle, struct attributes *found,
-               const volatile uint8_t *stop)
+int nfs_client_lookup(struct nfs_client *client, struct rpc *rpc,
+                      const struct proto_handle *directory, const void *name, size_t length,
+                      struct proto_handle *handle, struct proto_attrs *attrs,
+                      const volatile uint8_t *stop)
 {
     struct single single = {
-        .read = single_lookup, .protocol = nfs->protocol, .handle = handle, .found = found};
-    if (length > MOST_NAME)
+        .read = single_lookup, .protocol = client->protocol, .handle = handle, .attrs = attrs};
+    if (length > PROTO_MAX_NAME)
         return -ENAMETOOLONG;
-    if (!nfs->protocol->call_lookup(rpc, directory, name, length))
+    if (!client->protocol->call_lookup(rpc, directory, name, length))
         return -EBUSY;
-    nfs_send(nfs, rpc, LOOKUP3, answer_single, &single, 0);
+    nfs_client_send(client, rpc, PROTO_LOOKUP, answer_single, &single, 0);
     int error = wait_for(rpc, &single, stop);
-    return error || found->known ? error : nfs_getattr(nfs, rpc, handle, found, stop);
+    return error || attrs->known ? error : nfs_client_getattr(client, rpc, handle, attrs, stop);
 }
 
-int nfs_used_inodes(struct nfs *nfs, uint64_t *used)
+int nfs_client_used_inodes(struct nfs_client *client, uint64_t *used)
 {
     struct rpc *rpc;
-    if (nfs->protocol != &PROTOCOL3)
+    if (client->protocol->version != 3)
         return -EOPNOTSUPP;
-    int error = nfs_take(nfs, &rpc);
+    int error = nfs_client_acquire(client, &rpc);
     if (error)
         return error;
-    struct single single = {.read = single_fsstat, .protocol = nfs->protocol, .used = used};
-    if (call_fsstat(rpc, &nfs->root)) {
-        nfs_send(nfs, rpc, FSSTAT3, answer_single, &single, 0);
+    struct single single = {.read = single_fsstat, .protocol = client->protocol, .used = used};
+    if (nfs3_call_fsstat(rpc, &client->root)) {
+        nfs_client_send(client, rpc, PROTO_FSSTAT, answer_single, &single, 0);
         error = wait_for(rpc, &single, NULL);
     }
-    nfs_give(nfs, rpc);
+    nfs_client_release(client, rpc);
     return error;
 }
 
@@ -167,30 +172,30 @@ static void set_port(struct sockaddr_storage *address, uint16_t port)
         ((struct sockaddr_in *)address)->sin_port = htons(port);
 }
 
-static int ask_port(struct nfs *nfs, uint16_t *port)
+static int ask_port(struct nfs_client *client, uint16_t *port)
 {
     struct rpc *rpc;
-    set_port(&nfs->settings.address, PORT_PORT);
-    int error = rpc_open(&nfs->settings, &nfs->pace, &rpc);
+    set_port(&client->settings.address, PORT_PORT);
+    int error = rpc_open(&client->settings, &client->pace, &rpc);
     if (error)
         return error;
     struct single single = {.read = single_port, .port = port};
-    call_port(rpc, MOUNT_PROGRAM, MOUNT_VERSION);
+    nfs3_call_port(rpc, MOUNT_PROGRAM, MOUNT_VERSION);
     rpc_send(rpc, answer_single, &single, 0);
     error = wait_for(rpc, &single, NULL);
     rpc_close(rpc);
     return error;
 }
 
-static int ask_root(struct nfs *nfs, uint16_t port, const char *path)
+static int ask_root(struct nfs_client *client, uint16_t port, const char *path)
 {
     struct rpc *rpc;
-    set_port(&nfs->settings.address, port);
-    int error = rpc_open(&nfs->settings, &nfs->pace, &rpc);
+    set_port(&client->settings.address, port);
+    int error = rpc_open(&client->settings, &client->pace, &rpc);
     if (error)
         return error;
-    struct single single = {.read = single_mount, .handle = &nfs->root};
-    if (call_mount(rpc, path)) {
+    struct single single = {.read = single_mount, .handle = &client->root};
+    if (nfs3_call_mount(rpc, path)) {
         rpc_send(rpc, answer_single, &single, 0);
         error = wait_for(rpc, &single, NULL);
     } else {
@@ -200,317 +205,322 @@ static int ask_root(struct nfs *nfs, uint16_t port, const char *path)
     return error;
 }
 
-int nfs_root_attributes(struct nfs *nfs, struct attributes *found)
+int nfs_client_root_attrs(struct nfs_client *client, struct proto_attrs *attrs)
 {
     struct rpc *rpc;
-    int error = nfs_take(nfs, &rpc);
+    int error = nfs_client_acquire(client, &rpc);
     if (error)
         return error;
-    error = nfs_getattr(nfs, rpc, &nfs->root, found, NULL);
-    nfs_give(nfs, rpc);
+    error = nfs_client_getattr(client, rpc, &client->root, attrs, NULL);
+    nfs_client_release(client, rpc);
     return error;
 }
 
-static int ask_attributes(struct nfs *nfs)
+static int ask_attributes(struct nfs_client *client)
 {
-    int error = nfs_root_attributes(nfs, &nfs->attributes);
-    return error || S_ISDIR(nfs->attributes.mode) ? error : -ENOTDIR;
+    int error = nfs_client_root_attrs(client, &client->root_attrs);
+    return error || S_ISDIR(client->root_attrs.mode) ? error : -ENOTDIR;
 }
 
-/* Go from the pseudo root to the share. */
-static int walk_to_root(struct nfs *nfs, struct rpc *rpc, const char *path)
+/* Look up the share, name by name from the pseudo root. */
+static int look_up_root(struct nfs_client *client, struct rpc *rpc, const char *path)
 {
     struct single single = {
         .read = single_lookup,
-        .protocol = nfs->protocol,
-        .handle = &nfs->root,
-        .found = &nfs->attributes,
+        .protocol = client->protocol,
+        .handle = &client->root,
+        .attrs = &client->root_attrs,
     };
-    call_root4(rpc);
+    nfs4_call_root(rpc);
     rpc_send(rpc, answer_single, &single, 0);
     int error = wait_for(rpc, &single, NULL);
     while (error == 0 && *(path += strspn(path, "/"))) {
-        struct handle above = nfs->root;
+        struct proto_handle above = client->root;
         size_t length = strcspn(path, "/");
-        if (length > MOST_NAME)
+        if (length > PROTO_MAX_NAME)
             return -ENAMETOOLONG;
-        error = nfs_lookup(nfs, rpc, &above, path, length, &nfs->root, &nfs->attributes, NULL);
+        error = nfs_client_lookup(client, rpc, &above, path, length, &client->root,
+                                  &client->root_attrs, NULL);
         path += length;
     }
-    return error || S_ISDIR(nfs->attributes.mode) ? error : -ENOTDIR;
+    return error || S_ISDIR(client->root_attrs.mode) ? error : -ENOTDIR;
 }
 
-static int open_root4(struct nfs *nfs, const char *path)
+static int open_root4(struct nfs_client *client, const char *path)
 {
     struct rpc *rpc;
-    int error = nfs_take(nfs, &rpc);
+    int error = nfs_client_acquire(client, &rpc);
     if (error)
         return error;
-    error = walk_to_root(nfs, rpc, path);
-    nfs_give(nfs, rpc);
+    error = look_up_root(client, rpc, path);
+    nfs_client_release(client, rpc);
     return error;
 }
 
-static void set_address(struct nfs *nfs, const struct addrinfo *at)
+static void set_address(struct nfs_client *client, const struct addrinfo *at)
 {
-    memcpy(&nfs->settings.address, at->ai_addr, at->ai_addrlen);
-    nfs->settings.address_length = at->ai_addrlen;
+    memcpy(&client->settings.address, at->ai_addr, at->ai_addrlen);
+    client->settings.address_length = at->ai_addrlen;
 }
 
-static int open_root3(struct nfs *nfs, const struct nfs_settings *settings, const char **operation)
+static int open_root3(struct nfs_client *client, const struct nfs_client_settings *settings,
+                      const char **operation)
 {
     uint16_t port = settings->mount_port;
     *operation = "port mapper";
-    int error = port ? 0 : ask_port(nfs, &port);
+    int error = port ? 0 : ask_port(client, &port);
     if (error)
         return error;
     *operation = "mount";
-    return ask_root(nfs, port, settings->path);
+    return ask_root(client, port, settings->path);
 }
 
-/* As above, where mountd has an address of its own. */
-static int open_root3_elsewhere(struct nfs *nfs, const struct nfs_settings *settings,
-                                const char **operation)
+/* The same, where mountd has another address. */
+static int open_root3_elsewhere(struct nfs_client *client,
+                                const struct nfs_client_settings *settings, const char **operation)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *addresses;
     *operation = "mount";
     if (getaddrinfo(settings->mount_server, NULL, &hints, &addresses) != 0)
         return -EHOSTUNREACH;
-    set_address(nfs, addresses);
+    set_address(client, addresses);
     freeaddrinfo(addresses);
-    return open_root3(nfs, settings, operation);
+    return open_root3(client, settings, operation);
 }
 
-/* Close connections that were made to an address that does not serve, or impatiently. */
-static void drop_idle(struct nfs *nfs)
+/* Close connections to an address that does not serve the share, or with OPEN_PATIENCE. */
+static void drop_idle(struct nfs_client *client)
 {
-    while (nfs->idle_count > 0) {
-        rpc_close(nfs->idle[--nfs->idle_count]);
-        nfs->connections--;
+    while (client->idle_count > 0) {
+        rpc_close(client->idle[--client->idle_count]);
+        client->connections--;
     }
 }
 
-static int try_address(struct nfs *nfs, const struct nfs_settings *settings,
+static int try_address(struct nfs_client *client, const struct nfs_client_settings *settings,
                        const struct addrinfo *at, const char **operation)
 {
     uint16_t nfs_port = settings->nfs_port ? settings->nfs_port : NFS_PORT;
     int error = 0;
-    set_address(nfs, at);
-    nfs->root = settings->root;
-    if (nfs->root.length == 0 && settings->version == 4) {
+    set_address(client, at);
+    client->root = settings->root;
+    if (client->root.length == 0 && settings->version == 4) {
         *operation = "lookup";
-        set_port(&nfs->settings.address, nfs_port);
-        return open_root4(nfs, settings->path);
+        set_port(&client->settings.address, nfs_port);
+        return open_root4(client, settings->path);
     }
-    if (nfs->root.length == 0)
-        error = settings->mount_server ? open_root3_elsewhere(nfs, settings, operation)
-                                       : open_root3(nfs, settings, operation);
+    if (client->root.length == 0)
+        error = settings->mount_server ? open_root3_elsewhere(client, settings, operation)
+                                       : open_root3(client, settings, operation);
     if (error)
         return error;
     *operation = "getattr";
-    set_address(nfs, at);
-    set_port(&nfs->settings.address, nfs_port);
-    return ask_attributes(nfs);
+    set_address(client, at);
+    set_port(&client->settings.address, nfs_port);
+    return ask_attributes(client);
 }
 
-static void set_credentials(struct rpc_settings *rpc, const struct nfs_settings *settings)
+static void set_credentials(struct rpc_settings *rpc, const struct nfs_client_settings *settings)
 {
-    gid_t groups[1024];
+    gid_t groups[MAX_USER_GROUPS];
     rpc->uid = settings->uid >= 0 ? (uint32_t)settings->uid : geteuid();
     rpc->gid = settings->gid >= 0 ? (uint32_t)settings->gid : getegid();
-    int count = settings->uid >= 0 || settings->gid >= 0 ? 0 : getgroups(1024, groups);
-    for (int i = 0; i < count && i < MOST_GROUPS; i++)
+    int count = settings->uid >= 0 || settings->gid >= 0 ? 0 : getgroups(MAX_USER_GROUPS, groups);
+    for (int i = 0; i < count && i < RPC_MAX_GROUPS; i++)
         rpc->groups[rpc->group_count++] = groups[i];
 }
 
-int nfs_open(const struct nfs_settings *settings, struct nfs **made, const char **operation)
+int nfs_client_open(const struct nfs_client_settings *settings, struct nfs_client **made,
+                    const char **operation)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *addresses;
     *operation = "address";
-    struct nfs *nfs = calloc(1, sizeof(*nfs));
-    if (!nfs)
+    struct nfs_client *client = calloc(1, sizeof(*client));
+    if (!client)
         return -ENOMEM;
-    pthread_mutex_init(&nfs->mutex, NULL);
-    nfs->cache = calloc(CACHED, sizeof(*nfs->cache));
-    pace_init(&nfs->pace, settings->calls);
-    nfs->protocol = settings->version == 4 ? &PROTOCOL4 : &PROTOCOL3;
-    nfs->together = nfs->protocol->together;
-    nfs->names = nfs->settings.context = names_make(settings->domain);
-    set_credentials(&nfs->settings, settings);
-    nfs->settings.calls = settings->calls * MOST_TOGETHER + SPARE_CALLS;
+    pthread_mutex_init(&client->mutex, NULL);
+    client->cache = calloc(CACHE_SIZE, sizeof(*client->cache));
+    pace_init(&client->pace, settings->calls);
+    client->protocol = settings->version == 4 ? &nfs4_protocol : &nfs3_protocol;
+    client->batch = client->protocol->batch;
+    client->idmap = client->settings.context = idmap_new(settings->domain);
+    set_credentials(&client->settings, settings);
+    client->settings.calls = settings->calls * PROTO_MAX_BATCH + SPARE_CALLS;
     int64_t patience = (int64_t)(settings->patience * (double)SECOND);
-    nfs->settings.patience = patience < OPEN_PATIENCE ? patience : OPEN_PATIENCE;
+    client->settings.patience = patience < OPEN_PATIENCE ? patience : OPEN_PATIENCE;
     int error = -EHOSTUNREACH;
-    if (!nfs->cache || !nfs->names)
+    if (!client->cache || !client->idmap)
         error = -ENOMEM;
     else if (getaddrinfo(settings->server, NULL, &hints, &addresses) == 0) {
         for (const struct addrinfo *at = addresses; at && error; at = at->ai_next) {
-            drop_idle(nfs);
-            error = try_address(nfs, settings, at, operation);
+            drop_idle(client);
+            error = try_address(client, settings, at, operation);
         }
         freeaddrinfo(addresses);
     }
     if (error) {
-        nfs_close(nfs);
+        nfs_client_close(client);
         return error;
     }
-    drop_idle(nfs);
-    nfs->settings.patience = patience;
-    nfs->settings.insists = true;
-    *made = nfs;
+    drop_idle(client);
+    client->settings.patience = patience;
+    client->settings.insists = true;
+    *made = client;
     return 0;
 }
 
-void nfs_close(struct nfs *nfs)
+void nfs_client_close(struct nfs_client *client)
 {
-    for (size_t i = 0; i < nfs->idle_count; i++)
-        rpc_close(nfs->idle[i]);
-    free(nfs->idle);
-    free(nfs->cache);
-    pace_free(&nfs->pace);
-    names_free(nfs->names);
-    pthread_mutex_destroy(&nfs->mutex);
-    free(nfs);
+    for (size_t i = 0; i < client->idle_count; i++)
+        rpc_close(client->idle[i]);
+    free(client->idle);
+    free(client->cache);
+    pace_free(&client->pace);
+    idmap_free(client->idmap);
+    pthread_mutex_destroy(&client->mutex);
+    free(client);
 }
 
-const struct handle *nfs_root(const struct nfs *nfs)
+const struct proto_handle *nfs_client_root(const struct nfs_client *client)
 {
-    return &nfs->root;
+    return &client->root;
 }
 
-uint64_t nfs_root_inode(const struct nfs *nfs)
+uint64_t nfs_client_root_inode(const struct nfs_client *client)
 {
-    return nfs->attributes.fileid;
+    return client->root_attrs.fileid;
 }
 
-const struct protocol *nfs_protocol(const struct nfs *nfs)
+const struct protocol *nfs_client_protocol(const struct nfs_client *client)
 {
-    return nfs->protocol;
+    return client->protocol;
 }
 
-int nfs_version(const struct nfs *nfs)
+int nfs_client_version(const struct nfs_client *client)
 {
-    return nfs->protocol == &PROTOCOL4 ? 4 : 3;
+    return client->protocol->version;
 }
 
-struct names *nfs_names(const struct nfs *nfs)
+struct idmap *nfs_client_idmap(const struct nfs_client *client)
 {
-    return nfs->names;
+    return client->idmap;
 }
 
-size_t nfs_together(const struct nfs *nfs)
+size_t nfs_client_batch(const struct nfs_client *client)
 {
-    return atomic_load(&nfs->together);
+    return atomic_load(&client->batch);
 }
 
-void nfs_take_fewer(struct nfs *nfs, size_t than)
+void nfs_client_reduce_batch(struct nfs_client *client, size_t than)
 {
-    size_t together = atomic_load(&nfs->together);
+    size_t batch = atomic_load(&client->batch);
     size_t fewer = than > 1 ? than / 2 : 1;
-    while (fewer < together && !atomic_compare_exchange_weak(&nfs->together, &together, fewer))
+    while (fewer < batch && !atomic_compare_exchange_weak(&client->batch, &batch, fewer))
         ;
 }
 
-uint64_t nfs_fsid(const struct nfs *nfs)
+uint64_t nfs_client_fsid(const struct nfs_client *client)
 {
-    return nfs->attributes.fsid;
+    return client->root_attrs.fsid;
 }
 
-void nfs_calls(const struct nfs *nfs, uint64_t *calls)
+void nfs_client_calls(const struct nfs_client *client, uint64_t *calls)
 {
-    for (size_t i = 0; i < PROCEDURES3; i++)
-        calls[i] = atomic_load(&nfs->calls[i]);
+    for (size_t i = 0; i < PROTO_PROCEDURES; i++)
+        calls[i] = atomic_load(&client->calls[i]);
 }
 
 /* ---- connections */
 
-int nfs_take(struct nfs *nfs, struct rpc **rpc)
+int nfs_client_acquire(struct nfs_client *client, struct rpc **rpc)
 {
     int error = 0;
-    pthread_mutex_lock(&nfs->mutex);
-    if (nfs->idle_count > 0) {
-        *rpc = nfs->idle[--nfs->idle_count];
+    pthread_mutex_lock(&client->mutex);
+    if (client->idle_count > 0) {
+        *rpc = client->idle[--client->idle_count];
     } else {
-        /* Room for all of them to be idle, so that giving back cannot fail. */
-        if (nfs->connections == nfs->idle_room) {
-            size_t room = nfs->idle_room ? 2 * nfs->idle_room : 8;
-            struct rpc **idle = realloc(nfs->idle, room * sizeof(*idle));
+        /* Room for all of them to be idle, so that a release cannot fail. */
+        if (client->connections == client->idle_room) {
+            size_t room = client->idle_room ? 2 * client->idle_room : 8;
+            struct rpc **idle = realloc(client->idle, room * sizeof(*idle));
             if (idle) {
-                nfs->idle = idle;
-                nfs->idle_room = room;
+                client->idle = idle;
+                client->idle_room = room;
             } else {
                 error = -ENOMEM;
             }
         }
         if (error == 0)
-            error = rpc_open(&nfs->settings, &nfs->pace, rpc);
-        nfs->connections += error == 0;
+            error = rpc_open(&client->settings, &client->pace, rpc);
+        client->connections += error == 0;
     }
-    pthread_mutex_unlock(&nfs->mutex);
+    pthread_mutex_unlock(&client->mutex);
     return error;
 }
 
-void nfs_give(struct nfs *nfs, struct rpc *rpc)
+void nfs_client_release(struct nfs_client *client, struct rpc *rpc)
 {
-    pthread_mutex_lock(&nfs->mutex);
-    nfs->idle[nfs->idle_count++] = rpc;
-    pthread_mutex_unlock(&nfs->mutex);
+    pthread_mutex_lock(&client->mutex);
+    client->idle[client->idle_count++] = rpc;
+    pthread_mutex_unlock(&client->mutex);
 }
 
-size_t nfs_limit(const struct nfs *nfs)
+size_t nfs_client_max_calls(const struct nfs_client *client)
 {
-    return (size_t)nfs->pace.most;
+    return (size_t)client->pace.max;
 }
 
-void nfs_set_bound(struct nfs *nfs, size_t calls)
+void nfs_client_set_bound(struct nfs_client *client, size_t calls)
 {
-    pace_bound(&nfs->pace, calls);
+    pace_set_max(&client->pace, calls);
 }
 
-size_t nfs_bound(const struct nfs *nfs)
+size_t nfs_client_bound(const struct nfs_client *client)
 {
-    return (size_t)atomic_load(&nfs->pace.limit);
+    return (size_t)atomic_load(&client->pace.limit);
 }
 
-bool nfs_may_call(const struct nfs *nfs, const struct rpc *rpc)
+bool nfs_client_may_call(const struct nfs_client *client, const struct rpc *rpc)
 {
-    return rpc_waiting(rpc) == 0 || pace_has_room(&nfs->pace);
+    return rpc_waiting(rpc) == 0 || pace_has_room(&client->pace);
 }
 
-void nfs_send(struct nfs *nfs, struct rpc *rpc, enum procedure3 procedure, rpc_answer *answer,
-              void *owner, uint64_t tag)
+void nfs_client_send(struct nfs_client *client, struct rpc *rpc, enum proto_procedure procedure,
+                     rpc_answer *answer, void *owner, uint64_t tag)
 {
-    atomic_fetch_add(&nfs->calls[procedure], 1);
+    atomic_fetch_add(&client->calls[procedure], 1);
     rpc_send(rpc, answer, owner, tag);
 }
 
 /* ---- handles */
 
-void nfs_remember(struct nfs *nfs, uint64_t inode, const struct handle *handle)
+void nfs_client_remember(struct nfs_client *client, uint64_t inode,
+                         const struct proto_handle *handle)
 {
     int64_t now = sys_monotonic_time();
-    pthread_mutex_lock(&nfs->mutex);
-    nfs->cache[inode % CACHED] = (struct cached){inode, now, *handle};
-    pthread_mutex_unlock(&nfs->mutex);
+    pthread_mutex_lock(&client->mutex);
+    client->cache[inode % CACHE_SIZE] = (struct cached_handle){inode, now, *handle};
+    pthread_mutex_unlock(&client->mutex);
 }
 
-bool nfs_recall(struct nfs *nfs, uint64_t inode, struct handle *handle)
+bool nfs_client_recall(struct nfs_client *client, uint64_t inode, struct proto_handle *handle)
 {
     int64_t now = sys_monotonic_time();
-    pthread_mutex_lock(&nfs->mutex);
-    const struct cached *cached = &nfs->cache[inode % CACHED];
-    bool is_there = cached->handle.length && cached->inode == inode && now - cached->when < FRESH;
+    pthread_mutex_lock(&client->mutex);
+    const struct cached_handle *cached = &client->cache[inode % CACHE_SIZE];
+    bool is_there =
+        cached->handle.length && cached->inode == inode && now - cached->when < CACHE_AGE;
     if (is_there)
         *handle = cached->handle;
-    pthread_mutex_unlock(&nfs->mutex);
+    pthread_mutex_unlock(&client->mutex);
     return is_there;
 }
 
-void nfs_forget(struct nfs *nfs, uint64_t inode)
+void nfs_client_forget(struct nfs_client *client, uint64_t inode)
 {
-    pthread_mutex_lock(&nfs->mutex);
-    struct cached *cached = &nfs->cache[inode % CACHED];
+    pthread_mutex_lock(&client->mutex);
+    struct cached_handle *cached = &client->cache[inode % CACHE_SIZE];
     if (cached->inode == inode)
         cached->handle.length = 0;
-    pthread_mutex_unlock(&nfs->mutex);
+    pthread_mutex_unlock(&client->mutex);
 }

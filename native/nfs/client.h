@@ -1,201 +1,138 @@
 /*
- * A client that speaks NFS itself, and the two verbs on it.
+ * An open share: the NFS client that scan (nfs/scan.h) and apply (nfs/apply.h) make their calls by.
  *
- *     struct nfs_settings       which share, as whom, how many calls in flight
- *     struct nfs                an open share; may be used by several threads at once
- *     struct nfs_scan_request   as struct scan_request (walk.h), for a unit of this backend
- *     struct nfs_apply_request  as struct apply_request (setattr.h)
+ *     struct nfs_client_settings   which share, as whom, how many calls in flight
+ *     struct nfs_client            the open share; thread-safe
  *
- * A thread takes a connection, drives it alone, and gives it back; there are as many as were ever needed
- * at once. Calls in flight are bounded for all together (pace.h): a connection with none may always make one.
+ * A thread acquires a connection, uses it alone and releases it; there are as many as were ever in
+ * use at once. The calls in flight are bounded for all of them together (pace.h), but a connection
+ * without any may always make one.
  *
- * Handles come from the server and go back to it: what they name may have been moved since, but is the
- * very entry that was looked at. Those of directories that a unit left over are remembered for a minute.
+ * File handles come from the server and go back to it. A handle names the very entry that was seen,
+ * also if that was moved since. Handles of directories are cached for a minute.
  */
 
 #ifndef ARCHIPMIGRATE_NFS_CLIENT_H
 #define ARCHIPMIGRATE_NFS_CLIENT_H
 
-#include <stdatomic.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/frames.h"
-#include "local/apply.h"
-#include "local/scan.h"
 #include "nfs/idmap.h"
-#include "nfs/proto/nfs3.h"
+#include "nfs/proto/protocol.h"
 #include "nfs/proto/rpc.h"
 
-/* So many calls at most are in flight at once. */
-#define MOST_FLIGHT 512
+/* The upper bound of calls in flight. */
+#define NFS_MAX_CALLS 512
 /*
- * So long is waited for the replies of what is under way when a verb is stopped; for a single call, if nothing was
- * said meanwhile but "later".
+ * How long (ns) a scan or apply that is to stop waits for calls in flight, without an answer but
+ * DELAY.
  */
-#define SILENT (2 * 1000000000LL)
-/* How soon a call is made anew after "later, please". */
-#define LATER 100
+#define NFS_STOP_PATIENCE (2 * 1000000000LL)
+/* How soon (ms) a call is repeated after the first DELAY. */
+#define NFS_DELAY 100
 
-struct nfs_settings {
+struct nfs_client_settings {
     const char *server;
     const char *path;
     int version;              /* 3 or 4 */
-    uint16_t nfs_port;        /* 0: the usual one */
+    uint16_t nfs_port;        /* 0: 2049 */
     uint16_t mount_port;      /* 0: ask the port mapper */
-    const char *mount_server; /* NULL: the same */
-    struct handle root;       /* length 0: found by the path */
+    const char *mount_server; /* NULL: the same server */
+    struct proto_handle root; /* length 0: find it by the path */
     int64_t uid;              /* -1: the process's */
     int64_t gid;
-    size_t calls;       /* in flight at most; MOST_FLIGHT or fewer */
-    double patience;    /* seconds */
-    const char *domain; /* of owners' names; "": there are none */
+    size_t calls;       /* in flight at most; up to NFS_MAX_CALLS */
+    double patience;    /* seconds without any reply, after which calls fail */
+    const char *domain; /* of owners' names; "": none */
 };
 
-struct nfs;
+struct nfs_client;
 
-/* Mount the share: 0 or -errno; `operation` says what failed. */
-int nfs_open(const struct nfs_settings *settings, struct nfs **nfs, const char **operation);
-void nfs_close(struct nfs *nfs);
+/* Mount the share. Returns 0 or -errno; `operation` is the step that failed. */
+int nfs_client_open(const struct nfs_client_settings *settings, struct nfs_client **client,
+                    const char **operation);
+void nfs_client_close(struct nfs_client *client);
 
-/* The root's inode, and how many inodes its filesystem has in use. */
-uint64_t nfs_root_inode(const struct nfs *nfs);
-int nfs_used_inodes(struct nfs *nfs, uint64_t *used);
+/* Return the version of the protocol: 3 or 4. */
+int nfs_client_version(const struct nfs_client *client);
 
-/* The root's attributes, as they are now. */
-int nfs_root_attributes(struct nfs *nfs, struct attributes *found);
-/* Which version is spoken: 3 or 4. */
-int nfs_version(const struct nfs *nfs);
+/* Return the root's inode. */
+uint64_t nfs_client_root_inode(const struct nfs_client *client);
 
-/* What is known of owners, for as long as the share is open. */
-struct names *nfs_names(const struct nfs *nfs);
-
-/* How often each procedure was called; PROCEDURES3 numbers. */
-void nfs_calls(const struct nfs *nfs, uint64_t *calls);
-
-/* Let so many calls be in flight at most, of those in the settings; how many may be now. */
-void nfs_set_bound(struct nfs *nfs, size_t calls);
-size_t nfs_bound(const struct nfs *nfs);
-
-/* ---- for the verbs (nfs.c) */
-
-const struct handle *nfs_root(const struct nfs *nfs);
-uint64_t nfs_fsid(const struct nfs *nfs);
-const struct protocol *nfs_protocol(const struct nfs *nfs);
-
-/* How many entries are changed by one call; fewer from now on, for so many were too many. */
-size_t nfs_together(const struct nfs *nfs);
-void nfs_take_fewer(struct nfs *nfs, size_t than);
-
-/* Take a connection for this thread alone: 0 or -ENOMEM. */
-int nfs_take(struct nfs *nfs, struct rpc **rpc);
-void nfs_give(struct nfs *nfs, struct rpc *rpc);
-
-/* How many calls may be in flight at most; and whether one more may be made now. */
-size_t nfs_limit(const struct nfs *nfs);
-bool nfs_may_call(const struct nfs *nfs, const struct rpc *rpc);
-
-/* Send what was begun, and count it. */
-void nfs_send(struct nfs *nfs, struct rpc *rpc, enum procedure3 procedure, rpc_answer *answer,
-              void *owner, uint64_t tag);
-
-/* Remember the handle of a directory by its inode; recall it, if that is not long ago; forget it. */
-void nfs_remember(struct nfs *nfs, uint64_t inode, const struct handle *handle);
-bool nfs_recall(struct nfs *nfs, uint64_t inode, struct handle *handle);
-void nfs_forget(struct nfs *nfs, uint64_t inode);
+/* Get the root's attributes, fresh from the server. Returns 0 or -errno. */
+int nfs_client_root_attrs(struct nfs_client *client, struct proto_attrs *attrs);
 
 /*
- * Look a name up, or an entry's attributes, and wait for that; other calls are answered meanwhile. If the
- * stop flag is set (or NULL) while the server is SILENT, all calls of the connection are cancelled.
+ * Get how many inodes the root's filesystem has in use. Returns 0 or -errno; -EOPNOTSUPP by version
+ * 4.
  */
-int nfs_lookup(struct nfs *nfs, struct rpc *rpc, const struct handle *directory, const void *name,
-               size_t length, struct handle *handle, struct attributes *found,
-               const volatile uint8_t *stop);
-int nfs_getattr(struct nfs *nfs, struct rpc *rpc, const struct handle *handle,
-                struct attributes *found, const volatile uint8_t *stop);
+int nfs_client_used_inodes(struct nfs_client *client, uint64_t *used);
 
-/* ---- scan (nfs_scan.c) */
+/* Return the map of owners, which lives as long as the client. */
+struct idmap *nfs_client_idmap(const struct nfs_client *client);
 
-/* The place in a wide directory where its reading goes on. */
-struct nfs_place {
-    struct handle handle;
-    uint64_t inode;
-    uint64_t cookie; /* 0: at its beginning */
-    uint8_t verifier[VERIFIER_SIZE];
-};
-
-struct nfs_scan_request {
-    struct nfs *nfs;
-    const uint8_t *body;
-    size_t body_length;
-    const struct nfs_place *cursor; /* or NULL; then `body` is not read */
-    const uint8_t *cursor_path;
-    size_t cursor_path_length;
-    /*
-     * The unit is a wide directory of which another version had read a part: it is counted and judged, and the
-     * names of that part, by their sorted keys, are passed over. `notes_names`: give the keys of those read by a cursor.
-     */
-    bool goes_on;
-    const uint64_t *passed;
-    size_t passed_count;
-    bool notes_names;
-    bool counted;
-    bool last_try;
-    uint32_t gid;
-    uint32_t directory_bits;
-    uint32_t file_bits;
-    const uint8_t *excludes; /* u8 length, name; as often as there are names */
-    size_t excludes_length;
-    bool skip_links;
-    bool cross;
-    bool hold; /* give `held` */
-    double seconds;
-    int64_t entries;
-    int64_t changes;
-    const volatile uint8_t *stop;
-    size_t wide; /* a directory with more names is wide */
-};
-
-struct nfs_scan_result {
-    struct tally tally;
-    struct buffer changes;
-    int64_t count;
-    struct group_writer rest;
-    struct group_writer again[2]; /* by whether the names are counted already */
-    bool is_wide;
-    struct text wide_path;
-    struct nfs_place wide;
-    struct buffer text;
-    struct buffer failures; /* of struct scan_failure */
-    struct buffer links;    /* of struct scan_link */
-    struct buffer held;     /* of each change: u8 length, handle, u64 guard, i64 mtime */
-    struct buffer names;    /* of uint64_t: their keys */
-};
-
-/* 0 or -errno; -EPROTOTYPE: owners are names, and there is no domain for them. */
-int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *result);
-void nfs_scan_free(struct nfs_scan_result *result);
-
-/* ---- apply (nfs_apply.c) */
-
-struct nfs_apply_request {
-    struct nfs *nfs;
-    const uint8_t *changes;
-    size_t length;
-    enum verb verb;
-    int64_t deny_limit;
-    const uint8_t *held;
-    size_t held_length;           /* 0: nothing is held */
-    bool again;                   /* this was begun before: what is as it is to be may be ours */
-    const volatile uint8_t *stop; /* once it is set, what is not begun is UNTRIED */
-};
+/* Copy how often each procedure was called: PROTO_PROCEDURES numbers. */
+void nfs_client_calls(const struct nfs_client *client, uint64_t *calls);
 
 /*
- * 0 or -errno; -EPROTOTYPE: groups have names, and there is none for this one, or no domain; -ECANCELED: the stop
- * flag was set, and the server has not answered all that was under way. Some changes may have been made then.
+ * Set how many calls may be in flight at most, up to `calls` of the settings; before the first
+ * call.
  */
-int nfs_apply(const struct nfs_apply_request *request, struct apply_result *result);
-void nfs_apply_free(struct apply_result *result);
+void nfs_client_set_bound(struct nfs_client *client, size_t calls);
+
+/* Return how many calls may be in flight now: fewer than the bound if the server is slow. */
+size_t nfs_client_bound(const struct nfs_client *client);
+
+/* ---- for scan and apply */
+
+/* Return whether an error (-errno) means that an entry is not there any more. */
+static inline bool nfs_error_is_gone(int error)
+{
+    return error == -ENOENT || error == -ENOTDIR;
+}
+
+const struct proto_handle *nfs_client_root(const struct nfs_client *client);
+uint64_t nfs_client_fsid(const struct nfs_client *client);
+const struct protocol *nfs_client_protocol(const struct nfs_client *client);
+
+/* Return how many entries to change by one call; and reduce it, because `than` were too many. */
+size_t nfs_client_batch(const struct nfs_client *client);
+void nfs_client_reduce_batch(struct nfs_client *client, size_t than);
+
+/* Acquire a connection for this thread alone; 0 or -ENOMEM. */
+int nfs_client_acquire(struct nfs_client *client, struct rpc **rpc);
+void nfs_client_release(struct nfs_client *client, struct rpc *rpc);
+
+/* Return how many calls may be in flight at most. */
+size_t nfs_client_max_calls(const struct nfs_client *client);
+
+/* Return whether a connection may make one more call now. */
+bool nfs_client_may_call(const struct nfs_client *client, const struct rpc *rpc);
+
+/* Send the call that was begun, and count it. */
+void nfs_client_send(struct nfs_client *client, struct rpc *rpc, enum proto_procedure procedure,
+                     rpc_answer *answer, void *owner, uint64_t tag);
+
+/* Cache a directory's handle by its inode; look it up, if it is fresh; remove it. */
+void nfs_client_remember(struct nfs_client *client, uint64_t inode,
+                         const struct proto_handle *handle);
+bool nfs_client_recall(struct nfs_client *client, uint64_t inode, struct proto_handle *handle);
+void nfs_client_forget(struct nfs_client *client, uint64_t inode);
+
+/*
+ * Look a name up, or get an entry's attributes, and wait for the reply; other calls are answered
+ * meanwhile. Returns 0 or -errno. If `stop` (or NULL) is set while the server is silent for
+ * NFS_STOP_PATIENCE, all calls of the connection fail with -ECANCELED.
+ */
+int nfs_client_lookup(struct nfs_client *client, struct rpc *rpc,
+                      const struct proto_handle *directory, const void *name, size_t length,
+                      struct proto_handle *handle, struct proto_attrs *attrs,
+                      const volatile uint8_t *stop);
+int nfs_client_getattr(struct nfs_client *client, struct rpc *rpc,
+                       const struct proto_handle *handle, struct proto_attrs *attrs,
+                       const volatile uint8_t *stop);
 
 #endif

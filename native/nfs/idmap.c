@@ -1,3 +1,10 @@
+/*
+ * Owners as strings, by way of this host's users and groups (idmap.h).
+ *
+ *     struct lookup   a question to this host (getpwnam and the like), and its answer
+ *     struct idmap    the domain, the cache of lookups, and what was not understood
+ */
+
 #define _GNU_SOURCE
 #include "nfs/idmap.h"
 
@@ -9,146 +16,145 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CACHED 256 /* answers of this host, found ones and others; 40 KB */
-/* Bytes for an entry of a group with its members: more are asked for until it fits. */
+#define CACHE_SIZE 256 /* lookups, also of what this host does not know; 40 KB */
+/* Bytes for an entry of group(5) with its members: four times as many until it fits. */
 #define FIRST_ROOM ((size_t)4096)
-#define MOST_ROOM  ((size_t)16 << 20)
+#define MAX_ROOM   ((size_t)16 << 20)
 
-/* What this host said of an owner's text: an answer, or of a gid: its name. */
-struct said {
+struct lookup {
     bool is_used;
-    bool is_known;
-    bool is_name; /* asked for by number */
-    enum owner kind;
+    bool is_found;
+    bool by_id; /* the name is asked for; else the id */
+    enum idmap_kind kind;
     uint32_t id;
-    char name[MOST_OWNER];
+    char name[IDMAP_MAX_OWNER];
 };
 
-struct names {
+struct idmap {
     pthread_mutex_t mutex; /* for all but the domain */
-    bool were_met;
-    char unknown[MOST_OWNER];
-    struct said said[CACHED];
-    char domain[MOST_DOMAIN + 1];
+    bool met_names;
+    char unknown[IDMAP_MAX_OWNER];
+    struct lookup cache[CACHE_SIZE];
+    char domain[IDMAP_MAX_DOMAIN + 1];
 };
 
-struct names *names_make(const char *domain)
+struct idmap *idmap_new(const char *domain)
 {
-    struct names *names = calloc(1, sizeof(*names));
-    if (!names)
+    struct idmap *idmap = calloc(1, sizeof(*idmap));
+    if (!idmap)
         return NULL;
-    pthread_mutex_init(&names->mutex, NULL);
-    snprintf(names->domain, sizeof(names->domain), "%s", domain);
-    return names;
+    pthread_mutex_init(&idmap->mutex, NULL);
+    snprintf(idmap->domain, sizeof(idmap->domain), "%s", domain);
+    return idmap;
 }
 
-void names_free(struct names *names)
+void idmap_free(struct idmap *idmap)
 {
-    if (!names)
+    if (!idmap)
         return;
-    pthread_mutex_destroy(&names->mutex);
-    free(names);
+    pthread_mutex_destroy(&idmap->mutex);
+    free(idmap);
 }
 
-bool names_have_domain(const struct names *names)
+bool idmap_has_domain(const struct idmap *idmap)
 {
-    return names->domain[0];
+    return idmap->domain[0];
 }
 
-bool names_were_met(struct names *names)
+bool idmap_met_names(struct idmap *idmap)
 {
-    pthread_mutex_lock(&names->mutex);
-    bool were_met = names->were_met;
-    pthread_mutex_unlock(&names->mutex);
-    return were_met;
+    pthread_mutex_lock(&idmap->mutex);
+    bool met_names = idmap->met_names;
+    pthread_mutex_unlock(&idmap->mutex);
+    return met_names;
 }
 
-void names_unknown(struct names *names, char text[MOST_OWNER])
+void idmap_first_unknown(struct idmap *idmap, char text[IDMAP_MAX_OWNER])
 {
-    pthread_mutex_lock(&names->mutex);
-    memcpy(text, names->unknown, MOST_OWNER);
-    pthread_mutex_unlock(&names->mutex);
+    pthread_mutex_lock(&idmap->mutex);
+    memcpy(text, idmap->unknown, IDMAP_MAX_OWNER);
+    pthread_mutex_unlock(&idmap->mutex);
 }
 
 /* ---- this host's users and groups */
 
-/* Ask for what `said` has: an id by its name, or a name by its id. 0, or -errno; or -ERANGE: more room. */
-static int ask_with(struct said *said, char *room, size_t size)
+/* Find an id by a name, or a name by an id. Returns 0 or -errno; -ERANGE: the room is too small. */
+static int ask_host_within(struct lookup *lookup, char *room, size_t size)
 {
     struct passwd user, *is_user = NULL;
     struct group group, *is_group = NULL;
     int error;
-    if (said->kind == OWNER_USER)
-        error = getpwnam_r(said->name, &user, room, size, &is_user);
-    else if (said->is_name)
-        error = getgrgid_r(said->id, &group, room, size, &is_group);
+    if (lookup->kind == IDMAP_USER)
+        error = getpwnam_r(lookup->name, &user, room, size, &is_user);
+    else if (lookup->by_id)
+        error = getgrgid_r(lookup->id, &group, room, size, &is_group);
     else
-        error = getgrnam_r(said->name, &group, room, size, &is_group);
-    said->is_known = is_user || is_group;
+        error = getgrnam_r(lookup->name, &group, room, size, &is_group);
+    lookup->is_found = is_user || is_group;
     if (is_user)
-        said->id = user.pw_uid;
-    if (is_group && !said->is_name)
-        said->id = group.gr_gid;
-    if (is_group && said->is_name)
-        snprintf(said->name, sizeof(said->name), "%s", group.gr_name);
-    /* Not all say it in one way that there is none: getpwnam(3). */
+        lookup->id = user.pw_uid;
+    if (is_group && !lookup->by_id)
+        lookup->id = group.gr_gid;
+    if (is_group && lookup->by_id)
+        snprintf(lookup->name, sizeof(lookup->name), "%s", group.gr_name);
+    /* "Not found" has several errors: getpwnam(3). */
     bool is_absent = error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
     return is_absent ? 0 : -error;
 }
 
-static int ask_host(struct said *said)
+static int ask_host(struct lookup *lookup)
 {
     int error = -ERANGE;
-    for (size_t size = FIRST_ROOM; error == -ERANGE && size <= MOST_ROOM; size *= 4) {
+    for (size_t size = FIRST_ROOM; error == -ERANGE && size <= MAX_ROOM; size *= 4) {
         char *room = malloc(size);
         if (!room)
             return -ENOMEM;
-        error = ask_with(said, room, size);
+        error = ask_host_within(lookup, room, size);
         free(room);
     }
     return error == 0 || error == -ENOMEM ? error : -EIO;
 }
 
-static size_t place_of(const struct said *said)
+static size_t cache_index(const struct lookup *lookup)
 {
-    size_t hash = said->kind + 2U * said->is_name + 4U * said->id;
-    for (const char *at = said->name; !said->is_name && *at; at++)
+    size_t hash = lookup->kind + 2U * lookup->by_id + 4U * lookup->id;
+    for (const char *at = lookup->name; !lookup->by_id && *at; at++)
         hash = 31 * hash + (uint8_t)*at;
-    return hash % CACHED;
+    return hash % CACHE_SIZE;
 }
 
-static bool is_same(const struct said *one, const struct said *other)
+static bool is_same(const struct lookup *one, const struct lookup *other)
 {
-    if (!one->is_used || one->kind != other->kind || one->is_name != other->is_name)
+    if (!one->is_used || one->kind != other->kind || one->by_id != other->by_id)
         return false;
-    return one->is_name ? one->id == other->id : strcmp(one->name, other->name) == 0;
+    return one->by_id ? one->id == other->id : strcmp(one->name, other->name) == 0;
 }
 
-/* Look up what `said` asks for; the mutex is held, so that each is asked for once. */
-static int look_up(struct names *names, struct said *said)
+/* Answer a lookup from the cache, or ask this host. The mutex is held, so that it is asked once. */
+static int look_up(struct idmap *idmap, struct lookup *lookup)
 {
-    struct said *there = &names->said[place_of(said)];
-    if (is_same(there, said)) {
-        *said = *there;
+    struct lookup *there = &idmap->cache[cache_index(lookup)];
+    if (is_same(there, lookup)) {
+        *lookup = *there;
         return 0;
     }
-    int error = ask_host(said);
+    int error = ask_host(lookup);
     if (error == 0) {
-        said->is_used = true;
-        *there = *said;
+        lookup->is_used = true;
+        *there = *lookup;
     }
     return error;
 }
 
-static int name_of(struct names *names, uint32_t gid, struct said *said)
+static int name_of(struct idmap *idmap, uint32_t gid, struct lookup *lookup)
 {
-    *said = (struct said){.kind = OWNER_GROUP, .is_name = true, .id = gid};
-    return look_up(names, said);
+    *lookup = (struct lookup){.kind = IDMAP_GROUP, .by_id = true, .id = gid};
+    return look_up(idmap, lookup);
 }
 
-/* ---- texts */
+/* ---- owners as strings */
 
-/* Section 5.9: digits without leading zeros. */
+/* RFC 7530, section 5.9: digits without leading zeros. */
 static bool is_number(const uint8_t *text, size_t length, uint32_t *id)
 {
     uint64_t number = 0;
@@ -163,83 +169,83 @@ static bool is_number(const uint8_t *text, size_t length, uint32_t *id)
     return length > 0 && (length == 1 || text[0] != '0');
 }
 
-/* A group's number, where groups have names. */
-static int read_number(struct names *names, uint32_t id)
+/* Read a group that is a number although there is a domain: it must have no name here. */
+static int read_number(struct idmap *idmap, uint32_t id)
 {
-    struct said said;
-    int error = name_of(names, id, &said);
-    return error == 0 && said.is_known ? -ENOTUNIQ : error;
+    struct lookup lookup;
+    int error = name_of(idmap, id, &lookup);
+    return error == 0 && lookup.is_found ? -ENOTUNIQ : error;
 }
 
-/* Take the domain off a name, if it is ours. */
-static bool is_ours(const struct names *names, char *name)
+/* Remove the domain from a name; false if it is another one. */
+static bool strip_domain(const struct idmap *idmap, char *name)
 {
     char *at = strrchr(name, '@');
-    if (!at || strcasecmp(at + 1, names->domain) != 0)
+    if (!at || strcasecmp(at + 1, idmap->domain) != 0)
         return false;
     *at = '\0';
     return true;
 }
 
-static int read_name(struct names *names, enum owner kind, const uint8_t *text, size_t length,
+static int read_name(struct idmap *idmap, enum idmap_kind kind, const uint8_t *text, size_t length,
                      uint32_t *id)
 {
-    struct said said = {.kind = kind}, back;
-    if (length >= MOST_OWNER || memchr(text, '\0', length))
+    struct lookup lookup = {.kind = kind}, back;
+    if (length >= IDMAP_MAX_OWNER || memchr(text, '\0', length))
         return -ENOKEY;
-    memcpy(said.name, text, length);
-    if (!is_ours(names, said.name))
+    memcpy(lookup.name, text, length);
+    if (!strip_domain(idmap, lookup.name))
         return -ENOKEY;
-    int error = look_up(names, &said);
-    if (error < 0 || !said.is_known)
+    int error = look_up(idmap, &lookup);
+    if (error < 0 || !lookup.is_found)
         return error < 0 ? error : -ENOKEY;
-    *id = said.id;
-    if (kind == OWNER_USER)
+    *id = lookup.id;
+    if (kind == IDMAP_USER)
         return 0;
-    error = name_of(names, said.id, &back);
-    return error == 0 && strcmp(back.name, said.name) != 0 ? -ENOTUNIQ : error;
+    error = name_of(idmap, lookup.id, &back);
+    return error == 0 && strcmp(back.name, lookup.name) != 0 ? -ENOTUNIQ : error;
 }
 
-int names_read(struct names *names, enum owner kind, const uint8_t *text, size_t length,
+int idmap_read(struct idmap *idmap, enum idmap_kind kind, const uint8_t *text, size_t length,
                uint32_t *id)
 {
     bool has_number = is_number(text, length, id);
     int error;
-    if (has_number && (kind == OWNER_USER || !names_have_domain(names)))
+    if (has_number && (kind == IDMAP_USER || !idmap_has_domain(idmap)))
         return 0;
-    pthread_mutex_lock(&names->mutex);
+    pthread_mutex_lock(&idmap->mutex);
     if (has_number) {
-        error = read_number(names, *id);
-    } else if (!names_have_domain(names)) {
+        error = read_number(idmap, *id);
+    } else if (!idmap_has_domain(idmap)) {
         error = -EPROTOTYPE;
-        names->were_met = true;
+        idmap->met_names = true;
     } else {
-        error = read_name(names, kind, text, length, id);
+        error = read_name(idmap, kind, text, length, id);
     }
-    if (error < 0 && !names->unknown[0]) {
-        size_t kept = length < MOST_OWNER ? length : MOST_OWNER - 1;
-        memcpy(names->unknown, text, kept);
-        names->unknown[kept] = '\0';
+    if (error < 0 && !idmap->unknown[0]) {
+        size_t kept = length < IDMAP_MAX_OWNER ? length : IDMAP_MAX_OWNER - 1;
+        memcpy(idmap->unknown, text, kept);
+        idmap->unknown[kept] = '\0';
     }
-    pthread_mutex_unlock(&names->mutex);
+    pthread_mutex_unlock(&idmap->mutex);
     return error;
 }
 
-size_t names_write(struct names *names, uint32_t gid, char text[MOST_OWNER])
+size_t idmap_write(struct idmap *idmap, uint32_t gid, char text[IDMAP_MAX_OWNER])
 {
-    struct said said = {0};
+    struct lookup lookup = {0};
     int length = 0;
-    if (names_have_domain(names)) {
-        pthread_mutex_lock(&names->mutex);
-        int error = name_of(names, gid, &said);
-        pthread_mutex_unlock(&names->mutex);
-        /* If this host cannot say, nobody's name is sent, which the server refuses. */
-        if (error < 0 || said.is_known)
-            length = snprintf(text, MOST_OWNER, "%s@%s", said.name, names->domain);
-        if (length >= MOST_OWNER)
-            length = snprintf(text, MOST_OWNER, "@%s", names->domain);
+    if (idmap_has_domain(idmap)) {
+        pthread_mutex_lock(&idmap->mutex);
+        int error = name_of(idmap, gid, &lookup);
+        pthread_mutex_unlock(&idmap->mutex);
+        /* If this host cannot tell, "@domain" is sent: nobody's name, which the server refuses. */
+        if (error < 0 || lookup.is_found)
+            length = snprintf(text, IDMAP_MAX_OWNER, "%s@%s", lookup.name, idmap->domain);
+        if (length >= IDMAP_MAX_OWNER)
+            length = snprintf(text, IDMAP_MAX_OWNER, "@%s", idmap->domain);
     }
     if (length == 0)
-        length = snprintf(text, MOST_OWNER, "%u", (unsigned)gid);
+        length = snprintf(text, IDMAP_MAX_OWNER, "%u", (unsigned)gid);
     return (size_t)length;
 }

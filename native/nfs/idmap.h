@@ -1,14 +1,15 @@
 /*
- * Owners of NFSv4, which come as texts (RFC 7530, section 5.9): numbers, or names like `user@domain`.
+ * Owners of NFSv4, which are strings (RFC 7530, section 5.9): numbers, or names like `user@domain`.
  *
- *     struct names   of one open share: the domain whose names are this host's, and which were looked up
+ *     struct idmap   of one open share: a domain, and a cache of this host's users and groups
  *
- * Without a domain only numbers are understood, and that there was a name is remembered: another version
- * of the protocol is to serve then. With one, names of that domain are this host's users and groups.
+ * Without a domain only numbers are understood; if a name comes, idmap_met_names tells, and the
+ * share must be opened by version 3. With a domain, names of that domain stand for this host's
+ * users and groups.
  *
- * Invariant: a group that is understood is sent as it came, so that what was changed can be put back
- * exactly. So a number that has a name here, or a name that is not the first of its number, is an error.
- * Owners are never sent: of theirs any number will do.
+ * Invariant: a group that was understood is sent as it came, so that undo can restore it exactly.
+ * Therefore a number that has a name here, and a name that is not the first one of its number, are
+ * errors. Owners are never sent: for them any mapping to a number will do.
  */
 
 #ifndef ARCHIPMIGRATE_NFS_IDMAP_H
@@ -18,36 +19,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MOST_OWNER  128 /* bytes of a text that is understood, or sent */
-#define MOST_DOMAIN 95  /* leaves room for names of 32 */
+#define IDMAP_MAX_OWNER  128 /* bytes of a string that is understood, or sent, with its NUL */
+#define IDMAP_MAX_DOMAIN 95  /* leaves room for names of 32 bytes */
 
-enum owner {
-    OWNER_USER,
-    OWNER_GROUP,
+enum idmap_kind {
+    IDMAP_USER,
+    IDMAP_GROUP,
 };
 
-struct names;
+struct idmap;
 
-/* `domain` may be empty: there is none. NULL if there is no memory. */
-struct names *names_make(const char *domain);
-void names_free(struct names *names);
+/* Make one; an empty domain means none. NULL: no memory. */
+struct idmap *idmap_new(const char *domain);
+void idmap_free(struct idmap *idmap);
 
-bool names_have_domain(const struct names *names);
+bool idmap_has_domain(const struct idmap *idmap);
 
-/* Say whether an owner was a name though there is no domain. */
-bool names_were_met(struct names *names);
+/* Return whether an owner was a name although there is no domain. */
+bool idmap_met_names(struct idmap *idmap);
 
 /*
- * Understand an owner: 0; -EPROTOTYPE for a name without a domain; -ENOKEY for one that is nobody's here;
- * -ENOTUNIQ for a group that would not be sent as it came; -EIO if this host could not say.
+ * Map an owner to a number. Returns 0; -EPROTOTYPE for a name without a domain; -ENOKEY for a name
+ * that nobody has here; -ENOTUNIQ for a group that would not be sent as it came; -EIO if this host
+ * cannot tell.
  */
-int names_read(struct names *names, enum owner kind, const uint8_t *text, size_t length,
+int idmap_read(struct idmap *idmap, enum idmap_kind kind, const uint8_t *text, size_t length,
                uint32_t *id);
 
-/* Write a group as it is sent; give the length. */
-size_t names_write(struct names *names, uint32_t gid, char text[MOST_OWNER]);
+/* Write a group as it is to be sent; returns the length. */
+size_t idmap_write(struct idmap *idmap, uint32_t gid, char text[IDMAP_MAX_OWNER]);
 
-/* The first owner that was not understood, or "". */
-void names_unknown(struct names *names, char text[MOST_OWNER]);
+/* Copy the first owner that was not understood, or "". */
+void idmap_first_unknown(struct idmap *idmap, char text[IDMAP_MAX_OWNER]);
 
 #endif

@@ -1,3 +1,9 @@
+/*
+ * statx and name_to_handle_at on a mount (kernel_handle.h).
+ *
+ *     struct encoded   how the kernel's client packs the server's handle into one of its own
+ */
+
 #define _GNU_SOURCE
 #include "nfs/kernel_handle.h"
 
@@ -6,22 +12,22 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* What fs/nfs/export.c (nfs_encode_fh, Linux 4.13) puts before the handle. */
+/* As fs/nfs/export.c has it (nfs_encode_fh, since Linux 4.13). */
 struct encoded {
     uint32_t fileid_high;
     uint32_t fileid_low;
     uint32_t type; /* as in st_mode */
     uint16_t length;
-    uint8_t bytes[MOST_HANDLE];
+    uint8_t bytes[PROTO_MAX_HANDLE];
 };
 #define HEAD offsetof(struct encoded, bytes)
 
-int mounted_attributes(int fd, struct attributes *found)
+int kernel_handle_attrs(int fd, struct proto_attrs *attrs)
 {
     struct statx status;
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) < 0)
         return -errno;
-    *found = (struct attributes){
+    *attrs = (struct proto_attrs){
         .known = true,
         .mode = status.stx_mode,
         .links = status.stx_nlink,
@@ -34,7 +40,7 @@ int mounted_attributes(int fd, struct attributes *found)
     return 0;
 }
 
-int mounted_handle(int fd, const struct attributes *found, struct handle *handle)
+int kernel_handle_read(int fd, const struct proto_attrs *attrs, struct proto_handle *handle)
 {
     union {
         struct file_handle head;
@@ -50,7 +56,7 @@ int mounted_handle(int fd, const struct attributes *found, struct handle *handle
         return -EBADMSG;
     memcpy(&encoded, file.head.f_handle, length);
     uint64_t fileid = (uint64_t)encoded.fileid_high << 32 | encoded.fileid_low;
-    bool is_it = fileid == found->fileid && encoded.type == (found->mode & S_IFMT) &&
+    bool is_it = fileid == attrs->fileid && encoded.type == (attrs->mode & S_IFMT) &&
                  encoded.length > 0 && length == xdr_padded(HEAD + encoded.length);
     if (!is_it)
         return -EBADMSG;

@@ -1,19 +1,19 @@
 /*
- * What the kernel's client knows of an open directory on an NFS mount.
+ * What the kernel's NFS client knows of an open directory on a mount.
  */
 
 #ifndef ARCHIPMIGRATE_NFS_KERNEL_HANDLE_H
 #define ARCHIPMIGRATE_NFS_KERNEL_HANDLE_H
 
-#include "nfs/proto/nfs3.h"
+#include "nfs/proto/protocol.h"
 
-/* Its attributes, as the server has them now: 0 or -errno. */
-int mounted_attributes(int fd, struct attributes *found);
+/* Get its attributes, fresh from the server. Returns 0 or -errno. */
+int kernel_handle_attrs(int fd, struct proto_attrs *attrs);
 
 /*
- * The server's handle of it, that has these attributes: 0 or -errno (-EOPNOTSUPP where handles do not last,
- * -EBADMSG if this is not what Linux is known to give).
+ * Get the server's handle of it; `attrs` are those of kernel_handle_attrs. Returns 0 or -errno:
+ * -EOPNOTSUPP where handles are volatile, -EBADMSG if the kernel's answer is not as in Linux 4.13.
  */
-int mounted_handle(int fd, const struct attributes *found, struct handle *handle);
+int kernel_handle_read(int fd, const struct proto_attrs *attrs, struct proto_handle *handle);
 
 #endif

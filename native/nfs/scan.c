@@ -1,194 +1,207 @@
+/*
+ * The loop of a scan: decides which call to make next, ends at limits, and hands over what is left
+ * (scan_tree.h has the structures).
+ *
+ *     groups of the unit -> [ stack, names ] -> calls in flight -> scan_replies.c
+ *              '---------------'----- at a limit -----> rest
+ */
+
 #define _GNU_SOURCE
 #include "nfs/scan_tree.h"
 
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "core/names.h"
 #include "core/system.h"
 
-/* Bytes of changes, or of paths of failures, that end a walk. */
-#define MOST_FOUND ((int64_t)16 << 20)
-/* A unit whose place was n steps away looks at n / FAR entries at least (see walk.c). */
+/* Bytes of changes and of paths of failures after which a scan ends. */
+#define MAX_FOUND ((int64_t)16 << 20)
+/* A unit whose directory took n lookups looks at n / FAR entries at least (as in local/scan.c). */
 #define FAR  8
 #define STEP 100 /* ms between two looks at the stop flag */
 /*
- * So many directories are read at once at first, and one more with each reply: the children of the first
- * ones come next, not their neighbours, or what is left over would be half of the share.
+ * How many directories are read at once at first; each reply adds one. So children come before
+ * neighbours, and no unit leaves half of the share over.
  */
 #define FIRST_WINDOW 16
 
-bool is_over(const struct nfs_walk *walk)
+bool nfs_scan_is_over(const struct nfs_scan *scan)
 {
-    const struct nfs_scan_request *ask = walk->ask;
-    if (*ask->stop || walk->found->is_wide ||
-        (int64_t)(walk->records.length + walk->found->text.length) >= MOST_FOUND)
+    const struct nfs_scan_request *request = scan->request;
+    if (*request->stop || scan->result->is_wide ||
+        (int64_t)(scan->records.length + scan->found->text.length) >= MAX_FOUND)
         return true;
-    /* What is under way brings something each, so that small units stay small. */
-    return walk->looks >= walk->fewest &&
-           (walk->looks + walk->reading >= ask->entries ||
-            walk->count + walk->reading >= ask->changes || sys_monotonic_time() >= walk->deadline);
+    /* Each call in flight will bring at least one entry: small units are to stay small. */
+    return scan->looks >= scan->min_looks && (scan->looks + scan->reading >= request->entries ||
+                                              scan->count + scan->reading >= request->changes ||
+                                              sys_monotonic_time() >= scan->deadline);
 }
 
 /* ---- groups */
 
-static struct step *deepest_step(struct nfs_walk *walk)
+static struct step *deepest_step(struct nfs_scan *scan)
 {
-    size_t count = walk->steps.length / sizeof(struct step);
-    return count ? (struct step *)(void *)walk->steps.bytes + count - 1 : NULL;
+    size_t count = scan->steps.length / sizeof(struct step);
+    return count ? (struct step *)(void *)scan->steps.bytes + count - 1 : NULL;
 }
 
-/* Go back to the deepest directory on the way that a path leads through; return where that ends. */
-static size_t go_back(struct nfs_walk *walk, const uint8_t *path, size_t length)
+/* Go back to the deepest known directory that is on a path; return where its own path ends. */
+static size_t go_back(struct nfs_scan *scan, const uint8_t *path, size_t length)
 {
     size_t same = 0;
-    size_t shorter = length < walk->way.length ? length : walk->way.length;
-    while (same < shorter && walk->way.bytes[same] == path[same])
+    size_t shorter = length < scan->way.length ? length : scan->way.length;
+    while (same < shorter && scan->way.bytes[same] == path[same])
         same++;
     for (;;) {
-        const struct step *step = deepest_step(walk);
+        const struct step *step = deepest_step(scan);
         size_t end = step ? step->end : 0;
         if (end <= same && (end == 0 || end == length || path[end] == '/')) {
-            walk->way.length = end;
+            scan->way.length = end;
             return end;
         }
-        walk->steps.length -= sizeof(*step);
+        scan->steps.length -= sizeof(*step);
     }
 }
 
-/* Find the directory at a path, name by name. */
-static int find(struct nfs_walk *walk, const uint8_t *path, size_t length, struct step *there)
+/* Look up the directory at a path, name by name. */
+static int find_path(struct nfs_scan *scan, const uint8_t *path, size_t length, struct step *there)
 {
-    struct attributes root = {.known = true, .mode = S_IFDIR};
-    root.fileid = nfs_root_inode(walk->nfs);
-    root.fsid = nfs_fsid(walk->nfs);
-    size_t at = go_back(walk, path, length);
-    const struct step *deepest = deepest_step(walk);
-    *there = deepest ? *deepest : (struct step){0, *nfs_root(walk->nfs), root};
+    struct proto_attrs root = {.known = true, .mode = S_IFDIR};
+    root.fileid = nfs_client_root_inode(scan->client);
+    root.fsid = nfs_client_fsid(scan->client);
+    size_t at = go_back(scan, path, length);
+    const struct step *deepest = deepest_step(scan);
+    *there = deepest ? *deepest : (struct step){0, *nfs_client_root(scan->client), root};
     while (at < length) {
         at += at > 0; /* the slash */
         const uint8_t *slash = memchr(path + at, '/', length - at);
         size_t end = slash ? (size_t)(slash - path) : length;
         struct step next = {.end = end};
-        int error = nfs_lookup(walk->nfs, walk->rpc, &there->handle, path + at, end - at,
-                               &next.handle, &next.attributes, walk->ask->stop);
-        if (error == 0 && !S_ISDIR(next.attributes.mode))
+        int error = nfs_client_lookup(scan->client, scan->rpc, &there->handle, path + at, end - at,
+                                      &next.handle, &next.attrs, scan->request->stop);
+        if (error == 0 && !S_ISDIR(next.attrs.mode))
             error = -ENOTDIR;
-        walk->way.length = there->end;
+        scan->way.length = there->end;
         if (error == 0)
-            error = buffer_put(&walk->way, path + there->end, end - there->end);
+            error = buffer_put(&scan->way, path + there->end, end - there->end);
         if (error == 0)
-            error = buffer_put(&walk->steps, &next, sizeof(next));
+            error = buffer_put(&scan->steps, &next, sizeof(next));
         if (error < 0)
             return error;
         *there = next;
         at = end;
-        walk->fewest++;
+        scan->min_looks++;
     }
     return 0;
 }
 
-/* Find the directory of a group: by its inode, if it was left over lately, or by its path. */
-static int find_group(struct nfs_walk *walk, const struct group_reader *group, struct step *there)
+/* Find the directory of a group: in the cache of handles, or by its path. */
+static int find_group(struct nfs_scan *scan, const struct group_reader *group, struct step *there)
 {
-    int64_t fewest = walk->fewest;
-    if (group->inode && nfs_recall(walk->nfs, group->inode, &there->handle)) {
-        there->attributes.known = false;
-        there->attributes.fileid = group->inode;
+    int64_t min_looks = scan->min_looks;
+    if (group->inode && nfs_client_recall(scan->client, group->inode, &there->handle)) {
+        there->attrs.known = false;
+        there->attrs.fileid = group->inode;
         return 0;
     }
-    int error = find(walk, group->path.bytes, group->path.length, there);
-    walk->fewest = fewest + (walk->fewest - fewest) / FAR;
+    int error = find_path(scan, group->path.bytes, group->path.length, there);
+    scan->min_looks = min_looks + (scan->min_looks - min_looks) / FAR;
     return error;
 }
 
-static int walk_group(struct nfs_walk *walk, const struct group_reader *group,
-                      const struct step *there, bool counting)
+static int scan_whole_group(struct nfs_scan *scan, const struct group_reader *group,
+                            const struct step *there, bool counting)
 {
-    if (there->attributes.known && is_outside(walk, &there->attributes)) {
-        count_directory(walk, counting);
-        walk->found->tally.skipped++;
+    if (there->attrs.known && nfs_scan_is_outside(scan, &there->attrs)) {
+        nfs_scan_count_directory(scan, counting);
+        scan->found->tally.skipped++;
         return 0;
     }
     const char *path = group->path.length ? (const char *)group->path.bytes : "";
-    struct node *node = make_node(walk, NULL, path, group->path.length);
+    struct node *node = nfs_scan_add_node(scan, NULL, path, group->path.length);
     if (!node)
         return -ENOMEM;
     node->handle = there->handle;
-    node->inode = there->attributes.fileid;
+    node->inode = there->attrs.fileid;
     node->counting = counting;
-    node->is_cursor = walk->ask->goes_on;
-    push(walk, node);
+    node->is_cursor = scan->request->continues;
+    nfs_scan_push(scan, node);
     return 0;
 }
 
-/* Look at single names in the group's directory, and perhaps at that itself. */
-static int ask_names(struct nfs_walk *walk, const struct group_reader *group, struct step *there)
+/*
+ * Look at single names of the group's directory, and at the directory itself if the group says so.
+ */
+static int scan_names(struct nfs_scan *scan, const struct group_reader *group, struct step *there)
 {
     struct name name;
     const uint8_t *at = group->names, *end = at + group->names_length;
     if (group->itself) {
-        int error =
-            nfs_getattr(walk->nfs, walk->rpc, &there->handle, &there->attributes, walk->ask->stop);
-        if (error == 0 && !S_ISDIR(there->attributes.mode))
+        int error = nfs_client_getattr(scan->client, scan->rpc, &there->handle, &there->attrs,
+                                       scan->request->stop);
+        if (error == 0 && !S_ISDIR(there->attrs.mode))
             error = -EBADMSG;
         if (error < 0)
-            return error == -ECANCELED ? error : lost_group(walk, group, error);
+            return error == -ECANCELED ? error : nfs_scan_fail_group(scan, group, error);
     }
     const char *path = group->path.length ? (const char *)group->path.bytes : "";
-    struct node *node = make_node(walk, NULL, path, group->path.length);
+    struct node *node = nfs_scan_add_node(scan, NULL, path, group->path.length);
     if (!node)
         return -ENOMEM;
     node->handle = there->handle;
-    node->inode = there->attributes.fileid;
-    node->attributes = there->attributes;
+    node->inode = there->attrs.fileid;
+    node->attrs = there->attrs;
     node->named = node->at_end = true;
-    walk->looks += group->itself;
+    scan->looks += group->itself;
     if (group->itself)
-        judge_node(walk, node);
+        nfs_scan_judge_node(scan, node);
     while (group_next_name(&at, end, &name))
         if (name.hint != HINT_SELF &&
-            !ask_question(walk, node, ABOUT_NAME, name.hint, name.bytes, name.length))
+            !nfs_scan_ask(scan, node, ABOUT_NAME, name.hint, name.bytes, name.length))
             return -ENOMEM;
     return 0;
 }
 
-static int take_group(struct nfs_walk *walk, const struct group_reader *group)
+static int scan_group(struct nfs_scan *scan, const struct group_reader *group)
 {
     struct step there = {0};
-    int error = find_group(walk, group, &there);
+    int error = find_group(scan, group, &there);
     if (error == -ENOMEM || error == -ECANCELED)
         return error;
     if (error < 0)
-        return lost_group(walk, group, error);
+        return nfs_scan_fail_group(scan, group, error);
     if (group->walks)
-        return walk_group(walk, group, &there, walk->counting);
-    if (group->inode && group->inode != there.attributes.fileid) {
-        /* Another directory has its place: look at all of that one. */
-        if (!walk->counting)
-            walk->found->tally.vanished += (int64_t)group->count - group->itself;
-        return walk_group(walk, group, &there, !group->itself);
+        return scan_whole_group(scan, group, &there, scan->counting);
+    if (group->inode && group->inode != there.attrs.fileid) {
+        /* Another directory has taken its place: look at all of that one. */
+        if (!scan->counting)
+            scan->found->tally.vanished += (int64_t)group->count - group->itself;
+        return scan_whole_group(scan, group, &there, !group->itself);
     }
-    return ask_names(walk, group, &there);
+    return scan_names(scan, group, &there);
 }
 
 /* ---- what is left over */
 
-/* Where other filesystems are entered, inodes do not tell directories apart. */
-static void remember(const struct nfs_walk *walk, const struct node *node)
+/*
+ * Cache its handle, unless other filesystems are entered: then inodes do not identify directories.
+ */
+static void remember(const struct nfs_scan *scan, const struct node *node)
 {
-    if (!walk->ask->cross)
-        nfs_remember(walk->nfs, node->inode, &node->handle);
+    if (!scan->request->cross)
+        nfs_client_remember(scan->client, node->inode, &node->handle);
 }
 
-static int leave_names(struct nfs_walk *walk)
+static int leave_names(struct nfs_scan *scan)
 {
-    struct group_writer *rest = &walk->found->rest;
-    struct question *question = walk->names.first;
+    struct group_writer *rest = &scan->found->rest;
+    struct question *question = scan->names.first;
     while (question) {
         struct node *node = question->node;
-        int error = node_path(walk, node, "", 0);
+        int error = nfs_scan_build_path(scan, node, "", 0);
         if (error == 0)
-            error = group_begin(rest, walk->path.bytes, walk->path.length, 0, node->inode);
+            error = group_begin(rest, scan->path.bytes, scan->path.length, 0, node->inode);
         for (; error == 0 && question && question->node == node; question = question->next) {
             error = group_name(rest, question->hint, question->name, question->length);
             node->questions--;
@@ -196,202 +209,187 @@ static int leave_names(struct nfs_walk *walk)
         if (error < 0)
             return error;
         group_end(rest);
-        remember(walk, node);
-        complete(walk, node);
+        remember(scan, node);
+        nfs_scan_complete(scan, node);
     }
     return 0;
 }
 
-static int leave_nodes(struct nfs_walk *walk)
+static int leave_nodes(struct nfs_scan *scan)
 {
-    struct group_writer *rest = &walk->found->rest;
-    for (struct node *node = walk->stack; node; node = node->below) {
-        int error = node_path(walk, node, "", 0);
+    struct group_writer *rest = &scan->found->rest;
+    for (struct node *node = scan->stack; node; node = node->below) {
+        int error = nfs_scan_build_path(scan, node, "", 0);
         if (error == 0)
-            error = group_begin(rest, walk->path.bytes, walk->path.length, 0, node->inode);
+            error = group_begin(rest, scan->path.bytes, scan->path.length, 0, node->inode);
         if (error == 0)
             error = group_name(rest, HINT_WALK, "", 0);
         if (error < 0)
             return error;
         group_end(rest);
-        remember(walk, node);
-        if (!walk->counting) /* the rest is a unit whose names are counted */
-            count_directory(walk, node->counting);
+        remember(scan, node);
+        if (!scan->counting) /* then the rest is a unit whose names are counted, too */
+            nfs_scan_count_directory(scan, node->counting);
     }
     return 0;
 }
 
-static int leave_groups(struct nfs_walk *walk, struct group_reader *group)
+static int leave_groups(struct nfs_scan *scan, struct group_reader *group)
 {
-    struct group_writer *rest = &walk->found->rest;
+    struct group_writer *rest = &scan->found->rest;
     int more;
     while ((more = group_read(group)) > 0) {
-        int error = group_begin(rest, group->path.bytes, group->path.length, 0, group->inode);
-        if (error == 0)
-            error = group_names(rest, group->names, group->names_length, group->count);
+        int error = group_put_copy(rest, group, 0);
         if (error < 0)
             return error;
-        group_end(rest);
     }
     return more;
 }
 
 /* ---- one scan */
 
-/* Make as many calls as may be in flight; `more` says whether there are groups yet. */
-static int make_calls(struct nfs_walk *walk, struct group_reader *group, int *more)
+/*
+ * Make as many calls as may be in flight. `more`: whether there are groups left (> 0), or an error.
+ */
+static int make_calls(struct nfs_scan *scan, struct group_reader *group, int *more)
 {
-    while (walk->error == 0 && nfs_may_call(walk->nfs, walk->rpc)) {
-        if (walk->questions.first) {
-            send_question(walk, &walk->questions);
-        } else if (walk->looks + walk->reading && is_over(walk)) {
+    while (scan->error == 0 && nfs_client_may_call(scan->client, scan->rpc)) {
+        if (scan->questions.first) {
+            nfs_scan_send_question(scan, &scan->questions);
+        } else if (scan->looks + scan->reading && nfs_scan_is_over(scan)) {
             return 0;
-        } else if (walk->reading >= walk->window) {
+        } else if (scan->reading >= scan->window) {
             return 0;
-        } else if (walk->names.first) {
-            send_question(walk, &walk->names);
-        } else if (walk->stack) {
-            struct node *node = walk->stack;
-            walk->stack = node->below;
-            walk->reading++;
-            walk->looks++;
-            read_on(walk, node);
+        } else if (scan->names.first) {
+            nfs_scan_send_question(scan, &scan->names);
+        } else if (scan->stack) {
+            struct node *node = scan->stack;
+            scan->stack = node->below;
+            scan->reading++;
+            scan->looks++;
+            nfs_scan_send_listing(scan, node);
         } else if (*more > 0 && (*more = group_read(group)) > 0) {
-            int error = take_group(walk, group);
+            int error = scan_group(scan, group);
             if (error < 0)
                 return error;
         } else {
             return *more < 0 ? *more : 0;
         }
     }
-    return walk->error;
+    return scan->error;
 }
 
-/* Say whether the stop flag was set some time ago. */
-static bool was_stopped(struct nfs_walk *walk)
+/* Return whether the stop flag was set NFS_STOP_PATIENCE ago. */
+static bool is_stop_overdue(struct nfs_scan *scan)
 {
     int64_t now = sys_monotonic_time();
-    if (*walk->ask->stop && walk->stopped == 0)
-        walk->stopped = now;
-    return walk->stopped && now - walk->stopped > SILENT;
+    if (*scan->request->stop && scan->stopped == 0)
+        scan->stopped = now;
+    return scan->stopped && now - scan->stopped > NFS_STOP_PATIENCE;
 }
 
-static int walk_unit(struct nfs_walk *walk, struct group_reader *group)
+static int scan_unit(struct nfs_scan *scan, struct group_reader *group)
 {
-    int more = walk->ask->cursor ? 0 : 1;
+    int more = scan->request->cursor ? 0 : 1;
     for (;;) {
-        int error = make_calls(walk, group, &more);
-        walk->is_cancelled = error == -ECANCELED;
+        int error = make_calls(scan, group, &more);
+        scan->is_cancelled = error == -ECANCELED;
         if (error < 0)
-            return walk->is_cancelled ? 0 : error;
-        if (rpc_waiting(walk->rpc) == 0)
+            return scan->is_cancelled ? 0 : error;
+        if (rpc_waiting(scan->rpc) == 0)
             break;
-        rpc_step(walk->rpc, STEP);
-        if (was_stopped(walk)) {
-            walk->is_cancelled = true;
+        rpc_step(scan->rpc, STEP);
+        if (is_stop_overdue(scan)) {
+            scan->is_cancelled = true;
             return 0;
         }
     }
-    int error = leave_names(walk);
+    int error = leave_names(scan);
     if (error == 0)
-        error = leave_nodes(walk);
+        error = leave_nodes(scan);
     if (error == 0 && more > 0)
-        error = leave_groups(walk, group);
-    return error < 0 ? error : write_frames(walk);
+        error = leave_groups(scan, group);
+    return error < 0 ? error : nfs_scan_write_frames(scan);
 }
 
-static int begin_cursor(struct nfs_walk *walk)
+static int begin_cursor(struct nfs_scan *scan)
 {
-    const struct nfs_scan_request *ask = walk->ask;
-    const struct nfs_place *place = ask->cursor;
-    struct node *node = make_node(walk, NULL, ask->cursor_path, ask->cursor_path_length);
+    const struct nfs_scan_request *request = scan->request;
+    const struct nfs_cursor *cursor = request->cursor;
+    struct node *node =
+        nfs_scan_add_node(scan, NULL, request->cursor_path, request->cursor_path_length);
     if (!node)
         return -ENOMEM;
-    node->handle = place->handle;
-    node->inode = place->inode;
-    node->cookie = place->cookie;
-    memcpy(node->verifier, place->verifier, sizeof(node->verifier));
+    node->handle = cursor->handle;
+    node->inode = cursor->inode;
+    node->cookie = cursor->cookie;
+    memcpy(node->verifier, cursor->verifier, sizeof(node->verifier));
     node->is_cursor = true;
-    push(walk, node);
+    nfs_scan_push(scan, node);
     return 0;
 }
 
-/* Give all of the unit back, as if nothing had been looked at. */
-static int put_back(const struct nfs_scan_request *ask, struct nfs_scan_result *result)
+/* Leave the whole unit over, as if nothing had been looked at. */
+static int leave_unit(const struct nfs_scan_request *request, struct nfs_scan_result *result)
 {
-    nfs_scan_free(result);
+    nfs_scan_result_free(result);
     *result = (struct nfs_scan_result){0};
-    if (ask->cursor) {
+    if (request->cursor) {
         result->is_wide = true;
-        result->wide = *ask->cursor;
-        result->wide_path.length = ask->cursor_path_length;
-        return buffer_put(&result->text, ask->cursor_path, ask->cursor_path_length);
+        result->wide = *request->cursor;
+        result->wide_path.length = request->cursor_path_length;
+        return buffer_put(&result->found.text, request->cursor_path, request->cursor_path_length);
     }
-    struct nfs_walk walk = {.found = result};
-    struct group_reader group = {.body = ask->body, .length = ask->body_length};
-    int error = leave_groups(&walk, &group);
+    struct nfs_scan scan = {.found = &result->found, .result = result};
+    struct group_reader group = {.body = request->body, .length = request->body_length};
+    int error = leave_groups(&scan, &group);
     group_reader_free(&group);
     return error;
 }
 
-static bool are_names(const uint8_t *names, size_t length)
+/* A cursor comes from Python, and is not trusted. */
+static bool is_handle(const struct proto_handle *handle)
 {
-    for (size_t at = 0; at < length; at += 1 + (size_t)names[at])
-        if (names[at] >= length - at)
-            return false;
-    return true;
-}
-
-/* A place was in Python's hands. */
-static bool is_handle(const struct handle *handle)
-{
-    return handle->length > 0 && handle->length <= MOST_HANDLE;
+    return handle->length > 0 && handle->length <= PROTO_MAX_HANDLE;
 }
 
 int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *result)
 {
-    struct nfs_walk walk = {
-        .ask = request,
-        .found = result,
-        .nfs = request->nfs,
-        .protocol = nfs_protocol(request->nfs),
+    struct nfs_scan scan = {
+        .request = request,
+        .found = &result->found,
+        .result = result,
+        .client = request->client,
+        .protocol = nfs_client_protocol(request->client),
         .counting = !request->counted,
-        .deadline = INT64_MAX,
+        .deadline = sys_deadline(request->seconds),
         .window = FIRST_WINDOW,
     };
     *result = (struct nfs_scan_result){0};
-    if (!are_names(request->excludes, request->excludes_length) ||
+    if (!excludes_are_valid(request->excludes, request->excludes_length) ||
         (request->cursor && !is_handle(&request->cursor->handle)))
         return -EINVAL;
-    if (request->seconds < 1e9)
-        walk.deadline = sys_monotonic_time() + (int64_t)(request->seconds * 1e9);
-    int error = nfs_take(walk.nfs, &walk.rpc);
+    int error = nfs_client_acquire(scan.client, &scan.rpc);
     if (error < 0)
         return error;
     struct group_reader group = {.body = request->body, .length = request->body_length};
     if (request->cursor)
-        error = begin_cursor(&walk);
+        error = begin_cursor(&scan);
     if (error == 0)
-        error = walk_unit(&walk, &group);
-    while (rpc_waiting(walk.rpc) > 0)
-        rpc_cancel(walk.rpc, -ECANCELED);
-    nfs_give(walk.nfs, walk.rpc);
+        error = scan_unit(&scan, &group);
+    while (rpc_waiting(scan.rpc) > 0)
+        rpc_cancel(scan.rpc, -ECANCELED);
+    nfs_client_release(scan.client, scan.rpc);
     group_reader_free(&group);
-    walk_free(&walk);
-    if (error == 0 && names_were_met(nfs_names(walk.nfs)))
+    nfs_scan_free(&scan);
+    if (error == 0 && idmap_met_names(nfs_client_idmap(scan.client)))
         error = -EPROTOTYPE;
-    return error == 0 && walk.is_cancelled ? put_back(request, result) : error;
+    return error == 0 && scan.is_cancelled ? leave_unit(request, result) : error;
 }
 
-void nfs_scan_free(struct nfs_scan_result *result)
+void nfs_scan_result_free(struct nfs_scan_result *result)
 {
-    group_writer_free(&result->rest);
-    group_writer_free(&result->again[false]);
-    group_writer_free(&result->again[true]);
-    buffer_free(&result->changes);
-    buffer_free(&result->text);
-    buffer_free(&result->failures);
-    buffer_free(&result->links);
-    buffer_free(&result->held);
-    buffer_free(&result->names);
+    scan_result_free(&result->found);
+    buffer_free(&result->handles);
+    buffer_free(&result->keys);
 }

@@ -1,3 +1,12 @@
+/*
+ * Replies that a scan gets: listings and answers to questions, and what to do about errors
+ * (scan_tree.h has the structures).
+ *
+ *     gone        the entry is counted as vanished
+ *     transient   it goes to `again`, unless this was the last try
+ *     other       it is counted, and is a failure
+ */
+
 #define _GNU_SOURCE
 #include "nfs/scan_tree.h"
 
@@ -5,173 +14,136 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define MOST_RESTARTS 3
+#include "core/names.h"
 
-static void note(struct nfs_walk *walk, int error)
+#define MAX_RESTARTS 3 /* of a listing whose cookie the server no longer accepts */
+
+/* Keep an error of a callback until the loop sees it. */
+static void note(struct nfs_scan *scan, int error)
 {
     if (error < 0)
-        walk->error = error;
+        scan->error = error;
 }
 
-/* ---- what went wrong */
+/* ---- errors */
 
-static bool is_transient(int error)
+/* Return an error whose text does not mislead: errno has none for a bad cookie. */
+static int plain_error(int error)
 {
-    return error == -EIO || error == -ETIMEDOUT || error == -ENOSPC || error == -EDQUOT ||
-           error == -ESTALE;
+    return error == -EILSEQ ? -EIO : error;
 }
 
-static bool is_gone(int error)
+static int fail(struct nfs_scan *scan, const char *operation, int error)
 {
-    return error == -ENOENT || error == -ENOTDIR;
+    return scan_put_failure(scan->found, &scan->path, operation, plain_error(error));
 }
 
-static int fail(struct nfs_walk *walk, const char *operation, int error)
-{
-    struct scan_failure failure = {.operation = operation, .error = -error};
-    if (error == -EILSEQ) /* of a cookie: nothing that errno has a word for */
-        failure.error = EIO;
-    walk->found->tally.failed++;
-    int result = put_path(walk, &failure.path);
-    return result < 0 ? result : buffer_put(&walk->found->failures, &failure, sizeof(failure));
-}
-
-/* Have the path that was built last looked at again. */
-static int try_again(struct nfs_walk *walk, bool counted, uint64_t inode, enum hint hint,
+/* Put a name below scan->path into `again`. */
+static int try_again(struct nfs_scan *scan, bool counted, uint64_t inode, enum hint hint,
                      const void *name, size_t length)
 {
-    struct group_writer *again = &walk->found->again[counted];
-    int error = group_begin(again, walk->path.bytes, walk->path.length, 0, inode);
-    if (error == 0)
-        error = group_name(again, hint, name, length);
-    if (error == 0)
-        group_end(again);
-    return error;
+    return group_put_one(&scan->found->again[counted], &scan->path, inode, hint, name, length);
 }
 
-/* As lost.c has it. */
-static int fail_names(struct nfs_walk *walk, const struct group_reader *group, int error)
+int nfs_scan_fail_group(struct nfs_scan *scan, const struct group_reader *group, int error)
 {
-    struct tally *tally = &walk->found->tally;
-    struct name name;
-    const uint8_t *at = group->names, *end = at + group->names_length;
-    int result = 0;
-    while (result == 0 && group_next_name(&at, end, &name)) {
-        result = group_name_path(group, &name, &walk->path);
-        if (name.hint == HINT_DIRECTORY)
-            count_directory(walk, walk->counting);
-        tally->files += name.hint == HINT_ENTRY && walk->counting;
-        tally->entries += name.hint == HINT_ENTRY && walk->counting;
-        if (result == 0)
-            result = fail(walk, hint_operation(name.hint), error);
-    }
-    return result;
-}
-
-int lost_group(struct nfs_walk *walk, const struct group_reader *group, int error)
-{
-    struct tally *tally = &walk->found->tally;
-    walk->looks++;
-    if (is_gone(error)) {
+    struct tally *tally = &scan->found->tally;
+    scan->looks++;
+    if (nfs_error_is_gone(error)) {
         tally->vanished += (int64_t)group->count;
         return 0;
     }
-    if (group->walks)
-        count_directory(walk, walk->counting);
-    if (!is_transient(error) || walk->ask->last_try)
-        return fail_names(walk, group, error);
-    struct group_writer *again = &walk->found->again[group->walks || !walk->counting];
-    int result = group_begin(again, group->path.bytes, group->path.length, 0, group->inode);
-    if (result == 0)
-        result = group_names(again, group->names, group->names_length, group->count);
-    if (result == 0)
-        group_end(again);
-    return result;
+    bool retries = error_is_transient(error) && !scan->request->last_try;
+    return scan_lose_group(scan->found, group, plain_error(error), retries, scan->counting,
+                           &scan->path);
 }
 
-static int lost_node(struct nfs_walk *walk, struct node *node, int error)
+static int fail_node(struct nfs_scan *scan, struct node *node, int error)
 {
-    bool may_pass = is_transient(error) && !walk->ask->last_try && !node->is_cursor;
-    give_up(node);
-    if (is_gone(error) && !node->is_cursor) {
-        walk->found->tally.vanished++;
+    bool may_retry = error_is_transient(error) && !scan->request->last_try && !node->is_cursor;
+    nfs_scan_discard(node);
+    if (nfs_error_is_gone(error) && !node->is_cursor) {
+        scan->found->tally.vanished++;
         return 0;
     }
-    int result = node_path(walk, node, "", 0);
+    int result = nfs_scan_build_path(scan, node, "", 0);
     if (result < 0)
         return result;
     if (error == -ESTALE) {
-        nfs_forget(walk->nfs, node->inode);
-        if (may_pass) /* it may well be gone: then it is not counted */
-            return try_again(walk, !node->counting, 0, HINT_WALK, "", 0);
+        nfs_client_forget(scan->client, node->inode);
+        if (may_retry) /* not counted yet, because it may be gone */
+            return try_again(scan, !node->counting, 0, HINT_WALK, "", 0);
     }
     if (!node->is_cursor)
-        count_directory(walk, node->counting);
-    return may_pass ? try_again(walk, true, 0, HINT_WALK, "", 0) : fail(walk, "readdir", error);
+        nfs_scan_count_directory(scan, node->counting);
+    return may_retry ? try_again(scan, true, 0, HINT_WALK, "", 0) : fail(scan, "readdir", error);
 }
 
-static int lost_entry(struct nfs_walk *walk, const struct question *question, int error)
+static int fail_entry(struct nfs_scan *scan, const struct question *question, int error)
 {
     struct node *node = question->node;
     bool is_directory = question->hint == HINT_DIRECTORY;
-    if (is_gone(error)) {
+    if (nfs_error_is_gone(error)) {
         node->tally.vanished++;
         return 0;
     }
-    bool counting = question->about == ABOUT_ENTRY || walk->counting;
+    bool counting = question->about == ABOUT_ENTRY || scan->counting;
     node->tally.entries += counting;
     *(is_directory ? &node->tally.directories : &node->tally.files) += counting;
     if (error == -ESTALE)
-        nfs_forget(walk->nfs, node->inode);
-    if (is_transient(error) && !walk->ask->last_try) {
-        int result = node_path(walk, node, "", 0);
+        nfs_client_forget(scan->client, node->inode);
+    if (error_is_transient(error) && !scan->request->last_try) {
+        int result = nfs_scan_build_path(scan, node, "", 0);
         return result < 0 ? result
-                          : try_again(walk, true, node->inode, question->hint, question->name,
+                          : try_again(scan, true, node->inode, question->hint, question->name,
                                       question->length);
     }
-    int result = node_path(walk, node, question->name, question->length);
-    return result < 0 ? result : fail(walk, hint_operation(question->hint), error);
+    int result = nfs_scan_build_path(scan, node, question->name, question->length);
+    return result < 0 ? result : fail(scan, hint_operation(question->hint), error);
 }
 
 /* ---- entries */
 
-static void sort_entry(struct nfs_walk *walk, struct node *node, const struct entry3 *entry,
-                       bool counting)
+/* Judge a file; make a node of a directory. */
+static void accept_entry(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry,
+                         bool counting)
 {
-    const struct attributes *found = &entry->attributes;
+    const struct proto_attrs *attrs = &entry->attrs;
     struct tally *tally = &node->tally;
-    if (!S_ISDIR(found->mode)) {
-        judge_entry(walk, node, entry, counting);
-    } else if (is_excluded(walk, entry->name, entry->length) || is_outside(walk, found)) {
+    if (!S_ISDIR(attrs->mode)) {
+        nfs_scan_judge_entry(scan, node, entry, counting);
+    } else if (excludes_have(scan->request->excludes, scan->request->excludes_length, entry->name,
+                             entry->length) ||
+               nfs_scan_is_outside(scan, attrs)) {
         tally->entries += counting;
         tally->directories += counting;
         tally->skipped++;
     } else {
-        struct node *child = make_node(walk, node, entry->name, entry->length);
+        struct node *child = nfs_scan_add_node(scan, node, entry->name, entry->length);
         if (!child)
             return;
         child->handle = entry->handle;
-        child->inode = found->fileid;
-        child->attributes = *found;
+        child->inode = attrs->fileid;
+        child->attrs = *attrs;
         child->counting = counting;
         if (node->named)
-            push(walk, child);
+            nfs_scan_push(scan, child);
     }
 }
 
-void complete(struct nfs_walk *walk, struct node *node)
+void nfs_scan_complete(struct nfs_scan *scan, struct node *node)
 {
     if (!node->at_end || node->questions > 0)
         return;
-    keep(walk, node);
+    nfs_scan_commit(scan, node);
     if (node->named)
         return;
     if (!node->is_cursor) {
-        count_directory(walk, node->counting);
-        judge_node(walk, node);
+        nfs_scan_count_directory(scan, node->counting);
+        nfs_scan_judge_node(scan, node);
     }
     for (struct node *child = node->children; child; child = child->sibling)
-        push(walk, child);
+        nfs_scan_push(scan, child);
 }
 
 /* ---- questions */
@@ -186,10 +158,10 @@ static void put_question(struct questions *questions, struct question *question)
     questions->last = question;
 }
 
-bool ask_question(struct nfs_walk *walk, struct node *node, enum about about, enum hint hint,
+bool nfs_scan_ask(struct nfs_scan *scan, struct node *node, enum about about, enum hint hint,
                   const void *name, size_t length)
 {
-    struct question *question = walk_memory(walk, sizeof(*question));
+    struct question *question = nfs_scan_alloc(scan, sizeof(*question));
     if (!question)
         return false;
     question->node = node;
@@ -201,61 +173,62 @@ bool ask_question(struct nfs_walk *walk, struct node *node, enum about about, en
     if (about == ABOUT_OWN)
         question->handle = node->handle;
     node->questions++;
-    put_question(about == ABOUT_NAME ? &walk->names : &walk->questions, question);
+    put_question(about == ABOUT_NAME ? &scan->names : &scan->questions, question);
     return true;
 }
 
-static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool again)
+static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool resent)
 {
-    (void)again;
-    struct nfs_walk *walk = owner;
+    (void)resent;
+    struct nfs_scan *scan = owner;
     struct question *question = (struct question *)(uintptr_t)tag; /* NOLINT */
     struct node *node = question->node;
-    struct entry3 entry = {.name = (const uint8_t *)question->name, .length = question->length};
+    struct proto_entry entry = {.name = (const uint8_t *)question->name,
+                                .length = question->length};
     if (error == -ECANCELED)
         return 0;
     if (error == 0)
-        error = walk->protocol->read_status(reply);
-    if (error == JUKEBOX_ERROR)
-        return LATER;
-    walk->reading -= question->about == ABOUT_NAME;
-    walk->window++;
+        error = scan->protocol->read_status(reply);
+    if (error == PROTO_DELAY)
+        return NFS_DELAY;
+    scan->reading -= question->about == ABOUT_NAME;
+    scan->window++;
     if (question->reading != node->reading)
         return 0;
     if (error == 0)
         error = question->handle.length
-                    ? walk->protocol->read_getattr(reply, &entry.attributes)
-                    : walk->protocol->read_lookup(reply, &question->handle, &entry.attributes);
-    if (error == 0 && !entry.attributes.known) {
-        put_question(&walk->questions, question);
-        walk->reading += question->about == ABOUT_NAME;
+                    ? scan->protocol->read_getattr(reply, &entry.attrs)
+                    : scan->protocol->read_lookup(reply, &question->handle, &entry.attrs);
+    if (error == 0 && !entry.attrs.known) {
+        put_question(&scan->questions, question);
+        scan->reading += question->about == ABOUT_NAME;
         return 0;
     }
     node->questions--;
     entry.handle = question->handle;
     if (question->about == ABOUT_OWN) {
-        if (error == 0 && !S_ISDIR(entry.attributes.mode))
+        if (error == 0 && !S_ISDIR(entry.attrs.mode))
             error = -EBADMSG;
-        node->attributes = entry.attributes;
+        node->attrs = entry.attrs;
         if (error < 0) {
-            note(walk, lost_node(walk, node, error));
+            note(scan, fail_node(scan, node, error));
             return 0;
         }
     } else if (error < 0) {
-        note(walk, lost_entry(walk, question, error));
+        note(scan, fail_entry(scan, question, error));
     } else {
-        struct segment segment = put_open(walk);
-        sort_entry(walk, node, &entry, question->about == ABOUT_ENTRY || walk->counting);
-        put_close(walk, node, segment);
+        struct segment segment = nfs_scan_open_segment(scan);
+        accept_entry(scan, node, &entry, question->about == ABOUT_ENTRY || scan->counting);
+        nfs_scan_close_segment(scan, node, segment);
     }
     if (question->about == ABOUT_OWN && !node->at_end)
-        push(walk, node);
+        nfs_scan_push(scan, node);
     else
-        complete(walk, node);
+        nfs_scan_complete(scan, node);
     return 0;
 }
 
-void send_question(struct nfs_walk *walk, struct questions *questions)
+void nfs_scan_send_question(struct nfs_scan *scan, struct questions *questions)
 {
     struct question *question = questions->first;
     questions->first = question->next;
@@ -263,27 +236,30 @@ void send_question(struct nfs_walk *walk, struct questions *questions)
         questions->last = NULL;
     if (question->reading != question->node->reading)
         return;
-    enum procedure3 procedure = question->handle.length ? GETATTR3 : LOOKUP3;
-    if (procedure == GETATTR3)
-        walk->protocol->call_getattr(walk->rpc, &question->handle);
+    enum proto_procedure procedure = question->handle.length ? PROTO_GETATTR : PROTO_LOOKUP;
+    if (procedure == PROTO_GETATTR)
+        scan->protocol->call_getattr(scan->rpc, &question->handle);
     else
-        walk->protocol->call_lookup(walk->rpc, &question->node->handle, question->name,
+        scan->protocol->call_lookup(scan->rpc, &question->node->handle, question->name,
                                     question->length);
-    walk->looks += question->about == ABOUT_NAME;
-    walk->reading += question->about == ABOUT_NAME && procedure == LOOKUP3;
-    nfs_send(walk->nfs, walk->rpc, procedure, answer_question, walk, (uintptr_t)question);
+    scan->looks += question->about == ABOUT_NAME;
+    scan->reading += question->about == ABOUT_NAME && procedure == PROTO_LOOKUP;
+    nfs_client_send(scan->client, scan->rpc, procedure, answer_question, scan, (uintptr_t)question);
 }
 
 /* ---- listings */
 
-static bool is_dot(const struct entry3 *entry)
+static bool is_dot(const struct proto_entry *entry)
 {
     return entry->name[0] == '.' &&
            (entry->length == 1 || (entry->length == 2 && entry->name[1] == '.'));
 }
 
-/* What a name is known by within its directory (FNV-1a). Of a million names two share it once in 10^7 cases. */
-static uint64_t key_of(const struct entry3 *entry)
+/*
+ * The key that identifies a name in its directory (FNV-1a). Two of a million names have the same
+ * key with a probability of 10^-7.
+ */
+static uint64_t key_of(const struct proto_entry *entry)
 {
     uint64_t key = 0xcbf29ce484222325;
     for (size_t i = 0; i < entry->length; i++)
@@ -297,33 +273,34 @@ static int compare_keys(const void *one, const void *other)
     return (a > b) - (a < b);
 }
 
-/* Say whether a name was looked at before; if that is to be known, note that it is now. */
-static bool is_passed(struct nfs_walk *walk, const struct node *node, const struct entry3 *entry)
+/* Return whether the other version has read a name; and keep its key, if the request wants keys. */
+static bool is_passed(struct nfs_scan *scan, const struct node *node,
+                      const struct proto_entry *entry)
 {
-    const struct nfs_scan_request *ask = walk->ask;
-    if (!node->is_cursor || !(ask->notes_names || ask->passed_count))
+    const struct nfs_scan_request *request = scan->request;
+    if (!node->is_cursor || !(request->wants_keys || request->passed_count))
         return false;
     uint64_t key = key_of(entry);
-    if (ask->notes_names)
-        note(walk, buffer_put(&walk->found->names, &key, sizeof(key)));
-    return ask->passed_count &&
-           bsearch(&key, ask->passed, ask->passed_count, sizeof(key), compare_keys);
+    if (request->wants_keys)
+        note(scan, buffer_put(&scan->result->keys, &key, sizeof(key)));
+    return request->passed_count &&
+           bsearch(&key, request->passed, request->passed_count, sizeof(key), compare_keys);
 }
 
-static void take_entry(struct nfs_walk *walk, struct node *node, const struct entry3 *entry)
+static void read_entry(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry)
 {
     bool has_handle = entry->handle.length > 0;
-    walk->looks++;
-    if (is_passed(walk, node, entry))
+    scan->looks++;
+    if (is_passed(scan, node, entry))
         return;
-    if (entry->attributes.known && (has_handle || !S_ISDIR(entry->attributes.mode)))
-        sort_entry(walk, node, entry, true);
+    if (entry->attrs.known && (has_handle || !S_ISDIR(entry->attrs.mode)))
+        accept_entry(scan, node, entry, true);
     else
-        ask_question(walk, node, ABOUT_ENTRY, HINT_ENTRY, entry->name, entry->length);
+        nfs_scan_ask(scan, node, ABOUT_ENTRY, HINT_ENTRY, entry->name, entry->length);
 }
 
-/* Look whether a reading goes round in a circle (Brent's algorithm, with cookies for steps). */
-static bool goes_round(struct node *node, uint64_t cookie)
+/* Return whether cookies repeat (Brent's algorithm): then the listing would never end. */
+static bool has_cycle(struct node *node, uint64_t cookie)
 {
     if (cookie == node->cookie || cookie == node->mark)
         return true;
@@ -335,34 +312,34 @@ static bool goes_round(struct node *node, uint64_t cookie)
     return false;
 }
 
-static int take_listing(struct nfs_walk *walk, struct node *node, struct xdr_in *reply)
+static int read_listing(struct nfs_scan *scan, struct node *node, struct xdr_in *reply)
 {
-    struct listing3 listing = {0};
-    int error = walk->protocol->read_listing(reply, &listing);
+    struct proto_listing listing = {0};
+    int error = scan->protocol->read_listing(reply, &listing);
     if (error < 0)
         return error;
-    const struct attributes *directory = &listing.directory;
+    const struct proto_attrs *directory = &listing.directory;
     if (directory->known && !S_ISDIR(directory->mode))
         return -EBADMSG;
     if (directory->known && node->inode && directory->fileid != node->inode)
         return -ESTALE;
     if (directory->known && node->cookie == 0)
-        node->attributes = *directory;
-    struct segment segment = put_open(walk);
-    struct entry3 entry;
+        node->attrs = *directory;
+    struct segment segment = nfs_scan_open_segment(scan);
+    struct proto_entry entry;
     uint64_t cookie = node->cookie;
-    while ((error = walk->protocol->read_entry(reply, &listing, &entry)) > 0) {
+    while ((error = scan->protocol->read_entry(reply, &listing, &entry)) > 0) {
         cookie = entry.cookie;
-        node->names++; /* dots as well: there may be no end of them */
+        node->names++; /* also dots, which a hostile server may send without end */
         if (!is_dot(&entry))
-            take_entry(walk, node, &entry);
+            read_entry(scan, node, &entry);
     }
-    put_close(walk, node, segment);
+    nfs_scan_close_segment(scan, node, segment);
     if (error < 0)
         return error;
     memcpy(node->verifier, listing.verifier, sizeof(node->verifier));
     node->at_end = listing.is_last;
-    if (!node->at_end && goes_round(node, cookie))
+    if (!node->at_end && has_cycle(node, cookie))
         return -ELOOP;
     node->cookie = cookie;
     return 0;
@@ -370,90 +347,95 @@ static int take_listing(struct nfs_walk *walk, struct node *node, struct xdr_in 
 
 static void restart(struct node *node)
 {
-    give_up(node);
+    nfs_scan_discard(node);
     node->cookie = node->mark = node->steps = node->power = 0;
     memset(node->verifier, 0, sizeof(node->verifier));
 }
 
-/* Leave the reading of a wide directory, from the node's cookie on, to another unit. */
-static int put_wide(struct nfs_walk *walk, const struct node *node)
+/* Leave the rest of a wide directory, from the node's cookie on, to another unit. */
+static int put_wide(struct nfs_scan *scan, const struct node *node)
 {
-    struct nfs_scan_result *found = walk->found;
-    found->is_wide = true;
-    found->wide.handle = node->handle;
-    found->wide.inode = node->inode;
-    found->wide.cookie = node->cookie;
-    memcpy(found->wide.verifier, node->verifier, VERIFIER_SIZE);
-    int error = node_path(walk, node, "", 0);
-    return error < 0 ? error : put_path(walk, &found->wide_path);
+    struct nfs_scan_result *result = scan->result;
+    result->is_wide = true;
+    result->wide.handle = node->handle;
+    result->wide.inode = node->inode;
+    result->wide.cookie = node->cookie;
+    memcpy(result->wide.verifier, node->verifier, PROTO_VERIFIER);
+    int error = nfs_scan_build_path(scan, node, "", 0);
+    return error < 0 ? error : scan_put_text(scan->found, &scan->path, &result->wide_path);
 }
 
-/* See whether a directory, not at its end, is to be left for now; true if it is. */
-static bool leave_wide(struct nfs_walk *walk, struct node *node)
+/*
+ * Leave a directory that is not at its end, if it is wide or a limit is reached; true if it was
+ * left.
+ */
+static bool leave_wide(struct nfs_scan *scan, struct node *node)
 {
     if (node->is_cursor) {
-        if (node->names < walk->ask->wide && !is_over(walk))
+        if (node->names < scan->request->wide && !nfs_scan_is_over(scan))
             return false;
-        note(walk, put_wide(walk, node));
+        note(scan, put_wide(scan, node));
         node->at_end = true;
-        complete(walk, node);
+        nfs_scan_complete(scan, node);
         return true;
     }
-    if (node->names <= walk->ask->wide)
+    if (node->names <= scan->request->wide)
         return false;
     restart(node);
-    if (!node->attributes.known) { /* it is judged before it is left: read it again when they are */
-        ask_question(walk, node, ABOUT_OWN, HINT_SELF, "", 0);
+    if (!node->attrs.known) { /* needed to judge it: read it again when they are known */
+        nfs_scan_ask(scan, node, ABOUT_OWN, HINT_SELF, "", 0);
         return true;
     }
-    if (walk->found->is_wide) {
-        push(walk, node); /* one wide directory a unit: this one is left over */
+    if (scan->result->is_wide) {
+        nfs_scan_push(scan,
+                      node); /* a unit can leave one wide directory: this one goes to `rest` */
         return true;
     }
-    count_directory(walk, node->counting);
-    judge_node(walk, node);
-    note(walk, put_wide(walk, node));
+    nfs_scan_count_directory(scan, node->counting);
+    nfs_scan_judge_node(scan, node);
+    note(scan, put_wide(scan, node));
     return true;
 }
 
-static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool again)
+static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool resent)
 {
-    (void)again;
-    struct nfs_walk *walk = owner;
+    (void)resent;
+    struct nfs_scan *scan = owner;
     struct node *node = (struct node *)(uintptr_t)tag; /* NOLINT */
     if (error == -ECANCELED)
         return 0;
     if (error == 0)
-        error = walk->protocol->read_status(reply);
-    if (error == JUKEBOX_ERROR)
-        return LATER;
-    walk->window++;
+        error = scan->protocol->read_status(reply);
+    if (error == PROTO_DELAY)
+        return NFS_DELAY;
+    scan->window++;
     if (error == 0)
-        error = take_listing(walk, node, reply);
-    if (error == -EILSEQ && !node->is_cursor && node->restarts++ < MOST_RESTARTS) {
+        error = read_listing(scan, node, reply);
+    if (error == -EILSEQ && !node->is_cursor && node->restarts++ < MAX_RESTARTS) {
         restart(node);
-        read_on(walk, node);
+        nfs_scan_send_listing(scan, node);
         return 0;
     }
     if (error == 0 && !node->at_end) {
-        if (leave_wide(walk, node))
-            walk->reading--;
+        if (leave_wide(scan, node))
+            scan->reading--;
         else
-            read_on(walk, node);
+            nfs_scan_send_listing(scan, node);
         return 0;
     }
-    walk->reading--;
+    scan->reading--;
     if (error < 0)
-        note(walk, lost_node(walk, node, error));
-    else if (!node->attributes.known && !node->is_cursor)
-        ask_question(walk, node, ABOUT_OWN, HINT_SELF, "", 0);
+        note(scan, fail_node(scan, node, error));
+    else if (!node->attrs.known && !node->is_cursor)
+        nfs_scan_ask(scan, node, ABOUT_OWN, HINT_SELF, "", 0);
     else
-        complete(walk, node);
+        nfs_scan_complete(scan, node);
     return 0;
 }
 
-void read_on(struct nfs_walk *walk, struct node *node)
+void nfs_scan_send_listing(struct nfs_scan *scan, struct node *node)
 {
-    walk->protocol->call_listing(walk->rpc, &node->handle, node->cookie, node->verifier);
-    nfs_send(walk->nfs, walk->rpc, READDIRPLUS3, answer_listing, walk, (uintptr_t)node);
+    scan->protocol->call_listing(scan->rpc, &node->handle, node->cookie, node->verifier);
+    nfs_client_send(scan->client, scan->rpc, PROTO_READDIRPLUS, answer_listing, scan,
+                    (uintptr_t)node);
 }

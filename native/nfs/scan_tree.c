@@ -1,3 +1,10 @@
+/*
+ * Directories as a tree of nodes, entries against the policy, and the frames of changes
+ * (scan_tree.h has the structures).
+ *
+ *     struct chunk   a piece of the memory that lives until the end of the scan
+ */
+
 #define _GNU_SOURCE
 #include "nfs/scan_tree.h"
 
@@ -5,62 +12,62 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "core/system.h"
+#include "core/attrs.h"
 
-#define SET_ID      (S_ISUID | S_ISGID)
-#define CHUNK       ((size_t)256 * 1024)
-#define MOST_MEMORY ((size_t)1 << 30)
+#define CHUNK      ((size_t)256 * 1024)
+#define MAX_MEMORY ((size_t)1 << 30)
 
 /* ---- memory */
 
 struct chunk {
     struct chunk *before;
     size_t used;
-    size_t all; /* of this and those before */
+    size_t total; /* bytes of this chunk and those before */
     _Alignas(16) uint8_t bytes[];
 };
 
-void *walk_memory(struct nfs_walk *walk, size_t size)
+void *nfs_scan_alloc(struct nfs_scan *scan, size_t size)
 {
-    struct chunk *chunk = walk->memory;
+    struct chunk *chunk = scan->memory;
     size = (size + 15) & ~(size_t)15;
     if (!chunk || size > CHUNK - chunk->used) {
         size_t room = size > CHUNK ? size : CHUNK;
-        size_t all = (chunk ? chunk->all : 0) + room;
-        struct chunk *next = all > MOST_MEMORY ? NULL : malloc(sizeof(*next) + room);
+        size_t total = (chunk ? chunk->total : 0) + room;
+        struct chunk *next = total > MAX_MEMORY ? NULL : malloc(sizeof(*next) + room);
         if (!next) {
-            walk->error = -ENOMEM;
+            scan->error = -ENOMEM;
             return NULL;
         }
-        *next = (struct chunk){.before = chunk, .all = all};
-        chunk = walk->memory = next;
+        *next = (struct chunk){.before = chunk, .total = total};
+        chunk = scan->memory = next;
     }
     void *memory = chunk->bytes + chunk->used;
     chunk->used += size;
     return memset(memory, 0, size);
 }
 
-void walk_free(struct nfs_walk *walk)
+void nfs_scan_free(struct nfs_scan *scan)
 {
-    while (walk->memory) {
-        struct chunk *chunk = walk->memory;
-        walk->memory = chunk->before;
+    while (scan->memory) {
+        struct chunk *chunk = scan->memory;
+        scan->memory = chunk->before;
         free(chunk);
     }
-    buffer_free(&walk->records);
-    buffer_free(&walk->held);
-    buffer_free(&walk->links);
-    buffer_free(&walk->path);
-    buffer_free(&walk->way);
-    buffer_free(&walk->steps);
+    buffer_free(&scan->records);
+    buffer_free(&scan->handles);
+    buffer_free(&scan->links);
+    buffer_free(&scan->path);
+    buffer_free(&scan->way);
+    buffer_free(&scan->steps);
 }
 
 /* ---- nodes */
 
-struct node *make_node(struct nfs_walk *walk, struct node *parent, const void *name, size_t length)
+struct node *nfs_scan_add_node(struct nfs_scan *scan, struct node *parent, const void *name,
+                               size_t length)
 {
-    struct node *node = walk_memory(walk, sizeof(*node));
-    char *copy = node ? walk_memory(walk, length + 1) : NULL;
+    struct node *node = nfs_scan_alloc(scan, sizeof(*node));
+    char *copy = node ? nfs_scan_alloc(scan, length + 1) : NULL;
     if (!copy)
         return NULL;
     memcpy(copy, name, length);
@@ -71,45 +78,49 @@ struct node *make_node(struct nfs_walk *walk, struct node *parent, const void *n
     if (parent) {
         node->sibling = parent->children;
         parent->children = node;
-    } else if (walk->last_top) {
-        walk->last_top = walk->last_top->sibling = node;
+    } else if (scan->last_top) {
+        scan->last_top = scan->last_top->sibling = node;
     } else {
-        walk->tops = walk->last_top = node;
+        scan->tops = scan->last_top = node;
     }
     return node;
 }
 
-void push(struct nfs_walk *walk, struct node *node)
+void nfs_scan_push(struct nfs_scan *scan, struct node *node)
 {
-    node->below = walk->stack;
-    walk->stack = node;
+    node->below = scan->stack;
+    scan->stack = node;
 }
 
-bool is_excluded(const struct nfs_walk *walk, const void *name, size_t length)
+bool nfs_scan_is_outside(const struct nfs_scan *scan, const struct proto_attrs *attrs)
 {
-    const uint8_t *end = walk->ask->excludes + walk->ask->excludes_length;
-    for (const uint8_t *at = walk->ask->excludes; at < end; at += 1 + at[0])
-        if (at[0] == length && memcmp(at + 1, name, length) == 0)
-            return true;
-    return false;
+    return !scan->request->cross && attrs->fsid != nfs_client_fsid(scan->client);
 }
 
-bool is_outside(const struct nfs_walk *walk, const struct attributes *found)
+void nfs_scan_count_directory(struct nfs_scan *scan, bool counting)
 {
-    return !walk->ask->cross && found->fsid != nfs_fsid(walk->nfs);
-}
-
-void count_directory(struct nfs_walk *walk, bool counting)
-{
-    walk->found->tally.entries += counting;
-    walk->found->tally.directories += counting;
+    scan->found->tally.entries += counting;
+    scan->found->tally.directories += counting;
 }
 
 /* ---- the policy (policy.py) */
 
-static bool complies(const struct nfs_walk *walk, uint32_t bits, const struct attributes *found)
+static bool complies(const struct nfs_scan *scan, uint32_t bits, const struct proto_attrs *attrs)
 {
-    return found->gid == walk->ask->gid && (found->mode & bits) == bits;
+    return attrs_comply(attrs->mode, attrs->gid, scan->request->gid, bits);
+}
+
+/* Return the change of an entry as it was attrs, for it to be completed. */
+static struct change change_of(const struct proto_attrs *attrs)
+{
+    return (struct change){
+        .mode = (uint16_t)attrs->mode,
+        .uid = attrs->uid,
+        .gid = attrs->gid,
+        .inode = attrs->fileid,
+        .size = attrs->size,
+        .mtime = attrs->mtime,
+    };
 }
 
 static void mark(struct node *node)
@@ -118,45 +129,40 @@ static void mark(struct node *node)
         node->is_marked = true;
 }
 
-void judge_node(struct nfs_walk *walk, struct node *node)
+void nfs_scan_judge_node(struct nfs_scan *scan, struct node *node)
 {
-    uint32_t bits = walk->ask->directory_bits;
-    const struct attributes *found = &node->attributes;
-    if (complies(walk, bits, found)) {
-        walk->found->tally.compliant++;
+    uint32_t bits = scan->request->directory_bits;
+    const struct proto_attrs *attrs = &node->attrs;
+    if (complies(scan, bits, attrs)) {
+        scan->found->tally.compliant++;
         return;
     }
     node->must_change = true;
-    node->own = (struct change){
-        .mode = (uint16_t)found->mode,
-        .new_mode = (uint16_t)(found->mode | bits),
-        .uid = found->uid,
-        .gid = found->gid,
-        .inode = found->fileid,
-    };
-    walk->found->count++;
+    node->own = change_of(attrs);
+    change_complete(&node->own, bits, false);
+    scan->found->count++;
     mark(node);
 }
 
-struct segment put_open(const struct nfs_walk *walk)
+struct segment nfs_scan_open_segment(const struct nfs_scan *scan)
 {
     return (struct segment){
-        .from = walk->records.length,
-        .held_from = walk->held.length,
-        .link_from = walk->links.length / sizeof(struct scan_link),
-        .count = -walk->count,
+        .from = scan->records.length,
+        .handles_from = scan->handles.length,
+        .link_from = scan->links.length / sizeof(struct scan_link),
+        .count = -scan->count,
     };
 }
 
-void put_close(struct nfs_walk *walk, struct node *node, struct segment segment)
+void nfs_scan_close_segment(struct nfs_scan *scan, struct node *node, struct segment segment)
 {
-    segment.to = walk->records.length;
-    segment.held_to = walk->held.length;
-    segment.link_to = walk->links.length / sizeof(struct scan_link);
-    segment.count += walk->count;
+    segment.to = scan->records.length;
+    segment.handles_to = scan->handles.length;
+    segment.link_to = scan->links.length / sizeof(struct scan_link);
+    segment.count += scan->count;
     if (segment.count == 0)
         return;
-    struct segment *copy = walk_memory(walk, sizeof(*copy));
+    struct segment *copy = nfs_scan_alloc(scan, sizeof(*copy));
     if (!copy)
         return;
     *copy = segment;
@@ -167,70 +173,59 @@ void put_close(struct nfs_walk *walk, struct node *node, struct segment segment)
     node->last = copy;
 }
 
-static int put_held(struct buffer *held, const struct handle *handle,
-                    const struct attributes *found)
+static int put_handle(struct buffer *handles, const struct proto_handle *handle,
+                      const struct proto_attrs *attrs)
 {
-    int error = buffer_put(held, &handle->length, 1);
+    int error = buffer_put(handles, &handle->length, 1);
     if (error == 0)
-        error = buffer_put(held, handle->bytes, handle->length);
+        error = buffer_put(handles, handle->bytes, handle->length);
     if (error == 0)
-        error = buffer_put(held, &found->guard, sizeof(found->guard));
-    return error < 0 ? error : buffer_put(held, &found->mtime, sizeof(found->mtime));
+        error = buffer_put(handles, &attrs->guard, sizeof(attrs->guard));
+    return error < 0 ? error : buffer_put(handles, &attrs->mtime, sizeof(attrs->mtime));
 }
 
-static int put_record(struct nfs_walk *walk, const struct entry3 *entry)
+static int put_record(struct nfs_scan *scan, const struct proto_entry *entry)
 {
-    const struct attributes *found = &entry->attributes;
-    bool is_linked = found->links > 1;
-    struct change change = {
-        .flags = is_linked ? FLAG_LINKED : 0,
-        .mode = (uint16_t)found->mode,
-        .new_mode = (uint16_t)(mode_stripped(found->mode) | walk->ask->file_bits),
-        .uid = found->uid,
-        .gid = found->gid,
-        .inode = found->fileid,
-    };
-    if (change.mode & ~change.new_mode & SET_ID) {
-        change.flags |= FLAG_SETID;
-        change.size = found->size;
-        change.mtime = found->mtime;
-    }
-    struct scan_link link = {walk->records.length, found->fsid & INT64_MAX, found->fileid};
+    const struct proto_attrs *attrs = &entry->attrs;
+    bool is_linked = attrs->links > 1;
+    struct change change = change_of(attrs);
+    change_complete(&change, scan->request->file_bits, is_linked);
+    struct scan_link link = {scan->records.length, attrs->fsid & INT64_MAX, attrs->fileid};
     int error =
-        changes_put_change(&walk->records, KIND_CHANGE, &change, entry->name, entry->length);
+        changes_put_change(&scan->records, KIND_CHANGE, &change, entry->name, entry->length);
     if (error == 0 && is_linked)
-        error = buffer_put(&walk->links, &link, sizeof(link));
-    walk->count++;
-    return error < 0 ? error : put_held(&walk->held, &entry->handle, found);
+        error = buffer_put(&scan->links, &link, sizeof(link));
+    scan->count++;
+    return error < 0 ? error : put_handle(&scan->handles, &entry->handle, attrs);
 }
 
-void judge_entry(struct nfs_walk *walk, struct node *node, const struct entry3 *entry,
-                 bool counting)
+void nfs_scan_judge_entry(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry,
+                          bool counting)
 {
-    const struct attributes *found = &entry->attributes;
+    const struct proto_attrs *attrs = &entry->attrs;
     struct tally *tally = &node->tally;
     tally->entries += counting;
-    if (!S_ISREG(found->mode)) {
+    if (!S_ISREG(attrs->mode)) {
         tally->others += counting;
         return;
     }
-    bool is_linked = found->links > 1;
+    bool is_linked = attrs->links > 1;
     tally->files += counting;
     tally->hard_linked += is_linked && counting;
-    if (is_outside(walk, found) || (is_linked && walk->ask->skip_links)) {
+    if (nfs_scan_is_outside(scan, attrs) || (is_linked && scan->request->skip_links)) {
         tally->skipped++;
-    } else if (complies(walk, walk->ask->file_bits, found)) {
+    } else if (complies(scan, scan->request->file_bits, attrs)) {
         tally->compliant++;
     } else {
-        int error = put_record(walk, entry);
+        int error = put_record(scan, entry);
         if (error < 0)
-            walk->error = error;
+            scan->error = error;
     }
 }
 
-/* ---- what is kept, and what is not */
+/* ---- discard and commit */
 
-void give_up(struct node *node)
+void nfs_scan_discard(struct node *node)
 {
     node->reading++;
     node->questions = node->names = 0;
@@ -239,21 +234,11 @@ void give_up(struct node *node)
     node->children = NULL;
 }
 
-void keep(struct nfs_walk *walk, struct node *node)
+void nfs_scan_commit(struct nfs_scan *scan, struct node *node)
 {
-    struct tally *all = &walk->found->tally;
-    const struct tally *more = &node->tally;
-    all->entries += more->entries;
-    all->directories += more->directories;
-    all->files += more->files;
-    all->others += more->others;
-    all->compliant += more->compliant;
-    all->skipped += more->skipped;
-    all->vanished += more->vanished;
-    all->failed += more->failed;
-    all->hard_linked += more->hard_linked;
+    tally_add(&scan->found->tally, &node->tally);
     for (struct segment *segment = node->segments; segment; segment = segment->next)
-        walk->found->count += segment->count;
+        scan->found->count += segment->count;
     if (node->segments)
         mark(node);
     node->tally = (struct tally){0};
@@ -261,17 +246,18 @@ void keep(struct nfs_walk *walk, struct node *node)
 
 /* ---- paths */
 
-int node_path(struct nfs_walk *walk, const struct node *node, const void *name, size_t length)
+int nfs_scan_build_path(struct nfs_scan *scan, const struct node *node, const void *name,
+                        size_t length)
 {
     size_t size = length;
     for (const struct node *at = node; at; at = at->parent)
         size += at->length + 1;
-    walk->path.length = 0;
-    int error = buffer_reserve(&walk->path, size + 1);
+    scan->path.length = 0;
+    int error = buffer_reserve(&scan->path, size + 1);
     if (error < 0)
         return error;
-    /* From its end: */
-    uint8_t *begin = walk->path.bytes, *to = begin + size;
+    /* From its end to its beginning. */
+    uint8_t *begin = scan->path.bytes, *to = begin + size;
     if (length > 0)
         memcpy(to -= length, name, length);
     for (const struct node *at = node; at; at = at->parent) {
@@ -280,29 +266,23 @@ int node_path(struct nfs_walk *walk, const struct node *node, const void *name, 
         to -= at->length;
         memcpy(to, at->name, at->length);
     }
-    walk->path.length = (size_t)(begin + size - to);
-    memmove(begin, to, walk->path.length);
+    scan->path.length = (size_t)(begin + size - to);
+    memmove(begin, to, scan->path.length);
     return 0;
-}
-
-int put_path(struct nfs_walk *walk, struct text *text)
-{
-    *text = (struct text){walk->found->text.length, walk->path.length};
-    return buffer_put(&walk->found->text, walk->path.bytes, walk->path.length);
 }
 
 /* ---- frames */
 
-static int write_segment(struct nfs_walk *walk, const struct segment *segment)
+static int write_segment(struct nfs_scan *scan, const struct segment *segment)
 {
-    struct nfs_scan_result *found = walk->found;
+    struct scan_result *found = scan->found;
     size_t start = found->changes.length;
-    int error = buffer_put(&found->changes, walk->records.bytes + segment->from,
+    int error = buffer_put(&found->changes, scan->records.bytes + segment->from,
                            segment->to - segment->from);
-    if (error == 0 && walk->ask->hold)
-        error = buffer_put(&found->held, walk->held.bytes + segment->held_from,
-                           segment->held_to - segment->held_from);
-    const struct scan_link *links = (const void *)walk->links.bytes;
+    if (error == 0 && scan->request->retain)
+        error = buffer_put(&scan->result->handles, scan->handles.bytes + segment->handles_from,
+                           segment->handles_to - segment->handles_from);
+    const struct scan_link *links = (const void *)scan->links.bytes;
     for (size_t i = segment->link_from; error == 0 && i < segment->link_to; i++) {
         struct scan_link link = links[i];
         link.offset = link.offset - segment->from + start;
@@ -311,23 +291,23 @@ static int write_segment(struct nfs_walk *walk, const struct segment *segment)
     return error;
 }
 
-static int write_enter(struct nfs_walk *walk, const struct node *node)
+static int write_enter(struct nfs_scan *scan, const struct node *node)
 {
-    struct buffer *changes = &walk->found->changes;
+    struct buffer *changes = &scan->found->changes;
     int error = changes_put_enter(changes, node->name, node->length, node->inode);
     for (struct segment *at = node->segments; error == 0 && at; at = at->next)
-        error = write_segment(walk, at);
+        error = write_segment(scan, at);
     return error;
 }
 
-static int write_leave(struct nfs_walk *walk, const struct node *node)
+static int write_leave(struct nfs_scan *scan, const struct node *node)
 {
-    struct buffer *changes = &walk->found->changes;
+    struct buffer *changes = &scan->found->changes;
     if (!node->must_change)
         return changes_put_leave(changes);
     int error = changes_put_change(changes, KIND_OWN, &node->own, "", 0);
-    if (error == 0 && walk->ask->hold)
-        error = put_held(&walk->found->held, &node->handle, &node->attributes);
+    if (error == 0 && scan->request->retain)
+        error = put_handle(&scan->result->handles, &node->handle, &node->attrs);
     return error;
 }
 
@@ -338,21 +318,21 @@ static struct node *next_marked(struct node *node)
     return node;
 }
 
-int write_frames(struct nfs_walk *walk)
+int nfs_scan_write_frames(struct nfs_scan *scan)
 {
-    if (walk->found->count == 0)
+    if (scan->found->count == 0)
         return 0;
-    int error = changes_put_header(&walk->found->changes, walk->ask->gid);
-    struct node *node = next_marked(walk->tops);
+    int error = changes_put_header(&scan->found->changes, scan->request->gid);
+    struct node *node = next_marked(scan->tops);
     while (node && error == 0) {
-        error = write_enter(walk, node);
+        error = write_enter(scan, node);
         struct node *child = next_marked(node->children);
         if (child) {
             node = child;
             continue;
         }
         while (node && error == 0) {
-            error = write_leave(walk, node);
+            error = write_leave(scan, node);
             struct node *next = next_marked(node->sibling);
             node = next ? next : node->parent;
             if (next)

@@ -1,71 +1,74 @@
 /*
- * What the parts of nfs_scan share.
+ * The working state of a scan over NFS, which its three files share.
  *
- *     nfs_scan.c   the loop: what is asked of the server next, limits, groups, what is left over
- *     nfs_read.c   replies: listings, lookups, and what went wrong
- *     nfs_tree.c   directories as nodes; entries against the policy; frames
+ *     scan.c           the loop: which call comes next, limits, groups, what is left over
+ *     scan_replies.c   replies: listings and lookups, and what failed
+ *     scan_tree.c      the tree of directories, the policy, the frames of changes
  *
- *     struct nfs_walk   one scan
- *     struct node       a directory of the unit, or found below
- *     struct segment    records of one node that lie together
- *     struct question   an entry of which the server has not said enough yet
+ *     struct nfs_scan    one scan
+ *     struct node        a directory of the unit, or found below one
+ *     struct segment     consecutive records of one node
+ *     struct question    an entry whose handle or attributes are still to be requested
+ *     struct step        a directory on the path of the last group
  *
- * Replies come in any order, and frames have theirs: records are gathered as they come, and written out
- * along the tree at the end. What is found in a directory counts when that is read to its end, so that
- * it can be given up before. Nodes and questions live until the end of the scan, which its limits bound.
+ * Replies come in any order, but frames are in the order of the tree. So records are gathered as
+ * they come and written along the tree at the end. What was found in a directory counts once that
+ * was read to its end; until then it can be discarded. Nodes and questions live until the end of
+ * the scan, whose limits bound them.
  *
- *     unread -> [ stack ] -> being read -> complete    children come on the stack
- *                   |             |-> wide, or again   what was found in it is given up
+ *     unread -> [ stack ] -> being read -> complete     its children go on the stack
+ *                   |             '-> wide, or failed   what was found in it is discarded
  *                   '-> rest
  */
 
 #ifndef ARCHIPMIGRATE_NFS_SCAN_TREE_H
 #define ARCHIPMIGRATE_NFS_SCAN_TREE_H
 
-#include "nfs/client.h"
+#include "core/changes.h"
+#include "nfs/scan.h"
 
 struct segment {
     struct segment *next;
-    size_t from, to;           /* in walk.records */
-    size_t held_from, held_to; /* in walk.held */
-    size_t link_from, link_to; /* in walk.links */
+    size_t from, to;                 /* in scan.records */
+    size_t handles_from, handles_to; /* in scan.handles */
+    size_t link_from, link_to;       /* in scan.links */
     int64_t count;
 };
 
 struct node {
     struct node *parent;  /* NULL: of the unit */
     struct node *below;   /* in the stack */
-    struct node *sibling; /* the next child of its parent, or node of the unit */
+    struct node *sibling; /* the next child of its parent, or the next node of the unit */
     struct node *children;
     const char *name; /* a path, if there is no parent */
     size_t length;
-    struct handle handle;
-    uint64_t inode; /* 0: not known */
-    struct attributes attributes;
-    bool named;     /* the names come from the unit, not from reading the directory */
-    bool counting;  /* it is not counted yet */
-    bool is_cursor; /* it was counted and judged in the unit before */
-    bool is_marked; /* there are records in it, or below */
+    struct proto_handle handle;
+    uint64_t inode; /* 0: unknown */
+    struct proto_attrs attrs;
+    bool named;     /* its names come from the unit, not from a listing */
+    bool counting;  /* it is not in the tally yet */
+    bool is_cursor; /* it was counted and judged by an earlier unit */
+    bool is_marked; /* it or a node below has records */
     bool must_change;
     struct change own;
-    /* Its reading. */
-    unsigned reading; /* which: answers to questions of one that was given up are not heard */
+    /* Reading. */
+    unsigned reading; /* the number of attempts; answers to questions of earlier ones are ignored */
     uint64_t cookie;
-    uint8_t verifier[VERIFIER_SIZE];
-    uint64_t mark; /* a cookie that was seen: to come by it again is to go round in a circle */
+    uint8_t verifier[PROTO_VERIFIER];
+    uint64_t mark; /* an earlier cookie: if it comes again, the listing has a cycle */
     uint64_t steps, power;
     bool at_end;
     size_t names;
-    size_t questions; /* not answered yet */
+    size_t questions; /* unanswered */
     unsigned restarts;
     struct tally tally;
     struct segment *segments, *last;
 };
 
 enum about {
-    ABOUT_NAME,  /* of the unit */
-    ABOUT_ENTRY, /* of a listing */
-    ABOUT_OWN,   /* of the directory itself */
+    ABOUT_NAME,  /* a name of the unit */
+    ABOUT_ENTRY, /* an entry of a listing */
+    ABOUT_OWN,   /* the directory itself */
 };
 
 struct question {
@@ -75,8 +78,8 @@ struct question {
     enum about about;
     uint8_t hint;
     uint8_t length;
-    struct handle handle; /* length 0: to be looked up */
-    char name[MOST_NAME];
+    struct proto_handle handle; /* length 0: to be looked up */
+    char name[PROTO_MAX_NAME];
 };
 
 struct chunk;
@@ -85,94 +88,99 @@ struct questions {
     struct question *first, *last;
 };
 
-/* A directory on the way to the last group, found by its path. */
 struct step {
-    size_t end; /* of its path in walk.way */
-    struct handle handle;
-    struct attributes attributes;
+    size_t end; /* of its path in scan.way */
+    struct proto_handle handle;
+    struct proto_attrs attrs;
 };
 
-struct nfs_walk {
-    const struct nfs_scan_request *ask;
-    struct nfs_scan_result *found;
-    struct nfs *nfs;
+struct nfs_scan {
+    const struct nfs_scan_request *request;
+    struct nfs_scan_result *result;
+    struct scan_result *found; /* in `result` */
+    struct nfs_client *client;
     const struct protocol *protocol;
     struct rpc *rpc;
     struct chunk *memory;
-    struct node *tops, *last_top;
+    struct node *tops, *last_top; /* the nodes of the unit */
     struct node *stack;
-    struct questions questions; /* to be sent whatever the limits say: a directory waits for them */
-    struct questions names;     /* of the unit */
-    struct buffer records, held, links;
+    struct questions
+        questions;          /* sent beyond all limits, because directories wait for the answers */
+    struct questions names; /* of the unit */
+    struct buffer records, handles, links;
     int64_t count; /* records */
     struct buffer path;
-    struct buffer way;
+    struct buffer way;   /* the path of the last group */
     struct buffer steps; /* of struct step */
-    int64_t window;      /* so many may be */
-    int64_t reading;     /* directories being read, names being looked up */
-    int64_t looks;
-    int64_t fewest; /* looks before a limit counts */
+    int64_t reading;     /* directories that are being read, and names that are being looked up */
+    int64_t window;      /* the maximum of that */
+    int64_t looks;       /* entries that were looked at */
+    int64_t min_looks;   /* before a limit applies */
     int64_t deadline;
-    int64_t stopped; /* when the stop flag was seen; 0: it was not */
+    int64_t stopped; /* when the stop flag was seen; 0: not yet */
     bool counting;
     bool is_cancelled;
-    int error; /* -ENOMEM, in an answer */
+    int error; /* -ENOMEM, from a callback */
 };
 
-/* ---- nfs_scan.c */
+/* ---- scan.c */
 
-/* Say whether a limit is reached, with what is under way. */
-bool is_over(const struct nfs_walk *walk);
+/* Return whether a limit is reached, with the calls in flight included. */
+bool nfs_scan_is_over(const struct nfs_scan *scan);
 
-/* ---- nfs_tree.c */
+/* ---- scan_tree.c */
 
-/* Memory until the end of the scan, zeroed; NULL and walk->error if there is no more. */
-void *walk_memory(struct nfs_walk *walk, size_t size);
-void walk_free(struct nfs_walk *walk);
+/* Allocate zeroed memory that lives until the end of the scan; NULL and scan->error: no memory. */
+void *nfs_scan_alloc(struct nfs_scan *scan, size_t size);
+void nfs_scan_free(struct nfs_scan *scan);
 
-/* A directory of the unit (no parent), or below a node. */
-struct node *make_node(struct nfs_walk *walk, struct node *parent, const void *name, size_t length);
-void push(struct nfs_walk *walk, struct node *node);
-bool is_excluded(const struct nfs_walk *walk, const void *name, size_t length);
-bool is_outside(const struct nfs_walk *walk, const struct attributes *found);
+/* Add a directory of the unit (no parent), or below a node. NULL: no memory. */
+struct node *nfs_scan_add_node(struct nfs_scan *scan, struct node *parent, const void *name,
+                               size_t length);
+void nfs_scan_push(struct nfs_scan *scan, struct node *node);
 
-/* Judge an entry that is no directory, and note what must change; within put_open and put_close. */
-void judge_entry(struct nfs_walk *walk, struct node *node, const struct entry3 *entry,
-                 bool counting);
-struct segment put_open(const struct nfs_walk *walk);
-void put_close(struct nfs_walk *walk, struct node *node, struct segment segment);
+/* Return whether an entry is on another filesystem, which is not to be entered. */
+bool nfs_scan_is_outside(const struct nfs_scan *scan, const struct proto_attrs *attrs);
+
+/*
+ * Judge an entry that is no directory, and record its change; between open_segment and
+ * close_segment.
+ */
+void nfs_scan_judge_entry(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry,
+                          bool counting);
+struct segment nfs_scan_open_segment(const struct nfs_scan *scan);
+void nfs_scan_close_segment(struct nfs_scan *scan, struct node *node, struct segment segment);
 
 /* Judge the directory itself. */
-void judge_node(struct nfs_walk *walk, struct node *node);
+void nfs_scan_judge_node(struct nfs_scan *scan, struct node *node);
 
-/* Forget what was found in a directory. */
-void give_up(struct node *node);
+/* Discard what was found in a directory; or take it into the result. */
+void nfs_scan_discard(struct node *node);
+void nfs_scan_commit(struct nfs_scan *scan, struct node *node);
 
-/* Take what was found in a directory into the result. */
-void keep(struct nfs_walk *walk, struct node *node);
+void nfs_scan_count_directory(struct nfs_scan *scan, bool counting);
 
-void count_directory(struct nfs_walk *walk, bool counting);
+/* Build the path of a node, or of an entry in it, in scan->path. 0 or -ENOMEM. */
+int nfs_scan_build_path(struct nfs_scan *scan, const struct node *node, const void *name,
+                        size_t length);
 
-/* Put a path into walk->path: of a node, or of an entry in it. */
-int node_path(struct nfs_walk *walk, const struct node *node, const void *name, size_t length);
-int put_path(struct nfs_walk *walk, struct text *text);
+/* Write the frames of all changes. 0 or -ENOMEM. */
+int nfs_scan_write_frames(struct nfs_scan *scan);
 
-/* Write all records in their frames. */
-int write_frames(struct nfs_walk *walk);
+/* ---- scan_replies.c */
 
-/* ---- nfs_read.c */
-
-bool ask_question(struct nfs_walk *walk, struct node *node, enum about about, enum hint hint,
+/* Queue a question; false: no memory. */
+bool nfs_scan_ask(struct nfs_scan *scan, struct node *node, enum about about, enum hint hint,
                   const void *name, size_t length);
 
-/* Send a directory's next READDIRPLUS, or the next question. */
-void read_on(struct nfs_walk *walk, struct node *node);
-void send_question(struct nfs_walk *walk, struct questions *questions);
+/* Send a directory's next listing call; or the first question of a queue. */
+void nfs_scan_send_listing(struct nfs_scan *scan, struct node *node);
+void nfs_scan_send_question(struct nfs_scan *scan, struct questions *questions);
 
-/* A directory is complete, if it is: what was found in it counts. */
-void complete(struct nfs_walk *walk, struct node *node);
+/* If a directory is complete, commit what was found in it. */
+void nfs_scan_complete(struct nfs_scan *scan, struct node *node);
 
-/* A group that could not be opened. */
-int lost_group(struct nfs_walk *walk, const struct group_reader *group, int error);
+/* Account for a group whose directory cannot be opened: retry, or fail. 0 or -ENOMEM. */
+int nfs_scan_fail_group(struct nfs_scan *scan, const struct group_reader *group, int error);
 
 #endif

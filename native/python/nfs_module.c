@@ -1,21 +1,21 @@
 /*
- * The Python module archipmigrate._nfs: the two verbs on a share that is spoken to by NFS itself.
+ * The Python module archipmigrate._nfs: scan and apply over NFS, without a mount.
  * archipmigrate/_nfs.pyi has the signatures.
  *
- * It takes the arguments apart, runs what follows without the GIL, and makes Python values of what was
- * found:
+ * This file parses arguments, runs the work without the GIL, and makes Python values of the
+ * results.
  *
- *     nfs_module.c   Python in, Python out
- *     nfs.c          the open share: mounting, connections, handles (nfs.h)
- *     nfs_mounted.c  what the kernel's client knows of a mount
- *     nfs_scan.c     scan: one unit, with nfs_read.c, nfs_tree.c (nfs_tree.h)
- *     nfs_apply.c    apply, with nfs_change.c (nfs_apply.h)
- *     nfs3.c         the calls and replies of NFSv3; nfs4.c those of NFSv4.0
- *     nfs_names.c    owners of NFSv4, which may be names
- *     rpc.c          connections with many calls in flight
- *     frames.c       the packed buffers that come in and go out
+ *     nfs/client.c           the open share: mounting, connections, the cache of handles
+ *     nfs/scan.c             scan, with scan_replies.c and scan_tree.c
+ *     nfs/apply.c            apply, with apply_dirs.c, apply_calls.c, apply_entry.c
+ *     nfs/idmap.c            owners of version 4, which may be names
+ *     nfs/kernel_handle.c    what the kernel's client knows of a mount
+ *     nfs/proto/protocol.h   what a version of NFS provides: nfs3.c, nfs4.c
+ *     nfs/proto/rpc.c        connections with many calls in flight, paced by pace.c
+ *     core/                  packed buffers, rules and results, as for the local backend
  *
- * An open share is a capsule, which closes it when nobody has it any more.
+ *     struct module_state    the types of one instance of the module
+ *     struct open_share      an OpenShare: its client is closed with the last reference
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -23,349 +23,489 @@
 
 #include <errno.h>
 
+#include "nfs/apply.h"
 #include "nfs/client.h"
 #include "nfs/kernel_handle.h"
+#include "nfs/scan.h"
+#include "python/named.h"
 #include "python/values.h"
 
-#define CAPSULE "archipmigrate._nfs.share"
+struct module_state {
+    PyTypeObject *open_share;
+    PyTypeObject *attributes;
+    PyTypeObject *scan_result;
+    PyTypeObject *apply_result;
+};
 
-static struct nfs *share_of(PyObject *capsule)
+struct open_share {
+    PyObject_HEAD struct nfs_client *client;
+};
+
+static PyStructSequence_Desc attributes_description = {
+    .name = "archipmigrate._nfs.Attributes",
+    .doc = "Attributes of a directory; ctime in ns.",
+    .fields =
+        (PyStructSequence_Field[]){
+            {"inode", NULL}, {"mode", NULL}, {"uid", NULL}, {"gid", NULL}, {"ctime", NULL}, {0}},
+    .n_in_sequence = 5,
+};
+
+static PyStructSequence_Desc scan_result_description = {
+    .name = "archipmigrate._nfs.ScanResult",
+    .doc = "What a scan found.",
+    .fields =
+        (PyStructSequence_Field[]){
+            {"tally", "the fields of model.Tally"},
+            {"changes", "packed"},
+            {"change_count", NULL},
+            {"rest", "(packed groups, number of names), or None"},
+            {"wide", "(path, inode, cursor) of a directory whose reading goes on, or None"},
+            {"again", "to retry: (packed groups, number of names, are they counted)"},
+            {"failures", "(path, operation, errno)"},
+            {"links", "(offset of the change, device, inode)"},
+            {"handles", "of the entries that must change, for apply"},
+            {"keys", "u64 of each name that was read by a cursor"},
+            {0},
+        },
+    .n_in_sequence = 10,
+};
+
+static PyStructSequence_Desc apply_result_description = {
+    .name = "archipmigrate._nfs.ApplyResult",
+    .doc = "The outcomes of an apply.",
+    .fields =
+        (PyStructSequence_Field[]){
+            {"outcomes", "one byte a change: model.Outcome"},
+            {"failures", "(index, operation, errno, note)"},
+            {"stamps", "(index, ctime) of files that lost set-id bits"},
+            {"first_ctime", "of the first change, ns; or 0"},
+            {0},
+        },
+    .n_in_sequence = 4,
+};
+
+static struct module_state *state_of(PyObject *module)
 {
-    return PyCapsule_GetPointer(capsule, CAPSULE);
+    return PyModule_GetState(module);
 }
 
-static void close_capsule(PyObject *capsule)
+static struct module_state *state_of_share(PyObject *share)
 {
-    nfs_close(share_of(capsule));
+    return PyType_GetModuleState(Py_TYPE(share));
 }
 
-/* ---- the share */
+static struct nfs_client *client_of(PyObject *share)
+{
+    return ((struct open_share *)share)->client;
+}
+
+static PyObject *attributes_value(const struct module_state *state, const struct proto_attrs *attrs)
+{
+    return named_value(state->attributes,
+                       Py_BuildValue("(KIIIL)", (unsigned long long)attrs->fileid, attrs->mode,
+                                     attrs->uid, attrs->gid, (long long)proto_time(attrs->ctime)));
+}
+
+/* ---- functions of the module */
 
 PyDoc_STRVAR(mount_doc,
-             "Mount a share and return it. Raises OSError; its filename is what failed.");
+             "Mount a share and return an OpenShare. Raises OSError; its filename is the step that "
+             "failed.");
 
-static PyObject *nfs_module_mount(PyObject *module, PyObject *arguments)
+static PyObject *module_mount(PyObject *module, PyObject *arguments, PyObject *keywords)
 {
-    (void)module;
-    struct nfs_settings settings = {0};
-    int version;
-    long long uid, gid;
-    unsigned short nfs_port, mount_port;
-    const char *bytes = "";
-    Py_ssize_t length = 0;
-    if (!PyArg_ParseTuple(arguments, "syiHHLLds|y#z:mount", &settings.server, &settings.path,
-                          &version, &nfs_port, &mount_port, &uid, &gid, &settings.patience,
-                          &settings.domain, &bytes, &length, &settings.mount_server))
+    static char *names[] = {"server", "path", "version", "nfs_port", "mount_port", "mount_server",
+                            "root",   "uid",  "gid",     "patience", "domain",     NULL};
+    struct nfs_client_settings settings = {
+        .uid = -1, .gid = -1, .patience = 60, .domain = "", .calls = NFS_MAX_CALLS};
+    long long uid = -1, gid = -1;
+    const char *root = "";
+    Py_ssize_t root_length = 0;
+    if (!PyArg_ParseTupleAndKeywords(
+            arguments, keywords, "syi|$HHzy#LLds:mount", names, &settings.server, &settings.path,
+            &settings.version, &settings.nfs_port, &settings.mount_port, &settings.mount_server,
+            &root, &root_length, &uid, &gid, &settings.patience, &settings.domain))
         return NULL;
-    if ((version != 3 && version != 4) || !(settings.patience > 0 && settings.patience < 1e6) ||
-        length > MOST_HANDLE || strlen(settings.domain) > MOST_DOMAIN)
+    if ((settings.version != 3 && settings.version != 4) ||
+        !(settings.patience > 0 && settings.patience < 1e6) || root_length > PROTO_MAX_HANDLE ||
+        strlen(settings.domain) > IDMAP_MAX_DOMAIN)
         return raise_error(-EINVAL);
-    settings.root.length = (uint8_t)length;
-    memcpy(settings.root.bytes, bytes, (size_t)length);
-    settings.version = version;
-    settings.nfs_port = nfs_port;
-    settings.mount_port = mount_port;
+    settings.root.length = (uint8_t)root_length;
+    memcpy(settings.root.bytes, root, (size_t)root_length);
     settings.uid = uid;
     settings.gid = gid;
-    settings.calls = MOST_FLIGHT;
-    struct nfs *nfs = NULL;
+    struct nfs_client *client = NULL;
     const char *operation = "";
     int status;
     Py_BEGIN_ALLOW_THREADS;
-    status = nfs_open(&settings, &nfs, &operation);
+    status = nfs_client_open(&settings, &client, &operation);
     Py_END_ALLOW_THREADS;
     if (status < 0) {
         errno = -status;
         return PyErr_SetFromErrnoWithFilename(PyExc_OSError, operation);
     }
-    PyObject *capsule = PyCapsule_New(nfs, CAPSULE, close_capsule);
-    if (!capsule)
-        nfs_close(nfs);
-    return capsule;
-}
-
-PyDoc_STRVAR(root_inode_doc, "Return the inode of the share's root.");
-
-static PyObject *nfs_module_root_inode(PyObject *module, PyObject *capsule)
-{
-    (void)module;
-    struct nfs *nfs = share_of(capsule);
-    return nfs ? PyLong_FromUnsignedLongLong(nfs_root_inode(nfs)) : NULL;
-}
-
-static PyObject *attributes_of(const struct attributes *found)
-{
-    return Py_BuildValue("(KIIIL)", (unsigned long long)found->fileid, found->mode, found->uid,
-                         found->gid, (long long)time_of(found->ctime));
-}
-
-PyDoc_STRVAR(root_attributes_doc, "Return inode, mode, uid, gid and ctime (ns) of the root, now.");
-
-static PyObject *nfs_module_root_attributes(PyObject *module, PyObject *capsule)
-{
-    (void)module;
-    struct nfs *nfs = share_of(capsule);
-    if (!nfs)
+    struct open_share *share = PyObject_New(struct open_share, state_of(module)->open_share);
+    if (!share) {
+        nfs_client_close(client);
         return NULL;
-    struct attributes found = {0};
-    int status;
-    Py_BEGIN_ALLOW_THREADS;
-    status = nfs_root_attributes(nfs, &found);
-    Py_END_ALLOW_THREADS;
-    return status < 0 ? raise_error(status) : attributes_of(&found);
+    }
+    share->client = client;
+    return (PyObject *)share;
 }
 
-PyDoc_STRVAR(mounted_doc,
-             "Return attributes of an open directory on a mount, as the server has them now, and "
-             "the server's handle of it (empty: not known). Raises OSError.");
+PyDoc_STRVAR(
+    mounted_doc,
+    "Return the attributes of an open directory on a mount, fresh from the server, and the "
+    "server's handle of it (empty: unknown). Raises OSError.");
 
-static PyObject *nfs_module_mounted(PyObject *module, PyObject *descriptor)
+static PyObject *module_mounted(PyObject *module, PyObject *descriptor)
 {
-    (void)module;
     int fd = PyObject_AsFileDescriptor(descriptor);
     if (fd < 0)
         return NULL;
-    struct attributes found = {0};
-    struct handle handle = {0};
+    struct proto_attrs attrs = {0};
+    struct proto_handle handle = {0};
     int status;
     Py_BEGIN_ALLOW_THREADS;
-    status = mounted_attributes(fd, &found);
+    status = kernel_handle_attrs(fd, &attrs);
     if (status == 0)
-        (void)mounted_handle(fd, &found, &handle); /* without it there are other ways */
+        (void)kernel_handle_read(fd, &attrs, &handle); /* the share can be found without it */
     Py_END_ALLOW_THREADS;
     if (status < 0)
         return raise_error(status);
-    return Py_BuildValue("(NN)", attributes_of(&found), bytes_of(handle.bytes, handle.length));
+    return Py_BuildValue("(NN)", attributes_value(state_of(module), &attrs),
+                         bytes_of(handle.bytes, handle.length));
 }
 
-PyDoc_STRVAR(used_inodes_doc, "Return how many inodes the share's filesystem has in use.");
+/* ---- the open share */
 
-static PyObject *nfs_module_used_inodes(PyObject *module, PyObject *capsule)
+static void share_dealloc(PyObject *share)
 {
-    (void)module;
-    struct nfs *nfs = share_of(capsule);
-    if (!nfs)
-        return NULL;
-    uint64_t used = 0;
-    int status;
+    PyTypeObject *type = Py_TYPE(share);
+    struct nfs_client *client = client_of(share);
     Py_BEGIN_ALLOW_THREADS;
-    status = nfs_used_inodes(nfs, &used);
+    nfs_client_close(client);
     Py_END_ALLOW_THREADS;
-    return status < 0 ? raise_error(status) : PyLong_FromUnsignedLongLong(used);
+    PyObject_Free(share);
+    Py_DECREF(type);
 }
 
-PyDoc_STRVAR(version_doc, "Return which version is spoken, 3 or 4.");
-
-static PyObject *nfs_module_version(PyObject *module, PyObject *capsule)
+static PyObject *share_version(PyObject *share, void *closure)
 {
-    (void)module;
-    struct nfs *nfs = share_of(capsule);
-    return nfs ? PyLong_FromLong(nfs_version(nfs)) : NULL;
+    (void)closure;
+    return PyLong_FromLong(nfs_client_version(client_of(share)));
 }
 
-PyDoc_STRVAR(unknown_owner_doc, "Return the first owner that was not understood, or nothing.");
-
-static PyObject *nfs_module_unknown_owner(PyObject *module, PyObject *capsule)
+static PyObject *share_root_inode(PyObject *share, void *closure)
 {
-    (void)module;
-    char text[MOST_OWNER];
-    struct nfs *nfs = share_of(capsule);
-    if (!nfs)
-        return NULL;
-    names_unknown(nfs_names(nfs), text);
+    (void)closure;
+    return PyLong_FromUnsignedLongLong(nfs_client_root_inode(client_of(share)));
+}
+
+static PyObject *share_unknown_owner(PyObject *share, void *closure)
+{
+    (void)closure;
+    char text[IDMAP_MAX_OWNER];
+    idmap_first_unknown(nfs_client_idmap(client_of(share)), text);
     return bytes_of(text, strlen(text));
 }
 
-PyDoc_STRVAR(calls_doc, "Return how often each procedure was called, by its number.");
-
-static PyObject *nfs_module_calls(PyObject *module, PyObject *capsule)
+static PyObject *share_bound(PyObject *share, void *closure)
 {
-    (void)module;
-    struct nfs *nfs = share_of(capsule);
-    if (!nfs)
-        return NULL;
-    uint64_t calls[PROCEDURES3];
-    nfs_calls(nfs, calls);
+    (void)closure;
+    return PyLong_FromSize_t(nfs_client_bound(client_of(share)));
+}
+
+static PyObject *share_calls(PyObject *share, void *closure)
+{
+    (void)closure;
+    uint64_t calls[PROTO_PROCEDURES];
+    nfs_client_calls(client_of(share), calls);
     PyObject *list = PyList_New(0);
-    for (size_t i = 0; list && i < PROCEDURES3; i++)
+    for (size_t i = 0; list && i < PROTO_PROCEDURES; i++)
         if (!append(list, PyLong_FromUnsignedLongLong(calls[i])))
             Py_CLEAR(list);
     return list;
 }
 
-PyDoc_STRVAR(bound_doc, "Return how many calls may be in flight now.");
+static PyGetSetDef share_properties[] = {
+    {"version", share_version, NULL, "The version of NFS: 3 or 4.", NULL},
+    {"root_inode", share_root_inode, NULL, "The root's inode.", NULL},
+    {"unknown_owner", share_unknown_owner, NULL,
+     "The first owner that was not understood, or b\"\".", NULL},
+    {"bound", share_bound, NULL, "How many calls may be in flight now.", NULL},
+    {"calls", share_calls, NULL, "How often each procedure was called, by its number.", NULL},
+    {0},
+};
 
-static PyObject *nfs_module_bound(PyObject *module, PyObject *capsule)
+PyDoc_STRVAR(set_bound_doc, "Set how many calls may be in flight at most, from 1 to 512.");
+
+static PyObject *share_set_bound(PyObject *share, PyObject *number)
 {
-    (void)module;
-    struct nfs *nfs = share_of(capsule);
-    return nfs ? PyLong_FromSize_t(nfs_bound(nfs)) : NULL;
-}
-
-PyDoc_STRVAR(set_bound_doc, "Let so many calls be in flight at most, from 1 to 512.");
-
-static PyObject *nfs_module_set_bound(PyObject *module, PyObject *arguments)
-{
-    (void)module;
-    PyObject *capsule;
-    Py_ssize_t calls;
-    if (!PyArg_ParseTuple(arguments, "On:set_bound", &capsule, &calls))
+    Py_ssize_t calls = PyNumber_AsSsize_t(number, PyExc_OverflowError);
+    if (calls == -1 && PyErr_Occurred())
         return NULL;
-    struct nfs *nfs = share_of(capsule);
-    if (!nfs)
-        return NULL;
-    if (calls < 1 || calls > MOST_FLIGHT)
+    if (calls < 1 || calls > NFS_MAX_CALLS)
         return raise_error(-EINVAL);
-    nfs_set_bound(nfs, (size_t)calls);
+    nfs_client_set_bound(client_of(share), (size_t)calls);
     Py_RETURN_NONE;
 }
 
-/* ---- the two verbs */
+PyDoc_STRVAR(root_attributes_doc,
+             "Return the root's attributes, fresh from the server. Raises OSError.");
 
-static PyObject *wide_of(const struct nfs_scan_result *result)
+static PyObject *share_root_attributes(PyObject *share, PyObject *unused)
+{
+    (void)unused;
+    struct proto_attrs attrs = {0};
+    int status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = nfs_client_root_attrs(client_of(share), &attrs);
+    Py_END_ALLOW_THREADS;
+    return status < 0 ? raise_error(status) : attributes_value(state_of_share(share), &attrs);
+}
+
+PyDoc_STRVAR(used_inodes_doc,
+             "Return how many inodes the share's filesystem has in use. Raises OSError.");
+
+static PyObject *share_used_inodes(PyObject *share, PyObject *unused)
+{
+    (void)unused;
+    uint64_t used = 0;
+    int status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = nfs_client_used_inodes(client_of(share), &used);
+    Py_END_ALLOW_THREADS;
+    return status < 0 ? raise_error(status) : PyLong_FromUnsignedLongLong(used);
+}
+
+/* ---- scan */
+
+static PyObject *wide_value(const struct nfs_scan_result *result)
 {
     if (!result->is_wide)
         Py_RETURN_NONE;
-    return Py_BuildValue("(NKN)", text_of(&result->text, result->wide_path),
+    return Py_BuildValue("(NKN)", text_of(&result->found.text, result->wide_path),
                          (unsigned long long)result->wide.inode,
                          bytes_of(&result->wide, sizeof(result->wide)));
 }
 
-static PyObject *scan_value(const struct nfs_scan_result *result)
+static PyObject *scan_value(const struct module_state *state, const struct nfs_scan_result *result)
 {
-    const struct buffer *changes = &result->changes;
-    return Py_BuildValue("(NNLNNNNNNN)", tally_of(&result->tally),
-                         bytes_of(changes->bytes, changes->length), (long long)result->count,
-                         groups_of(&result->rest), wide_of(result), again_of(result->again),
-                         failures_of(&result->failures, &result->text), links_of(&result->links),
-                         bytes_of(result->held.bytes, result->held.length),
-                         bytes_of(result->names.bytes, result->names.length));
+    const struct scan_result *found = &result->found;
+    return named_value(state->scan_result,
+                       Py_BuildValue("(NNLNNNNNNN)", tally_of(&found->tally),
+                                     bytes_of(found->changes.bytes, found->changes.length),
+                                     (long long)found->count, groups_of(&found->rest),
+                                     wide_value(result), again_of(found->again),
+                                     failures_of(&found->failures, &found->text),
+                                     links_of(&found->links),
+                                     bytes_of(result->handles.bytes, result->handles.length),
+                                     bytes_of(result->keys.bytes, result->keys.length)));
+}
+
+/* Buffers of a scan's arguments, to be released together. */
+struct scan_buffers {
+    Py_buffer body, cursor, cursor_path, passed, excludes, stop;
+};
+
+static void release_scan_buffers(struct scan_buffers *buffers)
+{
+    PyBuffer_Release(&buffers->body);
+    PyBuffer_Release(&buffers->cursor);
+    PyBuffer_Release(&buffers->cursor_path);
+    PyBuffer_Release(&buffers->passed);
+    PyBuffer_Release(&buffers->excludes);
+    PyBuffer_Release(&buffers->stop);
+}
+
+/*
+ * Parse the arguments of a scan: true, and the buffers are to be released; or false with an
+ * exception.
+ */
+static bool parse_scan(PyObject *arguments, PyObject *keywords, struct nfs_scan_request *request,
+                       struct nfs_cursor *cursor, struct scan_buffers *buffers)
+{
+    static char *names[] = {
+        "body",     "cursor",  "cursor_path",    "continues", "passed",   "wants_keys", "counted",
+        "last_try", "gid",     "directory_bits", "file_bits", "excludes", "skip_links", "cross",
+        "retain",   "seconds", "entries",        "changes",   "stop",     "wide",       NULL};
+    int continues, wants_keys, counted, last_try, skip_links, cross, retain;
+    long long gid, entries, changes;
+    Py_ssize_t wide;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$y*y*y*py*pppLIIy*pppdLLy*n:scan", names,
+                                     &buffers->body, &buffers->cursor, &buffers->cursor_path,
+                                     &continues, &buffers->passed, &wants_keys, &counted, &last_try,
+                                     &gid, &request->directory_bits, &request->file_bits,
+                                     &buffers->excludes, &skip_links, &cross, &retain,
+                                     &request->seconds, &entries, &changes, &buffers->stop, &wide))
+        return false;
+    bool is_cursor = buffers->cursor.len == sizeof(*cursor);
+    if (gid < 0 || gid >= UINT32_MAX || buffers->stop.len < 1 || wide < 1 ||
+        (!is_cursor && buffers->cursor.len != 0)) {
+        release_scan_buffers(buffers);
+        raise_error(-EINVAL);
+        return false;
+    }
+    if (is_cursor)
+        memcpy(cursor, buffers->cursor.buf, sizeof(*cursor));
+    request->cursor = is_cursor ? cursor : NULL;
+    request->body = buffers->body.buf;
+    request->body_length = (size_t)buffers->body.len;
+    request->cursor_path = buffers->cursor_path.buf;
+    request->cursor_path_length = (size_t)buffers->cursor_path.len;
+    request->continues = continues;
+    request->passed = buffers->passed.buf;
+    request->passed_count = (size_t)buffers->passed.len / sizeof(*request->passed);
+    request->wants_keys = wants_keys;
+    request->counted = counted;
+    request->last_try = last_try;
+    request->gid = (uint32_t)gid;
+    request->excludes = buffers->excludes.buf;
+    request->excludes_length = (size_t)buffers->excludes.len;
+    request->skip_links = skip_links;
+    request->cross = cross;
+    request->retain = retain;
+    request->entries = entries;
+    request->changes = changes;
+    request->stop = buffers->stop.buf;
+    request->wide = (size_t)wide;
+    return true;
 }
 
 PyDoc_STRVAR(scan_doc, "Look at the entries of a unit until done or a limit is reached.");
 
-static PyObject *nfs_module_scan(PyObject *module, PyObject *arguments)
+static PyObject *share_scan(PyObject *share, PyObject *arguments, PyObject *keywords)
 {
-    (void)module;
-    struct nfs_scan_request request = {0};
-    struct nfs_place place;
-    PyObject *capsule;
-    Py_buffer body, cursor, cursor_path, passed, excludes, stop;
-    int goes_on, notes_names, counted, last_try, skip_links, cross, hold;
-    long long gid, entries, changes;
-    Py_ssize_t wide;
-    if (!PyArg_ParseTuple(arguments, "Oy*y*y*py*pppLIIy*pppdLLy*n:scan", &capsule, &body, &cursor,
-                          &cursor_path, &goes_on, &passed, &notes_names, &counted, &last_try, &gid,
-                          &request.directory_bits, &request.file_bits, &excludes, &skip_links,
-                          &cross, &hold, &request.seconds, &entries, &changes, &stop, &wide))
+    struct nfs_scan_request request = {.client = client_of(share)};
+    struct nfs_cursor cursor;
+    struct scan_buffers buffers;
+    if (!parse_scan(arguments, keywords, &request, &cursor, &buffers))
         return NULL;
-    PyObject *value = NULL;
     struct nfs_scan_result result = {0};
-    int status = -EINVAL;
-    request.nfs = share_of(capsule);
-    if (!request.nfs)
-        goto out;
-    bool is_cursor = cursor.len == sizeof(place);
-    if (gid >= 0 && gid < UINT32_MAX && stop.len >= 1 && wide >= 1 &&
-        (is_cursor || cursor.len == 0)) {
-        if (is_cursor)
-            memcpy(&place, cursor.buf, sizeof(place));
-        request.cursor = is_cursor ? &place : NULL;
-        request.body = body.buf;
-        request.body_length = (size_t)body.len;
-        request.cursor_path = cursor_path.buf;
-        request.cursor_path_length = (size_t)cursor_path.len;
-        request.goes_on = goes_on;
-        request.passed = passed.buf;
-        request.passed_count = (size_t)passed.len / sizeof(*request.passed);
-        request.notes_names = notes_names;
-        request.counted = counted;
-        request.last_try = last_try;
-        request.gid = (uint32_t)gid;
-        request.excludes = excludes.buf;
-        request.excludes_length = (size_t)excludes.len;
-        request.skip_links = skip_links;
-        request.cross = cross;
-        request.hold = hold;
-        request.entries = entries;
-        request.changes = changes;
-        request.stop = stop.buf;
-        request.wide = (size_t)wide;
-        Py_BEGIN_ALLOW_THREADS;
-        status = nfs_scan(&request, &result);
-        Py_END_ALLOW_THREADS;
-    }
-    value = status < 0 ? raise_error(status) : scan_value(&result);
-    nfs_scan_free(&result);
-out:
-    PyBuffer_Release(&body);
-    PyBuffer_Release(&cursor);
-    PyBuffer_Release(&cursor_path);
-    PyBuffer_Release(&passed);
-    PyBuffer_Release(&excludes);
-    PyBuffer_Release(&stop);
+    int status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = nfs_scan(&request, &result);
+    Py_END_ALLOW_THREADS;
+    PyObject *value = status < 0 ? raise_error(status) : scan_value(state_of_share(share), &result);
+    nfs_scan_result_free(&result);
+    release_scan_buffers(&buffers);
     return value;
 }
+
+/* ---- apply */
 
 PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
 
-static PyObject *nfs_module_apply(PyObject *module, PyObject *arguments)
+static PyObject *share_apply(PyObject *share, PyObject *arguments, PyObject *keywords)
 {
-    (void)module;
-    struct nfs_apply_request request = {0};
-    PyObject *capsule;
-    Py_buffer changes, held, stop;
-    int verb, again;
+    static char *names[] = {"changes", "verb", "deny_limit", "handles", "is_retry", "stop", NULL};
+    struct nfs_apply_request request = {.client = client_of(share)};
+    Py_buffer changes, handles, stop;
+    int verb, is_retry;
     long long deny_limit;
-    if (!PyArg_ParseTuple(arguments, "Oy*iLy*py*:apply", &capsule, &changes, &verb, &deny_limit,
-                          &held, &again, &stop))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$y*iLy*py*:apply", names, &changes,
+                                     &verb, &deny_limit, &handles, &is_retry, &stop))
         return NULL;
-    PyObject *value = NULL;
     struct apply_result result = {0};
-    request.nfs = share_of(capsule);
-    if (request.nfs) {
-        int status = -EINVAL;
-        if (verb >= VERB_FORWARD && verb <= VERB_BACK && stop.len >= 1) {
-            request.changes = changes.buf;
-            request.length = (size_t)changes.len;
-            request.verb = (enum verb)verb;
-            request.deny_limit = deny_limit;
-            request.held = held.buf;
-            request.held_length = (size_t)held.len;
-            request.again = again;
-            request.stop = stop.buf;
-            Py_BEGIN_ALLOW_THREADS;
-            status = nfs_apply(&request, &result);
-            Py_END_ALLOW_THREADS;
-        }
-        value = status < 0 ? raise_error(status) : apply_value(&result);
-        nfs_apply_free(&result);
+    int status = -EINVAL;
+    if (verb >= VERB_FORWARD && verb <= VERB_BACK && stop.len >= 1) {
+        request.changes = changes.buf;
+        request.length = (size_t)changes.len;
+        request.verb = (enum verb)verb;
+        request.deny_limit = deny_limit;
+        request.handles = handles.buf;
+        request.handles_length = (size_t)handles.len;
+        request.is_retry = is_retry;
+        request.stop = stop.buf;
+        Py_BEGIN_ALLOW_THREADS;
+        status = nfs_apply(&request, &result);
+        Py_END_ALLOW_THREADS;
     }
+    PyObject *value = status < 0
+                          ? raise_error(status)
+                          : named_value(state_of_share(share)->apply_result, apply_value(&result));
+    apply_result_free(&result);
     PyBuffer_Release(&changes);
-    PyBuffer_Release(&held);
+    PyBuffer_Release(&handles);
     PyBuffer_Release(&stop);
     return value;
 }
 
-/* ---- the module */
-
-static PyMethodDef methods[] = {
-    {"mount", nfs_module_mount, METH_VARARGS, mount_doc},
-    {"root_inode", nfs_module_root_inode, METH_O, root_inode_doc},
-    {"root_attributes", nfs_module_root_attributes, METH_O, root_attributes_doc},
-    {"mounted", nfs_module_mounted, METH_O, mounted_doc},
-    {"used_inodes", nfs_module_used_inodes, METH_O, used_inodes_doc},
-    {"version", nfs_module_version, METH_O, version_doc},
-    {"unknown_owner", nfs_module_unknown_owner, METH_O, unknown_owner_doc},
-    {"calls", nfs_module_calls, METH_O, calls_doc},
-    {"bound", nfs_module_bound, METH_O, bound_doc},
-    {"set_bound", nfs_module_set_bound, METH_VARARGS, set_bound_doc},
-    {"scan", nfs_module_scan, METH_VARARGS, scan_doc},
-    {"apply", nfs_module_apply, METH_VARARGS, apply_doc},
+static PyMethodDef share_methods[] = {
+    {"root_attributes", share_root_attributes, METH_NOARGS, root_attributes_doc},
+    {"used_inodes", share_used_inodes, METH_NOARGS, used_inodes_doc},
+    {"set_bound", share_set_bound, METH_O, set_bound_doc},
+    {"scan", (PyCFunction)(void (*)(void))share_scan, METH_VARARGS | METH_KEYWORDS, scan_doc},
+    {"apply", (PyCFunction)(void (*)(void))share_apply, METH_VARARGS | METH_KEYWORDS, apply_doc},
     {0},
 };
 
-static PyModuleDef_Slot slots[] = {
+PyDoc_STRVAR(open_share_doc, "A share that is open by NFS; thread-safe. It closes with its last "
+                             "reference. `mount` makes it.");
+
+static PyType_Slot share_slots[] = {
+    {Py_tp_doc, (void *)open_share_doc},
+    {Py_tp_dealloc, share_dealloc},
+    {Py_tp_getset, share_properties},
+    {Py_tp_methods, share_methods},
+    {0},
+};
+
+static PyType_Spec share_spec = {
+    .name = "archipmigrate._nfs.OpenShare",
+    .basicsize = sizeof(struct open_share),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = share_slots,
+};
+
+/* ---- the module */
+
+static int module_execute(PyObject *module)
+{
+    struct module_state *state = state_of(module);
+    state->open_share = (PyTypeObject *)PyType_FromModuleAndSpec(module, &share_spec, NULL);
+    if (!state->open_share || PyModule_AddType(module, state->open_share) < 0)
+        return -1;
+    state->attributes = named_type(module, &attributes_description);
+    state->scan_result = named_type(module, &scan_result_description);
+    state->apply_result = named_type(module, &apply_result_description);
+    return state->attributes && state->scan_result && state->apply_result ? 0 : -1;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct module_state *state = state_of(module);
+    Py_VISIT(state->open_share);
+    Py_VISIT(state->attributes);
+    Py_VISIT(state->scan_result);
+    Py_VISIT(state->apply_result);
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    struct module_state *state = state_of(module);
+    Py_CLEAR(state->open_share);
+    Py_CLEAR(state->attributes);
+    Py_CLEAR(state->scan_result);
+    Py_CLEAR(state->apply_result);
+    return 0;
+}
+
+static void module_free(void *module)
+{
+    module_clear(module);
+}
+
+static PyMethodDef module_methods[] = {
+    {"mount", (PyCFunction)(void (*)(void))module_mount, METH_VARARGS | METH_KEYWORDS, mount_doc},
+    {"mounted", module_mounted, METH_O, mounted_doc},
+    {0},
+};
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_execute},
 #ifdef Py_MOD_PER_INTERPRETER_GIL_SUPPORTED
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif
@@ -376,8 +516,15 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, .m_name = "_nfs", .m_doc = "Scan and apply over NFS.",
-    .m_methods = methods,  .m_slots = slots,
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_nfs",
+    .m_doc = "Scan and apply over NFS.",
+    .m_size = sizeof(struct module_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
 };
 
 PyMODINIT_FUNC PyInit__nfs(void)

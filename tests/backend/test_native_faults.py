@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from archipmigrate.backend.python import scan as python_scan
+from tests.support import compiled
 from tests.support.parity import both, look, native, need_native, opened
-from tests.support.program import need
 
 
 @pytest.fixture(autouse=True)
@@ -24,12 +24,9 @@ def _built() -> None:
 
 
 @pytest.fixture
-def faulty(tmp_path: Path) -> Callable[..., list[Any]]:
+def faulty() -> Callable[..., list[Any]]:
     """Call with a directory: it is looked at by both backends where calls fail as names say."""
-    library = tmp_path / "faults.so"
-    source = Path(__file__).parents[1] / "preload" / "faults.c"
-    command: list[str | Path] = [need("gcc"), "-shared", "-fPIC", "-o", library, source, "-ldl"]
-    subprocess.run(command, check=True)
+    library = compiled.library("faults")
 
     def run(share: Path, wide: int = 4096, **env: str) -> list[Any]:
         preload = " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(library))))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from archipmigrate.backend import select
+from archipmigrate.backend import extensions
 from tests.support.inprocess import Program
 from tests.support.program import GID, attrs, drift
 
@@ -147,7 +147,7 @@ def test_hard_linked_files_are_left_alone_if_asked_for(
 def test_missing_backend_is_an_error_if_named(
     share: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(select, "NATIVE", None)
+    monkeypatch.setattr(extensions, "BUILT", False)
     before = attrs(share)
     ended = Program("native", state).perms(share)
     assert (ended.status, ended.out) == (1, "")
@@ -205,12 +205,12 @@ def test_options_are_taken_from_the_environment(program: Program, snapshots: Pat
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("JOBS", "0", "'0' is no positive number"),
-        ("JOBS", "many", "'many' is no positive number"),
-        ("MAX_OPS", "-5", "'-5' is no positive number"),
+        ("JOBS", "0", "give a number from 1 on, or auto, not '0'"),
+        ("JOBS", "many", "give a number from 1 on, or auto, not 'many'"),
+        ("MAX_OPS", "-5", "give a number from 1 on, not '-5'"),
         ("BACKEND", "rust", "choose from auto, native, python, nfs"),
         ("HARD_LINKS", "follow", "choose from change, skip"),
-        ("JSON", "perhaps", "say 1 or 0"),
+        ("JSON", "perhaps", "give 1 or 0"),
     ],
 )
 def test_bad_value_in_the_environment_is_a_usage_error(

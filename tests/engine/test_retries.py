@@ -46,6 +46,8 @@ class FakeBackend:
     apply_nth: Apply
     scan_again: int = 0  # so many looks fail for a reason that may pass
     name: str = "fake"
+    nfs_version: int = 0
+    remark: str = ""
     scans: list[Unit] = field(default_factory=list)
     applied: list[float] = field(default_factory=list)
     clock: Callable[[], float] = lambda: 0.0

@@ -206,7 +206,7 @@ def test_progress_elsewhere_is_a_line_every_ten_seconds(
 ) -> None:
     now = [100.0]
     monkeypatch.setattr(progress, "monotonic", lambda: now[0])
-    log = progress.LogProgress("perms")
+    log = progress.LogProgress(progress.Subject("perms"))
     counters = Counters(Tally(entries=0), lanes=2, busy=1)
     assert log.interval == 10.0
     log.tick(counters)

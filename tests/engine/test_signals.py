@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kill import kill_at_library, migrated
+from tests.support import compiled
+from tests.support.kill import migrated
 from tests.support.program import GID, Cli, attrs, need
 
 pytestmark = pytest.mark.privileged
@@ -32,7 +33,7 @@ def filled(share: Path) -> Path:
 @pytest.fixture
 def held(cli: Cli, tmp_path: Path) -> Callable[..., Held]:
     """Start a command and return when it has stopped itself at a call: STOP_AT=3, for example."""
-    library = kill_at_library(tmp_path)
+    library = compiled.library("kill_at")
 
     def start(at: str, *args: object) -> Held:
         name, _, number = at.partition("=")
@@ -116,11 +117,11 @@ def test_first_signal_ends_a_unit_in_its_middle(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     # The entry that it hung at is finished, and no other is begun.
-    after = attrs(filled)
-    assert sum(after[path] != state for path, state in whole.items()) <= 1
+    stopped = attrs(filled)
+    assert sum(stopped[path] != state for path, state in whole.items()) <= 1
     summary = json.loads(out.splitlines()[-1])
     if command == "perms":
-        assert summary["changed"] == sum(after[path] != before[path] for path in before)
+        assert summary["changed"] == sum(stopped[path] != before[path] for path in before)
         assert 256 < summary["changed"] < 600
     ended = cli("resume", "--json")
     assert (ended.status, ended.summary["run"]) == (0, summary["run"])

@@ -1,12 +1,12 @@
-"""The NFS client under a fuzzer: its C files alone, against a server in the same process.
+"""Fuzz the NFS client: its C files alone, against a server in the same process.
 
     python -m tests.fuzz.fuzz SECONDS    libFuzzer (clang 14 or newer), with what is in the corpus
 
-fuzz_nfs.c is the target; fuzz_server.h says what it talks to. What reaches new code is
-put into the corpus; an input that breaks something stays in the working directory.
+fuzz_nfs.c is the target, fuzz_server.h describes the server. Inputs that reach new code are added
+to the corpus; an input that breaks something stays in the working directory.
 
-The corpus is text, a line for an input: its name, and its bytes in hexadecimal. Those with names
-that are words are bugs that were; those with numbers libFuzzer found, and they may come and go.
+The corpus is text, one line an input: its name, and its bytes in hexadecimal. Names that are words
+are of bugs that were fixed; those with numbers were found by libFuzzer, and may be replaced.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 /*
- * Included before everything else (-include) when the NFS client is fuzzed: what it would ask of the
- * system, fuzz_network.c answers. The sanitizers and libFuzzer go on with the real ones.
+ * Included before everything else (-include) when the NFS client is fuzzed: its system calls go to
+ * fuzz_network.c. The sanitizers and libFuzzer use the real ones.
  */
 
 #ifndef FUZZ_FAKES_H

@@ -1,7 +1,7 @@
 /*
- * The network's side of fuzz_server.h: the script, what becomes of replies, sockets, clock, memory.
+ * The network's side of fuzz_server.h: script, damage to replies, sockets, clock, memory.
  *
- *     struct connection   bytes that the client sent and is to receive
+ *     struct connection   bytes that the client sent, and those that it will receive
  */
 
 #define _GNU_SOURCE
@@ -38,7 +38,7 @@ struct connection {
     size_t kept_length;
 };
 
-/* What the script says of a reply, beside damages (mangle). */
+/* What happens to a reply, beside the damages of mangle. */
 enum choice {
     STATUS = 5,
     NONE = 11,
@@ -53,7 +53,7 @@ enum choice {
     QUIRKS,
     NOT_DONE, /* a status, and nothing was done */
     LATER,
-    FORESEE, /* answer this and all that come, by an error, and read none of them */
+    FORESEE, /* answer this call and all later ones by an error, without reading them */
 };
 
 struct script script;
@@ -132,8 +132,8 @@ size_t take_bytes(uint8_t *to, size_t most)
 }
 
 /*
- * What networks and busy servers do to replies, and a client is to bear: lost, in pieces, twice, late, and
- * "later, please"; not for ever.
+ * Return whether a client must tolerate this: replies that are lost, in pieces, doubled or late,
+ * and DELAY, each a limited number of times.
  */
 static bool is_bearable(uint8_t choice)
 {
@@ -149,7 +149,7 @@ static bool is_bearable(uint8_t choice)
     }
 }
 
-/* What becomes of something of this kind; 0: nothing. */
+/* Return what happens to a call of this kind; 0: nothing. */
 static uint8_t decide(enum habit habit)
 {
     if (script.at < script.end)
@@ -194,7 +194,7 @@ static void put_mark(uint8_t *at, uint32_t mark)
     memcpy(at, &mark, sizeof(mark));
 }
 
-/* The record in fragments of so many bytes. */
+/* Deliver the record in fragments of `size` bytes. */
 static void deliver_pieces(struct connection *to, size_t size)
 {
     for (size_t at = 4; at < out.length; at += size) {
@@ -207,7 +207,7 @@ static void deliver_pieces(struct connection *to, size_t size)
     }
 }
 
-/* Damage the reply in `out`, or how it comes. */
+/* Damage the reply in `out`, or its delivery. */
 static void mangle(struct connection *to, uint8_t choice, bool is_nfs)
 {
     switch (choice) {
@@ -258,7 +258,7 @@ static void mangle(struct connection *to, uint8_t choice, bool is_nfs)
     }
 }
 
-/* Answer the call that is likely to come next: the client numbers them. */
+/* Answer the call that is likely to come next, by its number. */
 static void foresee(struct connection *to)
 {
     uint8_t reply[HEAD + 12] = {0};
@@ -504,7 +504,7 @@ int poll(struct pollfd *ready, nfds_t number, int milliseconds)
     if (connection->in_length == 0)
         deliver_kept(connection);
     if (connection->in_length == 0 && connection->foresees) {
-        now += 100000000; /* wrongly perhaps, and that must not go on for ever */
+        now += 100000000; /* the guess may be wrong, and must not last for ever */
         foresee(connection);
     }
     ready->revents = ready->events & POLLOUT;

@@ -1,18 +1,19 @@
 /*
- * The NFS client (native/rpc.c, nfs*.c, frames.c) against a server that is hostile, broken or both.
+ * The NFS client (native/nfs/ and core/) against a server that is hostile, broken or both.
  *
- *     fuzz_nfs FILE...          (built with gcc) must end well
- *     fuzz_nfs FILE steps N     the same with another bound of the steps, which one too small breaks
- *     fuzz_nfs overrun READER   lies about a reply's length: must be caught
+ *     fuzz_nfs FILE...          (built with gcc) must succeed
+ *     fuzz_nfs FILE steps N     the same with another limit of steps; must fail if it is too small
+ *     fuzz_nfs overrun READER   gives a wrong length of a reply; the sanitizer must find it
  *
- * With libFuzzer (tests/nfs/fuzz.py) it is its target. The input's first byte says what is done with the
- * rest:
+ * Built with libFuzzer (tests/fuzz/fuzz.py) it is the fuzzer's target. The input's first byte tells
+ * how the rest is used:
  *
- *     decoders   one reader takes the input for a reply
+ *     decoders   one reader gets the input as a reply
  *     client     open, scan, apply against the server of fuzz_server.c; the input is its script
- *     raw        scan and apply, of units and changes that the input makes
+ *     raw        scan and apply, of units and changes that are made of the input
  *
- * and with its highest bits, that the server has habits (fuzz_server.h), and that memory is scarce.
+ * Its highest bits tell whether the server has habits (fuzz_server.h), and whether memory is
+ * scarce.
  */
 
 #include <errno.h>
@@ -20,11 +21,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/changes.h"
 #include "fuzz_nfs.h"
 #include "fuzz_server.h"
-#include "nfs/client.h"
+#include "nfs/apply.h"
+#include "nfs/scan.h"
 
-#define MOST_UNITS 8
+#define MAX_UNITS 8
 #define EXCLUDED   "n3"
 
 static bool may_fail;
@@ -42,7 +45,7 @@ static void read_input(void)
 {
     uint8_t reader = take_below(READERS), how = take8();
     size_t length = (size_t)(script.end - script.at);
-    uint8_t *copy = malloc(length + 1); /* of exactly its size, that one byte too many is seen */
+    uint8_t *copy = malloc(length + 1); /* of its exact size, for the sanitizer */
     check(copy, "no memory");
     copy = realloc(copy, length ? length : 1);
     memcpy(copy, script.at, length);
@@ -61,22 +64,22 @@ static int scan_share(const struct nfs_scan_request *request, struct nfs_scan_re
 static bool are_all_changed(const struct apply_result *result)
 {
     for (size_t i = 0; i < result->count; i++)
-        if (result->outcomes[i] != CHANGED)
+        if (result->outcomes[i] != OUTCOME_CHANGED)
             return false;
     return true;
 }
 
-static void apply_once(struct nfs *nfs, enum verb verb, const uint8_t *changes, size_t length,
-                       const uint8_t *held, size_t held_length, bool is_honest)
+static void apply_once(struct nfs_client *client, enum verb verb, const uint8_t *changes,
+                       size_t length, const uint8_t *handles, size_t handles_length, bool is_honest)
 {
     struct nfs_apply_request request = {
-        .nfs = nfs,
+        .client = client,
         .changes = changes,
         .length = length,
         .verb = verb,
         .deny_limit = 3,
-        .held = held,
-        .held_length = held_length,
+        .handles = handles,
+        .handles_length = handles_length,
         .stop = &stop,
     };
     struct apply_result result;
@@ -84,8 +87,9 @@ static void apply_once(struct nfs *nfs, enum verb verb, const uint8_t *changes, 
     int error = nfs_apply(&request, &result);
     hears_stop = is_at_work = false;
     check_apply(&request, &result, error);
-    check(!is_honest || script.deviates || stop || are_all_changed(&result), "an honest server's failure");
-    nfs_apply_free(&result);
+    check(!is_honest || script.deviates || stop || are_all_changed(&result),
+          "an honest server's failure");
+    apply_result_free(&result);
 }
 
 /* ---- a session */
@@ -93,19 +97,19 @@ static void apply_once(struct nfs *nfs, enum verb verb, const uint8_t *changes, 
 struct unit {
     struct group_writer groups;
     bool is_wide, counted, last_try;
-    struct nfs_place place;
+    struct nfs_cursor cursor;
     uint8_t path[4096];
     size_t path_length;
 };
 
 struct session {
-    struct nfs *nfs;
+    struct nfs_client *client;
     struct nfs_scan_request scan;
     uint8_t verbs; /* bits: which follow FORWARD */
-    bool holds;
-    struct unit units[MOST_UNITS];
+    bool retains;
+    struct unit units[MAX_UNITS];
     size_t unit_count, done;
-    bool is_complete; /* all that was left over is done, too */
+    bool is_complete; /* the units that were left over are done, too */
 };
 
 static struct session session;
@@ -115,7 +119,7 @@ static const uint8_t EXCLUDES[] = "\2" EXCLUDED "\4none";
 static void set_scan(void)
 {
     uint8_t options = take8();
-    session.holds = options & 1;
+    session.retains = options & 1;
     session.scan = (struct nfs_scan_request){
         .gid = NEW_GID,
         .directory_bits = 02070,
@@ -124,7 +128,7 @@ static void set_scan(void)
         .excludes_length = sizeof(EXCLUDES) - 1,
         .skip_links = options & 2,
         .cross = options & 4,
-        .hold = session.holds,
+        .retain = session.retains,
         .seconds = options & 8 ? 1e9 : 3,
         .stop = &stop,
     };
@@ -139,7 +143,7 @@ static void add_groups(struct group_writer *groups, bool counted, bool last_try)
 {
     if (groups->names == 0)
         return;
-    if (session.unit_count == MOST_UNITS) {
+    if (session.unit_count == MAX_UNITS) {
         session.is_complete = false;
         return;
     }
@@ -152,34 +156,35 @@ static void add_wide(const struct nfs_scan_result *result)
 {
     if (!result->is_wide)
         return;
-    if (session.unit_count == MOST_UNITS ||
+    if (session.unit_count == MAX_UNITS ||
         result->wide_path.length > sizeof(session.units->path)) {
         session.is_complete = false;
         return;
     }
     struct unit *unit = &session.units[session.unit_count++];
-    *unit = (struct unit){.is_wide = true, .place = result->wide};
+    *unit = (struct unit){.is_wide = true, .cursor = result->wide};
     unit->path_length = result->wide_path.length;
     if (unit->path_length > 0)
-        memcpy(unit->path, result->text.bytes + result->wide_path.at, unit->path_length);
+        memcpy(unit->path, result->found.text.bytes + result->wide_path.at, unit->path_length);
 }
 
 static void apply_all(const struct nfs_scan_result *result)
 {
-    uint8_t *copy = malloc(result->changes.length), *held = malloc(result->held.length + 1);
-    check(copy && held, "no memory");
-    memcpy(copy, result->changes.bytes, result->changes.length);
-    if (result->held.length > 0)
-        memcpy(held, result->held.bytes, result->held.length);
+    uint8_t *copy = malloc(result->found.changes.length),
+            *handles = malloc(result->handles.length + 1);
+    check(copy && handles, "no memory");
+    memcpy(copy, result->found.changes.bytes, result->found.changes.length);
+    if (result->handles.length > 0)
+        memcpy(handles, result->handles.bytes, result->handles.length);
     bool forward = !(session.verbs & 1);
     if (forward)
-        apply_once(session.nfs, VERB_FORWARD, copy, result->changes.length, held,
-                   result->held.length, true);
+        apply_once(session.client, VERB_FORWARD, copy, result->found.changes.length, handles,
+                   result->handles.length, true);
     for (enum verb verb = VERB_SETTLE; verb <= VERB_BACK; verb++)
         if (session.verbs >> verb & 1)
-            apply_once(session.nfs, verb, copy, result->changes.length, held, 0, false);
+            apply_once(session.client, verb, copy, result->found.changes.length, handles, 0, false);
     free(copy);
-    free(held);
+    free(handles);
 }
 
 static void scan_unit(struct unit *unit)
@@ -188,7 +193,7 @@ static void scan_unit(struct unit *unit)
     struct nfs_scan_result result;
     request.body = unit->groups.body.bytes;
     request.body_length = unit->groups.body.length;
-    request.cursor = unit->is_wide ? &unit->place : NULL;
+    request.cursor = unit->is_wide ? &unit->cursor : NULL;
     request.cursor_path = unit->path;
     request.cursor_path_length = unit->path_length;
     request.counted = unit->counted;
@@ -196,19 +201,19 @@ static void scan_unit(struct unit *unit)
     int error = scan_share(&request, &result);
     check(error == 0 || is_excused(error), "scan failed");
     if (error) {
-        nfs_scan_free(&result);
+        nfs_scan_result_free(&result);
         group_writer_free(&unit->groups);
         return;
     }
     check_scan(&request, &result);
-    check(script.deviates || result.tally.failed == 0, "an honest server's failure");
-    add_groups(&result.again[false], false, true);
-    add_groups(&result.again[true], true, true);
-    add_groups(&result.rest, true, false);
+    check(script.deviates || result.found.tally.failed == 0, "an honest server's failure");
+    add_groups(&result.found.again[false], false, true);
+    add_groups(&result.found.again[true], true, true);
+    add_groups(&result.found.rest, true, false);
     add_wide(&result);
-    if (result.count > 0)
+    if (result.found.count > 0)
         apply_all(&result);
-    nfs_scan_free(&result);
+    nfs_scan_result_free(&result);
     group_writer_free(&unit->groups);
 }
 
@@ -237,7 +242,7 @@ static void scan_all(void)
 
 static bool open_share(int version, uint8_t options)
 {
-    struct nfs_settings settings = {
+    struct nfs_client_settings settings = {
         .server = "server",
         .path = SHARE,
         .version = version,
@@ -249,9 +254,9 @@ static bool open_share(int version, uint8_t options)
         .domain = script.deviates && options & 64 ? "example.org" : "",
     };
     const char *operation = NULL;
-    most_unsent = (settings.calls * MOST_TOGETHER + 8) * MOST_CALL;
+    most_unsent = (settings.calls * PROTO_MAX_BATCH + 8) * RPC_MAX_CALL;
     is_at_work = true;
-    int error = nfs_open(&settings, &session.nfs, &operation);
+    int error = nfs_client_open(&settings, &session.client, &operation);
     is_at_work = false;
     check(error <= 0 && operation, "an error that is none");
     check(script.deviates || error == 0, "an honest server's share did not open");
@@ -268,7 +273,7 @@ static void put_path_of_input(uint8_t *path, size_t *length)
         *length = (size_t)snprintf((char *)path, 16, "n%u", how);
     } else if (how < 16) {
         *length = (size_t)snprintf((char *)path, 32, "n%u/n%u", how % 8, how);
-    } else if (how < 18) { /* as long as a name may be, and longer */
+    } else if (how < 18) { /* the longest name, and one that is too long */
         *length = how == 16 ? 255 : 4000;
         memset(path, 'y', *length);
     } else if (how < 64) {
@@ -298,8 +303,8 @@ static void put_change_of_input(struct buffer *changes, enum kind kind)
 static void apply_input(void)
 {
     struct buffer changes = {0};
-    uint8_t held[512], path[4096], verb = take_below(4);
-    size_t held_length = take_bytes(held, take8()), length;
+    uint8_t handles[512], path[4096], verb = take_below(4);
+    size_t handles_length = take_bytes(handles, take8()), length;
     changes_put_header(&changes, NEW_GID);
     unsigned depth = 0;
     for (unsigned left = take_below(64); left > 0; left--) {
@@ -326,7 +331,7 @@ static void apply_input(void)
     uint8_t *copy = malloc(changes.length);
     check(copy, "no memory");
     memcpy(copy, changes.bytes, changes.length);
-    apply_once(session.nfs, verb, copy, changes.length, held, held_length, false);
+    apply_once(session.client, verb, copy, changes.length, handles, handles_length, false);
     free(copy);
     buffer_free(&changes);
 }
@@ -358,31 +363,31 @@ static void scan_input(void)
     check(error == 0 || error == -EINVAL || is_excused(error), "scan failed");
     if (error == 0)
         check_scan(&request, &result);
-    nfs_scan_free(&result);
+    nfs_scan_result_free(&result);
     group_writer_free(&groups);
 }
 
 static void scan_cursor_of_input(void)
 {
-    struct nfs_place place = {.inode = take64(), .cookie = take64()};
-    place.handle.length = take8();
-    take_bytes(place.handle.bytes, take_below(129));
+    struct nfs_cursor cursor = {.inode = take64(), .cookie = take64()};
+    cursor.handle.length = take8();
+    take_bytes(cursor.handle.bytes, take_below(129));
     struct nfs_scan_request request = session.scan;
     struct nfs_scan_result result;
-    request.cursor = &place;
+    request.cursor = &cursor;
     request.cursor_path = (const uint8_t *)"n2";
     request.cursor_path_length = 2;
     int error = scan_share(&request, &result);
-    bool is_good = place.handle.length > 0 && place.handle.length <= MOST_HANDLE;
+    bool is_good = cursor.handle.length > 0 && cursor.handle.length <= PROTO_MAX_HANDLE;
     check(error == (is_good ? 0 : -EINVAL) || is_excused(error), "scan of a place");
     if (error == 0)
         check_scan(&request, &result);
-    nfs_scan_free(&result);
+    nfs_scan_result_free(&result);
 }
 
 static void work(bool is_raw)
 {
-    session.scan.nfs = session.nfs;
+    session.scan.client = session.client;
     if (!is_raw) {
         scan_all();
         return;
@@ -409,10 +414,10 @@ static void run_session(int version, bool has_habits, bool is_raw)
     if (is_open) {
         work(is_raw);
         uint64_t used;
-        check(nfs_used_inodes(session.nfs, &used) <= 0, "an error that is none");
+        check(nfs_client_used_inodes(session.client, &used) <= 0, "an error that is none");
         for (size_t i = session.done; i < session.unit_count; i++)
             group_writer_free(&session.units[i].groups);
-        nfs_close(session.nfs);
+        nfs_client_close(session.client);
     }
     network_close();
 }
@@ -440,7 +445,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 #ifndef LIBFUZZER
 
-/* Give a reader one byte less than it was told of, and more bytes than it can know to be too many. */
+/* Let a reader believe in 8 bytes more than there are, for each length. */
 static void overrun(uint8_t reader)
 {
     for (uint8_t how = 0; how < 2; how++)

@@ -5,9 +5,12 @@
 #ifndef FUZZ_NFS_H
 #define FUZZ_NFS_H
 
-#include "nfs/client.h"
+#include "nfs/apply.h"
+#include "nfs/scan.h"
 
-/* Say whether a whole call may fail so: for want of memory, or for owners that a server made names. */
+/*
+ * Say whether a whole call may fail so: for want of memory, or for owners that a server made names.
+ */
 bool is_excused(int error);
 
 /* Read a reply by one of the readers; `how` is the version, and what SETATTR was to do. */

@@ -1,5 +1,5 @@
 /*
- * What must be true of replies that were read, and of what scan and apply say (fuzz_nfs.h).
+ * What must hold for replies that were read, and for the results of scan and apply (fuzz_nfs.h).
  */
 
 #include "fuzz_nfs.h"
@@ -7,29 +7,32 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "core/changes.h"
 #include "fuzz_server.h"
+#include "nfs/proto/nfs3.h"
 #include "nfs/proto/nfs4.h"
 
 /* ---- the readers of replies */
 
-static void check_handle(const struct handle *handle)
+static void check_handle(const struct proto_handle *handle)
 {
-    check(handle->length <= MOST_HANDLE, "the length of a handle");
+    check(handle->length <= PROTO_MAX_HANDLE, "the length of a handle");
 }
 
 static void read_all_entries(const struct protocol *protocol, struct xdr_in *reply)
 {
     const uint8_t *begin = reply->at;
-    struct listing3 listing = {0};
-    struct entry3 entry = {0};
+    struct proto_listing listing = {0};
+    struct proto_entry entry = {0};
     if (protocol->read_listing(reply, &listing) < 0)
         return;
-    check(listing.verifier >= begin && listing.verifier + VERIFIER_SIZE <= reply->end,
+    check(listing.verifier >= begin && listing.verifier + PROTO_VERIFIER <= reply->end,
           "a verifier outside of its reply");
     int more;
     while ((more = protocol->read_entry(reply, &listing, &entry)) > 0) {
-        check(check_name(entry.name, entry.length) == 0, "the name of an entry");
+        check(proto_check_name(entry.name, entry.length) == 0, "the name of an entry");
         check(entry.name >= begin && entry.name + entry.length <= reply->end,
               "a name outside of its reply");
         check_handle(&entry.handle);
@@ -40,33 +43,33 @@ static void read_all_entries(const struct protocol *protocol, struct xdr_in *rep
 
 static void read_changes(const struct protocol *protocol, struct xdr_in *reply, uint8_t how)
 {
-    struct setattr sets[MOST_TOGETHER];
-    int errors[MOST_TOGETHER];
-    struct attributes after = {0};
-    size_t number = 1 + how % protocol->together;
-    for (size_t i = 0; i < MOST_TOGETHER; i++) {
-        sets[i] = (struct setattr){.guarded = how >> (3 + i) & 1};
+    struct proto_setattr sets[PROTO_MAX_BATCH];
+    int errors[PROTO_MAX_BATCH];
+    struct proto_attrs after = {0};
+    size_t number = 1 + how % protocol->batch;
+    for (size_t i = 0; i < PROTO_MAX_BATCH; i++) {
+        sets[i] = (struct proto_setattr){.guarded = how >> (3 + i) & 1};
         errors[i] = 1;
     }
     size_t tried = protocol->read_setattr(reply, sets, number, errors, &after);
     check(tried >= 1 && tried <= number, "how many changes were tried");
     for (size_t i = 0; i < tried; i++)
-        check(errors[i] <= 0 || errors[i] == JUKEBOX_ERROR, "the result of a change");
+        check(errors[i] <= 0 || errors[i] == PROTO_DELAY, "the result of a change");
 }
 
 void read_reply(uint8_t reader, uint8_t how, const uint8_t *bytes, size_t length)
 {
-    const struct protocol *protocol = how & 1 ? &PROTOCOL4 : &PROTOCOL3;
+    const struct protocol *protocol = how & 1 ? &nfs4_protocol : &nfs3_protocol;
     struct xdr_in reply = {.at = bytes, .end = bytes + length};
-    struct handle handle = {0};
-    struct attributes found = {0};
+    struct proto_handle handle = {0};
+    struct proto_attrs found = {0};
     uint64_t used;
     uint16_t port;
     int error = 0;
     switch (reader) {
     case 0:
         error = protocol->read_status(&reply);
-        error = error == JUKEBOX_ERROR ? 0 : error;
+        error = error == PROTO_DELAY ? 0 : error;
         break;
     case 1:
         error = protocol->read_getattr(&reply, &found);
@@ -83,24 +86,25 @@ void read_reply(uint8_t reader, uint8_t how, const uint8_t *bytes, size_t length
         read_changes(protocol, &reply, how >> 1);
         break;
     case 5:
-        error = read_mount(&reply, &handle);
+        error = nfs3_read_mount(&reply, &handle);
         check_handle(&handle);
         break;
     case 6:
-        error = read_port(&reply, &port);
+        error = nfs3_read_port(&reply, &port);
         break;
     default:
-        error = read_fsstat(&reply, &used);
+        error = nfs3_read_fsstat(&reply, &used);
     }
     check(error <= 0, "an error that is none");
     check(reply.at >= bytes && reply.at <= bytes + length, "read beyond the end");
 }
 
-/* ---- what came of a scan */
+/* ---- results of a scan */
 
 static void check_text(const struct nfs_scan_result *result, struct text text)
 {
-    check(text.at <= result->text.length && text.length <= result->text.length - text.at,
+    check(text.at <= result->found.text.length &&
+              text.length <= result->found.text.length - text.at,
           "a path outside of the text");
 }
 
@@ -116,25 +120,26 @@ static void check_groups(const struct group_writer *groups)
 }
 
 /* Each change has its handle, guard and mtime. */
-static void check_held(const struct nfs_scan_result *result, size_t count)
+static void check_handles(const struct nfs_scan_result *result, size_t count)
 {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
-        check(at < result->held.length && result->held.bytes[at] <= MOST_HANDLE,
+        check(at < result->handles.length && result->handles.bytes[at] <= PROTO_MAX_HANDLE,
               "a change without its handle");
-        at += 1 + (size_t)result->held.bytes[at] + 2 * sizeof(uint64_t);
+        at += 1 + (size_t)result->handles.bytes[at] + 2 * sizeof(uint64_t);
     }
-    check(at == result->held.length, "handles of no changes");
+    check(at == result->handles.length, "handles of no changes");
 }
 
 static void check_links(const struct nfs_scan_result *result)
 {
-    const struct scan_link *links = (const void *)result->links.bytes;
-    for (size_t i = 0; i < result->links.length / sizeof(*links); i++) {
+    const struct scan_link *links = (const void *)result->found.links.bytes;
+    for (size_t i = 0; i < result->found.links.length / sizeof(*links); i++) {
         struct frame frame;
         size_t at = links[i].offset;
-        check(at < result->changes.length &&
-                  frame_read(result->changes.bytes, result->changes.length, &at, &frame) == 0,
+        check(at < result->found.changes.length &&
+                  frame_read(result->found.changes.bytes, result->found.changes.length, &at,
+                             &frame) == 0,
               "a link that is nowhere");
         check(frame.kind == KIND_CHANGE && frame.change.flags & FLAG_LINKED &&
                   frame.change.inode == links[i].inode,
@@ -142,7 +147,10 @@ static void check_links(const struct nfs_scan_result *result)
     }
 }
 
-/* Read the frames once more: what is changed is a file or, at its end, a directory; return how many. */
+/*
+ * Read the frames once more: what is changed is a file or, at its end, a directory; return how
+ * many.
+ */
 static size_t check_frames(const struct buffer *changes)
 {
     uint32_t gid;
@@ -167,21 +175,21 @@ static size_t check_frames(const struct buffer *changes)
 
 void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_result *result)
 {
-    const struct tally *tally = &result->tally;
-    size_t count = check_frames(&result->changes);
-    check((int64_t)count == result->count, "how many changes there are");
-    check_held(result, request->hold ? count : 0);
+    const struct tally *tally = &result->found.tally;
+    size_t count = check_frames(&result->found.changes);
+    check((int64_t)count == result->found.count, "how many changes there are");
+    check_handles(result, request->retain ? count : 0);
     check_links(result);
-    check_groups(&result->rest);
-    check_groups(&result->again[false]);
-    check_groups(&result->again[true]);
+    check_groups(&result->found.rest);
+    check_groups(&result->found.again[false]);
+    check_groups(&result->found.again[true]);
     if (result->is_wide) {
         check_text(result, result->wide_path);
         check(result->wide.handle.length > 0, "a wide directory without a handle");
         check_handle(&result->wide.handle);
     }
-    const struct scan_failure *failures = (const void *)result->failures.bytes;
-    for (size_t i = 0; i < result->failures.length / sizeof(*failures); i++) {
+    const struct scan_failure *failures = (const void *)result->found.failures.bytes;
+    for (size_t i = 0; i < result->found.failures.length / sizeof(*failures); i++) {
         check_text(result, failures[i].path);
         check(failures[i].error > 0 && failures[i].operation, "a failure of no error");
     }
@@ -189,11 +197,11 @@ void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_re
               tally->others >= 0 && tally->skipped >= 0 && tally->compliant >= 0 &&
               tally->vanished >= 0 && tally->failed >= 0 && tally->hard_linked >= 0,
           "a tally below zero");
-    check(tally->failed == (int64_t)(result->failures.length / sizeof(*failures)),
+    check(tally->failed == (int64_t)(result->found.failures.length / sizeof(*failures)),
           "how many failures there are");
 }
 
-/* ---- what came of apply */
+/* ---- results of an apply */
 
 void check_apply(const struct nfs_apply_request *request, const struct apply_result *result,
                  int error)
@@ -204,7 +212,7 @@ void check_apply(const struct nfs_apply_request *request, const struct apply_res
         check(error == -EINVAL, "changes that do not decode were applied");
         return;
     }
-    check(error == 0 || (error == -EINVAL && request->held_length > 0) || is_excused(error) ||
+    check(error == 0 || (error == -EINVAL && request->handles_length > 0) || is_excused(error) ||
               (error == -ECANCELED && *request->stop),
           "apply failed");
     if (error)
@@ -214,13 +222,14 @@ void check_apply(const struct nfs_apply_request *request, const struct apply_res
     const struct apply_stamp *stamps = (const void *)result->stamps.bytes;
     size_t failed = 0;
     for (size_t i = 0; i < count; i++) {
-        check(result->outcomes[i] <= SETID_OFF, "a change without an outcome");
-        check(request->verb != VERB_CHECK || result->outcomes[i] != CHANGED, "a check changed");
-        failed += result->outcomes[i] == FAILED;
+        check(result->outcomes[i] <= OUTCOME_SETID_OFF, "a change without an outcome");
+        check(request->verb != VERB_CHECK || result->outcomes[i] != OUTCOME_CHANGED,
+              "a check changed");
+        failed += result->outcomes[i] == OUTCOME_FAILED;
     }
     check(failed == result->failures.length / sizeof(*failures), "how many failures there are");
     for (size_t i = 0; i < failed; i++)
-        check(failures[i].index < count && result->outcomes[failures[i].index] == FAILED,
+        check(failures[i].index < count && result->outcomes[failures[i].index] == OUTCOME_FAILED,
               "a failure of no change");
     for (size_t i = 0; i < result->stamps.length / sizeof(*stamps); i++)
         check(stamps[i].index < count, "a stamp of no change");

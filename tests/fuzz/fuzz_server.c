@@ -1,8 +1,8 @@
 /*
  * The server's side of fuzz_server.h:
  *
- *     struct inode     an entry of the tree; number 0 is version 4's pseudo root, 1 the share's root
- *     struct oddity    what is wrong in a listing
+ *     struct inode     an entry of the tree; 0 is version 4's pseudo root, 1 the share's root
+ *     struct oddity    what is wrong with an entry of a listing
  */
 
 #define _GNU_SOURCE
@@ -161,7 +161,7 @@ static void set_attributes(struct inode *inode, bool sets_mode, uint32_t mode, b
     inode->ctime++;
 }
 
-/* What is odd about an entry of a listing: the script says it, where a listing is to be odd. */
+/* Given by the script, where a listing is odd. */
 struct oddity {
     bool is_odd;
     uint8_t kind, name;
@@ -287,7 +287,7 @@ static void setattr3(struct xdr_in *call, struct inode *inode)
     xdr_get32(call);
     bool sets_gid = xdr_get32(call);
     uint32_t gid = sets_gid ? xdr_get32(call) : 0;
-    xdr_take(call, 12);
+    xdr_get(call, 12);
     bool is_guarded = xdr_get32(call);
     bool is_same = !is_guarded || xdr_get64(call) == inode->ctime;
     check(!call->bad && call->at == call->end, "a SETATTR that does not decode");
@@ -330,7 +330,7 @@ static void answer_nfs3(uint32_t procedure, struct xdr_in *call, uint8_t how)
         break;
     case 17: {
         uint64_t cookie = xdr_get64(call);
-        xdr_take(call, 16);
+        xdr_get(call, 16);
         check(!call->bad && call->at == call->end, "a READDIRPLUS that does not decode");
         xdr_put32(&out, inode->type == 2 ? 0 : NOTDIR);
         put_optional3(inode, NO_DIRECTORY);
@@ -365,7 +365,7 @@ static void put_owner(uint32_t number)
     xdr_put_bytes(&out, text, (size_t)snprintf(text, sizeof(text), "%u", number));
 }
 
-/* Those that were asked for and are known here. */
+/* Write the attributes that were requested and are known here. */
 static void put_attributes4(const struct inode *inode, uint32_t first, uint32_t second)
 {
     static const uint32_t TYPES[] = {0, 1, 2, 3, 4, 5, 6, 7};
@@ -423,7 +423,7 @@ static void get_bitmap(struct xdr_in *call, uint32_t *first, uint32_t *second)
 static uint32_t setattr4(struct xdr_in *call, struct inode *inode)
 {
     uint32_t first, second, length, mode = 0, gid = 0;
-    xdr_take(call, 16);
+    xdr_get(call, 16);
     get_bitmap(call, &first, &second);
     xdr_get32(call);
     if (second & 1U << 1)
@@ -488,7 +488,7 @@ static uint32_t operate(uint32_t operation, struct xdr_in *call, struct inode **
     } else {
         check(operation == 26, "an unknown operation");
         uint64_t cookie = xdr_get64(call);
-        xdr_take(call, 16);
+        xdr_get(call, 16);
         get_bitmap(call, &first, &second);
         status = (*current)->type == 2 ? 0 : NOTDIR;
         if (status == 0) {

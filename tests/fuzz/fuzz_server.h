@@ -1,14 +1,14 @@
 /*
- * The server that fuzz_nfs.c talks to, in its own process: sockets and clock that are none
- * (fuzz_fakes.h), a small tree of entries, and NFS 3 and 4.0 as far as the client speaks them.
+ * The server that fuzz_nfs.c talks to, in its own process: fake sockets and a fake clock
+ * (fuzz_fakes.h), a small tree of entries, and NFS 3 and 4.0 as far as the client uses them.
  *
- *     fuzz_network.c   sockets and clock, and what becomes of a reply on its way
- *     fuzz_server.c    a tree of entries, and replies as they should be, or nearly so
+ *     fuzz_network.c   sockets and clock, and what happens to a reply on its way
+ *     fuzz_server.c    a tree of entries, and replies, correct but for a few oddities
  *
- *     struct script    the fuzzer's bytes: what the server does, call by call
+ *     struct script    the fuzzer's bytes, which tell the server what to do, call by call
  *
- * Each reply is made as it should be, and then one byte of the script says what becomes of it: 0 leaves it
- * as it is. When the script has ended it says 0 for ever; or the server has habits, and each kind of call
+ * Each reply is made correctly; then a byte of the script tells what happens to it: 0 leaves it as
+ * it is. After the end of the script that byte is always 0; or, if the server has habits, each call
  * is answered as the last one of its kind was.
  */
 
@@ -23,14 +23,14 @@
 
 #define NEW_GID 999
 
-/* What is allocated here is not the client's. */
+/* Allocations of the server do not count as the client's. */
 #undef calloc
 #undef malloc
 #undef realloc
 
 struct script {
     const uint8_t *at, *end;
-    bool deviates; /* the server did what a client need not bear */
+    bool deviates; /* the server did something that a client need not tolerate */
 };
 
 extern struct script script;
@@ -38,46 +38,49 @@ extern struct script script;
 uint8_t take8(void);
 uint32_t take32(void);
 uint64_t take64(void);
-/* Less than `limit`, which is at most 256. */
+/* A number below `limit`, which is at most 256. */
 uint8_t take_below(unsigned limit);
-/* So many bytes at most; fewer if there are no more. */
+/* At most that many bytes; fewer at the end of the script. */
 size_t take_bytes(uint8_t *to, size_t most);
 
-/* Say what is wrong, and abort, unless it is good. */
+/* Abort with a message unless `good`. */
 void check(bool good, const char *what);
 
 /* ---- fuzz_network.c */
 
-/* Begin anew. Close: all connections must be. */
+/* Start with no connections; check that all were closed. */
 void network_open(bool has_habits);
 void network_close(void);
 
-/* How many steps (polls) the client may take; when *stop is set (0: never), and whether it is to hear. */
+/*
+ * How many steps (polls) the client may take; after how many `stop` is set (0: never); and whether
+ * the client must react to it.
+ */
 extern long most_steps;
 extern long stop_at;
 extern bool hears_stop;
 extern volatile uint8_t stop;
 
-/* So many bytes of calls may wait to be sent. */
+/* How many bytes of calls may wait to be sent. */
 extern size_t most_unsent;
 
-/* The share is open: from now on losses and delays are to be borne. */
+/* The share is open: from now on the client must tolerate losses and delays. */
 extern bool is_open;
 
-/* So many allocations succeed while the client is at work, then one fails; negative: none does. */
+/* After how many allocations of the client at work one fails; negative: none does. */
 extern int until_failure;
 extern bool is_at_work;
 
 /* ---- fuzz_server.c */
 
-/* Make the tree, of which the script gives the size. */
+/* Make the tree, whose size the script gives. */
 void server_open(int version);
 
 /* The name of the share; its root has this inode. */
 extern const char *const SHARE;
 uint64_t server_root_inode(void);
 
-/* Whether all entries below the root comply, but those named so, and those of other filesystems. */
+/* Whether all entries comply, except below this name, and on other filesystems. */
 bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *excluded);
 
 /* ---- what the network has of the server */
@@ -88,7 +91,7 @@ bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *ex
 /* The reply that is written. */
 extern struct xdr_out out;
 
-/* What is left out of replies, and how they are read. */
+/* What replies lack, and how they are delivered. */
 enum quirk {
     NO_DIRECTORY = 1, /* attributes, of a listing */
     NO_ATTRIBUTES = 2,
@@ -100,7 +103,7 @@ enum quirk {
 
 extern uint8_t quirks;
 
-/* What there are habits of. */
+/* The kinds of calls that there are habits of. */
 enum habit {
     A_CONNECTION,
     A_MOUNT,
@@ -111,18 +114,18 @@ enum habit {
     HABITS,
 };
 
-/* What a call is, whose head was read. */
+/* Return the kind of a call whose head was read. */
 enum habit server_habit_of(uint32_t program, uint32_t procedure, struct xdr_in call);
 
-/* Answer it; `how` are bits of what is wrong in a listing. Undo: nothing was done. */
+/* Execute and answer a call; the bits of `how` are oddities of a listing. Undo its effect. */
 void server_answer(uint32_t program, uint32_t version, uint32_t procedure, struct xdr_in *call,
                    uint8_t how);
 void server_undo(void);
 
-/* Somebody changes an entry. */
+/* Change an entry, as another client would. */
 void server_meddle(void);
 
-/* Write another reply instead: "later, please", or a status that the script says. */
+/* Replace the reply by DELAY, or by a status of the script. */
 void server_put_later(void);
 void server_put_status(bool is_nfs);
 

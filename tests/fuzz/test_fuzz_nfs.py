@@ -1,4 +1,4 @@
-"""The NFS client's C code against what a fuzzer found (fuzz.py), with every access checked."""
+"""The NFS client's C code with the inputs that a fuzzer found (fuzz.py), under sanitizers."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from archipmigrate.journal import checksummed, location
 from archipmigrate.journal.store import Journal
 from archipmigrate.model import Tally, Unit
 from archipmigrate.packed.changes import read_changes
-from tests.support.kill import copied, kill_at_library, migrated
+from tests.support import compiled
+from tests.support.kill import copied, migrated
 from tests.support.program import GID, Attrs, Cli, Ended, attrs, need
 
 MIB = 1 << 20
@@ -124,7 +125,7 @@ class Cut:
 @pytest.fixture
 def cut(cli: Cli, share: Path, tmp_path: Path) -> Callable[[int], Cut]:
     """Kill runs at their n-th changing call, watched by strace."""
-    library = kill_at_library(tmp_path)
+    library = compiled.library("kill_at")
 
     def run(call: int, *args: object) -> Cut:
         trace = tmp_path / "trace"
@@ -185,7 +186,7 @@ def test_run_is_resumed_and_undone_where_every_sync_takes_10_ms(
     before = fill(share, 1500)
     delay = (need("strace"), "-f", "-o", "/dev/null", "-e", "trace=fdatasync,fsync",
              "-e", "inject=fdatasync,fsync:delay_exit=10000")  # fmt: skip
-    library = kill_at_library(tmp_path)
+    library = compiled.library("kill_at")
     slow = replace(cli, prefix=delay)
     killed = replace(slow, prefix=(*delay, "-E", f"LD_PRELOAD={library}", "-E", "KILL_AT=1500"))
     assert killed.perms(share, "--jobs", 1).status in (-9, 137)
@@ -271,7 +272,7 @@ def test_run_stops_when_the_state_disk_is_full_to_the_last_byte(
     before = fill(share, 5000)
     (state / "ballast").write_bytes(bytes(40 * MIB - (350 << 10)))
     monkeypatch.setattr(commit, "SPARE_BYTES", 0)
-    monkeypatch.setattr("archipmigrate.cli.session.SPARE_BYTES", 0)
+    monkeypatch.setattr("archipmigrate.session.open.SPARE_BYTES", 0)
     words = ["--json", "--group", str(GID), "--backend", cli.backend, "--state", str(state)]
     status = main(["perms", *words, str(share)])
     ended = Ended(status, *capsys.readouterr())
@@ -356,7 +357,7 @@ def test_killed_run_with_a_damaged_preimage_is_not_gone_on_with(
     cli: Cli, share: Path, state: Path, tmp_path: Path
 ) -> None:
     before = fill(share, 1500)
-    killer = {"LD_PRELOAD": str(kill_at_library(tmp_path)), "KILL_AT": "400"}
+    killer = {"LD_PRELOAD": str(compiled.library("kill_at")), "KILL_AT": "400"}
     assert replace(cli, env=killer).perms(share, "--jobs", 1).status == -9
     damage(state)
     half_way = touched(before, share)

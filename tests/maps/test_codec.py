@@ -1,4 +1,4 @@
-"""Entries of older maps become v2 entries: as v0.4 itself makes them, and alike in both twins."""
+"""Entries are converted to v2 as v0.4 itself does, and both twins give the same."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from archipmigrate.backend import extensions
 from archipmigrate.errors import BackendMissing
-from archipmigrate.maps.format import codec as codecs
 from archipmigrate.maps.format.codec import Codec, codec_of
 from archipmigrate.maps.format.v1 import ENTRY, ZERO_DIGEST
 from archipmigrate.maps.format.v2 import EntryV2, decode_entry_v2, encode_entry_v2
@@ -151,15 +151,15 @@ def test_codec_is_the_one_of_the_backend(backend: str) -> None:
 
 
 def test_codec_in_c_is_a_demand_where_it_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codecs, "BUILT", False)
+    monkeypatch.setattr(extensions, "BUILT", False)
     assert codec_of("auto").name == codec_of("python").name == "python"
     with pytest.raises(BackendMissing):
         codec_of("native")
 
 
 def codecs_there() -> list[str]:
-    """Return the names of the codecs that are there, the preferred one first."""
-    return ["native", "python"] if codecs.BUILT else ["python"]
+    """Return the names of the codecs, the preferred one first."""
+    return ["native", "python"] if extensions.BUILT else ["python"]
 
 
 # -- the C code alone, with every access checked
@@ -175,12 +175,12 @@ def fuzz(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     sources = [tests / "fuzz" / "fuzz_mapfile.c", native / "mapfile" / "entries.c"]
     subprocess.run([need("gcc"), *flags, "-o", program, *sources], check=True)
-    # The sanitizer wants to be loaded first; looking for leaks needs rights that not all have.
+    # The sanitizer must be loaded first; to find leaks it needs rights that not all have.
     return ["env", "-u", "LD_PRELOAD", "ASAN_OPTIONS=detect_leaks=0", str(program)]
 
 
 def run_fuzz(command: list[str], *words: str) -> tuple[int, str]:
-    """Run it; return its status and what it said."""
+    """Run it; return its status and its output."""
     done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 

@@ -1,16 +1,16 @@
-"""Where v0.3 and Pithos keep an object; v0.4's places are tested with the sample share."""
+"""Where v0.3 and Pithos keep an object; v0.4's directories are tested with the sample share."""
 
 from __future__ import annotations
 
 import pytest
 
-from archipmigrate.maps.format.placement import pithos_place, v03_place
+from archipmigrate.maps.format.placement import pithos_dir, v03_dir
 
 DIGITS = b"0123456789abcdef" * 4
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "path"),
     [
         (b"archip_foobar", (b"fo", b"ob", b"ar")),
         (b"archip_foobar_and_more", (b"fo", b"ob", b"ar")),
@@ -27,23 +27,23 @@ DIGITS = b"0123456789abcdef" * 4
         (b"", None),
     ],
 )
-def test_v03_place_is_cut_from_the_name_after_the_prefix(
-    name: bytes, place: tuple[bytes, ...] | None
+def test_v03_directory_is_cut_from_the_name_after_the_prefix(
+    name: bytes, path: tuple[bytes, ...] | None
 ) -> None:
-    assert v03_place(name) == place
+    assert v03_dir(name) == path
 
 
 @pytest.mark.parametrize("name", [b"archip_..foba", b"archip_fo..ba", b"archip_foba.."])
-def test_v03_place_never_leads_upward(name: bytes) -> None:
-    assert v03_place(name) is None
+def test_v03_directory_never_leads_upward(name: bytes) -> None:
+    assert v03_dir(name) is None
 
 
-def test_pithos_place_is_the_start_of_the_name() -> None:
-    assert pithos_place(DIGITS) == (b"01", b"23", b"45")
+def test_pithos_directory_is_the_start_of_the_name() -> None:
+    assert pithos_dir(DIGITS) == (b"01", b"23", b"45")
 
 
 @pytest.mark.parametrize(
     "name", [DIGITS[1:], DIGITS + b"0", DIGITS.upper(), b"archip_" + DIGITS, DIGITS[:-1] + b"\n"]
 )
-def test_pithos_has_places_for_digests_only(name: bytes) -> None:
-    assert pithos_place(name) is None
+def test_pithos_has_directories_for_digests_only(name: bytes) -> None:
+    assert pithos_dir(name) is None

@@ -13,15 +13,15 @@ from tests.support.program import need
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[2]
-FEWEST = 4
-ALLOWED = 100_000  # us that calls may wait for each other
+MIN_LIMIT = 4
+TARGET = 100_000  # us that calls may queue
 
 Simulate = Callable[..., list[int]]
 
 
 @pytest.fixture(scope="module")
 def simulate(tmp_path_factory: pytest.TempPathFactory) -> Simulate:
-    """Call with what pace_sim.c takes: the bound after each second."""
+    """Call with what pace_sim.c takes: the limit after each second."""
     program = tmp_path_factory.mktemp("pace") / "pace_sim"
     sources = [HERE / "pace_sim.c", ROOT / "native" / "nfs" / "proto" / "pace.c"]
     subprocess.run(
@@ -47,22 +47,22 @@ def test_calls_to_a_slow_server_do_not_wait_long_for_each_other(
 ) -> None:
     bounds = simulate(256, 5_500, service, 60)
     assert all(later <= earlier for earlier, later in itertools.pairwise(bounds))
-    assert bounds[-1] * service <= 1.5 * ALLOWED
-    assert bounds[-1] >= FEWEST
+    assert bounds[-1] * service <= 1.5 * TARGET
+    assert bounds[-1] >= MIN_LIMIT
 
 
 def test_server_that_slows_and_recovers_is_followed(simulate: Simulate) -> None:
     slowing = simulate(256, 200, 40, 40, 5, 5_000)
     assert slowing[4] == 256
-    assert slowing[-1] * 5_000 <= 1.5 * ALLOWED
+    assert slowing[-1] * 5_000 <= 1.5 * TARGET
     recovering = simulate(256, 200, 5_000, 40, 20, 40)
-    assert recovering[19] * 5_000 <= 1.5 * ALLOWED
+    assert recovering[19] * 5_000 <= 1.5 * TARGET
     assert recovering[-1] == 256
 
 
 def test_server_that_asks_for_time_gets_it(simulate: Simulate) -> None:
-    assert simulate(256, 5_500, 0, 3)[-1] == FEWEST
-    assert simulate(256, 5_500, 40, 3, 99, 40, 4)[-1] == FEWEST
+    assert simulate(256, 5_500, 0, 3)[-1] == MIN_LIMIT
+    assert simulate(256, 5_500, 40, 3, 99, 40, 4)[-1] == MIN_LIMIT
 
 
 def test_few_entries_that_are_busy_do_not_make_the_server_a_busy_one(simulate: Simulate) -> None:

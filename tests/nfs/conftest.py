@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.nfs.ganesha import Ganesha
-from tests.nfs.guest import Result, run_guest
+from tests.nfs.guest import BootFailed, Result, run_guest
 from tests.nfs.packages import GANESHA, GUEST, require
 from tests.support.inprocess import Program
 from tests.support.program import missing
@@ -21,7 +22,8 @@ from tests.support.program import missing
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
     """Call with a program and its arguments: run_guest, with a directory of its own for `out`.
 
-    A boot takes seconds: tests of one run share it by a fixture of their module.
+    A boot takes seconds: tests of one run share it by a fixture of their module. Where the guest
+    does not boot, the first test says why, and the others fail at once.
     """
     require(GUEST)
     allowed = subprocess.run(
@@ -30,11 +32,20 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
     if allowed.returncode:
         missing(f"the right to make PID namespaces ({allowed.stderr.decode().strip()})")
 
+    failed: list[str] = []
+
     def run(
         program: Callable[..., None], *arguments: object, timeout: float = 90, memory: str = "1G"
     ) -> Result:
+        if failed:
+            pytest.fail(f"no guest boots here: see {failed[0]}", pytrace=False)
         out = tmp_path_factory.mktemp("guest")
-        return run_guest(program, out, *arguments, timeout=timeout, memory=memory)
+        try:
+            return run_guest(program, out, *arguments, timeout=timeout, memory=memory)
+        except BootFailed as error:
+            failed.append(os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0])
+            message = str(error)
+        pytest.fail(message, pytrace=False)
 
     return run
 

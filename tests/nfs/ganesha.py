@@ -18,9 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.program import need
+from tests.support import compiled
 
-PRELOAD = Path(__file__).parents[1] / "preload"
 ANSWERS = 20.0  # seconds to start, or to stop: it takes 0.1 and 2 on an idle machine
 SHOWN = 2000  # characters of the end of the log of a server that does not start
 SETTINGS = """\
@@ -72,8 +71,7 @@ class Ganesha:
         self.port, self.mount_port = _free_ports()
         self._run = Path(tempfile.mkdtemp(prefix="archipmigrate-ganesha-"))
         (self._run / "recovery").mkdir()
-        source, self._preload = PRELOAD / "norpcbind.c", self._run / "norpcbind.so"
-        subprocess.run([need("gcc"), "-shared", "-fPIC", "-o", self._preload, source], check=True)
+        self._preload = compiled.library("norpcbind")
         (self._run / "conf").write_text(
             SETTINGS.format(
                 nfs=self.port,

@@ -3,12 +3,16 @@
 # Process 1 of the guest. Owns what programs see there: all files of the host under a layer where
 # writes vanish with the guest, and two directories of the host where they stay: $bed, the bed's own,
 # and $out, the caller's. $bed comes from the kernel's command line, all else from $bed/job.
+# Messages go to $bed/console: where the host has no /dev/console, the kernel gives us none either.
 # Each external command costs some 20 ms: that is why they are busybox's, and few.
 set -eu
 /bin/busybox mount -t proc proc /proc
 
 mount -t tmpfs -o size=75% tmpfs /mnt
-mkdir -p /mnt/upper /mnt/work /mnt/host /mnt/new /mnt/lib
+mkdir -p /mnt/upper /mnt/work /mnt/host /mnt/new /mnt/lib /mnt/bed
+# shellcheck disable=SC2154 # a parameter of the kernel
+mount -t hostfs -o "$bed" none /mnt/bed
+exec >>/mnt/bed/console 2>&1
 ln -s /usr/lib/uml/modules /mnt/lib/modules
 /sbin/modprobe --dirname /mnt --all overlay loop quota_v2 sch_netem nfsd nfsv3 nfsv4
 mount -t hostfs -o / none /mnt/host
@@ -27,9 +31,8 @@ done
 ip link set lo up
 hostname guest
 
-# shellcheck disable=SC2154 # a parameter of the kernel
 mkdir -p "$new$bed"
-mount -t hostfs -o "$bed" none "$new$bed"
+mount --move /mnt/bed "$new$bed"
 # shellcheck source=/dev/null
 . "$new$bed/job"
 # shellcheck disable=SC2154 # set by the job

@@ -349,8 +349,8 @@ def test_read_only_share_is_stopped(
     ("change", "said"),
     [
         (("version=3", "version=2"), "version is from"),
-        (("version=3", "versoin=3"), "no option versoin"),
-        (("127.0.0.1", ""), "say nfs://"),
+        (("version=3", "versoin=3"), "unknown option versoin"),
+        (("127.0.0.1", ""), "write nfs://"),
         (("127.0.0.1", "no.such.host.invalid"), "address"),
         (("/share?", "/elsewhere?"), "mount"),
         (("mountport=", "mountport=1&timeout="), "from 1 to 3600"),

@@ -77,7 +77,7 @@ def test_no_attributes_after_a_change_are_asked_for_where_they_matter(
     server.tells_after = False
     ended = perms(program, server)
     assert (ended.status, ended.summary["changed"]) == (0, 7)
-    assert server.calls[fake.GETATTR] <= 3  # the root, and what the first change came to
+    assert server.calls[fake.GETATTR] <= 3  # the root, and the result of the first change
 
 
 def test_change_that_a_guard_of_whole_seconds_let_through_is_told(
@@ -162,7 +162,14 @@ def test_other_filesystem_is_not_entered(program: Program, server: Fake) -> None
 
 def opened_at(server: Fake) -> Any:
     """Return the open share, without the program around it."""
-    return _nfs.mount(fake.LOOPBACK, b"/share", 3, server.port, server.port, -1, -1, 10, "")
+    return _nfs.mount(
+        fake.LOOPBACK,
+        b"/share",
+        version=3,
+        nfs_port=server.port,
+        mount_port=server.port,
+        patience=10,
+    )
 
 
 def test_other_filesystems_are_entered_if_asked_though_their_roots_have_one_inode(
@@ -192,7 +199,7 @@ def test_share_that_is_opened_again_is_bounded_before_another_lane_has_it(
     first, again = opened_at(server), opened_at(server)
     backend = nfs.NfsBackend(first, 7, lambda: again)
     had = []
-    monkeypatch.setattr(_nfs, "set_bound", lambda *_: had.append(backend._opened))
+    monkeypatch.setattr(_nfs.OpenShare, "set_bound", lambda *_: had.append(backend._opened))
     assert backend._without_names(first, OSError(errno.EPROTOTYPE, "")) is again
     assert had == [first]
 
@@ -203,7 +210,7 @@ def test_symbolic_link_is_not_followed(program: Program, server: Fake) -> None:
     assert (ended.status, ended.summary["others"], link.gid) == (0, 1, 1000)
 
 
-# -- replies that are none
+# -- malformed replies
 
 
 @pytest.mark.parametrize(
@@ -223,7 +230,7 @@ def test_name_that_is_none_fails_its_directory(program: Program, server: Fake, n
 
 
 def with_end(listing: bytes, extra: bytes) -> bytes:
-    """Put an entry at the end of a listing, which is no end then."""
+    """Add an entry to the end of a listing, which goes on then."""
     return listing[:-8] + extra + struct.pack(">2I", 0, 0)
 
 

@@ -83,7 +83,7 @@ def test_changes_are_made_together_and_directories_read_once(
     assert server.root.children[b"00"].gid == 1000
 
 
-# -- what servers leave out, and replies that are none
+# -- what servers leave out, and malformed replies
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_delay_in_the_middle_of_changes_keeps_those_before(
     ended = perms(program, server)
     assert not left
     assert (ended.status, ended.summary["changed"]) == (0, ALL)
-    # Once more is what failed itself, if it came so far; what was done before is not done again.
+    # Only the change that failed is sent again, not those before it.
     assert version(server).numbers.count(fake4.SETATTR) == ALL + (number == fake4.SETATTR)
 
 
@@ -252,7 +252,7 @@ def test_smaller_compounds_are_sent_where_resources_end(
         more = server.directory(b"more%d" % directory)
         for number in range(10):
             server.file(b"%d" % number, parent=more)
-    # One after another, so that few are on their way when the first is too large.
+    # One lane, so that few compounds are in flight when the first one is refused.
     monkeypatch.setattr("archipmigrate.engine.limits.FIRST_CHANGES", 10)
     ended = perms(program, server, "--jobs", 1)
     assert (ended.status, ended.summary["changed"]) == (0, ALL + 110)
@@ -321,7 +321,7 @@ def test_refusal_in_the_middle_of_changes_is_one_failure(
     status: int,
     shown: int,
 ) -> None:
-    monkeypatch.setattr("archipmigrate.engine.lanes.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("archipmigrate.engine.controllers.FIRST_PAUSE", 0.01)
     node = server.root.children[b"05"]
     version(server).hook = always(fake4.SETATTR, node, status)
     ended = perms(program, server)
@@ -360,7 +360,7 @@ def test_fewer_results_than_were_asked_for_fail_no_more_than_their_own(
     assert ended.status == 3
     ((_, operation, number),) = failures(ended)
     assert (operation, number) == ("setattr", errno.EBADMSG)
-    assert server.drift(GID) == []  # it was done, but nobody said so
+    assert server.drift(GID) == []  # it was done, but the reply was lost
     assert ended.summary["changed"] == ALL - 1
 
 

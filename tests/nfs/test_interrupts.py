@@ -1,4 +1,4 @@
-"""Signals while a server says nothing, or little, in the middle of changes: the run ends soon."""
+"""Signals while a server is silent or slow in the middle of changes: the run ends soon."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytest.importorskip("archipmigrate._nfs")
 
 DIRECTORIES, FILES = 12, 60
 ALL = 1 + DIRECTORIES * (1 + FILES)
-SOON = 10.0  # seconds; a server is waited for by default a minute
+SOON = 10.0  # seconds; without a signal the client waits for a server for a minute
 Reply = Callable[[bytes], bytes]
 
 
@@ -109,7 +109,7 @@ def test_answers_that_come_in_time_are_counted(program: Program, server: Fake) -
             if not sent:
                 sent.append(time.monotonic())
                 os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.001)  # the lanes have much under way when they see the signal
+            time.sleep(0.001)  # many calls are in flight when the lanes see the signal
         return whole(message)
 
     server._reply = reply  # type: ignore[method-assign]

@@ -6,16 +6,14 @@ What the programs do is in `programs`; here is what must come of it.
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.nfs.guest import Result
 from tests.nfs.guest_programs import mount as programs
-from tests.support.program import need
+from tests.support import compiled
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -182,10 +180,8 @@ def test_run_on_a_soft_mount_whose_server_vanished_ends_and_resumes(guest: Guest
     assert found["drift"] == 0
 
 
-def test_victim_never_changes_under_attack_from_the_server(guest: Guest, tmp_path: Path) -> None:
-    attacker = tmp_path / "attacker"
-    source = Path(__file__).parents[1] / "preload" / "attacker.c"
-    subprocess.run([need("gcc"), "-O2", "-o", attacker, source], check=True)
+def test_victim_never_changes_under_attack_from_the_server(guest: Guest) -> None:
+    attacker = compiled.program("attacker")
     found = reports(guest(programs.attacked, "3", 15.0, str(attacker), timeout=200))
     assert found["victim"] is True
     changed, pairs = found["done"]

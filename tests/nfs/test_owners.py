@@ -1,4 +1,4 @@
-"""Owners that are names (RFC 7530, section 5.9): mapped by a domain, or left to version 3."""
+"""Owner names (RFC 7530, section 5.9): mapped by a domain, or avoided by version 3."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNNAMED = 54321  # no group's, here or there
 
 
 class Speller:
-    """How a server of the domain tells owners, and understands groups; `got` is what was sent."""
+    """How a server of the domain writes owners and reads groups; `got` is what it was sent."""
 
     def __init__(self, domain: str = DOMAIN, *, numbers: bool = False) -> None:
         self.names = dict(NAMES)
@@ -54,7 +54,7 @@ def speller() -> Speller:
 
 @pytest.fixture
 def server(speller: Speller) -> Iterator[Fake]:
-    """A server of some files in two directories, which has names for all owners but one."""
+    """A server of some files in two directories; all owners but one have names."""
     with Fake() as made:
         made.version4 = Version4(names=speller.tell, gids=speller.take)
         for number in range(8):
@@ -155,7 +155,7 @@ def test_directory_of_nobody_is_a_failure_and_not_entered(
 def test_names_of_another_domain_are_nobody(program: Program, server: Fake) -> None:
     ended = perms(program, server.url(0, domain="example.net"))
     assert ended.status == 1
-    assert "its owner or group is nobody here, or is of another domain" in ended.err
+    assert "its owner or group is unknown on this host, or of another domain" in ended.err
     assert not server.calls  # of version 3, which would have numbers of its own
 
 
@@ -229,7 +229,7 @@ def numeric(server: Fake, speller: Speller) -> None:
 def expect_version_3(ended: Ended, server: Fake, changed: int = ALL) -> None:
     assert (ended.status, ended.summary["changed"]) == (0, changed), ended
     assert ended.summary["entries"] == ALL
-    assert "version 3 is spoken" in ended.err
+    assert "using NFSv3" in ended.err
     assert "--nfs4-domain" in ended.err
     assert server.calls[fake.SETATTR] >= changed - 1
 
@@ -280,7 +280,7 @@ def test_numbers_that_are_refused_leave_version_4(
     server.calls.clear()
     undone = program("undo", "--json")
     assert (undone.status, undone.summary["changed"]) == (0, ALL)
-    assert "version 3 is spoken" in undone.err
+    assert "using NFSv3" in undone.err
     assert states(server) == before
 
 
@@ -326,7 +326,7 @@ def test_name_late_in_a_wide_directory_leaves_version_4_and_counts_nothing_twice
         if order == "other":
             server.hook = reverse
         ended = perms(program, server.url(0), "--jobs", jobs, *words)
-        assert "version 3 is spoken" in ended.err
+        assert "using NFSv3" in ended.err
         assert (ended.status, counts(ended)) == (0, [ALL, 2, ALL - 2, ALL, 0])
         wide.children = dict(sorted(wide.children.items()))
     assert server.drift(NEW) == []

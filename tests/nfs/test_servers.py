@@ -1,4 +1,4 @@
-"""Which version serves on nfs-ganesha: servers of one version, and those with names for owners."""
+"""The version that is used on nfs-ganesha: servers of one version, and those with owner names."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ def test_port_mapper_that_is_not_there_is_said(
             pytest.skip("there is a port mapper here")
     where = f"nfs://127.0.0.1{tree}?nfsport={server.port}"
     demanded = program("perms", "--group", GID, f"{where}&version=3")
-    assert "port mapper: Connection refused: say which port mountd has" in demanded.err
-    # What version 4 said is what matters where there is none.
+    assert "port mapper: Connection refused: name the port of mountd" in demanded.err
+    # The error of version 4 is shown if there is no version 3.
     assert "lookup: " in program("perms", "--group", GID, where).err
 
 
-# -- owners that are names
+# -- owner names
 
 
 def test_names_are_mapped_by_the_domain_and_put_back(
@@ -155,7 +155,7 @@ def test_version_3_is_spoken_for_names_without_a_domain(
     before = attrs(tree)
     ended = program("perms", "--json", "--group", "sys", url(server))
     assert (ended.status, ended.summary["nfs_version"], drift(tree, 3)) == (0, 3, [])
-    assert "version 3 is spoken" in ended.err
+    assert "using NFSv3" in ended.err
     assert program("undo", "--json").status == 0
     assert attrs(tree) == before
     demanded = program("perms", "--json", "--group", "sys", url(server, 4))

@@ -1,31 +1,42 @@
-"""What servers and guests could leave behind: processes, files, mounts."""
+"""What servers and guests could leave behind: processes, files, mounts.
+
+Other tests run at the same time, with guests of their own. So this looks for names that are ours,
+and what is everybody's, /dev/shm, may have something new for a moment.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+PATIENCE = 20.0  # seconds in which others remove what they have in /dev/shm, too
+MEMORY = "vm_file-"  # the guest's memory: removed as soon as it is opened (UML's os-Linux/mem.c)
 
 
 @contextlib.contextmanager
 def leaving_nothing(directory: Path) -> Iterator[None]:
     """Make temporary files go to a directory; assert that no trace of a server or guest is left."""
-    before = tempfile.tempdir, _system()
+    before, memory = tempfile.tempdir, _memory()
     tempfile.tempdir = str(directory)
     try:
         yield
     finally:
-        tempfile.tempdir = before[0]
+        tempfile.tempdir = before
     assert not list(directory.iterdir())
     assert not processes(directory)
-    assert _system() == before[1]
+    assert f"{directory}/" not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    end = time.monotonic() + PATIENCE
+    while not _memory() <= memory:
+        assert time.monotonic() < end, _memory() - memory
+        time.sleep(0.01)
 
 
-def _system() -> tuple[set[str], str]:
-    """Return what there is of files in shared memory, and of mounts."""
-    return set(os.listdir("/dev/shm")), Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+def _memory() -> set[str]:
+    return {name for name in os.listdir("/dev/shm") if name.startswith(MEMORY)}
 
 
 def processes(directory: Path) -> list[str]:

@@ -83,7 +83,7 @@ def test_undo_twice_changes_nothing_more(cli: Cli, filled: Path) -> None:
 def test_undo_without_a_run_says_so(cli: Cli) -> None:
     ended = cli("undo")
     assert ended.status == 2
-    assert "no run" in ended.err
+    assert "nothing to undo in" in ended.err
 
 
 def chmod_it(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whether a mounted share may be spoken to past its mount, and where its server has it."""
+"""Whether a mount may be bypassed, and where its server has the share."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 from archipmigrate import share as shares
 from archipmigrate.errors import ShareError
 from archipmigrate.journal.runs import new_run, open_run
-from archipmigrate.share import Share, open_share, parse_mount
-from archipmigrate.share import bypass as direct
+from archipmigrate.share import Share, bypass, open_share
 from archipmigrate.share.bypass import Server, memory, path_on_server, refusal, server_of, ways
+from archipmigrate.share.mountinfo import parse_mount
 from tests.support import map_shares as mapshare
 from tests.support.inprocess import Program
 from tests.support.map_runs import arguments
 
-# As Linux 6.1 shows them.
+# Lines of mountinfo of Linux 6.1.
 V3 = (
     r"35 28 0:31 / /srv/archip rw,relatime shared:1 - nfs server:/export rw,vers=3,rsize=131072,"
     "wsize=131072,namlen=255,hard,nolock,proto=tcp,timeo=600,retrans=2,sec=sys,"
@@ -37,7 +37,7 @@ def share(line: str, path: bytes = b"/srv/archip/part") -> Share:
 
 
 @pytest.mark.parametrize("line", [V3, V4])
-def test_usual_mounts_may_be_passed(line: str) -> None:
+def test_usual_mounts_may_be_bypassed(line: str) -> None:
     assert refusal(share(line), 0, INITIAL, [b"/", b"/srv/archip", b"/srv/archip/partly"]) == ""
 
 
@@ -59,7 +59,7 @@ def test_usual_mounts_may_be_passed(line: str) -> None:
         (",addr=10.1.2.3", "", "addr=unknown"),
     ],
 )
-def test_mount_that_differs_in_one_option_may_be_passed_or_not(
+def test_mount_that_differs_in_one_option_may_be_bypassed_or_not(
     old: str, new: str, said: str
 ) -> None:
     changed = V3.replace(old, new)
@@ -124,9 +124,9 @@ def test_version_4_is_tried_first_and_the_handle_where_it_is_that_versions() -> 
 
 @pytest.fixture
 def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Share]]:
-    """Call with a line of mountinfo: a share that is said to be mounted so, whose root is here."""
+    """Call with a line of mountinfo: return a share with that mount, and a local root."""
     root = open_share(str(tmp_path))
-    monkeypatch.setattr(direct, "_mount_points", list)
+    monkeypatch.setattr(bypass, "mount_points", list)
 
     def make(line: str) -> Share:
         return Share(b"/srv/archip", root.fd, "", parse_mount(line))
@@ -140,7 +140,7 @@ def test_server_that_does_not_answer_is_asked_once(mounted: Callable[[str], Shar
     pytest.importorskip("archipmigrate._nfs")
     line = V3.replace("addr=10.1.2.3", "addr=127.0.0.1,port=1")
     with pytest.raises(ShareError, match=r"^NFSv4.0: lookup: Connection refused$"):
-        direct.open_direct(mounted(line), "")
+        bypass.open_direct(mounted(line), "")
 
 
 # -- waiting for the mount
@@ -148,13 +148,13 @@ def test_server_that_does_not_answer_is_asked_once(mounted: Callable[[str], Shar
 
 @pytest.fixture
 def options() -> str:
-    """Of the mount: too few for it to be passed."""
+    """Options of the mount, which do not allow the bypass."""
     return "rw,vers=4.2"
 
 
 @pytest.fixture
 def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str) -> Path:
-    """A directory that is said to be an NFS mount."""
+    """A directory that is presented as an NFS mount."""
     at = tmp_path / "mount"
     at.mkdir()
     real = shares.mount_of
@@ -177,7 +177,7 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def direct_run(state: Path, ago: float) -> str:
-    """Make a run of some share that ended so many seconds ago and went past its mount."""
+    """Make a run of some share that bypassed its mount and ended *ago* seconds ago."""
     journal = new_run(state, "perms", Share(b"/srv", -1, "nfs:other:/srv#1", parse_mount(V3)), {})
     header = journal.read_header()
     header.backend, header.status = "nfs", "done"
@@ -230,7 +230,7 @@ def test_mapfiles_and_its_undo_wait_for_the_mount(
     assert waited == [61, 61]
 
 
-# -- the domain of owners' names
+# -- the domain of owner names
 
 DOMAIN = ("--nfs4-domain", "example.org")
 
@@ -244,7 +244,7 @@ def test_domain_is_kept_for_resume_and_undo_and_another_is_another_run(
         domains.append(domain)
         raise ShareError("not here")
 
-    monkeypatch.setattr("archipmigrate.cli.reach.open_direct", open_direct)
+    monkeypatch.setattr("archipmigrate.session.reach.open_direct", open_direct)
     program = Program("auto", state)
     assert program.perms(mount, *DOMAIN).status == 0
     (path,) = state.glob("*.journal")

@@ -24,6 +24,7 @@ ROOMS = [
     ("jobs",),
     ("perms", "maps"),
     ("testshare",),
+    ("session",),
     ("cli",),
 ]
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
@@ -72,9 +73,9 @@ def test_imports_point_downward(path: Path) -> None:
         )
 
 
-def test_trio_is_imported_in_engine_and_cli_only() -> None:
+def test_trio_is_imported_in_engine_only() -> None:
     rooms = {room_of(path) for path in MODULES if "trio" in imported_packages(path)}
-    assert rooms <= {"engine", "cli"}
+    assert rooms == {"engine"}
 
 
 def test_run_time_dependencies_are_three() -> None:

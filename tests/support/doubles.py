@@ -30,6 +30,8 @@ class Meddler:
     meddle: Callable[[int], object]
     times: int = 0
     name: str = "meddled with"
+    nfs_version: int = 0
+    remark: str = ""
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         return self.real.scan(unit, policy, options, limits)

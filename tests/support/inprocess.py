@@ -15,10 +15,14 @@ from importlib import import_module
 from pathlib import Path
 
 from archipmigrate.cli.main import COMMANDS, main
+from archipmigrate.jobs.registry import KINDS, kind_named
 from tests.support.program import GID, Ended
 
-for name in COMMANDS:  # now: some tests take away what they are imported from
+# Now: some tests take away what these are imported from.
+for name in COMMANDS:
     import_module(f"archipmigrate.cli.{name}")
+for name in KINDS:
+    kind_named(name)
 
 
 @dataclass(slots=True)

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.program import GID, Attrs, Ended, need
+from tests.support import compiled
+from tests.support.program import GID, Attrs, Ended
 
-PRELOAD = Path(__file__).parents[1] / "preload"
 WATCHED = 0.0005  # seconds between two looks at what a run is doing
 LOADED = """
 import json, os, sys, traceback
@@ -54,19 +54,6 @@ for line in sys.stdin:
 """
 
 
-def kill_at_library(directory: Path) -> Path:
-    """Compile kill_at.c."""
-    return preloaded("kill_at", directory)
-
-
-def preloaded(name: str, directory: Path) -> Path:
-    """Compile the C file of that name for LD_PRELOAD."""
-    library = directory / f"{name}.so"
-    command = [need("gcc"), "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    subprocess.run([*command, "-o", str(library), str(PRELOAD / f"{name}.c"), "-ldl"], check=True)
-    return library
-
-
 class Loaded:
     """The program, loaded once and forked for every run, one at a time."""
 
@@ -78,9 +65,9 @@ class Loaded:
             [sys.executable, "-c", LOADED],
             env={
                 **os.environ,
-                "PYTHONPATH": str(PRELOAD.parents[1]),
+                "PYTHONPATH": str(compiled.CHECKOUT),
                 "ARCHIPMIGRATE_BACKEND": backend,
-                "LD_PRELOAD": str(preloaded(library, directory)),
+                "LD_PRELOAD": str(compiled.library(library)),
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -66,9 +66,12 @@ def main() -> None:
         deny((CALLS[name], getattr(errno, error)) for name, error in rules)
     if args.user is not None:
         from archipmigrate.cli.main import COMMANDS  # noqa: PLC0415 -- it loads much
+        from archipmigrate.jobs.registry import KINDS, kind_named  # noqa: PLC0415 -- the same
 
         for name in COMMANDS:  # while they can be read
             import_module(f"archipmigrate.cli.{name}")
+        for name in KINDS:
+            kind_named(name)
 
         os.setgroups([])
         os.setresgid(args.user, args.user, args.user)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from ...share.mountinfo import is_below, mount_id, mount_points
+
 
 @dataclass(frozen=True, slots=True)
 class Border:
@@ -21,7 +23,7 @@ class Border:
     @classmethod
     def of(cls, root: int) -> Border:
         """Read the border of the filesystem that directory *root* is on."""
-        return cls(os.fstat(root).st_dev, mount_id(root) if _mounts_below(root) else -1)
+        return cls(os.fstat(root).st_dev, mount_id(root) if _has_mounts_below(root) else -1)
 
     def is_outside(self, directory: int, device: int) -> bool:
         """Say whether an open directory, with the device that fstat gave, is on another mount."""
@@ -30,24 +32,6 @@ class Border:
         return self.mount >= 0 and mount_id(directory) != self.mount
 
 
-def mount_id(fd: int) -> int:
-    """Return the mount id of an open descriptor, as proc(5) fdinfo has it."""
-    with open(f"/proc/self/fdinfo/{fd}", "rb") as lines:
-        for line in lines:
-            if line.startswith(b"mnt_id:"):
-                return int(line.split()[1])
-    return -1
-
-
-def _mounts_below(root: int) -> bool:
+def _has_mounts_below(root: int) -> bool:
     path = os.readlink(f"/proc/self/fd/{root}".encode())
-    below = b"/" if path == b"/" else path + b"/"
-    with open("/proc/self/mountinfo", "rb") as lines:
-        return any(_unescape(line.split()[4]).startswith(below) for line in lines)
-
-
-def _unescape(field: bytes) -> bytes:
-    """Undo the octal escapes of mountinfo (space, tab, newline, backslash)."""
-    for code in (b"040", b"011", b"012", b"134"):
-        field = field.replace(b"\\" + code, bytes((int(code, 8),)))
-    return field
+    return any(is_below(point, path) for point in mount_points())

@@ -1,10 +1,15 @@
-"""The file blocker's directories, as an administrator's tool may touch them: maps and locks.
+"""What touches a share's maps and locks, one volume at a time.
 
-tree      directories and files below an open root, no link followed, all that is made durable
-locks     the blocker's lock protocol
-look      what a file is, and what the files of one volume are
-survey    the walk over all files
-record    the pre-image of one volume's upgrade
-upgrade   one volume from v1, v0 or a half-done rename to v2
-restore   and back
+locks         the lock protocol of `filed`
+volume_files  the files of one volume, and what a single file is as a map
+preimage      what a volume was, and which of its files an upgrade removes or overwrites
+store         a share's maps and locks, and the run that works on them
+entries       the entries of maps, converted to v2
+keep          make a volume's pre-image, and keep the files that go away
+prepare       judge a volume, under its locks
+retained      the locks that go from a scan to its apply
+put           put files under their names, and remove them, durably
+standing      how far an upgrade came
+upgrade       one volume from v1, v0 or a rename that was cut off to v2
+restore       and back
 """

@@ -1,4 +1,8 @@
-"""A new map's blocks, as they come from the old one: streamed, a few MiB at most in memory."""
+"""The entries of maps as v2 blocks, converted from a file or from kept content.
+
+Streamed: a few MiB at most are in memory, however large the map. Each block is an iterator of
+pieces of whole entries, to be read to its end before the next one.
+"""
 
 from __future__ import annotations
 
@@ -10,56 +14,63 @@ from ...tree.files import PIECE, Tree, open_file, read_pieces
 from ..format import v0, v1, v2
 from ..format.codec import Codec
 from ..format.head import Head
-from ..format.placement import sha256_place
+from ..format.placement import sha256_dir
 from ..format.v2 import ENTRY_SIZE
-from .look import Look
-from .record import Record
+from .preimage import VolumePreimage
+from .volume_files import VolumeFiles
 
-ENTRIES = PIECE // ENTRY_SIZE  # so many are converted in one go: 1 MiB of v2
-# Where an old map's entries begin, and how many bytes each has, by version.
+ENTRIES = PIECE // ENTRY_SIZE  # converted at once: 1 MiB of v2
+# Where the entries of an old map begin, and the bytes of each, by version.
 ENTRIES_AT = {0: (0, v0.DIGEST_SIZE), 1: (v1.HEADER_SIZE, v1.ENTRY_SIZE)}
 Pieces = Iterator[bytes]
 _Read = Callable[[int, int], bytes]  # start and length in the old map
 
 
 class BadEntry(Exception):
-    """An entry of a map block that is missing, or that no mapper can read; the text says which."""
+    """A map block is cut off, or has an entry that no mapper can read; the text says which."""
 
 
-def new_blocks(tree: Tree, record: Record, codec: Codec) -> Iterator[Pieces]:
-    """Yield the content of each new block, from the source as it lies there.
-
-    Each is to be read to its end before the next. Raises OSError, BadEntry.
-    """
-    header, name = record.header, record.source.name
-    if record.version == v2.VERSION:
+def new_blocks(tree: Tree, preimage: VolumePreimage, codec: Codec) -> Iterator[Pieces]:
+    """Yield each new block of a volume, converted from its old map. Raises OSError, BadEntry."""
+    header, name = preimage.header, preimage.source.name
+    if preimage.version == v2.VERSION:
         for number in range(header.blocks):
             yield _block(tree, name, number, header.block_length(number), codec)
         return
-    with tree.directory(record.source.place) as directory:
+    with tree.directory(preimage.source.parent) as directory:
         fd = open_file(directory, name)
     try:
-        if os.fstat(fd).st_ino != record.source.inode:
+        if os.fstat(fd).st_ino != preimage.source.inode:
             raise OSError(errno.ESTALE, "the map was exchanged")
-        first = record.first if record.in_place else b""
+        first = preimage.first if preimage.in_place else b""
         yield from _converted(
-            record.version, header, codec, lambda start, length: _read(fd, first, start, length)
+            preimage.version, header, codec, lambda start, length: _read(fd, first, start, length)
         )
     finally:
         os.close(fd)
 
 
+def new_blocks_from(
+    preimage: VolumePreimage, codec: Codec, kept: Iterable[bytes]
+) -> Iterator[Pieces]:
+    """Yield each new block of a volume, converted from the *kept* content of its v1 or v0 map.
+
+    Raises OSError.
+    """
+    yield from _converted(preimage.version, preimage.header, codec, _Stream(kept).read)
+
+
 def map_blocks(
-    tree: Tree, look: Look, head: Head, *, prefixed: bool, codec: Codec
+    tree: Tree, files: VolumeFiles, head: Head, *, prefixed: bool, codec: Codec
 ) -> Iterator[Pieces]:
     """Yield the entries of a map of any version as v2 blocks. Raises OSError, BadEntry."""
-    spot = look.sources(prefixed=prefixed)[0]
-    with tree.directory(spot.place) as directory:
-        fd = open_file(directory, spot.name)
+    file = files.of_name(prefixed=prefixed)[0]
+    with tree.directory(file.parent) as directory:
+        fd = open_file(directory, file.name)
     try:
         if head.version == v2.VERSION:
             for number in range(head.header.blocks):
-                yield _block(tree, spot.name, number, head.header.block_length(number), codec)
+                yield _block(tree, file.name, number, head.header.block_length(number), codec)
         else:
             header = v2.HeaderV2(head.size)
             yield from _converted(
@@ -74,7 +85,7 @@ def map_blocks(
 
 def _block(tree: Tree, name: bytes, number: int, length: int, codec: Codec) -> Pieces:
     block = v2.block_name(name, number)
-    with tree.directory(sha256_place(block)) as directory:
+    with tree.directory(sha256_dir(block)) as directory:
         fd = open_file(directory, block)
     try:
         yield from checked(fd, length, codec)
@@ -82,13 +93,8 @@ def _block(tree: Tree, name: bytes, number: int, length: int, codec: Codec) -> P
         os.close(fd)
 
 
-def new_blocks_from(record: Record, codec: Codec, kept: Iterable[bytes]) -> Iterator[Pieces]:
-    """Yield the content of each new block of a v1 or v0 map whose content was kept."""
-    yield from _converted(record.version, record.header, codec, _Stream(kept).read)
-
-
 def checked(fd: int, length: int, codec: Codec) -> Pieces:
-    """Yield the first *length* bytes of a map block, in pieces of whole entries.
+    """Yield the first *length* bytes of a map block, checked, in pieces of whole entries.
 
     Raises BadEntry, OSError.
     """
@@ -123,7 +129,7 @@ def _converted_block(
 
 
 def _read(fd: int, first: bytes, start: int, length: int) -> bytes:
-    """Read a part of a map that begins with *first*: there may be a header by now."""
+    """Read a part of an old map whose first bytes were *first*: they may be a new header by now."""
     raw = b""
     while len(raw) < length:
         more = os.pread(fd, length - len(raw), start + len(raw))
@@ -135,7 +141,7 @@ def _read(fd: int, first: bytes, start: int, length: int) -> bytes:
 
 
 class _Stream:
-    """Reads forward through pieces, as `_read` would through a file."""
+    """Reads forward through pieces as `_read` reads through a file."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
@@ -143,7 +149,7 @@ class _Stream:
         self._rest = b""
 
     def read(self, start: int, length: int) -> bytes:
-        """Return *length* bytes from *start*, which is not behind what was read."""
+        """Return *length* bytes from *start*, which must not be before the end of the last read."""
         raw = self._take(start - self._at + length)
         return raw[len(raw) - length :]
 
@@ -151,7 +157,7 @@ class _Stream:
         while len(self._rest) < length:
             more = next(self._pieces, b"")
             if not more:
-                raise OSError(errno.EIO, "what was kept is too short")
+                raise OSError(errno.EIO, "the kept content is too short")
             self._rest += more
         taken, self._rest = self._rest[:length], self._rest[length:]
         self._at += length

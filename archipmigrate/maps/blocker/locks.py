@@ -1,11 +1,11 @@
-"""The lock protocol of `filed`, so that no daemon works on a volume that we change.
+"""The lock protocol of `filed`: it keeps every daemon off a volume while we change it.
 
-    take      create N_lock<ours>_aa exclusively, write <ours>, fsync; link it to N_lock; unlink it
-    release   compare the content, unlink N_lock
+    acquire   create N_lock<ours>_aa exclusively, write <ours>, fsync; link it to N_lock; unlink it
+    release   compare the content of N_lock, unlink it
 
-A link that fails because N_lock exists means that somebody holds it: us, if the content is ours.
-`filed` compares only as many bytes as its own string has; we compare all of them, NULs at the end
-(direct mode pads) aside. The lock of a run of ours that is dead counts as ours.
+If the link fails because N_lock exists, somebody holds the lock: we, if the content is ours.
+`filed` compares only as many bytes as its own string has. We compare all of them, except NULs at
+the end, with which direct mode pads. The locks of our dead runs count as ours.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ...tree.files import Place, Tree, open_file, status, unlink
+from ...tree.files import DirPath, Tree, open_file, status, unlink
 from ..format.names import lock_name
-from ..format.placement import sha256_place
+from ..format.placement import sha256_dir
 
-LONGEST = 1024  # bytes of a lock's content that are looked at
+LONGEST = 1024  # bytes of a lock's content that are read
 MOST_SHOWN = 128  # characters of it that are shown: a host's name has 64
 PART = b"_aa"
-# A lock that vanishes between our link and our look was released: so often we try again.
+# A lock may be released between our link and our reading of it; then we try again.
 ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """Where locks lie, and who we are.
+    """Where locks lie, and which are ours.
 
-    `flat`: in the root of `tree` (a lock directory), else each at its own sha256 place. `ours` is
-    this run's string, `dead` are those of earlier runs of ours, which nobody works for any more.
+    `flat`: all in the root of `tree` (a lock directory); else each where v0.4 puts an object of its
+    name. `ours` is what this run writes into its locks, `dead` what earlier runs of ours wrote that
+    are at work no more.
     """
 
     tree: Tree
@@ -40,14 +41,14 @@ class Locks:
     ours: bytes
     dead: frozenset[bytes] = frozenset()
 
-    def take(self, name: bytes) -> bytes | None:
-        """Take the lock of a map; None if it is ours now, else the string of who holds it.
+    def acquire(self, name: bytes) -> bytes | None:
+        """Acquire the lock of a map.
 
-        Raises OSError.
+        Return None if it is ours now, else what its holder wrote into it. Raises OSError.
         """
         lock = lock_name(name)
         part = lock + self.ours + PART
-        with self.tree.directory(self._place(lock), make=True) as directory:
+        with self.tree.directory(self._parent(lock), make=True) as directory:
             self._sweep_part(directory, part)
             made = self.tree.create(directory, part, (self.ours,))
             try:
@@ -57,45 +58,48 @@ class Locks:
                     holder = _content(directory, lock)
                     if holder is not None:
                         return None if self.is_ours(holder) else holder
-                raise OSError(errno.EAGAIN, "the lock is taken and released all the time")
+                raise OSError(errno.EAGAIN, "others acquire and release the lock all the time")
             finally:
                 try:
                     unlink(directory, part)
                 except OSError:
-                    unlink(directory, part)  # it would be in the way of nobody, but stay
+                    unlink(directory, part)  # left there it would hinder nobody, but stay for ever
 
     def release(self, name: bytes) -> None:
         """Release the lock of a map if it is ours. Raises OSError."""
         lock = lock_name(name)
-        with _unless_gone(), self.tree.directory(self._place(lock)) as directory:
+        with _unless_gone(), self.tree.directory(self._parent(lock)) as directory:
             holder = _content(directory, lock)
             if holder is not None and self.is_ours(holder):
                 unlink(directory, lock)
 
     def holder(self, name: bytes) -> bytes | None:
-        """Return the string of who holds the lock of a map; None if nobody, or a run of ours, does.
+        """Return what the holder of a map's lock wrote into it; None if it is free, or ours.
 
         Raises OSError.
         """
         lock = lock_name(name)
         holder = None
-        with _unless_gone(), self.tree.directory(self._place(lock)) as directory:
+        with _unless_gone(), self.tree.directory(self._parent(lock)) as directory:
             holder = _content(directory, lock)
         return None if holder is None or self.is_ours(holder) else holder
 
     def sweep(self, name: bytes) -> None:
-        """Remove what killed sessions of ours left of taking this lock. Raises OSError."""
+        """Remove the files that killed sessions of ours left while they acquired this lock.
+
+        Raises OSError.
+        """
         lock = lock_name(name)
-        with _unless_gone(), self.tree.directory(self._place(lock)) as directory:
+        with _unless_gone(), self.tree.directory(self._parent(lock)) as directory:
             for holder in (self.ours, *self.dead):
                 self._sweep_part(directory, lock + holder + PART)
 
     def is_ours(self, holder: bytes) -> bool:
-        """Whether a lock's content is that of this run, or of one of ours that is dead."""
+        """Whether this run, or a dead one of ours, wrote *holder*."""
         return holder == self.ours or holder in self.dead
 
-    def _place(self, lock: bytes) -> Place:
-        return () if self.flat else sha256_place(lock)
+    def _parent(self, lock: bytes) -> DirPath:
+        return () if self.flat else sha256_dir(lock)
 
     def _sweep_part(self, directory: int, part: bytes) -> None:
         if status(directory, part) is not None:
@@ -104,7 +108,7 @@ class Locks:
 
 @contextlib.contextmanager
 def _unless_gone() -> Iterator[None]:
-    """Do nothing where there is no directory for a lock: nor is there a lock of ours in it."""
+    """Do nothing if the directory of a lock is missing: then no lock of ours is in it, either."""
     try:
         yield
     except OSError as error:
@@ -113,12 +117,12 @@ def _unless_gone() -> Iterator[None]:
 
 
 def holder_string(host: str, run: str) -> bytes:
-    """Return the unique string of a run's locks."""
+    """Return the unique string that a run writes into its locks."""
     return f"archipmigrate_{host}_{run}".encode()
 
 
 def clash(ours: bytes, theirs: Iterable[bytes]) -> bytes | None:
-    """Return the string that `filed`'s comparison of beginnings would take for ours, if any."""
+    """Return the first of *theirs* that `filed`, comparing beginnings, would mistake for *ours*."""
     return next((s for s in theirs if s and (ours.startswith(s) or s.startswith(ours))), None)
 
 
@@ -131,7 +135,10 @@ def shown_holder(holder: bytes) -> str:
 
 
 def _link(directory: int, part: bytes, lock: bytes, inode: int) -> bool:
-    """Link a part to its lock; False if there is one. A resent NFS call may fail by its success."""
+    """Link a part to its lock; return False if the lock exists.
+
+    An NFS call that was sent again may fail because its first sending succeeded.
+    """
     try:
         os.link(part, lock, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     except FileExistsError:
@@ -141,7 +148,7 @@ def _link(directory: int, part: bytes, lock: bytes, inode: int) -> bool:
 
 
 def _content(directory: int, lock: bytes) -> bytes | None:
-    """Return what is in a lock, without NULs at the end; None if there is none."""
+    """Return the content of a lock without NULs at the end; None if there is no lock."""
     try:
         fd = open_file(directory, lock)
     except FileNotFoundError:

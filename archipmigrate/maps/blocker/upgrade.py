@@ -1,16 +1,16 @@
-"""One volume from v1, v0 or a half-done rename to v2: a mapper can read it at every instant.
+"""One volume from v1, v0 or a rename that was cut off to v2. A mapper can read it at every instant.
 
-    (locks are held, the pre-image is durable: see `prepare`)
-    act       blocks written, synced, read back               the old map is what v0.4 finds
-              header put in place: one link, or 32 bytes      from here on the new one is
+    (its locks are held and its pre-image is durable: see `prepare`)
+    apply     blocks written, synced, read back               v0.4 finds the old map
+              header put in place: one link, or 32 bytes      from here on the new one
               old map removed; locks released
 
-What fails before the header is in place is rolled back; what fails after it is finished by a later
-session, as is what a kill cut off (`settle`).
+An error before the header is in place is rolled back. After that, the volume is half done: a later
+session settles it, and what a kill cut off, too.
 
     killed                     v0.4 finds      settling
-    before the header          the old map     does it again if nobody wrote to the map since
-    within 32 bytes in place   neither         does it again: the pre-image has what is overwritten
+    before the header          the old map     upgrades, if nobody has written to the map since
+    within 32 bytes in place   neither         upgrades: the pre-image has the bytes that were there
     after the header           the new map     removes the old one
 """
 
@@ -19,197 +19,140 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from enum import Enum, auto
 
 from ...tree.files import open_file, same_on_disk, status, unlink
-from ..format import v2
-from ..format.placement import v03_place
+from ..format.names import shown
+from . import put
 from .entries import BadEntry, new_blocks
-from .look import v03_lock
-from .record import OldFile, Record
-from .store import Different, Locked, Store, names_of_inodes, read_first
+from .preimage import VolumePreimage
+from .standing import Standing, is_unchanged, standing_of
+from .store import Different, Locked, Store
 
 
 class HalfDone(Exception):
-    """The new map is in place and the rest failed: a later session goes on."""
+    """The new map is in place, and an error came after that: a later session has to settle it."""
 
 
 class Torn(HalfDone):
-    """A header may be written in part: the locks stay, for nobody may open the map like that."""
+    """A header may be written in part: nobody may open the map, so its locks stay."""
 
 
-class _Standing(Enum):
-    """What v0.4 finds."""
+def apply(store: Store, preimage: VolumePreimage) -> None:
+    """Upgrade a volume whose locks are held; release them, unless its header is torn.
 
-    OLD = auto()  # the old map, as it was
-    TORN = auto()  # a header of which some bytes are new
-    NEW = auto()  # the new map
-    OTHER = auto()  # what is none of this run's
-
-
-def apply(store: Store, record: Record) -> None:
-    """Upgrade a volume whose locks are held; they are released on return, but for a torn header.
-
-    Raises OSError, Different or BadEntry if nothing was changed, or all was rolled back, and
-    HalfDone if not.
+    Durable on return. Raises OSError, Different or BadEntry if nothing was changed or all was
+    rolled back, and HalfDone if the volume has to be settled.
     """
     try:
-        _refuse_different(store, record)
-        _upgrade(store, record, begun=0)
+        _refuse_different(store, preimage)
+        _upgrade(store, preimage, begun=0)
     except Torn:
         raise
     except BaseException:
-        with suppress(OSError):  # a lock that stays is a dead run's, and is swept by the next one
-            store.release_locks(record.lock_names)
+        with suppress(OSError):  # a lock that stays is a dead run's, and the next one sweeps it
+            store.release_locks(preimage.lock_names)
         raise
-    _release(store, record)
+    _release(store, preimage)
 
 
-def settle(store: Store, record: Record, *, finish: bool = True) -> bool:
-    """Finish what a killed session, or a failure, left of an upgrade.
+def settle(store: Store, preimage: VolumePreimage, *, finish: bool = True) -> bool:
+    """Settle an upgrade that a killed session, or an error, left.
 
-    What was not begun, or is not *finish*ed, becomes as it was, and is none of ours any more: False
-    then. Raises OSError, Locked, Different, HalfDone if it has to be settled again.
+    Without *finish*, roll it back if its header is not in place. Return whether the volume is
+    upgraded now; if not, it is as it was, or others have changed it and it is not ours to settle.
+    Raises OSError, Locked, Different or HalfDone if it has to be settled again.
     """
-    standing = _standing(store, record)
-    for name in record.lock_names:
+    standing = standing_of(store, preimage)
+    for name in preimage.lock_names:
         store.locks.sweep(name)
     try:
-        done = _settle(store, record, standing, finish=finish)
+        done = _settle(store, preimage, standing, finish=finish)
     except Different:
-        _release(store, record)
+        _release(store, preimage)
         raise
-    _release(store, record)
+    _release(store, preimage)
     return done
 
 
-def _settle(store: Store, record: Record, standing: _Standing, *, finish: bool) -> bool:
-    if standing is _Standing.OLD:
-        return _settle_old(store, record, finish=finish)
-    if standing is _Standing.NEW:
-        _finish_new(store, record)
-    elif standing is _Standing.TORN:
-        store.take_locks(record.lock_names)
+def _settle(store: Store, preimage: VolumePreimage, standing: Standing, *, finish: bool) -> bool:
+    if standing is Standing.OLD:
+        return _settle_old(store, preimage, finish=finish)
+    if standing is Standing.NEW:
+        _finish_new(store, preimage)
+    elif standing is Standing.TORN:
+        store.acquire_locks(preimage.lock_names)
         try:
-            _upgrade(store, record, begun=record.header.blocks)
+            _upgrade(store, preimage, begun=preimage.header.blocks)
         except OSError as error:
             raise Torn(error.strerror) from error
-    return standing is not _Standing.OTHER
+    return standing is not Standing.OTHER
 
 
-def _settle_old(store: Store, record: Record, *, finish: bool) -> bool:
+def _settle_old(store: Store, preimage: VolumePreimage, *, finish: bool) -> bool:
     try:
-        store.take_locks(record.lock_names)
+        store.acquire_locks(preimage.lock_names)
     except Locked:
-        return False  # somebody works on the old map; blocks that we began are nobody's
-    done, blocks = False, record.header.blocks
+        return False  # somebody works on the old map; blocks that we began belong to no map
+    done, blocks = False, preimage.header.blocks
     try:
-        if finish and _is_unchanged(store, record):
-            _upgrade(store, record, begun=blocks)
+        if finish and is_unchanged(store, preimage):
+            _upgrade(store, preimage, begun=blocks)
             done = True
         else:
-            _roll_back(store, record, blocks, OSError(errno.ECANCELED, "not begun"))
+            _roll_back(store, preimage, blocks, OSError(errno.ECANCELED, "not begun"))
     except (OSError, BadEntry):
-        pass  # rolled back: to be looked at again as any other volume
+        pass  # rolled back: it is scanned again like any other volume
     return done
 
 
-def _finish_new(store: Store, record: Record) -> None:
+def _finish_new(store: Store, preimage: VolumePreimage) -> None:
     try:
-        _remove_old(store, record)
-        store.sweep_part(record.header_place, record.volume)
+        _remove_old(store, preimage)
+        put.sweep_part(store, preimage.header_parent, preimage.volume)
     except OSError as error:
         raise HalfDone(error.strerror) from error
 
 
-def _release(store: Store, record: Record) -> None:
+def _release(store: Store, preimage: VolumePreimage) -> None:
     try:
-        store.release_locks(record.lock_names)
+        store.release_locks(preimage.lock_names)
     except OSError as error:
         raise HalfDone(f"its lock could not be released: {error.strerror}") from error
 
 
-def _standing(store: Store, record: Record) -> _Standing:
-    there = read_first(store, record, v2.HEADER_SIZE)
-    if there == record.raw_header:
-        return _Standing.NEW
-    sources = [_found(store, file) is not None for file in record.sources]
-    if record.in_place:
-        if there is None or not all(sources):
-            return _Standing.OTHER
-        return _standing_in_place(record, there)
-    if there is None:
-        return _Standing.OLD if all(sources) else _Standing.OTHER
-    return _Standing.NEW if _is_v2(there) and not any(sources) else _Standing.OTHER
-
-
-def _standing_in_place(record: Record, there: bytes) -> _Standing:
-    if there == record.first:
-        return _Standing.OLD
-    if record.is_torn(there):
-        return _Standing.TORN
-    return _Standing.NEW if _is_v2(there) else _Standing.OTHER
-
-
-def _is_v2(there: bytes) -> bool:
-    try:
-        v2.decode_header_v2(there)
-    except ValueError:
-        return False
-    return True
-
-
-def _found(store: Store, file: OldFile) -> os.stat_result | None:
-    """Return the status of an old file, None if it is not there any more."""
-    with suppress(FileNotFoundError), store.maps.directory(file.place) as directory:
-        found = status(directory, file.name)
-        return found if found is not None and found.st_ino == file.inode else None
-    return None
-
-
-def _is_unchanged(store: Store, record: Record) -> bool:
-    """Whether nobody wrote to the old map since it was looked at, or is about to (v0.3)."""
-    for file in record.sources:
-        found = _found(store, file)
-        if found is None or not file.is_same(found):
-            return False
-        if file.place == v03_place(file.name) and v03_lock(store.maps, file.name):
-            return False
-    return True
-
-
-def _refuse_different(store: Store, record: Record) -> None:
-    for file in record.sources:
-        with store.maps.directory(file.place) as directory:
+def _refuse_different(store: Store, preimage: VolumePreimage) -> None:
+    for file in preimage.sources:
+        with store.maps.directory(file.parent) as directory:
             found = status(directory, file.name)
         if found is None or not file.is_same(found):
-            raise Different(f"{file.name.decode(errors='backslashreplace')} was changed meanwhile")
+            raise Different(f"{shown(file.name)} was changed meanwhile")
 
 
-def _upgrade(store: Store, record: Record, begun: int) -> None:
-    """Do it; so many blocks may have been *begun* by a session before."""
+def _upgrade(store: Store, preimage: VolumePreimage, begun: int) -> None:
+    """Upgrade a volume of which a session before may have written the first *begun* blocks."""
     written = [begun]
     try:
-        _write_blocks(store, record, written)
-        if record.in_place:
-            _write_header(store, record)
+        _write_blocks(store, preimage, written)
+        if preimage.in_place:
+            _write_header(store, preimage)
         else:
-            _link_header(store, record)
+            _link_header(store, preimage)
     except HalfDone:
         raise
     except BaseException as error:
-        _roll_back(store, record, written[0], error)
+        _roll_back(store, preimage, written[0], error)
         raise
     try:
-        _remove_old(store, record)
+        _remove_old(store, preimage)
     except OSError as error:
         raise HalfDone(error.strerror) from error
 
 
-def _write_blocks(store: Store, record: Record, written: list[int]) -> None:
-    for number, content in enumerate(new_blocks(store.maps, record, store.codec)):
-        place, name = record.block(number)
-        with store.maps.directory(place, make=True) as directory:
+def _write_blocks(store: Store, preimage: VolumePreimage, written: list[int]) -> None:
+    """Write all blocks; raise `written[0]` to the number of those that are begun."""
+    for number, content in enumerate(new_blocks(store.maps, preimage, store.codec)):
+        parent, name = preimage.block(number)
+        with store.maps.directory(parent, make=True) as directory:
             written[0] = max(written[0], number + 1)
             unlink(directory, name)
             made = store.maps.create(directory, name, content)
@@ -218,17 +161,17 @@ def _write_blocks(store: Store, record: Record, written: list[int]) -> None:
                 raise OSError(errno.EIO, "a block reads back differently")
 
 
-def _link_header(store: Store, record: Record) -> None:
-    name = record.volume
-    with store.maps.directory(record.header_place, make=True) as directory:
+def _link_header(store: Store, preimage: VolumePreimage) -> None:
+    name = preimage.volume
+    with store.maps.directory(preimage.header_parent, make=True) as directory:
         inode = -1
         try:
-            with store.part(directory, name, (record.raw_header,)) as made:
-                part = store.part_name(name)
-                if not same_on_disk(directory, part, made.length, made.digest):
+            with put.part(store, directory, name, (preimage.raw_header,)) as made:
+                part_name = store.part_name(name)
+                if not same_on_disk(directory, part_name, made.length, made.digest):
                     raise OSError(errno.EIO, "the header reads back differently")
                 inode = made.inode
-                store.put_in_place(directory, name, made)
+                put.link_part(store, directory, name, made)
         except OSError as error:
             found = status(directory, name)
             if found is not None and found.st_ino == inode:
@@ -236,18 +179,18 @@ def _link_header(store: Store, record: Record) -> None:
             raise
 
 
-def _write_header(store: Store, record: Record) -> None:
-    with store.maps.directory(record.source.place) as directory:
-        fd = open_file(directory, record.source.name, os.O_RDWR)
+def _write_header(store: Store, preimage: VolumePreimage) -> None:
+    with store.maps.directory(preimage.source.parent) as directory:
+        fd = open_file(directory, preimage.source.name, os.O_RDWR)
     try:
-        if os.fstat(fd).st_ino != record.source.inode:
+        if os.fstat(fd).st_ino != preimage.source.inode:
             raise Different("the map was exchanged")
         try:
-            _overwrite(fd, record.raw_header)
+            _overwrite(fd, preimage.raw_header)
         except OSError as error:
             try:
-                _overwrite(fd, record.first)
-                os.ftruncate(fd, record.source.length)
+                _overwrite(fd, preimage.first)
+                os.ftruncate(fd, preimage.source.length)
             except OSError:
                 raise Torn(error.strerror) from error
             raise
@@ -256,7 +199,7 @@ def _write_header(store: Store, record: Record) -> None:
 
 
 def _overwrite(fd: int, raw: bytes) -> None:
-    """Write a file's first bytes in one call, durably, and see that they are there."""
+    """Write a file's first bytes in one call, sync them and read them back."""
     if os.pwrite(fd, raw, 0) != len(raw):
         raise OSError(errno.EIO, "a header was written in part")
     os.fsync(fd)
@@ -265,24 +208,24 @@ def _overwrite(fd: int, raw: bytes) -> None:
         raise OSError(errno.EIO, "the header reads back differently")
 
 
-def _remove_old(store: Store, record: Record) -> None:
-    """Remove the old map, its header first: blocks without one are nobody's."""
-    if not record.in_place:
-        for file in record.sources:
-            store.remove_source(file)
+def _remove_old(store: Store, preimage: VolumePreimage) -> None:
+    """Remove the old map, its header first: without it, its blocks belong to no map."""
+    if not preimage.in_place:
+        for file in preimage.sources:
+            put.remove_old_file(store, file)
 
 
-def _roll_back(store: Store, record: Record, blocks: int, why: BaseException) -> None:
-    """Take away the first *blocks*, put back what they replaced. Raises HalfDone."""
+def _roll_back(store: Store, preimage: VolumePreimage, blocks: int, why: BaseException) -> None:
+    """Remove the first *blocks* new blocks and put back what they replaced. Raises HalfDone."""
     try:
         for number in range(blocks):
-            place, name = record.block(number)
-            with suppress(FileNotFoundError), store.maps.directory(place) as directory:
+            parent, name = preimage.block(number)
+            with suppress(FileNotFoundError), store.maps.directory(parent) as directory:
                 if unlink(directory, name):
                     os.fsync(directory)
-        store.sweep_part(record.header_place, record.volume)
-        for files in names_of_inodes(record.replaced):
+        put.sweep_part(store, preimage.header_parent, preimage.volume)
+        for files in put.grouped_by_inode(preimage.replaced):
             if files[0].pieces is not None:
-                store.restore_file(files)
+                put.restore_file(store, files)
     except (OSError, Different) as error:
-        raise HalfDone(f"{why}; and what was begun could not be taken back: {error}") from why
+        raise HalfDone(f"{why}; and what was begun could not be rolled back: {error}") from why

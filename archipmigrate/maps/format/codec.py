@@ -1,4 +1,4 @@
-"""The entries of older maps as v2 entries: the same in Python here and in C (native/mapfile.c).
+"""Convert the entries of older maps to v2: in Python here, or in C (native/mapfile).
 
     source                             flags              name
     v1, flag not 0                     WRITABLE, ARCHIP   `archip_` and the digest in hex
@@ -6,31 +6,28 @@
     v1, flag 0, digest of the zeros    ZERO               the digest in hex
     v0                                 as v1, flag 0
 
-Pure: bytes in, bytes out. Both twins give the same bytes for the same entries, whatever these are.
+Pure: bytes in, bytes out. Both twins give the same bytes for any entries.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Protocol
 
-from ...errors import BackendMissing
+from ...backend.extensions import uses_native
 from . import v0, v1, v2
 from .names import PREFIX
 from .v2 import EntryFlag, EntryV2
 
-try:
+with contextlib.suppress(ImportError):  # no C compiler where this was installed
     from ... import _native
-except ImportError:  # no C compiler where this was installed
-    BUILT = False
-else:
-    BUILT = True
 
 ENTRY_SIZES = {0: v0.DIGEST_SIZE, 1: v1.ENTRY_SIZE}
 _GOOD_LENGTHS = bytes(range(v2.LONGEST_NAME + 1))
 
 
 def _around(flags: int, prefix: bytes) -> tuple[bytes, bytes]:
-    """Return what comes before and after the digest in hex in an entry."""
+    """Return the bytes of an entry before and after the digest in hex."""
     digits = bytes(2 * v0.DIGEST_SIZE)
     entry = v2.encode_entry_v2(EntryV2(flags, prefix + digits))
     end = v2.ENTRY_SIZE - v2.LONGEST_NAME + len(prefix)
@@ -43,30 +40,30 @@ _ZERO = v2.encode_entry_v2(EntryV2(EntryFlag.ZERO, v1.ZERO_DIGEST.hex().encode()
 
 
 class Codec(Protocol):
-    """One of the twins. They keep nothing: any number of threads may share one."""
+    """One of the twins. It has no state: any number of threads may share one."""
 
     name: str
 
     def convert(self, version: int, entries: bytes) -> bytes:
-        """Return the v2 entries, 128 bytes each, for the raw *entries* of a map of version 0 or 1.
+        """Convert the raw *entries* of a map of version 0 or 1 to v2 entries of 128 bytes each.
 
-        Meant for a map block at a time. Raises ValueError unless all entries are whole.
+        Meant for one map block at a time. Raises ValueError unless all entries are whole.
         """
 
     def check(self, block: bytes) -> int:
-        """Return the index of the first v2 entry whose name is too long to be one; -1 if none is.
+        """Return the index of the first v2 entry whose name is longer than an entry; -1 if none is.
 
         Raises ValueError unless all entries are whole.
         """
 
 
 class PythonCodec:
-    """The twin that is always there."""
+    """The twin in Python, which is always there."""
 
     name = "python"
 
     def convert(self, version: int, entries: bytes) -> bytes:
-        """Convert entries, as Codec has it."""
+        """See Codec."""
         _check_whole(entries, _entry_size(version))
         if version == 0:
             size = v0.DIGEST_SIZE
@@ -81,9 +78,9 @@ class PythonCodec:
         )
 
     def check(self, block: bytes) -> int:
-        """Check entries, as Codec has it."""
+        """See Codec."""
         _check_whole(block, v2.ENTRY_SIZE)
-        # The four bytes of all lengths, a column each: nothing is done for each entry.
+        # The four bytes of all lengths, one column each: no Python code runs for each entry.
         low, *high = (block[at :: v2.ENTRY_SIZE] for at in range(1, 5))
         if not low.translate(None, _GOOD_LENGTHS) and not any(any(column) for column in high):
             return -1
@@ -95,29 +92,27 @@ class PythonCodec:
 
 
 class NativeCodec:
-    """The twin in C. It does not hold the GIL while it works."""
+    """The twin in C. It releases the GIL."""
 
     name = "native"
 
     def convert(self, version: int, entries: bytes) -> bytes:
-        """Convert entries, as Codec has it."""
+        """See Codec."""
         _check_whole(entries, _entry_size(version))
         return _native.convert_entries(version, entries)
 
     def check(self, block: bytes) -> int:
-        """Check entries, as Codec has it."""
+        """See Codec."""
         _check_whole(block, v2.ENTRY_SIZE)
         return _native.check_entries(block)
 
 
 def codec_of(backend: str) -> Codec:
-    """Return the codec of the backend called so, or for `auto` the fastest there is.
+    """Return the codec that goes with a backend; for `auto`, the fastest that is there.
 
-    Raises BackendMissing if `native` is demanded and not there.
+    Raises BackendMissing if `native` is demanded and not built.
     """
-    if backend == "native" and not BUILT:
-        raise BackendMissing("the native codec is not there: install with a C compiler at hand")
-    return NativeCodec() if BUILT and backend != "python" else PythonCodec()
+    return NativeCodec() if uses_native(backend) else PythonCodec()
 
 
 def _plain(digest: bytes) -> bytes:

@@ -1,8 +1,8 @@
-"""What a mapfile is by its first bytes, its length and, for v0, the size that Pithos knows. Pure.
+"""What a mapfile is by its first bytes, its length and, for v0, the size from Pithos. Pure.
 
-A v1 map is valid if it is as long as its size says, or longer. Only a name of 64 hex digits may be
-a v0 map, which has no header and might begin like a v1 map: there a v1 map must be exactly as long
-as its size says, or padded to 512 bytes as `filed` does.
+A v1 map is valid if it is at least as long as its size says. A v0 map has no header, so it may
+begin like a v1 map; only a file whose name is 64 hex digits may be one. Under such a name a v1 map
+must be exactly as long as its size says, or padded to 512 bytes as `filed` does.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from . import v0, v1, v2
 
 HEAD_BYTES = 32
 PAD = 512  # `direct = True` writes multiples of this
-# A map may be longer than its size says. What is kept for undo, or read to the end, has a bound.
+# How much longer than its size says a map may be if it is kept for undo, or read to its end.
 SLACK = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A map's version (None: it is none that can be read, for `reason`) and its header's fields.
+    """A map's version (None: not a map that can be read, for `reason`) and its header's fields.
 
-    `size` is in bytes; `length` is the file's.
+    `size` is the volume's, `length` the file's, `block_size` a block's, all in bytes.
     """
 
     version: int | None
@@ -41,17 +41,17 @@ class Head:
 
     @property
     def objects(self) -> int:
-        """How many entries the map has."""
+        """The number of entries."""
         return self.header.objects if self.version == v2.VERSION else v1.object_count(self.size)
 
     @property
     def is_deleted(self) -> bool:
-        """Whether this is a v2 map that was marked deleted."""
+        """Whether this is a v2 map that is marked deleted."""
         return self.version == v2.VERSION and self.header.is_deleted
 
 
 def invalid(reason: str, length: int = 0) -> Head:
-    """Return the head of a file that is no map."""
+    """Return the head of a file that is not a map."""
     return Head(None, length, reason=reason)
 
 
@@ -65,8 +65,8 @@ def read_head(
 ) -> Head:
     """Return what a map is by its first `HEAD_BYTES` bytes and its length.
 
-    *digest*: the name allows v0. *sizes* are what Pithos says of it, and `fit(size)` reads the file
-    and says why it does not fit a size ("" if it does).
+    *digest* says that the name allows v0. *sizes* are those given for it; `fit(size)` reads the
+    file and returns why it does not fit a size ("" if it does).
     """
     signed = raw.startswith(v2.SIGNATURE)
     if raw.startswith(v2.HEADER_START):
@@ -86,7 +86,7 @@ def read_head(
 
 
 def needed_length(head: Head) -> int:
-    """Return how long a map's file must be: a header's for v2, all entries' for v1 and v0."""
+    """Return how long a map's file must be, in bytes: v2 a header, v1 and v0 all entries."""
     if head.version == v2.VERSION:
         return v2.HEADER_SIZE
     if head.version == v1.VERSION:
@@ -95,7 +95,7 @@ def needed_length(head: Head) -> int:
 
 
 def _misfit_by_length(length: int, size: int) -> str:
-    """Say whether a v0 map is far too long to be read to its end."""
+    """Return why a v0 map is too long to be read to its end, or ""."""
     needed = v0.DIGEST_SIZE * v1.object_count(size)
     return f"too long: {length:,} bytes, not {needed:,}" if length > needed + SLACK else ""
 

@@ -3,8 +3,10 @@
 foobar, archip_foobar             the mapfile of the volume foobar
 foobar_00000000000000ff           a block of the map foobar
 foobar_lock                       the lock of the map foobar
-foobar_lock<holder>_xy            what a lock is made from, left behind by somebody who was killed
-foobar.archipmigrate_<run>        what a file of ours is made from, the same
+foobar_lock<holder>_xy            the part of a lock, left by a process that was killed
+foobar.archipmigrate_<run>        the part of a file of ours, the same
+
+A part is linked to the name of the lock, or file, that it becomes, and then removed.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from enum import IntEnum
 
 PREFIX = b"archip_"
 LOCK = b"_lock"
-# Bytes of a volume's name: v0.4 cannot open others (measured on the real daemons).
+# Bytes of a volume's name that v0.4 can open (measured on the real daemons).
 SHORTEST_NAME, LONGEST_NAME = 6, 82
 
 _BLOCK = re.compile(rb"(.+)_([0-9a-f]{16})", re.DOTALL)
@@ -25,7 +27,7 @@ _DIGITS = re.compile(rb"[0-9a-f]{64}")
 
 
 class Role(IntEnum):
-    """What a name says that a file is. The order is that in which a volume is classified."""
+    """What a file is by its name. Volumes are classified in this order; numbers are in journals."""
 
     MAP = 0
     BLOCK = 1
@@ -39,8 +41,8 @@ class Role(IntEnum):
 class Name:
     """A name taken apart.
 
-    `volume` has no prefix, `prefixed` says whether there was one; `number` is a block's; `holder`
-    is whose lock, or (OWN_PART) which run's file, this was to become.
+    `volume` has no prefix, `prefixed` says whether there was one. `number` is a block's. `holder`
+    is whose lock this part was made for, or (OWN_PART) the run that made it.
     """
 
     role: Role
@@ -51,7 +53,7 @@ class Name:
 
     @property
     def map_name(self) -> bytes:
-        """The name of the map that this is, or belongs to."""
+        """The name of the map that this file is, or belongs to."""
         return map_name(self.volume, prefixed=self.prefixed)
 
 
@@ -69,7 +71,7 @@ def parse_name(name: bytes) -> Name:
 
 
 def parse_map_name(name: bytes) -> Name:
-    """Take the name of a file that is a map apart, whatever else it looks like."""
+    """Take apart the name of a file that is a map, even if it looks like another role's."""
     return _of(Role.MAP, name)
 
 
@@ -91,7 +93,7 @@ def lock_name(name: bytes) -> bytes:
 
 
 def is_digest(volume: bytes) -> bool:
-    """Whether a name is 64 hex digits: only those may be v0 maps."""
+    """Whether a name is 64 lowercase hex digits: only those may be v0 maps."""
     return _DIGITS.fullmatch(volume) is not None
 
 
@@ -103,3 +105,8 @@ def bad_name(volume: bytes) -> str:
             f"{LONGEST_NAME} only"
         )
     return ""
+
+
+def shown(name: bytes) -> str:
+    """Return a name for messages; bytes that are not UTF-8 are escaped."""
+    return name.decode(errors="backslashreplace")

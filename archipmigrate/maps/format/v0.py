@@ -1,8 +1,8 @@
 """The map format of Pithos: digests of 32 bytes, one after another. Pure: bytes in, a verdict out.
 
-Nothing in such a file says what it is or how large the volume is; the size comes from Pithos'
-database. So the one check there is, is whether the two fit: as many digests as the size asks for,
-none of them all NULs, and nothing but NULs (padding) after them.
+Such a file does not say what it is, or how large the volume is; the size comes from Pithos'
+database. So all that can be checked is whether the two fit: as many digests as the size needs, none
+of them all NULs, and only NULs (padding) after them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ _NULS = bytes(DIGEST_SIZE)
 
 
 class FitV0:
-    """Reads a map once, in chunks of any lengths, and then says which sizes it fits.
+    """Reads a map once, in chunks of any length, and then tells which sizes it fits.
 
-    Keeps less than a digest from one chunk to the next.
+    Keeps less than one digest from one chunk to the next.
     """
 
     def __init__(self) -> None:
-        self.digests = 0  # before the first that is all NULs
-        self._ended = False  # that one was seen: padding follows
-        self._dirty = False  # the padding is none
+        self.digests = 0  # before the first one that is all NULs
+        self._ended = False  # that one was read: padding follows
+        self._dirty = False  # the padding is not all NULs
         self._partial = b""  # the beginning of a digest
 
     def feed(self, chunk: bytes) -> None:
@@ -40,7 +40,7 @@ class FitV0:
             self._dirty = chunk != bytes(len(chunk))
 
     def misfit(self, size: int) -> str | None:
-        """Return why the map that was read is not that of *size* bytes; None if it may be."""
+        """Return why the map is not that of a volume of *size* bytes; None if it may be."""
         if size < 0:
             return f"a size of {size} bytes"
         if self._dirty:
@@ -54,7 +54,7 @@ class FitV0:
 
 def _first_nuls(digests: bytes) -> int:
     """Return where the first whole digest that is all NULs begins; -1 if none is."""
-    # One find for all digests, instead of a look at each: so many NULs across two are rare.
+    # One find instead of a comparison for each digest: 32 NULs across two of them are rare.
     at = digests.find(_NULS)
     while at >= 0:
         at += -at % DIGEST_SIZE

@@ -3,8 +3,8 @@
     header  u32 version = 1, u64 size (bytes)
     entry   u8 flag, 32 bytes digest, one for each object of 4 MiB
 
-All little-endian and packed. A flag other than 0 says that the object is called `archip_` and the
-digest in hex, 0 that it is called by the digest alone.
+All little-endian and packed. With a flag other than 0 the object is called `archip_` and the digest
+in hex, with 0 the digest in hex alone.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ ZERO_DIGEST = hashlib.sha256(b"").digest()
 
 @dataclass(frozen=True, slots=True)
 class EntryV1:
-    """One object's record in a v1 map: the flag byte and the raw digest (32 bytes)."""
+    """One object in a v1 map: the flag byte and the raw digest (32 bytes)."""
 
     flag: int
     digest: bytes
 
 
 def object_count(size: int) -> int:
-    """Return how many objects a volume of *size* bytes has, the last one maybe not in full."""
+    """Return the number of objects of a volume of *size* bytes; the last one may be shorter."""
     return -(-size // OBJECT_SIZE)
 
 
@@ -53,8 +53,8 @@ def encode_v1(size: int, entries: Sequence[EntryV1]) -> bytes:
 def decode_header_v1(raw: bytes) -> int:
     """Return the size in bytes of the volume whose map begins with *raw*; surplus is ignored.
 
-    Raises ValueError, with the reason, if that is no header of version 1. Whether the entries that
-    the size asks for are there is for the caller to see.
+    Raises ValueError, with the reason, if that is no header of version 1. Does not check whether
+    there are as many entries as the size needs.
     """
     if len(raw) < HEADER_SIZE:
         raise ValueError(f"is shorter than a header: {len(raw)} bytes of {HEADER_SIZE}")

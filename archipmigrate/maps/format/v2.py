@@ -3,8 +3,8 @@
     header  "AMF.", u32 version = 2, u64 size, u32 block size, u32 flags, u64 epoch: big-endian
     entry   u8 flags, u32 name length (little-endian), 123 bytes name, zero padded
 
-A map is a header and map blocks, objects of their own that hold the entries. What is decoded here
-is valid in itself; whether the blocks are there is for the caller to see.
+A map is a header, and map blocks with the entries, which are objects of their own. Whether the
+blocks exist is not checked here.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ HEADER_SIZE = HEADER.size
 HEADER_START = SIGNATURE + VERSION.to_bytes(4, "big")
 ENTRY_SIZE = ENTRY.size
 LONGEST_NAME = ENTRY_SIZE - 5
-# A block of what v0.4 itself writes. A map block is as long as an object of the volume.
+# Of the maps that v0.4 writes. A map block is as long as an object of the volume.
 BLOCK_SIZE = 0x400000
 BLOCK_ENTRIES = BLOCK_SIZE // ENTRY_SIZE
 
 
 class MapFlag(IntFlag):
-    """What is known in a header's flags; other bits are kept as they are."""
+    """The known flags of a header; other bits are kept as they are."""
 
     READONLY = 1
     DELETED = 2
 
 
 class EntryFlag(IntFlag):
-    """What is known in an entry's flags."""
+    """The known flags of an entry."""
 
     WRITABLE = 1
     ARCHIP = 2  # the object's name begins with `archip_`
@@ -52,33 +52,33 @@ class HeaderV2:
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError if the block size is none."""
+        """Raise ValueError if the block size is impossible."""
         block_size = self.block_size
         if block_size <= ENTRY_SIZE or block_size & (block_size - 1):
             raise ValueError(f"block size {block_size} is no power of two above {ENTRY_SIZE}")
 
     @property
     def objects(self) -> int:
-        """How many objects, and entries, the volume has."""
+        """The number of objects of the volume, and of entries."""
         return -(-self.size // self.block_size)
 
     @property
     def entries_per_block(self) -> int:
-        """How many entries a full map block has."""
+        """The number of entries of a full map block."""
         return self.block_size // ENTRY_SIZE
 
     @property
     def blocks(self) -> int:
-        """How many map blocks there must be."""
+        """The number of map blocks that the entries need."""
         return -(-self.objects // self.entries_per_block)
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the volume was deleted, and its header only stayed."""
+        """Whether the volume was deleted, and only its header stayed."""
         return bool(self.flags & MapFlag.DELETED)
 
     def block_length(self, number: int) -> int:
-        """Return how many bytes map block *number* needs: the last one only what it is used for.
+        """Return how many bytes map block *number* needs; the last one may need less than others.
 
         Blocks beyond the last one need none.
         """
@@ -88,7 +88,7 @@ class HeaderV2:
 
 @dataclass(frozen=True, slots=True)
 class EntryV2:
-    """One object's record: flags as EntryFlag has them, and the object's full name."""
+    """One object: flags as EntryFlag has them, and the object's full name."""
 
     flags: int
     name: bytes

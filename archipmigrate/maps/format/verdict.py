@@ -1,7 +1,7 @@
-"""Which volume is what: the matrix of a volume's two maps, `foobar` and `archip_foobar`. Pure.
+"""What a volume is, by the matrix of its two maps, `foobar` and `archip_foobar`. Pure.
 
-A volume is fed with what was found of it, maps first, then blocks in order of their numbers;
-nothing is kept of a block but how far the row of them is complete. Locks have no say here.
+A `Volume` takes in the files found of it: maps first, then blocks in the order of their numbers. Of
+the blocks it only knows up to which one all are there. Locks do not matter here.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from enum import Enum, StrEnum, auto
 
 from . import v2
 from .head import Head
-from .names import bad_name, map_name
-from .placement import Place
+from .names import bad_name, map_name, shown
+from .placement import Placement
 
-# More files of one name than this are not remembered; two make a conflict.
+# Further files of one name are ignored; two make a conflict.
 MOST_CANDIDATES = 4
 
 
 class Result(StrEnum):
-    """What became of a volume; in a survey `would-upgrade` stands for `upgraded`."""
+    """What became of a volume; in a dry run `would-upgrade` stands for `upgraded`."""
 
-    PENDING = "pending"  # not yet; never shown
+    PENDING = "pending"  # none yet
     UPGRADED = "upgraded"
     WOULD_UPGRADE = "would-upgrade"
     CURRENT = "current"
@@ -49,8 +49,8 @@ class Plan(StrEnum):
 class Verdict:
     """What a volume is, why, and what is to be done with it.
 
-    `head` is that of the map which v0.4 opens, or would once it is upgraded; `map_name` is the name
-    of the map that decided.
+    `head` is that of the map that v0.4 opens, or would open once it is upgraded. `map_name` is the
+    name of the map that decided.
     """
 
     result: Result
@@ -61,8 +61,8 @@ class Verdict:
 
     @property
     def target(self) -> v2.HeaderV2:
-        """The header that an upgrade leaves behind."""
-        assert self.head is not None  # noqa: S101 -- only asked of what has a plan
+        """The header that the upgrade writes. Only for volumes with a plan."""
+        assert self.head is not None  # noqa: S101 -- see above
         if self.plan is Plan.FINISH:
             return v2.HeaderV2(self.head.size, self.head.block_size, self.head.flags, epoch=1)
         if self.plan is Plan.RENAME:
@@ -81,35 +81,35 @@ class _State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file that is a map by its name: where it lies, its inode, what is in it."""
+    """A file that is a map by its name: where it lies, its inode, its head."""
 
-    place: Place
+    placement: Placement
     inode: int
     head: Head
 
 
 @dataclass(slots=True)
 class Side:
-    """One of a volume's two names, and what was found under it."""
+    """One of a volume's two names, and the files found under it."""
 
     name: bytes
     prefixed: bool
     candidates: list[Candidate] = field(default_factory=list)
-    complete: int = 0  # blocks 0 to complete - 1 are there, and long enough
+    complete: int = 0  # the first blocks that are all there and long enough
     _short: str = ""
 
     def add_map(self, candidate: Candidate) -> bool:
-        """Take in a file; False if it says nothing about the volume."""
-        if candidate.place is Place.ELSEWHERE and candidate.head.version is None:
+        """Take in a file; return False if it is not a map, and not where one would be."""
+        if candidate.placement is Placement.ELSEWHERE and candidate.head.version is None:
             return False
         if len(self.candidates) < MOST_CANDIDATES:
             self.candidates.append(candidate)
         return True
 
-    def add_block(self, number: int, place: Place, length: int) -> None:
-        """Take in a block of *length* bytes (-1: no regular file); numbers never go down."""
+    def add_block(self, number: int, placement: Placement, length: int) -> None:
+        """Take in a block of *length* bytes (-1: not a regular file). Numbers must ascend."""
         head = self.head
-        if head is None or head.version != v2.VERSION or place is not Place.V04:
+        if head is None or head.version != v2.VERSION or placement is not Placement.V04:
             return
         if number == self.complete < head.header.blocks:
             needed = head.header.block_length(number)
@@ -122,28 +122,28 @@ class Side:
 
     @property
     def head(self) -> Head | None:
-        """The first file's head."""
+        """The head of the first file, which v0.4 finds first."""
         return self.candidates[0].head if self.candidates else None
 
     def conflict(self) -> str:
-        """Return why the name is at two places, or ""."""
+        """Return why the files of this name contradict each other, or ""."""
         if len({candidate.inode for candidate in self.candidates}) > 1:
-            return f"there are two different files called {_shown(self.name)}"
+            return f"there are two different files called {shown(self.name)}"
         return ""
 
     def state(self) -> tuple[_State, str]:
-        """Return what this name is, and why it is bad, if it is."""
+        """Return what is under this name, and the reason if that is BAD."""
         head = self.head
         if head is None:
             return _State.ABSENT, ""
         if why := self._fault(head):
-            return _State.BAD, f"{_shown(self.name)}: {why}"
+            return _State.BAD, f"{shown(self.name)}: {why}"
         if head.version != v2.VERSION:
             return _State.OLD, ""
         return _State.DELETED if head.is_deleted else _State.LIVE, ""
 
     def _fault(self, head: Head) -> str:
-        """Return why v0.4 could not open, or we not upgrade, this map, or ""."""
+        """Return why v0.4 could not open this map, or it cannot be upgraded; or ""."""
         if head.version is None:
             return head.reason
         if not self._is_found(head):
@@ -153,14 +153,14 @@ class Side:
         return self._short or f"block {self.complete} of {head.header.blocks:,} is missing"
 
     def _is_found(self, head: Head) -> bool:
-        places = {candidate.place for candidate in self.candidates}
+        found = {candidate.placement for candidate in self.candidates}
         if self.prefixed and head.version == v2.VERSION:
-            return Place.V04 in places
-        return places != {Place.ELSEWHERE}
+            return Placement.V04 in found
+        return found != {Placement.ELSEWHERE}
 
 
 class Volume:
-    """A volume while it is looked at."""
+    """A volume, and the files found of it."""
 
     def __init__(self, name: bytes) -> None:
         self.name = name
@@ -177,7 +177,7 @@ class Volume:
         return bool(self.plain.candidates or self.prefixed.candidates)
 
     def owns_block(self, number: int, *, prefixed: bool) -> bool:
-        """Whether a block belongs to one of the maps, or will be replaced by an upgrade."""
+        """Whether a block belongs to one of the maps, or lies where an upgrade writes one."""
         head = self.side(prefixed=prefixed).head
         if head is None and not prefixed:
             head = self.prefixed.head
@@ -188,7 +188,7 @@ class Volume:
         return number < v2.HeaderV2(head.size).blocks
 
     def verdict(self) -> Verdict:
-        """Return what the volume is, once everything was taken in."""
+        """Return what the volume is, once all files are taken in."""
         decides = self.plain if self.plain.candidates else self.prefixed
         return replace(self._verdict(), map_name=decides.name)
 
@@ -206,7 +206,7 @@ class Volume:
 def _judge(plain: Side, prefixed: Side, head: Head | None) -> Verdict:
     state, why = plain.state()
     other, other_why = prefixed.state()
-    here, there = _shown(plain.name), _shown(prefixed.name)
+    here, there = shown(plain.name), shown(prefixed.name)
     match state, other:
         case _State.ABSENT, _State.OLD:
             verdict = Verdict(Result.PENDING, "", prefixed.head, Plan.RENAME)
@@ -236,7 +236,3 @@ _WHAT = {
     _State.OLD: "an older map",
     _State.BAD: "unusable ({why})",
 }
-
-
-def _shown(name: bytes) -> str:
-    return name.decode(errors="backslashreplace")

@@ -1,7 +1,7 @@
-"""The undo of a mapfiles run: volumes that it upgraded get their old maps back.
+"""The undo of a mapfiles run: the volumes that it upgraded get their old maps back.
 
-A unit is one batch of that run, newest first. The scan takes the locks of its volumes and sees that
-each still is as the run left it; which ones go back is durable before the first is touched.
+A unit is one batch of that run, newest first. The scan acquires the locks of its volumes and checks
+that each still is as the run left it. Which of them go back is durable before the first is changed.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from ...journal import counting
 from ...journal.store import Journal
 from ...model import Applied, Failure, Limits, Outcome, StopFlag, Tally, Unit
 from ..blocker import restore
-from ..blocker.record import Record, read_records
+from ..blocker.preimage import VolumePreimage, unpack_preimages
+from ..blocker.retained import MapsScan, RetainedLocks
 from ..blocker.store import Different, Locked, Store
-from .volumes import RetainedLocks, VolumesScan
 
-NUMBER = struct.Struct("<q")  # below 0: what was settled apart from its batch
+NUMBER = struct.Struct("<q")  # of a batch; below 0: volumes that were settled apart from theirs
 INDEX = struct.Struct("<I")
 
 
 @dataclass(slots=True)
-class UndoMapfilesJob(Job[VolumesScan]):
-    """See the module. `target` is the journal of the run to put back, settled."""
+class UndoMapfilesJob(Job[MapsScan]):
+    """See the module. `target` is the journal of the run to undo; all its batches are settled.
+
+    The pre-image of a batch is its number, and the indices of the volumes in it that go back.
+    """
 
     store: Store
     target: Journal
@@ -40,8 +43,8 @@ class UndoMapfilesJob(Job[VolumesScan]):
         """Yield the batches of the run; the frontier hands out the last one first."""
         return (Unit(NUMBER.pack(number)) for number in self.target.batches())
 
-    def scan(self, unit: Unit, limits: Limits) -> VolumesScan:
-        """Take the locks of a batch's volumes, and see which of them may go back."""
+    def scan(self, unit: Unit, limits: Limits) -> MapsScan:
+        """Acquire the locks of a batch's volumes, and check which of them may go back."""
         del limits  # a batch has few volumes
         (number,) = NUMBER.unpack(unit.body)
         granted: list[int] = []
@@ -49,12 +52,12 @@ class UndoMapfilesJob(Job[VolumesScan]):
         tally = Tally()
         retained = RetainedLocks(self.store)
         try:
-            for index, record in self._upgraded(number):
+            for index, volume in self._upgraded(number):
                 tally.entries += 1
-                failure, _ = _tried(record, partial(restore.check, self.store, record))
+                failure, _ = _attempt(volume, partial(restore.check, self.store, volume))
                 if failure is None:
                     granted.append(index)
-                    retained.records.append(record)
+                    retained.volumes.append(volume)
                 else:
                     failures.append(failure)
                     tally.failed += bool(failure.errno)
@@ -63,35 +66,36 @@ class UndoMapfilesJob(Job[VolumesScan]):
             retained.close()
             raise
         preimage = unit.body + b"".join(map(INDEX.pack, granted)) if granted else b""
-        return VolumesScan(
+        return MapsScan(
             tally, preimage, len(granted), failures=failures, retained=retained if granted else None
         )
 
-    def apply(
-        self, scan: VolumesScan, *, retries: int, deny_limit: int, stop: StopFlag
-    ) -> UnitResult:
+    def apply(self, scan: MapsScan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         """Put the old maps of one batch back."""
         del retries, deny_limit, stop  # a batch has few volumes
         return self._apply(scan.preimage, restore.apply, scan.retained)
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
-        """Finish a batch that a killed undo was at; its unit will be looked at again."""
+        """Finish a batch that a killed undo had begun; its unit is scanned again."""
         del stop  # a batch has few volumes
-        acted = self._apply(preimage, restore.settle, None)
-        return UnitResult(acted.outcome, counting.settled(acted.tally.changed))
+        result = self._apply(preimage, restore.settle, None)
+        return UnitResult(result.outcome, counting.settled(result.tally.changed))
 
     def _apply(
-        self, preimage: bytes, work: Callable[[Store, Record], bool], locks: RetainedLocks | None
+        self,
+        preimage: bytes,
+        work: Callable[[Store, VolumePreimage], bool],
+        retained: RetainedLocks | None,
     ) -> UnitResult:
         (number,) = NUMBER.unpack_from(preimage)
         granted = {index for (index,) in INDEX.iter_unpack(preimage[NUMBER.size :])}
         tally, failures, outcomes = Tally(), [], bytearray()
-        for index, record in self._upgraded(number):
+        for index, volume in self._upgraded(number):
             if index not in granted:
                 continue
-            if locks is not None:
-                locks.records.pop(0)
-            failure, changed = _tried(record, partial(work, self.store, record))
+            if retained is not None:
+                retained.take_over()
+            failure, changed = _attempt(volume, partial(work, self.store, volume))
             if failure is None:
                 outcomes.append(Outcome.CHANGED if changed else Outcome.UNCHANGED)
                 tally.changed += bool(changed)
@@ -109,20 +113,22 @@ class UndoMapfilesJob(Job[VolumesScan]):
             succeeded=tally.changed,
         )
 
-    def _upgraded(self, number: int) -> list[tuple[int, Record]]:
-        """Return the volumes of a batch that were upgraded, by their index in it."""
+    def _upgraded(self, number: int) -> list[tuple[int, VolumePreimage]]:
+        """Return the volumes of a batch that were upgraded, with their indices in it."""
         with self._reading:
-            records = read_records(self.target.preimage(number))
+            volumes = unpack_preimages(self.target.preimage(number))
             outcomes = unpack_outcome(self.target.outcome(number)).outcomes
-        return [(i, r) for i, r in enumerate(records) if outcomes[i] == Outcome.CHANGED]
+        return [(i, v) for i, v in enumerate(volumes) if outcomes[i] == Outcome.CHANGED]
 
 
-def _tried(record: Record, work: Callable[[], bool | None]) -> tuple[Failure | None, bool | None]:
-    """Do it; return why a volume was left (errno 0) or failed, or else what it returned."""
+def _attempt(
+    volume: VolumePreimage, work: Callable[[], bool | None]
+) -> tuple[Failure | None, bool | None]:
+    """Call *work*; return why the volume was left as it is (errno 0) or failed, and its result."""
     try:
         return None, work()
     except (Different, Locked) as error:
-        return Failure(record.volume, "undo", 0, f"{error}: left as it is"), None
+        return Failure(volume.volume, "undo", 0, f"{error}: left as it is"), None
     except OSError as error:
         number = error.errno or errno.EIO
-        return Failure(record.volume, "undo", number, error.strerror or str(error)), None
+        return Failure(volume.volume, "undo", number, error.strerror or str(error)), None

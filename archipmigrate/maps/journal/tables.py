@@ -1,8 +1,8 @@
-"""What a run over mapfiles knows: the files that its survey found, then every volume's result.
+"""The tables of a run over maps: the files that its survey found, then every volume's result.
 
-Two tables in the run's journal, and a mark that says whether the survey still has to be judged. All
-is keyed by what it is about, so what a killed session had written is only written again. A file
-leaves the journal once it is judged, unless it has to be listed.
+They lie in the run's journal, with a mark that says whether the survey still has to be judged. Each
+row is keyed by what it is about, so a session that writes again what a killed one wrote changes
+nothing. Once the survey is judged, only files that are to be listed stay.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS volume (
 CREATE INDEX IF NOT EXISTS waiting ON volume (name) WHERE result = 'pending';
 CREATE TABLE IF NOT EXISTS mark (surveying INTEGER NOT NULL);
 """
-# What was upgraded in this run stays so, whatever a later look says.
+# A volume that was upgraded in this run stays so, whatever a later scan finds.
 PUT = """
 INSERT INTO volume VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET
     result = excluded.result, reason = excluded.reason, plan = excluded.plan,
@@ -35,7 +35,7 @@ INSERT INTO volume VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO U
 WHERE volume.result != 'upgraded'
 """
 MOST_KEPT = 1 << 50  # bytes of one volume: more than any disk for journals has
-# What stands for the lock directory in paths: no directory of the maps can be called so.
+# Stands for the lock directory in paths: no directory of the maps can have this name.
 LOCKS = b"\0locks"
 
 
@@ -43,16 +43,17 @@ LOCKS = b"\0locks"
 class FoundFile:
     """A file as the survey found it.
 
-    `role` and `place` are `mapfile.names.Role` and `mapfile.placement.Place`; `path` is relative to
-    its tree, and empty where the place says it; `content` is what was read of it, as its reader
-    packed it; `listed` is why it is shown to the user ("": not).
+    `role` and `placement` are a `format.names.Role` and a `format.placement.Placement`. `path` is
+    the path from the maps directory (or `LOCKS`), empty if the placement says it. `length` is in
+    bytes, -1 if this is no regular file. `content` is a map's packed head. `listed` is the reason
+    why the user has to see the file ("": it is not listed).
     """
 
     volume: bytes
     role: int
     prefixed: bool
     number: int
-    place: int
+    placement: int
     path: bytes
     inode: int
     length: int
@@ -62,9 +63,10 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class VolumeRow:
-    """A volume and its result; what is not known is None. `plan` is what its upgrade is to do.
+    """A volume and its result, or its plan while it has none; None is what is not known.
 
-    `map_name` is the name of the map that decided; `keeps` how many bytes its upgrade will keep.
+    `plan` is a `format.verdict.Plan`, or `survey.judge.CHECK`. `map_name` is the name of the map
+    that decided, `kept_bytes` how much the upgrade will keep at most, `size` in bytes.
     """
 
     name: bytes
@@ -72,7 +74,7 @@ class VolumeRow:
     reason: str = ""
     plan: str = ""
     map_name: bytes = b""
-    keeps: int = 0
+    kept_bytes: int = 0
     version: int | None = None
     objects: int | None = None
     size: int | None = None
@@ -80,7 +82,7 @@ class VolumeRow:
 
 
 def prepare_tables(journal: JobTables) -> None:
-    """Make the tables, unless they are there."""
+    """Make the tables that are missing. A new journal begins with the survey."""
     for statement in SCHEMA.split(";"):
         journal.execute(statement)
     if not next(journal.select("SELECT count(*) FROM mark"))[0]:
@@ -88,7 +90,7 @@ def prepare_tables(journal: JobTables) -> None:
 
 
 def put_files(journal: JobTables, files: Sequence[FoundFile]) -> None:
-    """Add files; what is known of them already is replaced. The survey has to be judged (again)."""
+    """Add files, or replace their rows. The survey has to be judged (again)."""
     journal.execute("UPDATE mark SET surveying = 1 WHERE NOT surveying")
     journal.execute_many(
         "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, files)
@@ -101,7 +103,7 @@ def is_surveying(journal: JobTables) -> bool:
 
 
 def found_files(journal: JobTables) -> Iterator[FoundFile]:
-    """Yield the files by volume, and in the order of `Role` and number in each."""
+    """Yield the files ordered by volume, and within each by role and number."""
     rows = journal.select(
         # Numbers above 63 bits seem negative and come first: no map has that many blocks.
         "SELECT * FROM file ORDER BY volume, role, prefixed, number, place, path"
@@ -110,7 +112,7 @@ def found_files(journal: JobTables) -> Iterator[FoundFile]:
 
 
 def list_file(journal: JobTables, file: FoundFile, why: str) -> None:
-    """Have a file listed."""
+    """Mark a file to be listed, and say why."""
     journal.execute(
         "UPDATE file SET listed = ? WHERE volume = ? AND role = ? AND prefixed = ? AND number = ? "
         "AND place = ? AND path = ?",
@@ -120,26 +122,26 @@ def list_file(journal: JobTables, file: FoundFile, why: str) -> None:
 
 
 def begin_survey(journal: JobTables) -> None:
-    """Forget all that was found, but for what was upgraded: everything is looked at again."""
+    """Forget all files and volumes, except those that were upgraded, and survey again."""
     journal.execute("DELETE FROM file")
     journal.execute("DELETE FROM volume WHERE result != 'upgraded'")
     journal.execute("UPDATE mark SET surveying = 1")
 
 
 def end_survey(journal: JobTables) -> None:
-    """Note that all volumes have been judged, and let go of the files that need not be listed."""
+    """Note that the survey is judged; forget the files that need not be listed."""
     journal.execute("DELETE FROM file WHERE listed = ''")
     journal.execute("UPDATE mark SET surveying = 0")
 
 
 def bytes_to_keep(journal: JobTables) -> int:
-    """Return how many bytes of old maps the upgrades to come take away, at most."""
+    """Return how many bytes of old maps the upgrades to come will keep, at most."""
     query = "SELECT total(keeps) FROM volume WHERE result = 'pending'"
     return int(next(journal.select(query))[0])
 
 
 def listed_files(journal: JobTables) -> Iterator[FoundFile]:
-    """Yield the files that the user is to see."""
+    """Yield the files that the user has to see."""
     rows = journal.select("SELECT * FROM file WHERE listed != '' ORDER BY path")
     return (_file(row) for row in rows)
 
@@ -150,13 +152,13 @@ def put_volumes(journal: JobTables, rows: Iterable[VolumeRow]) -> None:
 
 
 def drop_volumes(journal: JobTables, names: Sequence[bytes]) -> None:
-    """Forget volumes that are gone."""
+    """Forget volumes that vanished."""
     rows = [(name,) for name in names]
     journal.execute_many("DELETE FROM volume WHERE name = ?", rows)
 
 
-def wait_again(journal: JobTables, results: Sequence[str]) -> None:
-    """Let volumes with one of these results have none yet, and their plan be seen anew."""
+def make_pending(journal: JobTables, results: Sequence[str]) -> None:
+    """Make volumes with one of these results pending again, without a plan."""
     rows = [(result,) for result in results]
     journal.execute_many(
         "UPDATE volume SET result = 'pending', plan = '', reason = '' WHERE result = ?", rows
@@ -164,13 +166,13 @@ def wait_again(journal: JobTables, results: Sequence[str]) -> None:
 
 
 def pending_volumes(journal: JobTables, most: int = -1) -> Iterator[VolumeRow]:
-    """Yield volumes that have no result yet, *most* of them at most (below 0: all)."""
+    """Yield pending volumes by name, at most *most* of them (below 0: all)."""
     query = "SELECT * FROM volume WHERE result = 'pending' ORDER BY name LIMIT ?"
     return (_volume(row) for row in journal.select(query, most))
 
 
 def pending_count(journal: JobTables) -> int:
-    """Return how many volumes have no result yet."""
+    """Return the number of pending volumes."""
     query = "SELECT count(*) FROM volume WHERE result = 'pending'"
     return int(next(journal.select(query))[0])
 
@@ -182,7 +184,7 @@ def volumes(journal: JobTables) -> Iterator[VolumeRow]:
 
 
 def result_counts(journal: JobTables) -> dict[str, int]:
-    """Return how many volumes have which result, those without one (`pending`) too."""
+    """Return the number of volumes by result, pending ones included."""
     tables = journal.select("SELECT 1 FROM sqlite_schema WHERE name = 'volume'")
     if next(tables, None) is None:  # killed before the tables were there
         return {}
@@ -195,7 +197,7 @@ def _row(file: FoundFile) -> tuple[Column, ...]:
         file.role,
         file.prefixed,
         signed(file.number),
-        file.place,
+        file.placement,
         file.path,
         signed(file.inode),
         file.length,
@@ -205,13 +207,13 @@ def _row(file: FoundFile) -> tuple[Column, ...]:
 
 
 def _file(row: Sequence[object]) -> FoundFile:
-    volume, role, prefixed, number, place, path, inode, length, content, listed = row
+    volume, role, prefixed, number, placement, path, inode, length, content, listed = row
     return FoundFile(  # the columns have these types: see SCHEMA
         volume,  # type: ignore[arg-type]
         role,  # type: ignore[arg-type]
         bool(prefixed),
         unsigned(number),  # type: ignore[arg-type]
-        place,  # type: ignore[arg-type]
+        placement,  # type: ignore[arg-type]
         path,  # type: ignore[arg-type]
         unsigned(inode),  # type: ignore[arg-type]
         length,  # type: ignore[arg-type]
@@ -221,10 +223,10 @@ def _file(row: Sequence[object]) -> FoundFile:
 
 
 def _volume_row(row: VolumeRow) -> tuple[Column, ...]:
-    """Sizes and epochs have 64 bits: as text they fit."""
+    """Return a row for SQLite. Sizes and epochs have 64 bits, which fit as text."""
     wide = (None if n is None else str(n) for n in (row.objects, row.size, row.epoch))
     texts = (row.name, row.result, row.reason, row.plan, row.map_name)
-    return (*texts, min(row.keeps, MOST_KEPT), row.version, *wide)
+    return (*texts, min(row.kept_bytes, MOST_KEPT), row.version, *wide)
 
 
 def _volume(row: Sequence[str | None]) -> VolumeRow:

@@ -1,18 +1,23 @@
+/*
+ * The compounds of version 4.0 and their replies (nfs4.h).
+ *
+ *     struct head   the head of a compound's reply
+ */
+
 #define _GNU_SOURCE
 #include "nfs/proto/nfs4.h"
 
-#include "nfs/idmap.h"
-
 #include <errno.h>
-#include <sys/stat.h>
+
+#include "nfs/idmap.h"
 
 #define NFS_PROGRAM  100003
 #define NFS_VERSION  4
 #define COMPOUND     1
-#define LISTING_SIZE (MOST_REPLY / 2)
-#define MOST_TEXT    1024 /* of an owner */
-#define MOST_TAG     1024
-#define MOST_WORDS   8
+#define LISTING_SIZE (RPC_MAX_REPLY / 2)
+#define MAX_OWNER    1024 /* that is skipped; idmap.h has the bound of what is understood */
+#define MAX_TAG      1024
+#define MAX_WORDS    8
 
 enum operation {
     GETATTR = 9,
@@ -25,7 +30,7 @@ enum operation {
     VERIFY = 37,
 };
 
-/* RFC 7530, section 5: bits of the first word of a bitmap, and of the second. */
+/* RFC 7530, section 5: bits of the first and second words of an attribute bitmap. */
 enum first_word {
     TYPE = 1U << 1,
     CHANGE = 1U << 3,
@@ -67,7 +72,7 @@ static void put_bitmap(struct xdr_out *call, uint32_t first, uint32_t second)
     xdr_put32(call, second);
 }
 
-static void put_handle(struct xdr_out *call, const struct handle *handle)
+static void put_handle(struct xdr_out *call, const struct proto_handle *handle)
 {
     xdr_put32(call, PUTFH);
     xdr_put_bytes(call, handle->bytes, handle->length);
@@ -79,7 +84,7 @@ static void put_getattr(struct xdr_out *call)
     put_bitmap(call, FIRST, SECOND);
 }
 
-static bool call_getattr4(struct rpc *rpc, const struct handle *handle)
+static bool call_getattr(struct rpc *rpc, const struct proto_handle *handle)
 {
     struct xdr_out *call = begin(rpc, 2);
     if (!call)
@@ -89,8 +94,8 @@ static bool call_getattr4(struct rpc *rpc, const struct handle *handle)
     return true;
 }
 
-static bool call_lookup4(struct rpc *rpc, const struct handle *directory, const void *name,
-                         size_t length)
+static bool call_lookup(struct rpc *rpc, const struct proto_handle *directory, const void *name,
+                        size_t length)
 {
     struct xdr_out *call = begin(rpc, 4);
     if (!call)
@@ -103,7 +108,7 @@ static bool call_lookup4(struct rpc *rpc, const struct handle *directory, const 
     return true;
 }
 
-bool call_root4(struct rpc *rpc)
+bool nfs4_call_root(struct rpc *rpc)
 {
     struct xdr_out *call = begin(rpc, 3);
     if (!call)
@@ -114,8 +119,8 @@ bool call_root4(struct rpc *rpc)
     return true;
 }
 
-static bool call_listing4(struct rpc *rpc, const struct handle *directory, uint64_t cookie,
-                          const uint8_t *verifier)
+static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
+                         const uint8_t *verifier)
 {
     struct xdr_out *call = begin(rpc, 3);
     if (!call)
@@ -124,18 +129,18 @@ static bool call_listing4(struct rpc *rpc, const struct handle *directory, uint6
     put_getattr(call);
     xdr_put32(call, READDIR);
     xdr_put64(call, cookie);
-    xdr_put(call, verifier, VERIFIER_SIZE);
+    xdr_put(call, verifier, PROTO_VERIFIER);
     xdr_put32(call, LISTING_SIZE);
     xdr_put32(call, LISTING_SIZE);
     put_bitmap(call, FIRST | READ_ERROR | FILEHANDLE, SECOND);
     return true;
 }
 
-static void put_setattr(struct xdr_out *call, const struct handle *handle,
-                        const struct setattr *set)
+static void put_setattr(struct xdr_out *call, const struct proto_handle *handle,
+                        const struct proto_setattr *set)
 {
-    char group[MOST_OWNER];
-    size_t length = set->sets_gid ? names_write(call->context, set->gid, group) : 0;
+    char group[IDMAP_MAX_OWNER];
+    size_t length = set->sets_gid ? idmap_write(call->context, set->gid, group) : 0;
     put_handle(call, handle);
     if (set->guarded) {
         xdr_put32(call, VERIFY);
@@ -154,8 +159,8 @@ static void put_setattr(struct xdr_out *call, const struct handle *handle,
         xdr_put_bytes(call, group, length);
 }
 
-static bool call_setattr4(struct rpc *rpc, const struct handle *const *handles,
-                          const struct setattr *sets, size_t count)
+static bool call_setattr(struct rpc *rpc, const struct proto_handle *const *handles,
+                         const struct proto_setattr *sets, size_t count)
 {
     uint32_t operations = count == 1;
     for (size_t i = 0; i < count; i++)
@@ -172,14 +177,14 @@ static bool call_setattr4(struct rpc *rpc, const struct handle *const *handles,
 
 /* ---- replies */
 
+/* RFC 7530, section 13. */
 static int error_of(uint32_t status)
 {
-    /* RFC 7530, section 13; those that version 3 has as well are the same. */
     switch (status) {
     case 10013: /* GRACE */
-        return JUKEBOX_ERROR;
+        return PROTO_DELAY;
     case 10018: /* RESOURCE */
-        return SMALLER_ERROR;
+        return PROTO_RESOURCE;
     case 10014: /* FHEXPIRED */
         return -ESTALE;
     case 10016: /* WRONGSEC */
@@ -192,73 +197,60 @@ static int error_of(uint32_t status)
         return -EAGAIN;
     case 10029: /* SYMLINK */
         return -ENOTDIR;
-    case 10039: /* BADOWNER: it wants names, or none of ours */
+    case 10039: /* BADOWNER: the server wants names, or does not know this one */
         return -EPROTOTYPE;
     case 10040: /* BADCHAR */
     case 10041: /* BADNAME */
         return -EINVAL;
-    case 10002: /* means something else there */
-    case 10005:
-    case 10006:
+    case 10002: /* of version 3 only */
+    case 10005: /* of version 3 only */
+    case 10006: /* SERVERFAULT */
         return -EIO;
     default:
-        return error_of_status(status);
+        return proto_error(status);
     }
 }
 
-/* The head of a compound's reply: the status of the last operation that was tried, and how many were. */
 struct head {
-    uint32_t status;
-    uint32_t results;
+    uint32_t status;  /* of the last operation that the server tried */
+    uint32_t results; /* how many it tried */
 };
 
 static struct head read_head(struct xdr_in *reply)
 {
     uint32_t length;
     struct head head = {.status = xdr_get32(reply)};
-    xdr_get_bytes(reply, MOST_TAG, &length);
+    xdr_get_bytes(reply, MAX_TAG, &length);
     head.results = xdr_get32(reply);
     return head;
 }
 
-static int read_status4(struct xdr_in *reply)
+static int read_status(struct xdr_in *reply)
 {
     int error = error_of(read_head(reply).status);
     if (reply->bad)
         return -EBADMSG;
-    /* There is nothing to be made smaller; and NOT_SAME is READDIR's, of a verifier. */
-    return error == SMALLER_ERROR ? JUKEBOX_ERROR : error == -EAGAIN ? -EILSEQ : error;
+    /* Such compounds cannot be made smaller; and NOT_SAME is READDIR's, about a verifier. */
+    return error == PROTO_RESOURCE ? PROTO_DELAY : error == -EAGAIN ? -EILSEQ : error;
 }
 
-/* Read the head of one operation that must be this one, and well. */
+/* Read the head of one result, which must be of this operation and without an error. */
 static void expect(struct xdr_in *reply, enum operation operation)
 {
     if (xdr_get32(reply) != operation || xdr_get32(reply) != 0)
         reply->bad = true;
 }
 
-static void get_handle(struct xdr_in *reply, struct handle *handle)
+/* Read a uid or gid. Returns 0, or the error of idmap_read. */
+static int get_id(struct xdr_in *reply, enum idmap_kind kind, uint32_t *id)
 {
     uint32_t length;
-    const uint8_t *bytes = xdr_get_bytes(reply, MOST_HANDLE, &length);
-    if (!bytes || length == 0) {
-        reply->bad = true;
-        return;
-    }
-    handle->length = (uint8_t)length;
-    memcpy(handle->bytes, bytes, length);
-}
-
-/* Read a uid or gid: 0, or the error of names_read. */
-static int get_id(struct xdr_in *reply, enum owner kind, uint32_t *id)
-{
-    uint32_t length;
-    const uint8_t *text = xdr_get_bytes(reply, MOST_TEXT, &length);
+    const uint8_t *text = xdr_get_bytes(reply, MAX_OWNER, &length);
     if (!text || length == 0) {
         reply->bad = true;
         return -EBADMSG;
     }
-    return names_read(reply->context, kind, text, length, id);
+    return idmap_read(reply->context, kind, text, length, id);
 }
 
 static uint64_t get_time(struct xdr_in *reply)
@@ -268,20 +260,20 @@ static uint64_t get_time(struct xdr_in *reply)
 }
 
 /*
- * Read what there is of the attributes that were asked for; those of entries may lack all but an error.
- * Returns 0 or the error of an owner; then they are not known.
+ * Read those of the requested attributes that the server sent. They are known if all are there; an
+ * entry that the server cannot look at has an error instead. Returns 0, or the error of an owner:
+ * then they are not known, either. `handle` may be NULL.
  */
-static int get_attributes(struct xdr_in *reply, struct attributes *found, struct handle *handle)
+static int get_attributes(struct xdr_in *reply, struct proto_attrs *found,
+                          struct proto_handle *handle)
 {
     int error = 0;
-    static const uint32_t TYPES[] = {0,       S_IFREG, S_IFDIR,  S_IFBLK,
-                                     S_IFCHR, S_IFLNK, S_IFSOCK, S_IFIFO};
-    uint32_t words = xdr_get32(reply), bits[MOST_WORDS] = {0}, length;
-    if (words > MOST_WORDS)
+    uint32_t words = xdr_get32(reply), bits[MAX_WORDS] = {0}, length;
+    if (words > MAX_WORDS)
         reply->bad = true;
     for (uint32_t i = 0; !reply->bad && i < words; i++)
         bits[i] = xdr_get32(reply);
-    const uint8_t *bytes = xdr_get_bytes(reply, MOST_REPLY, &length);
+    const uint8_t *bytes = xdr_get_bytes(reply, RPC_MAX_REPLY, &length);
     if (!bytes || bits[0] & ~(uint32_t)(FIRST | READ_ERROR | FILEHANDLE) ||
         bits[1] & ~(uint32_t)SECOND) {
         reply->bad = true;
@@ -289,21 +281,21 @@ static int get_attributes(struct xdr_in *reply, struct attributes *found, struct
     }
     struct xdr_in in = {.at = bytes, .end = bytes + length, .context = reply->context};
     uint32_t type = bits[0] & TYPE ? xdr_get32(&in) : 1;
-    *found = (struct attributes){.known = (bits[0] & FIRST) == FIRST && bits[1] == SECOND};
+    *found = (struct proto_attrs){.known = (bits[0] & FIRST) == FIRST && bits[1] == SECOND};
     if (bits[0] & CHANGE)
         found->guard = xdr_get64(&in);
     if (bits[0] & SIZE)
         found->size = xdr_get64(&in);
     if (bits[0] & FSID) {
         found->fsid = xdr_get64(&in);
-        found->fsid ^= xdr_get64(&in) * 0x9E3779B97F4A7C15U; /* two numbers as one */
+        found->fsid ^= xdr_get64(&in) * 0x9E3779B97F4A7C15U; /* combines two numbers */
     }
     if (bits[0] & READ_ERROR)
         xdr_get32(&in);
     if (bits[0] & FILEHANDLE && handle)
-        get_handle(&in, handle);
+        proto_get_handle(&in, PROTO_MAX_HANDLE, handle);
     else if (bits[0] & FILEHANDLE)
-        in.bad = true; /* nobody asked for it */
+        in.bad = true; /* it was not requested */
     if (bits[0] & FILEID)
         found->fileid = xdr_get64(&in);
     if (bits[1] & MODE)
@@ -311,30 +303,24 @@ static int get_attributes(struct xdr_in *reply, struct attributes *found, struct
     if (bits[1] & LINKS)
         found->links = xdr_get32(&in);
     if (bits[1] & OWNER)
-        error = get_id(&in, OWNER_USER, &found->uid);
+        error = get_id(&in, IDMAP_USER, &found->uid);
     if (bits[1] & GROUP) {
-        int other = get_id(&in, OWNER_GROUP, &found->gid);
+        int other = get_id(&in, IDMAP_GROUP, &found->gid);
         error = error ? error : other;
     }
     if (bits[1] & CHANGED)
         found->ctime = get_time(&in);
     if (bits[1] & MODIFIED)
-        found->mtime = time_of(get_time(&in));
-    if (in.bad || type == 0 || type >= sizeof(TYPES) / sizeof(TYPES[0]))
+        found->mtime = proto_time(get_time(&in));
+    if (in.bad || proto_type(type) == 0)
         reply->bad = true;
-    else
-        found->mode |= TYPES[type];
+    found->mode |= proto_type(type);
     found->known &= error == 0;
     return error;
 }
 
-static int ending(const struct xdr_in *reply)
-{
-    return reply->bad ? -EBADMSG : 0;
-}
-
-/* Read GETATTR at the end of a compound: all that was asked for must be there. */
-static int read_last_getattr(struct xdr_in *reply, struct attributes *found)
+/* Read GETATTR at the end of a compound: all attributes must be there. */
+static int read_last_getattr(struct xdr_in *reply, struct proto_attrs *found)
 {
     expect(reply, GETATTR);
     int error = get_attributes(reply, found, NULL);
@@ -343,13 +329,13 @@ static int read_last_getattr(struct xdr_in *reply, struct attributes *found)
     return error ? error : found->known ? 0 : -EBADMSG;
 }
 
-static int read_getattr4(struct xdr_in *reply, struct attributes *found)
+static int read_getattr(struct xdr_in *reply, struct proto_attrs *found)
 {
     expect(reply, PUTFH);
     return read_last_getattr(reply, found);
 }
 
-static int read_lookup4(struct xdr_in *reply, struct handle *handle, struct attributes *found)
+static int read_lookup(struct xdr_in *reply, struct proto_handle *handle, struct proto_attrs *found)
 {
     uint32_t operation = xdr_get32(reply);
     if (xdr_get32(reply) != 0)
@@ -359,37 +345,41 @@ static int read_lookup4(struct xdr_in *reply, struct handle *handle, struct attr
     else if (operation != PUTROOTFH)
         reply->bad = true;
     expect(reply, GETFH);
-    get_handle(reply, handle);
+    proto_get_handle(reply, PROTO_MAX_HANDLE, handle);
     return read_last_getattr(reply, found);
 }
 
-static int read_listing4(struct xdr_in *reply, struct listing3 *listing)
+static int read_listing(struct xdr_in *reply, struct proto_listing *listing)
 {
     expect(reply, PUTFH);
     expect(reply, GETATTR);
     get_attributes(reply, &listing->directory, NULL);
     expect(reply, READDIR);
-    listing->verifier = xdr_take(reply, VERIFIER_SIZE);
-    return ending(reply);
+    listing->verifier = xdr_get(reply, PROTO_VERIFIER);
+    return xdr_error(reply);
 }
 
-static int read_entry4(struct xdr_in *reply, struct listing3 *listing, struct entry3 *entry)
+static int read_entry(struct xdr_in *reply, struct proto_listing *listing,
+                      struct proto_entry *entry)
 {
     if (!xdr_get32(reply)) {
         listing->is_last = xdr_get32(reply);
-        return ending(reply);
+        return xdr_error(reply);
     }
     entry->cookie = xdr_get64(reply);
-    entry->name = xdr_get_bytes(reply, MOST_NAME, &entry->length);
+    entry->name = xdr_get_bytes(reply, PROTO_MAX_NAME, &entry->length);
     entry->handle.length = 0;
-    get_attributes(reply, &entry->attributes, &entry->handle);
-    entry->fileid = entry->attributes.fileid;
-    if (reply->bad || check_name(entry->name, entry->length) < 0)
+    get_attributes(reply, &entry->attrs, &entry->handle);
+    entry->fileid = entry->attrs.fileid;
+    if (reply->bad || proto_check_name(entry->name, entry->length) < 0)
         return -EBADMSG;
     return 1;
 }
 
-/* Read one operation's result, which is all that it says: 0, or its error. Some servers leave the last out. */
+/*
+ * Read the status of one operation of a SETATTR compound, and skip the rest of its result. Some
+ * servers leave out the result of the operation that failed: then the head has its status.
+ */
 static int read_result(struct xdr_in *reply, struct head *head, enum operation operation)
 {
     if (head->results == 0)
@@ -397,18 +387,18 @@ static int read_result(struct xdr_in *reply, struct head *head, enum operation o
     head->results--;
     uint32_t got = xdr_get32(reply);
     uint32_t status = xdr_get32(reply);
-    if (got == SETATTR) { /* says which attributes were set, also if it failed */
+    if (got == SETATTR) { /* has a bitmap of what was set, also if it failed */
         uint32_t words = xdr_get32(reply);
-        for (uint32_t i = 0; i < words && i < MOST_WORDS; i++)
+        for (uint32_t i = 0; i < words && i < MAX_WORDS; i++)
             xdr_get32(reply);
-        if (words > MOST_WORDS)
+        if (words > MAX_WORDS)
             reply->bad = true;
     }
     return reply->bad || got != operation ? -EBADMSG : error_of(status);
 }
 
-static size_t read_setattr4(struct xdr_in *reply, const struct setattr *sets, size_t count,
-                            int *errors, struct attributes *after)
+static size_t read_setattr(struct xdr_in *reply, const struct proto_setattr *sets, size_t count,
+                           int *errors, struct proto_attrs *after)
 {
     struct head head = read_head(reply);
     after->known = false;
@@ -421,7 +411,7 @@ static size_t read_setattr4(struct xdr_in *reply, const struct setattr *sets, si
         if (errors[i])
             return i + 1;
     }
-    /* It is changed: if only its attributes are not to be had, they are asked for again. */
+    /* The change was made. If only its attributes are missing, the caller asks for them again. */
     if (count == 1 && read_result(reply, &head, GETATTR) == 0) {
         get_attributes(reply, after, NULL);
         after->known &= !reply->bad;
@@ -429,16 +419,17 @@ static size_t read_setattr4(struct xdr_in *reply, const struct setattr *sets, si
     return count;
 }
 
-const struct protocol PROTOCOL4 = {
-    .together = 5,
-    .call_getattr = call_getattr4,
-    .call_lookup = call_lookup4,
-    .call_listing = call_listing4,
-    .call_setattr = call_setattr4,
-    .read_status = read_status4,
-    .read_getattr = read_getattr4,
-    .read_lookup = read_lookup4,
-    .read_listing = read_listing4,
-    .read_entry = read_entry4,
-    .read_setattr = read_setattr4,
+const struct protocol nfs4_protocol = {
+    .version = 4,
+    .batch = PROTO_MAX_BATCH,
+    .call_getattr = call_getattr,
+    .call_lookup = call_lookup,
+    .call_listing = call_listing,
+    .call_setattr = call_setattr,
+    .read_status = read_status,
+    .read_getattr = read_getattr,
+    .read_lookup = read_lookup,
+    .read_listing = read_listing,
+    .read_entry = read_entry,
+    .read_setattr = read_setattr,
 };

@@ -1,23 +1,23 @@
 /*
- * NFS version 4.0 (RFC 7530), as far as nfs3.h has version 3: one compound a call, without any state.
+ * NFS version 4.0 (RFC 7530): one compound a call, without any state.
  *
- * A compound has one READDIR at most, and no more operations than ordinary clients send: what else a
- * server tolerates is not tried out on it.
+ * A compound has at most one READDIR, and no more operations than ordinary clients send: servers
+ * differ in what else they accept.
  *
  *     read    PUTFH GETATTR READDIR
- *     change  PUTFH VERIFY(change) SETATTR, of up to MOST_TOGETHER entries; of a single one GETATTR, too
+ *     change  PUTFH VERIFY(change) SETATTR, up to PROTO_MAX_BATCH times; GETATTR after a single one
  *
- * Owners are texts (nfs_names.h): `struct names` is the context of connections.
+ * Owners are strings: a connection's context must be its `struct idmap`.
  */
 
 #ifndef ARCHIPMIGRATE_NFS_PROTO_NFS4_H
 #define ARCHIPMIGRATE_NFS_PROTO_NFS4_H
 
-#include "nfs/proto/nfs3.h"
+#include "nfs/proto/protocol.h"
 
-extern const struct protocol PROTOCOL4;
+extern const struct protocol nfs4_protocol;
 
-/* The pseudo root: a handle, and its attributes. */
-bool call_root4(struct rpc *rpc);
+/* Get the pseudo root; read_lookup reads the reply. */
+bool nfs4_call_root(struct rpc *rpc);
 
 #endif

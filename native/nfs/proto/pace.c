@@ -1,36 +1,43 @@
+/*
+ * The controller of pace.h: samples in, a limit out.
+ */
+
 #include "nfs/proto/pace.h"
 
 #define MILLISECOND 1000000LL
-/* Bounds are looked at so often, and no more often than a call takes. */
-#define WHILE (100 * MILLISECOND)
-/* So long may our own calls wait for each other: disks take some 10 ms for each, and people notice 200. */
-#define QUEUE (100 * MILLISECOND)
-/* With fewer a server waits for us: one for each of the usual connections. */
-#define FEWEST 4
-/* A server refuses a call now and then because of one entry; it is busy if it answers fewer for each. */
-#define MOST_ANSWERED 4
+/* The limit is adjusted once an interval, but not before a call that was made in it can return. */
+#define INTERVAL (100 * MILLISECOND)
+/* How long our calls may queue: disks take some 10 ms for each, and people notice 200. */
+#define TARGET (100 * MILLISECOND)
+/* One call for each of the usual connections. With fewer the server would wait for us. */
+#define MIN_LIMIT 4
+/*
+ * Servers refuse a call now and then because of one entry. Busy ones answer fewer than this for
+ * each.
+ */
+#define MAX_ANSWERED 4
 
-void pace_bound(struct pace *pace, size_t most)
+void pace_set_max(struct pace *pace, size_t max)
 {
-    atomic_store(&pace->limit, (long)most);
-    pace->most = (long)most;
+    atomic_store(&pace->limit, (long)max);
+    pace->max = (long)max;
 }
 
-static void begin_while(struct pace *pace, int64_t now)
+static void begin_interval(struct pace *pace, int64_t now)
 {
-    pace->begun = now;
-    pace->quickest = INT64_MAX;
+    pace->interval_start = now;
+    pace->interval_rtt = INT64_MAX;
     pace->answered = pace->refused = 0;
-    pace->was_met = false;
+    pace->limit_reached = false;
 }
 
-void pace_init(struct pace *pace, size_t most)
+void pace_init(struct pace *pace, size_t max)
 {
     pthread_mutex_init(&pace->mutex, NULL);
     atomic_store(&pace->in_flight, 0);
-    pace_bound(pace, most);
-    pace->base = INT64_MAX;
-    begin_while(pace, 0);
+    pace_set_max(pace, max);
+    pace->min_rtt = INT64_MAX;
+    begin_interval(pace, 0);
 }
 
 void pace_free(struct pace *pace)
@@ -53,57 +60,55 @@ void pace_ended(struct pace *pace)
     atomic_fetch_sub(&pace->in_flight, 1);
 }
 
-static void bound(struct pace *pace, int64_t limit)
+static void set_limit(struct pace *pace, int64_t limit)
 {
-    long fewest = pace->most < FEWEST ? pace->most : FEWEST;
-    atomic_store(&pace->limit, limit < fewest       ? fewest
-                               : limit > pace->most ? pace->most
-                                                    : (long)limit);
+    long min = pace->max < MIN_LIMIT ? pace->max : MIN_LIMIT;
+    atomic_store(&pace->limit, limit < min ? min : limit > pace->max ? pace->max : (long)limit);
 }
 
-/* See what the quickest reply of a while says. */
-static void judge(struct pace *pace)
+static void adjust_limit(struct pace *pace)
 {
     long limit = atomic_load(&pace->limit);
-    /* So few do not wait for each other: this is how fast the server is now. */
-    if (pace->quickest < pace->base || limit <= FEWEST)
-        pace->base = pace->quickest;
-    int64_t wait = pace->quickest - pace->base;
-    if (wait > QUEUE) {
-        int64_t fair =
-            (int64_t)((double)limit * (double)(pace->base + QUEUE) / (double)pace->quickest);
-        bound(pace, fair > limit / 2 ? fair : limit / 2);
-    } else if (wait <= QUEUE / 2 && pace->was_met) {
-        bound(pace, limit + limit / 8 + 1);
+    /* So few calls do not queue: this is the round trip of the server as it is now. */
+    if (pace->interval_rtt < pace->min_rtt || limit <= MIN_LIMIT)
+        pace->min_rtt = pace->interval_rtt;
+    int64_t queued = pace->interval_rtt - pace->min_rtt;
+    if (queued > TARGET) {
+        int64_t fair = (int64_t)((double)limit * (double)(pace->min_rtt + TARGET) /
+                                 (double)pace->interval_rtt);
+        set_limit(pace, fair > limit / 2 ? fair : limit / 2);
+    } else if (queued <= TARGET / 2 && pace->limit_reached) {
+        set_limit(pace, limit + limit / 8 + 1);
     }
 }
 
-static void end_while(struct pace *pace, int64_t now, int64_t latency)
+static void end_interval(struct pace *pace, int64_t now, int64_t rtt)
 {
-    if (now - pace->begun <= WHILE || now - pace->begun <= latency)
+    int64_t length = now - pace->interval_start;
+    if (length <= INTERVAL || length <= rtt)
         return;
-    if (pace->refused * MOST_ANSWERED > pace->answered)
-        bound(pace, atomic_load(&pace->limit) / 2);
+    if (pace->refused * MAX_ANSWERED > pace->answered)
+        set_limit(pace, atomic_load(&pace->limit) / 2);
     else
-        judge(pace);
-    begin_while(pace, now);
+        adjust_limit(pace);
+    begin_interval(pace, now);
 }
 
-void pace_answered(struct pace *pace, int64_t now, int64_t latency)
+void pace_answered(struct pace *pace, int64_t now, int64_t rtt)
 {
     pthread_mutex_lock(&pace->mutex);
-    if (latency < pace->quickest)
-        pace->quickest = latency;
+    if (rtt < pace->interval_rtt)
+        pace->interval_rtt = rtt;
     pace->answered++;
-    pace->was_met |= !pace_has_room(pace);
-    end_while(pace, now, latency);
+    pace->limit_reached |= !pace_has_room(pace);
+    end_interval(pace, now, rtt);
     pthread_mutex_unlock(&pace->mutex);
 }
 
-void pace_refused(struct pace *pace, int64_t now, int64_t latency)
+void pace_refused(struct pace *pace, int64_t now, int64_t rtt)
 {
     pthread_mutex_lock(&pace->mutex);
     pace->refused++;
-    end_while(pace, now, latency);
+    end_interval(pace, now, rtt);
     pthread_mutex_unlock(&pace->mutex);
 }

@@ -1,13 +1,15 @@
 /*
- * How many calls may be in flight: fewer while the server is slow, for whoever else waits for it waits
- * behind ours.
+ * How many calls may be in flight: fewer while the server is slow, because whoever else uses it
+ * waits behind our calls.
  *
- *     struct pace   of all connections of a share together; may be used by several threads at once
+ *     struct pace   the state of a share's connections together; thread-safe
  *
- * Calls that queue at a server all wait, so that even the quickest reply of a while is late (CoDel, RFC
- * 8289, section 3). While it comes later than QUEUE after the quickest ever, fewer are sent, in proportion;
- * while it does not, and the bound is met, more. A while in which one call in five or more is refused ("later,
- * please", or silence until a time-out) halves the bound.
+ * The principle is CoDel's (RFC 8289, section 3): the minimum of the round-trip times in an
+ * interval tells a standing queue from a burst, since in a standing queue even the fastest reply is
+ * late. While that minimum exceeds the smallest ever seen (min_rtt) by more than the target, the
+ * limit falls in proportion; while it does not, and the limit was reached, the limit grows. If the
+ * server refuses one call in five or more in an interval (DELAY, or silence until a time-out), the
+ * limit is halved.
  */
 
 #ifndef ARCHIPMIGRATE_NFS_PROTO_PACE_H
@@ -22,31 +24,33 @@
 struct pace {
     atomic_long in_flight;
     atomic_long limit;
-    long most;
-    pthread_mutex_t mutex; /* for what follows; times are ns */
-    int64_t base;          /* the quickest reply that an unhurried server gave */
-    int64_t quickest;      /* of this while */
-    int64_t begun;
-    long answered, refused; /* in this while */
-    bool was_met;           /* the bound, in this while */
+    long max;              /* of the limit */
+    pthread_mutex_t mutex; /* guards what follows; times are ns */
+    int64_t min_rtt;       /* without a queue */
+    int64_t interval_start;
+    int64_t interval_rtt; /* the minimum in this interval */
+    long answered;        /* in this interval */
+    long refused;
+    bool limit_reached;
 };
 
-void pace_init(struct pace *pace, size_t most);
+void pace_init(struct pace *pace, size_t max);
 void pace_free(struct pace *pace);
 
-/* Allow so many from now on, before the first is made. */
-void pace_bound(struct pace *pace, size_t most);
+/* Set another maximum. No call may have been made yet. */
+void pace_set_max(struct pace *pace, size_t max);
 
-/* Say whether one more call may be made. */
+/* Return whether one more call may be made. */
 bool pace_has_room(const struct pace *pace);
 
+/* Count a call as in flight, and no longer. */
 void pace_sent(struct pace *pace);
 void pace_ended(struct pace *pace);
 
-/* A call that was sent once was answered after so long, by more than "later, please". */
-void pace_answered(struct pace *pace, int64_t now, int64_t latency);
+/* Record the reply to a call that was sent once, if it is other than DELAY. */
+void pace_answered(struct pace *pace, int64_t now, int64_t rtt);
 
-/* The server asked for time after so long, or says nothing (0). */
-void pace_refused(struct pace *pace, int64_t now, int64_t latency);
+/* Record a DELAY after `rtt`, or that the server is silent (0). */
+void pace_refused(struct pace *pace, int64_t now, int64_t rtt);
 
 #endif

@@ -1,9 +1,14 @@
 /*
- * Its structures, beside those of rpc.h:
+ * A connection's life: connect, send, receive, reconnect (rpc.h).
  *
- *     struct slot   a call that waits: the message as it was sent, and who gets the reply
+ *     struct slot   an unanswered call: the message as it was sent, and the callback for its reply
+ *     struct rpc    the slots of a connection, the bytes to send, and the reply that arrives
  *
- * A call's xid has the number of its slot in its lower bits.
+ *     free -> [ begun ] -> sent -> answered: free
+ *                           |  '-> DELAY: due later, with another xid -> sent
+ *                           '----> connection lost: sent again, with the same xid
+ *
+ * The lower bits of a call's xid are the number of its slot.
  */
 
 #define _GNU_SOURCE
@@ -18,17 +23,18 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "core/buffer.h"
 #include "core/system.h"
 
 #define SLOT_BITS   12
 #define MILLISECOND 1000000LL
 #define FIRST_PAUSE (50 * MILLISECOND)
 #define LAST_PAUSE  (2000 * MILLISECOND)
-/* So many replies in a row that are none (a record of absurd size, say) end the calls that wait. */
-#define MOST_BROKEN 3
-/* A call is made anew so often, with pauses that double to 64 times the first. */
-#define MOST_LATER 20
-/* Ports that only root may use; those below are other services' (as bindresvport(3) has it). */
+/* After this many malformed records in a row (of absurd size, say) unanswered calls fail. */
+#define MAX_BROKEN 3
+/* How often a call is repeated after DELAY, with pauses that double to 64 times the first. */
+#define MAX_DELAYS 20
+/* Ports that only root may use; lower ones belong to other services (see bindresvport(3)). */
 #define FIRST_PORT 600
 #define LAST_PORT  1023
 
@@ -38,21 +44,21 @@
 #define RPC_VERSION   2
 #define AUTH_NONE     0
 #define AUTH_SYS      1
-#define MOST_VERIFIER 400
+#define MAX_VERIFIER  400
 
 struct slot {
     uint32_t xid;
     uint32_t serial;
-    unsigned later; /* so often it was to be made anew */
+    unsigned delays; /* how often the server answered DELAY */
     bool sent;
-    bool again;    /* more than once */
-    size_t length; /* of the message; 0: free */
-    int64_t due;   /* not before; 0: it was sent */
-    int64_t when;  /* it was sent */
+    bool resent;
+    size_t length; /* of the message; 0: the slot is free */
+    int64_t due;   /* when to repeat the call; 0: it is sent */
+    int64_t sent_at;
     rpc_answer *answer;
     void *owner;
     uint64_t tag;
-    uint8_t message[MOST_CALL];
+    uint8_t message[RPC_MAX_CALL];
 };
 
 struct rpc {
@@ -61,22 +67,23 @@ struct rpc {
     int fd;
     bool is_connected;
     bool was_connected;
-    int broken; /* in a row */
+    int broken; /* malformed records in a row */
     struct slot *slots;
     uint32_t *unused;
     size_t unused_count;
     size_t waiting;
-    size_t delayed;
+    size_t delayed; /* of those: not yet due */
     uint32_t serial;
-    struct xdr_out call; /* that is being written */
+    struct xdr_out call; /* between rpc_begin and rpc_send */
     struct buffer out;
-    size_t out_at;
+    size_t out_at; /* sent up to here */
     uint8_t *in;
     size_t in_length;
-    int64_t heard; /* when something came last, or a call was made while none waited */
-    int64_t ended; /* the same of answers that end a call */
-    int64_t tried; /* when the connection was made, or tried */
-    int64_t pause; /* before the next try */
+    int64_t
+        heard; /* time of the last reply, or of a call that was made while none was unanswered */
+    int64_t ended; /* the same, of replies other than DELAY */
+    int64_t tried; /* time of the last connection, or attempt at it */
+    int64_t pause; /* before the next attempt */
 };
 
 /* ---- open and close */
@@ -103,7 +110,7 @@ int rpc_open(const struct rpc_settings *settings, struct pace *pace, struct rpc 
         rpc->settings.calls = 1U << SLOT_BITS;
     rpc->slots = calloc(rpc->settings.calls, sizeof(*rpc->slots));
     rpc->unused = calloc(rpc->settings.calls, sizeof(*rpc->unused));
-    rpc->in = malloc(MOST_REPLY);
+    rpc->in = malloc(RPC_MAX_REPLY);
     if (!rpc->slots || !rpc->unused || !rpc->in) {
         rpc_close(rpc);
         return -ENOMEM;
@@ -181,19 +188,22 @@ static void forget_sent(struct rpc *rpc)
     rpc->out_at = 0;
 }
 
-/* Queue a call's message; without a connection it is queued when there is one. */
-static void queue(struct rpc *rpc, struct slot *slot)
+/* Queue a call's message. Without a connection, end_connection will. */
+static void queue_call(struct rpc *rpc, struct slot *slot)
 {
     if (!rpc->is_connected)
         return;
-    slot->again = slot->sent;
+    slot->resent = slot->sent;
     slot->sent = true;
-    slot->when = sys_monotonic_time();
-    size_t most = rpc->settings.calls * MOST_CALL;
-    if (rpc->out.length + slot->length > most)
+    slot->sent_at = sys_monotonic_time();
+    size_t max = rpc->settings.calls * RPC_MAX_CALL;
+    if (rpc->out.length + slot->length > max)
         forget_sent(rpc);
-    /* No memory, or a server that answers what it did not read: what waits is sent again by and by. */
-    if (rpc->out.length + slot->length > most ||
+    /*
+     * No memory, or a server that answers calls which it did not read: reconnect, and send all
+     * unanswered calls again.
+     */
+    if (rpc->out.length + slot->length > max ||
         buffer_put(&rpc->out, slot->message, slot->length) < 0)
         drop(rpc);
 }
@@ -208,13 +218,13 @@ void rpc_send(struct rpc *rpc, rpc_answer *answer, void *owner, uint64_t tag)
     slot->answer = answer;
     slot->owner = owner;
     slot->tag = tag;
-    slot->sent = slot->again = false;
-    slot->later = 0;
+    slot->sent = slot->resent = false;
+    slot->delays = 0;
     slot->due = 0;
     if (rpc->waiting++ == 0)
         rpc->heard = rpc->ended = sys_monotonic_time();
     pace_sent(rpc->pace);
-    queue(rpc, slot);
+    queue_call(rpc, slot);
 }
 
 static void release(struct rpc *rpc, struct slot *slot)
@@ -229,7 +239,7 @@ static void release(struct rpc *rpc, struct slot *slot)
 void rpc_cancel(struct rpc *rpc, int error)
 {
     drop(rpc);
-    /* Those that answers make now are not to be cancelled: it is as many as there are now. */
+    /* Callbacks may make new calls: those are not cancelled. */
     uint32_t until = rpc->serial;
     for (size_t i = 0; rpc->slots && i < rpc->settings.calls; i++) {
         struct slot *slot = &rpc->slots[i];
@@ -238,16 +248,16 @@ void rpc_cancel(struct rpc *rpc, int error)
         rpc_answer *answer = slot->answer;
         void *owner = slot->owner;
         uint64_t tag = slot->tag;
-        bool again = slot->again;
+        bool resent = slot->resent;
         release(rpc, slot);
-        answer(owner, tag, error, NULL, again);
+        answer(owner, tag, error, NULL, resent);
     }
 }
 
 /* ---- the connection */
 
-/* Take a port that only root may use, if we may: servers ask for that. */
-static void take_port(int fd, sa_family_t family)
+/* Bind to a port that only root may use, if we may: servers ask for that. */
+static void bind_privileged_port(int fd, sa_family_t family)
 {
     uint16_t random = 0;
     if (geteuid() != 0 || getrandom(&random, sizeof(random), 0) != sizeof(random))
@@ -288,13 +298,13 @@ static void begin_connection(struct rpc *rpc)
     }
     setsockopt(rpc->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     setsockopt(rpc->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    take_port(rpc->fd, to->address.ss_family);
+    bind_privileged_port(rpc->fd, to->address.ss_family);
     if (connect(rpc->fd, (const struct sockaddr *)&to->address, to->address_length) < 0 &&
         errno != EINPROGRESS)
         break_off(rpc, -errno);
 }
 
-/* A connection stands, or failed: send (again) all that waits. */
+/* The attempt to connect has ended: queue all unanswered calls, or try again later. */
 static void end_connection(struct rpc *rpc)
 {
     int error = 0;
@@ -310,7 +320,7 @@ static void end_connection(struct rpc *rpc)
     for (size_t i = 0; rpc->is_connected && i < rpc->settings.calls; i++) {
         struct slot *slot = &rpc->slots[i];
         if (slot->length > 0 && !slot->due)
-            queue(rpc, slot);
+            queue_call(rpc, slot);
     }
 }
 
@@ -334,7 +344,7 @@ static void transmit(struct rpc *rpc)
 
 /* ---- replies */
 
-/* Read the head of a reply: 0, or the error that it is. RFC 5531, section 9. */
+/* Read the head of a reply (RFC 5531, section 9). Returns 0, or its error. */
 static int read_head(struct xdr_in *reply)
 {
     static const int ERRORS[] = {0, -EOPNOTSUPP, -EOPNOTSUPP, -EOPNOTSUPP, -EINVAL, -EIO};
@@ -347,15 +357,15 @@ static int read_head(struct xdr_in *reply)
                                         : -EACCES;
     uint32_t length;
     xdr_get32(reply);
-    xdr_get_bytes(reply, MOST_VERIFIER, &length);
+    xdr_get_bytes(reply, MAX_VERIFIER, &length);
     uint32_t status = xdr_get32(reply);
     if (reply->bad || status >= sizeof(ERRORS) / sizeof(ERRORS[0]))
         return -EBADMSG;
     return ERRORS[status];
 }
 
-/* Have the call made anew later, with another xid: to this one the server would say the same. */
-static void make_later(struct rpc *rpc, struct slot *slot, int milliseconds)
+/* Repeat a call later, with another xid: a reply cache would answer DELAY again to this one. */
+static void delay_call(struct rpc *rpc, struct slot *slot, int milliseconds)
 {
     number_call(rpc, slot);
     uint32_t xid = htobe32(slot->xid);
@@ -365,28 +375,28 @@ static void make_later(struct rpc *rpc, struct slot *slot, int milliseconds)
     rpc->delayed++;
 }
 
-static void take_reply(struct rpc *rpc, const uint8_t *bytes, size_t length)
+static void handle_reply(struct rpc *rpc, const uint8_t *bytes, size_t length)
 {
     struct xdr_in reply = {.at = bytes, .end = bytes + length, .context = rpc->settings.context};
     uint32_t xid = xdr_get32(&reply);
     uint32_t number = xid & ((1U << SLOT_BITS) - 1);
     struct slot *slot = number < rpc->settings.calls ? &rpc->slots[number] : NULL;
     if (reply.bad || !slot || slot->length == 0 || slot->xid != xid || slot->due)
-        return; /* a late one, to a call that was made anew */
+        return; /* late: the call was repeated with another xid */
     rpc->heard = sys_monotonic_time();
-    int64_t latency = rpc->heard - slot->when;
-    bool again = slot->again;
+    int64_t rtt = rpc->heard - slot->sent_at;
+    bool resent = slot->resent;
     int error = read_head(&reply);
-    int later = slot->answer(slot->owner, slot->tag, error, error ? NULL : &reply, slot->again);
-    if (later > 0)
-        pace_refused(rpc->pace, rpc->heard, latency);
-    else if (!again)
-        pace_answered(rpc->pace, rpc->heard, latency);
-    if (later > 0 && slot->later++ < MOST_LATER) {
-        make_later(rpc, slot, later << (slot->later < 6 ? slot->later : 6));
+    int delay = slot->answer(slot->owner, slot->tag, error, error ? NULL : &reply, slot->resent);
+    if (delay > 0)
+        pace_refused(rpc->pace, rpc->heard, rtt);
+    else if (!resent)
+        pace_answered(rpc->pace, rpc->heard, rtt);
+    if (delay > 0 && slot->delays++ < MAX_DELAYS) {
+        delay_call(rpc, slot, delay << (slot->delays < 6 ? slot->delays : 6));
     } else {
-        if (later > 0)
-            slot->answer(slot->owner, slot->tag, -ETIMEDOUT, NULL, slot->again);
+        if (delay > 0)
+            slot->answer(slot->owner, slot->tag, -ETIMEDOUT, NULL, slot->resent);
         release(rpc, slot);
         rpc->ended = sys_monotonic_time();
     }
@@ -394,8 +404,10 @@ static void take_reply(struct rpc *rpc, const uint8_t *bytes, size_t length)
     rpc->broken = 0;
 }
 
-/* How many bytes the record at `bytes` takes: 0 if it is not whole yet, -EBADMSG if it is none. */
-static ssize_t measure(const uint8_t *bytes, size_t there)
+/*
+ * Return the length of the record at `bytes`: 0 if it is incomplete, -EBADMSG if it is malformed.
+ */
+static ssize_t record_length(const uint8_t *bytes, size_t there)
 {
     size_t at = 0;
     uint32_t mark = 0;
@@ -406,7 +418,7 @@ static ssize_t measure(const uint8_t *bytes, size_t there)
         mark = be32toh(mark);
         at += sizeof(mark);
         size_t size = mark & ~LAST_FRAGMENT;
-        if (size > MOST_REPLY - at)
+        if (size > RPC_MAX_REPLY - at)
             return -EBADMSG;
         if (there - at < size)
             return 0;
@@ -415,8 +427,8 @@ static ssize_t measure(const uint8_t *bytes, size_t there)
     return (ssize_t)at;
 }
 
-/* Take the marks out of a record that is whole; return how long it is without them. */
-static size_t join(uint8_t *bytes, size_t size)
+/* Remove the marks of the fragments of a complete record; return its length without them. */
+static size_t join_fragments(uint8_t *bytes, size_t size)
 {
     size_t to = 0;
     for (size_t from = 0; from < size;) {
@@ -431,21 +443,21 @@ static size_t join(uint8_t *bytes, size_t size)
     return to;
 }
 
-static void take_replies(struct rpc *rpc)
+static void handle_replies(struct rpc *rpc)
 {
     size_t at = 0;
     while (rpc->is_connected && at < rpc->in_length) {
-        ssize_t taken = measure(rpc->in + at, rpc->in_length - at);
-        if (taken < 0) {
+        ssize_t length = record_length(rpc->in + at, rpc->in_length - at);
+        if (length < 0) {
             break_off(rpc, -EBADMSG);
-            if (++rpc->broken >= MOST_BROKEN)
+            if (++rpc->broken >= MAX_BROKEN)
                 rpc_cancel(rpc, -EBADMSG);
             return;
         }
-        if (taken == 0)
+        if (length == 0)
             break;
-        take_reply(rpc, rpc->in + at, join(rpc->in + at, (size_t)taken));
-        at += (size_t)taken;
+        handle_reply(rpc, rpc->in + at, join_fragments(rpc->in + at, (size_t)length));
+        at += (size_t)length;
     }
     if (!rpc->is_connected)
         return;
@@ -456,7 +468,7 @@ static void take_replies(struct rpc *rpc)
 static void receive(struct rpc *rpc)
 {
     while (rpc->is_connected) {
-        size_t room = MOST_REPLY - rpc->in_length;
+        size_t room = RPC_MAX_REPLY - rpc->in_length;
         ssize_t got = recv(rpc->fd, rpc->in + rpc->in_length, room, 0);
         if (got < 0 && errno == EINTR)
             continue;
@@ -467,7 +479,7 @@ static void receive(struct rpc *rpc)
             return;
         }
         rpc->in_length += (size_t)got;
-        take_replies(rpc);
+        handle_replies(rpc);
         if ((size_t)got < room)
             return;
     }
@@ -475,7 +487,7 @@ static void receive(struct rpc *rpc)
 
 /* ---- one step */
 
-/* Queue the calls that are to be made anew, now; return when the next one is. */
+/* Queue the delayed calls that are due; return when the next one will be. */
 static int64_t queue_due(struct rpc *rpc, int64_t now)
 {
     int64_t next = INT64_MAX;
@@ -485,10 +497,10 @@ static int64_t queue_due(struct rpc *rpc, int64_t now)
             continue;
         if (slot->due <= now) {
             if (rpc->delayed == rpc->waiting)
-                rpc->heard = now; /* nobody was to say anything meanwhile */
+                rpc->heard = now; /* no reply was to be expected meanwhile */
             slot->due = 0;
             rpc->delayed--;
-            queue(rpc, slot);
+            queue_call(rpc, slot);
         } else if (slot->due < next) {
             next = slot->due;
         }
@@ -516,7 +528,7 @@ void rpc_step(struct rpc *rpc, int milliseconds)
         rpc_cancel(rpc, -ETIMEDOUT);
         return;
     }
-    /* A server that came back without its connections may never say so. */
+    /* A server that restarted may not reset its old connections. */
     int64_t last = rpc->heard > rpc->tried ? rpc->heard : rpc->tried;
     if (rpc->fd >= 0 && rpc->waiting > rpc->delayed && now - last > rpc->settings.patience / 3)
         break_off(rpc, -ETIMEDOUT);

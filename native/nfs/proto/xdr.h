@@ -1,18 +1,20 @@
 /*
  * XDR (RFC 4506) as far as RPC and NFS need it: big-endian numbers, and bytes padded to 4.
  *
- *     struct xdr_in    bytes that are read; `bad` once something was not there, and then all is 0
- *     struct xdr_out   bytes that are written into room that is given; `bad` once they do not fit
- *     `context`        whatever those who read and write need, of the connection
+ *     struct xdr_in    bytes to read; `bad` once something was missing: then all reads give 0
+ *     struct xdr_out   a fixed room to write to; `bad` once something did not fit
  *
- * What is read is a server's and is not trusted: no length in it leads beyond its end, and nothing is
- * allocated for it.
+ * Both carry the connection's `context` for the functions that read and write messages.
+ *
+ * The bytes come from a server and are not trusted: no length in them leads beyond their end, and
+ * nothing is allocated for them.
  */
 
 #ifndef ARCHIPMIGRATE_NFS_PROTO_XDR_H
 #define ARCHIPMIGRATE_NFS_PROTO_XDR_H
 
 #include <endian.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,8 +40,14 @@ static inline size_t xdr_padded(size_t length)
     return (length + 3) & ~(size_t)3;
 }
 
-/* Take so many bytes; NULL if there are fewer. */
-static inline const uint8_t *xdr_take(struct xdr_in *in, size_t length)
+/* Return 0, or -EBADMSG if something that was read was not there. */
+static inline int xdr_error(const struct xdr_in *in)
+{
+    return in->bad ? -EBADMSG : 0;
+}
+
+/* Read `length` bytes; NULL if there are fewer. */
+static inline const uint8_t *xdr_get(struct xdr_in *in, size_t length)
 {
     if (in->bad || xdr_padded(length) > (size_t)(in->end - in->at)) {
         in->bad = true;
@@ -53,7 +61,7 @@ static inline const uint8_t *xdr_take(struct xdr_in *in, size_t length)
 static inline uint32_t xdr_get32(struct xdr_in *in)
 {
     uint32_t number;
-    const uint8_t *bytes = xdr_take(in, sizeof(number));
+    const uint8_t *bytes = xdr_get(in, sizeof(number));
     if (!bytes)
         return 0;
     memcpy(&number, bytes, sizeof(number));
@@ -66,13 +74,13 @@ static inline uint64_t xdr_get64(struct xdr_in *in)
     return high << 32 | xdr_get32(in);
 }
 
-/* Take bytes with their length before them; NULL if they are more than `most`. */
-static inline const uint8_t *xdr_get_bytes(struct xdr_in *in, size_t most, uint32_t *length)
+/* Read bytes that follow their length; NULL if they are more than `max`. */
+static inline const uint8_t *xdr_get_bytes(struct xdr_in *in, size_t max, uint32_t *length)
 {
     *length = xdr_get32(in);
-    if (*length > most)
+    if (*length > max)
         in->bad = true;
-    return xdr_take(in, *length);
+    return xdr_get(in, *length);
 }
 
 static inline void xdr_put(struct xdr_out *out, const void *bytes, size_t length)

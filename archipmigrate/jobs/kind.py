@@ -1,0 +1,186 @@
+"""A kind of job: all that the program must know of one to run, resume, undo and describe it.
+
+The session rooms and commands work with any kind; `registry` says which there are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from ..engine.job import Job, Observer
+from ..engine.session import Lanes
+from ..journal.store import Journal, RunHeader
+from ..share import Share
+from ..ui.progress import Subject
+from ..ui.report import Decoder, Report
+from .ended import Ended
+from .options import RunOptions
+
+
+class Settings(Protocol):
+    """What must be the same for a run to be resumed."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what the run's header keeps."""
+
+
+S = TypeVar("S", bound=Settings)  # a kind's settings
+
+
+class Reporter(Observer, Protocol):
+    """Whoever is told how a session goes: the engine's observer, and what users should know."""
+
+    def remark(self, text: str) -> None:
+        """Take note of a line for the user. Called on the main thread."""
+
+
+class Purpose(Enum):
+    """What a job is opened for."""
+
+    RUN = "run"  # to work, also on what an earlier session left
+    LOOK = "look"  # to see what would be done; nothing is changed
+    SETTLE = "settle"  # only to settle what a killed session left, before another run's work
+
+
+@dataclass(frozen=True, slots=True)
+class Opening(Generic[S]):
+    """What a job is opened with.
+
+    `state` is the state directory, made and checked; `header.run` is empty for a job that only
+    looks, and `journal` a temporary one then.
+    """
+
+    share: Share
+    state: Path
+    header: RunHeader
+    journal: Journal
+    settings: S
+    options: RunOptions
+    purpose: Purpose
+    reporter: Reporter
+
+
+@dataclass
+class Work(ABC):
+    """A job that was opened, and what it works through: a backend, or something like it.
+
+    `backend` is what users call that. Whoever opened the work closes it.
+    """
+
+    job: Job[Any]
+    lanes: Lanes
+    backend: str
+
+    @property
+    def nfs_version(self) -> int:
+        """The version of NFS that is used directly; 0 if none is."""
+        return 0
+
+    @property
+    def remark(self) -> str:
+        """What users should know of how the share was reached; "" if nothing."""
+        return ""
+
+    def settled(self) -> None:  # noqa: B027 -- most jobs have nothing to do here
+        """Do what remains once all batches of the run are settled that can be."""
+
+    @abstractmethod
+    def undo(self, header: RunHeader) -> AbstractContextManager[Work]:
+        """Open what puts back the run that this work was opened for, which is settled now.
+
+        *header* is that of the undo. The work stays open meanwhile, and may be used.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What commands that a summary proposes need, and where logs go.
+
+    `runs` are options of commands about runs, `again` those that select the same share and settings
+    (None: by the settings themselves).
+    """
+
+    runs: Sequence[str] = ()
+    again: Sequence[str] | None = None
+    log_dir: Path | None = None
+
+
+class JobKind(ABC, Generic[S]):
+    """A kind of job.
+
+    name            of the command, of its runs, in their headers
+    noun            what it counts: an entry, a volume
+    done            what it does to one, in the past: changed, upgraded
+    past_mount      whether it may reach a share directly, past its mount, or by a URL
+    leaves_behind   what an unfinished run, or undo, may leave in the share that only its journal
+                    knows of; such a run is not to be forgotten ("": nothing)
+    settles_earlier whether a run settles what earlier runs on its share left before it begins
+    """
+
+    name: ClassVar[str]
+    noun: ClassVar[str]
+    done: ClassVar[str] = "changed"
+    past_mount: ClassVar[bool] = False
+    leaves_behind: ClassVar[str] = ""
+    settles_earlier: ClassVar[bool] = False
+    decode: ClassVar[Decoder | None] = None  # for --list; None if the job lists in another way
+
+    @property
+    def subject(self) -> Subject:
+        """What the progress line says of the job."""
+        return Subject(self.name, self.noun, self.done)
+
+    # -- settings
+
+    @abstractmethod
+    def settings(self, kept: Mapping[str, object]) -> S:
+        """Read what a run's header kept of its settings."""
+
+    def domain(self, settings: S) -> str:
+        """Return the domain of NFSv4 owners that the settings name; "" if none."""
+        del settings
+        return ""
+
+    def more_roots(self, settings: S) -> Mapping[str, str]:
+        """Return the roots beside the share that a run works on: identities, and paths.
+
+        No two runs work on one root at a time.
+        """
+        del settings
+        return {}
+
+    def check_backend(self, name: str, share: Share) -> None:
+        """See that a backend that is named can serve. Raises BackendMissing, UsageError."""
+
+    # -- sessions
+
+    @abstractmethod
+    def open(self, opening: Opening[S]) -> AbstractContextManager[Work]:
+        """Open a job of this kind. Raises Error."""
+
+    def begun(self, settings: S, state: Path, run: str) -> None:
+        """Save what a new run needs beside its journal. Raises JournalError."""
+
+    def status(self, ended: Ended) -> str:
+        """Return the status of a session, where the engine's is not all there is to it."""
+        return ended.status
+
+    # -- what users see
+
+    @abstractmethod
+    def tell(self, ended: Ended, report: Report, words: Words) -> None:
+        """Print the summary of a session. Raises FatalError if logs cannot be written."""
+
+    def results(self, journal: Journal) -> Mapping[str, Mapping[str, int]]:
+        """Return more counts for `status`, each under its heading."""
+        del journal
+        return {}
+
+
+Tell = Callable[[Ended], None]

@@ -1,0 +1,47 @@
+"""How a session works: values that may differ from one session of a run to the next."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..journal.location import default_state
+
+AUTO = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a session works.
+
+    state     the state directory (None: the default one, see `journal.location.default_state`)
+    backend   `auto`, or a backend by name, which must be able to serve
+    jobs      lanes at work at once, or calls in flight over direct NFS (AUTO: found while running)
+    max_ops   operations a second (0: no limit)
+    domain    the domain of NFSv4 owners, if not that of the share's URL or of the earlier run
+    path      where the share of an earlier run is now, if not where it was
+    locks     where the lock directory of an earlier run over maps is now, if not where it was
+    """
+
+    state: Path | None = None
+    backend: str = "auto"
+    jobs: int = AUTO
+    max_ops: int = 0
+    domain: str = ""
+    path: str | None = None
+    locks: str | None = None
+
+    @property
+    def state_path(self) -> Path:
+        """The state directory, which may not have been made yet."""
+        return self.state or default_state()
+
+    @property
+    def state_words(self) -> list[str]:
+        """`--state DIR` if one was given, for commands that are to find the same runs."""
+        return ["--state", str(self.state.absolute())] if self.state else []
+
+    def command(self, name: str, run: str) -> str:
+        """Return a command about a run, for users to copy."""
+        return shlex.join(["archipmigrate", name, run, *self.state_words])

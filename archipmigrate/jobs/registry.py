@@ -1,0 +1,46 @@
+"""The kinds of jobs there are. A new one is a package with a `KIND`, and a line here.
+
+No other module compares names of jobs or of runs: they ask for the kind, and the kind for what it
+is. A kind is imported when it is first asked for, so that a command loads only what it needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ..errors import UsageError
+from ..journal.store import RunHeader
+from .kind import JobKind
+
+# Names, as commands, run headers and names of runs have them, and the modules that have a `KIND`.
+KINDS = {
+    "perms": "..perms.kind",
+    "mapfiles": "..maps.kind",
+}
+# The job of a run that takes back another, whatever the kind of that.
+UNDO = "undo"
+
+
+def kind_named(name: str) -> JobKind[Any]:
+    """Return a kind by its name. Raises UsageError if there is none."""
+    if name not in KINDS:
+        raise UsageError(f"this version knows no job {name!r}: use the one that began the run")
+    module = import_module(KINDS[name], __package__)
+    kind: JobKind[Any] = module.KIND
+    return kind
+
+
+def kind_of(header: RunHeader) -> JobKind[Any]:
+    """Return the kind of a run; for an undo, that of the run that it takes back.
+
+    Raises UsageError if this version does not know it.
+    """
+    target = undo_target(header)
+    # A run is called <job>-<time>-<token>.
+    return kind_named(target.rsplit("-", 2)[0] if target else header.job)
+
+
+def undo_target(header: RunHeader) -> str:
+    """Return the name of the run that an undo takes back; "" if *header* is not of an undo."""
+    return str(header.settings["of"]) if header.job == UNDO else ""

@@ -1,0 +1,40 @@
+"""What the scan of a unit of maps returns: with it go the locks of the volumes to be changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...model import Scan
+from .preimage import VolumePreimage
+from .store import Store
+
+
+@dataclass(slots=True)
+class RetainedLocks:
+    """The volumes of one scan whose locks are held, in the order of its pre-image."""
+
+    store: Store
+    volumes: list[VolumePreimage] = field(default_factory=list)
+
+    def take_over(self) -> None:
+        """Leave the locks of the first volume to the caller: `close` will not release them."""
+        self.volumes.pop(0)
+
+    def close(self) -> None:
+        """Release the locks that apply did not take over.
+
+        A lock that cannot be released is a dead run's from now on: the next run sweeps it.
+        """
+        for volume in self.volumes:
+            try:
+                self.store.release_locks(volume.lock_names)
+            except OSError:
+                continue
+        self.volumes.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class MapsScan(Scan):
+    """What the scan of one unit found: files for the survey, or volumes to upgrade or put back."""
+
+    retained: RetainedLocks | None = None

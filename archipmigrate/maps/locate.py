@@ -1,0 +1,97 @@
+"""Where maps and locks are, and who owns new files: by v0.4's configuration, or by directories."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from pathlib import Path
+
+from ..errors import FatalError, UsageError
+from ..ui.text import quoted
+from .blocker.locks import clash, holder_string
+from .config import read_config
+from .settings import MapfilesSettings, lock_directory_identity
+
+CONFIG = Path("/etc/archipelago/archipelago.conf")
+
+
+def locate_maps(
+    config: Path | None = None, maps: str | None = None, locks: str | None = None
+) -> tuple[str, MapfilesSettings]:
+    """Return the maps directory and the settings that go with it.
+
+    Either *maps* is given, with *locks* if there is a lock directory, or they are what the
+    configuration says (None: the usual one). Raises UsageError, FatalError, ShareError.
+    """
+    if "" in (maps, locks):
+        raise UsageError("--maps and --locks need the name of a directory, not an empty one")
+    if maps is not None:
+        if config:
+            raise UsageError("give either --maps or --config, not both")
+        locks = os.path.abspath(locks) if locks else ""
+        if not locks:
+            _check_no_lock_directory(maps)
+        return maps, MapfilesSettings(locks, lock_directory_identity(locks))
+    if locks:
+        raise UsageError("--locks goes with --maps; a configuration names its lock directory")
+    return _configured(config or CONFIG)
+
+
+def _configured(path: Path) -> tuple[str, MapfilesSettings]:
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise UsageError(
+            f"{path}: {error.strerror}: name the configuration with --config, or the directories "
+            "with --maps DIR [--locks DIR]"
+        ) from None
+    try:
+        config = read_config(text)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+    if config.unique_str and clash(holder_string("", "")[:-1], [config.unique_str.encode()]):
+        raise FatalError(
+            f"{path}: unique_str = {config.unique_str}: its locks and ours could be taken for each "
+            "other: change it"
+        )
+    locks = config.lock_dir or ""
+    settings = MapfilesSettings(
+        locks,
+        lock_directory_identity(locks),
+        config.umask,
+        _uid(config.user, path),
+        _gid(config.group, path),
+    )
+    return config.archip_dir, settings
+
+
+def _check_no_lock_directory(maps: str) -> None:
+    """Check that this node's configuration, if it is of these maps, has no lock directory either.
+
+    Daemons that take their locks elsewhere would not see ours. Raises UsageError.
+    """
+    try:
+        config = read_config(CONFIG.read_text(encoding="utf-8", errors="surrogateescape"))
+        same = os.path.samefile(config.archip_dir, maps)
+    except (OSError, UsageError):
+        return  # there is no configuration, or it is of maps that are not here
+    if same and config.lock_dir:
+        where = quoted(os.fsencode(config.lock_dir))
+        raise UsageError(f"{CONFIG} has the locks of these maps in {where}: add --locks {where}")
+
+
+def _uid(name: str, path: Path) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise FatalError(f"{path}: there is no user {name} on this host: create it first") from None
+
+
+def _gid(name: str, path: Path) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise FatalError(
+            f"{path}: there is no group {name} on this host: create it first"
+        ) from None

@@ -1,0 +1,108 @@
+"""Opens the maps and locks of a share for a run, with what it keeps in the state directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ShareError
+from ..jobs.kind import Opening
+from ..jobs.registry import undo_target
+from ..journal.runs import list_runs, open_run
+from ..journal.store import RunHeader
+from ..share import Share, identity_of
+from ..tree.files import Tree
+from .blocker.locks import Locks, holder_string
+from .blocker.store import Store
+from .blocker.volume_files import KnownSizes
+from .format.codec import codec_of
+from .journal.old_maps import SUFFIX as KEPT
+from .journal.old_maps import OldMaps
+from .settings import JOB, MapfilesSettings, open_lock_directory
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """An open store; `name` is its codec's."""
+
+    store: Store
+    name: str
+
+    def close(self) -> None:
+        """Close what the store has open, except the share."""
+        if self.store.locks.flat:
+            os.close(self.store.locks.tree.root)
+        if self.store.old_maps is not None:
+            self.store.old_maps.close()
+
+
+def open_store(
+    opening: Opening[MapfilesSettings], sizes: KnownSizes, undo: RunHeader | None = None
+) -> OpenStore:
+    """Open maps and locks for a run, or for the *undo* of one.
+
+    A run without a name only looks. Raises BackendMissing, ShareError, JournalError.
+    """
+    share, settings, state = opening.share, opening.settings, opening.state
+    header = undo or opening.header
+    codec = codec_of(opening.options.backend)
+    maps = Tree(share.fd, settings.owner)
+    locks = maps
+    if settings.locks:
+        locks = Tree(_lock_directory(share, settings), settings.owner)
+    old_maps = None
+    if header.run and settings.keep:
+        old_maps = OldMaps(state / f"{opening.header.run}{KEPT}", make=undo is None)
+    ours = holder_string(header.host, header.run)
+    dead = frozenset(_dead(state, share, every=not header.run))
+    store = Store(
+        maps,
+        Locks(locks, bool(settings.locks), ours, dead - {ours}),
+        sizes,
+        codec,
+        opening.header.run,
+        old_maps,
+        settings.keep,
+    )
+    return OpenStore(store, codec.name)
+
+
+def _dead(state: Path, share: Share, *, every: bool) -> Iterator[bytes]:
+    """Yield the lock strings of earlier runs on this share, none of which is running any more.
+
+    A run with unsettled changes keeps its locks, for nobody may open those volumes: its string is
+    yielded only with *every*.
+    """
+    for header in list_runs(state):
+        is_undo = bool(undo_target(header))
+        if header.share != share.identity or not (is_undo or header.job == JOB):
+            continue
+        journal = open_run(state, header.run)
+        try:
+            if every or is_undo or not journal.unsettled():
+                yield holder_string(header.host, header.run)
+        finally:
+            journal.close(fold=False)
+
+
+def _lock_directory(share: Share, settings: MapfilesSettings) -> int:
+    """Open the lock directory: where it was, or beside the share if that is mounted elsewhere now.
+
+    Raises ShareError.
+    """
+    beside = os.path.dirname(os.fsdecode(share.path))
+    for path in (settings.locks, os.path.join(beside, os.path.basename(settings.locks))):
+        try:
+            fd = open_lock_directory(path)
+        except ShareError:
+            continue
+        if identity_of(fd) == settings.locks_identity:
+            return fd
+        os.close(fd)
+    raise ShareError(
+        f"the lock directory {settings.locks} is missing, or is not the one that the run began "
+        "with; without it nothing keeps the daemons off a volume. If they use another one now, "
+        "name it to `archipmigrate undo` or `resume`: --locks DIR"
+    )

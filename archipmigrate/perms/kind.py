@@ -1,0 +1,124 @@
+"""Permissions as a kind of job: `perms`, and `verify`, which only looks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from ..backend.base import Backend, ScanOptions
+from ..backend.select import demand_backend
+from ..jobs.ended import Ended
+from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
+from ..jobs.lanes import choose_backend
+from ..journal.store import Journal, RunHeader
+from ..policy import GroupPolicy
+from ..share import Share
+from ..ui.report import Report
+from ..ui.text import group_name
+from .job import PermsJob, listed_changes
+from .settings import PermsSettings
+from .undo import UndoJob
+from .words import dry_run_summary, options_again, run_summary, verify_summary
+
+
+@dataclass
+class PermsWork(Work):
+    """The job, and the backend that it works through."""
+
+    opened: Backend
+    journal: Journal
+
+    @property
+    def nfs_version(self) -> int:
+        """The version of NFS that the backend came to use; 0 if it uses none."""
+        return self.opened.nfs_version
+
+    @property
+    def remark(self) -> str:
+        """What the backend has to say of that."""
+        return self.opened.remark
+
+    @contextmanager
+    def undo(self, header: RunHeader) -> Iterator[Work]:
+        """Put the entries back through the same backend."""
+        del header
+        yield replace(self, job=UndoJob(self.opened, self.journal))
+
+
+class PermsKind(JobKind[PermsSettings]):
+    """See the module."""
+
+    name = "perms"
+    noun = "entry"
+    past_mount = True
+    decode = staticmethod(listed_changes)
+
+    def settings(self, kept: Mapping[str, object]) -> PermsSettings:
+        """Read what a run's header kept."""
+        return PermsSettings.from_dict(kept)
+
+    def domain(self, settings: PermsSettings) -> str:
+        """Return the domain of NFSv4 owners."""
+        return settings.domain
+
+    def check_backend(self, name: str, share: Share) -> None:
+        """See that the backend is there, and one for this share."""
+        demand_backend(name, share)
+
+    @contextmanager
+    def open(self, opening: Opening[PermsSettings]) -> Iterator[Work]:
+        """Open the backend, and make the job."""
+        backend, lanes = choose_backend(opening.share, opening.options)
+        try:
+            job = make_job(opening, backend)
+            yield PermsWork(job, lanes, backend.name, backend, opening.journal)
+        finally:
+            backend.close()
+
+    def tell(self, ended: Ended, report: Report, words: Words) -> None:
+        """Print what was done, or what a dry run found."""
+        settings = self.settings(ended.header.settings)
+        group = group_name(settings.gid)
+        facts = ended.facts(runs=words.runs, again=[*options_again(settings), *words.runs])
+        thing = ended.summary_object(dry_run=ended.dry_run)
+        word = dry_run_summary if ended.dry_run else run_summary
+        report.summary(word(facts, group), thing, ended.reason)
+
+
+class VerifyKind(PermsKind):
+    """The same look, with another verdict. Never in a journal."""
+
+    name = "verify"
+
+    def status(self, ended: Ended) -> str:
+        """Return `drift` if some entries do not comply."""
+        return "drift" if ended.status == "done" and ended.tally.changed else ended.status
+
+    def tell(self, ended: Ended, report: Report, words: Words) -> None:
+        """Print what was found."""
+        settings = self.settings(ended.header.settings)
+        facts = ended.facts(again=[*options_again(settings), *words.runs])
+        found = ended.tally.changed
+        thing = ended.summary_object(replace(ended.tally, changed=0), drift=found)
+        report.summary(verify_summary(facts, group_name(settings.gid)), thing, ended.reason)
+
+
+def make_job(opening: Opening[PermsSettings], backend: Backend) -> PermsJob:
+    """Return the job that an opening asks for."""
+    settings, is_nfs = opening.settings, opening.share.is_nfs
+    dry_run = opening.purpose is Purpose.LOOK
+    options = ScanOptions(
+        frozenset(os.fsencode(exclude) for exclude in settings.excludes),
+        settings.skip_links,
+        settings.cross,
+        xattrs=not is_nfs,
+        retain=not dry_run,
+        remote=is_nfs,
+    )
+    return PermsJob(backend, GroupPolicy(settings.gid), options, dry_run)
+
+
+KIND = PermsKind()
+VERIFY = VerifyKind()

@@ -1,0 +1,81 @@
+"""The settings of a permissions run: which group, and what is left alone."""
+
+from __future__ import annotations
+
+import grp
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UsageError
+from ..policy import NO_GID
+
+DEFAULT_EXCLUDES = (".snapshot", ".zfs")
+DEFAULT_GROUP = "archipelago"
+
+
+@dataclass(frozen=True, slots=True)
+class PermsSettings:
+    """What must be the same for a run to be resumed.
+
+    `excludes` are names of directories that are not entered, sorted; `skip_links` leaves files with
+    several links alone; `cross` enters other filesystems. `domain` is that of NFSv4 owners: with
+    another one, numbers mean something else.
+    """
+
+    gid: int
+    excludes: tuple[str, ...]
+    skip_links: bool
+    cross: bool
+    domain: str = ""
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what the run's header keeps."""
+        return {
+            "gid": self.gid,
+            "excludes": list(self.excludes),
+            "skip_links": self.skip_links,
+            "cross": self.cross,
+            **({"domain": self.domain} if self.domain else {}),
+        }
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> PermsSettings:
+        """Read what `as_dict` returned."""
+        excludes = tuple(str(name) for name in kept["excludes"])
+        return cls(
+            int(kept["gid"]),
+            excludes,
+            bool(kept["skip_links"]),
+            bool(kept["cross"]),
+            str(kept.get("domain", "")),
+        )
+
+
+def read_excludes(names: Iterable[str], *, defaults: bool) -> tuple[str, ...]:
+    """Return the names of directories to leave alone: *names*, and the defaults if wanted.
+
+    Raises UsageError.
+    """
+    names = list(names)
+    for name in names:
+        if not name or "/" in name:
+            raise UsageError(f"--exclude {name!r}: give the name of a directory, not a path")
+    return tuple(sorted({*(DEFAULT_EXCLUDES if defaults else ()), *names}))
+
+
+def resolve_group(text: str) -> int:
+    """Return the gid of a group's name or number. Raises UsageError."""
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        pass
+    if not text.isdecimal():
+        raise UsageError(
+            f"there is no group {text!r} on this host: make it (groupadd --system {text}; with "
+            "NFSv3 its gid must be the same on every node), or choose another with --group NAME|GID"
+        )
+    gid = int(text)
+    if gid >= NO_GID:
+        raise UsageError(f"--group {text}: gids end at {NO_GID - 1}, and {NO_GID} means no group")
+    return gid

@@ -1,0 +1,206 @@
+"""What a session opens before its job: the state directory, locks, a journal, an earlier share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..errors import FatalError, ShareError, StateError
+from ..jobs.kind import JobKind, Reporter, S
+from ..jobs.options import RunOptions
+from ..jobs.registry import UNDO, kind_of, undo_target
+from ..journal.location import (
+    SPARE_BYTES,
+    check_place,
+    estimated_bytes,
+    runtime_directory,
+    secure_directory,
+    spare_bytes,
+)
+from ..journal.lock import ShareLock
+from ..journal.runs import list_runs, new_run, open_run, supersede_run
+from ..journal.store import Journal, RunHeader
+from ..share import Share, open_share
+from ..ui.text import count, quoted
+
+
+def state_directory(options: RunOptions, share: Share | None = None) -> Path:
+    """Return the state directory, made if need be, and checked. Raises StateError.
+
+    It must not lie inside *share*.
+    """
+    check_place(options.state_path, share)
+    return secure_directory(options.state_path)
+
+
+def check_room(state: Path, share: Share, reporter: Reporter) -> None:
+    """Refuse a full state disk; warn if a journal of the whole share may not fit.
+
+    Raises StateError.
+    """
+    spare = spare_bytes(state)
+    if spare < SPARE_BYTES:
+        raise StateError(
+            f"{state} has less than {SPARE_BYTES >> 20} MiB left: make room, or use --state"
+        )
+    needed = estimated_bytes(share)
+    if needed > spare:
+        reporter.remark(
+            f"{state} has {spare >> 20:,} MiB left; if every inode of the filesystem belongs to "
+            f"the share, the journal takes up to {needed >> 20:,} MiB (a run that finds no room "
+            "stops cleanly)"
+        )
+
+
+# -- locks
+
+
+class RootLocks:
+    """The locks of all roots of a run: the share, and others that its job works on.
+
+    They are taken in the order of the identities, without waiting: of two runs that have a root in
+    common one gets all its roots, and the other one is refused and holds nothing.
+    """
+
+    def __init__(self, state: Path, roots: Mapping[str, str]) -> None:
+        """Take the locks of *roots*, identities and the paths to show. Raises Busy."""
+        directory = secure_directory(runtime_directory(state))
+        self._locks: dict[str, ShareLock] = {}
+        try:
+            for identity in sorted(roots):
+                self._locks[identity] = ShareLock(directory, identity, roots[identity])
+        except BaseException:
+            self.release()
+            raise
+
+    def fd(self, identity: str) -> int:
+        """Return the descriptor that holds a root, for processes that are to hold it, too."""
+        return self._locks[identity].fd
+
+    def sign(self, run: str) -> None:
+        """Write down which run holds the roots, for the message to others."""
+        for lock in self._locks.values():
+            lock.sign(run)
+
+    def release(self) -> None:
+        """Release all locks."""
+        for lock in self._locks.values():
+            lock.release()
+
+
+@contextlib.contextmanager
+def locked(state: Path, roots: Mapping[str, str]) -> Iterator[RootLocks]:
+    """Hold roots against other runs on this host. Raises Busy."""
+    locks = RootLocks(state, roots)
+    try:
+        yield locks
+    finally:
+        locks.release()
+
+
+def roots_of(share: Share, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the roots to lock for a run on *share*, and *more*."""
+    return {share.identity: os.fsdecode(share.path), **more}
+
+
+# -- journals
+
+
+def find_or_make(
+    kind: JobKind[S],
+    settings: S,
+    share: Share,
+    state: Path,
+    options: RunOptions,
+    reporter: Reporter,
+    *,
+    fresh: bool,
+) -> Journal:
+    """Return the journal of the run to resume, or of a new one.
+
+    A run on this share with the same settings is resumed, unless a *fresh* one is to supersede it.
+    Raises FatalError if an undo is unfinished on this share.
+    """
+    kept = settings.as_dict()
+    superseded = []
+    for header in reversed(list(list_runs(state))):
+        if header.share != share.identity or not header.is_resumable:
+            continue
+        if undo_target(header):
+            raise FatalError(_refusal(header, options))
+        if header.job != kind.name:
+            continue
+        if fresh:
+            superseded.append(header.run)
+        elif header.settings == kept:
+            journal = open_run(state, header.run)
+            done = journal.tally().entries
+            reporter.remark(
+                f"resuming {header.run} ({header.status}, {count(done, 'entry')} done): "
+                "--fresh would start over"
+            )
+            return journal
+        else:
+            reporter.remark(
+                f"{header.run} is unfinished, but has other options: starting a new run beside it "
+                f"(`{options.command('resume', header.run)}` goes on with it)"
+            )
+    journal = new_run(state, kind.name, share, kept, kind.more_roots(settings))
+    _supersede(state, superseded, journal)
+    return journal
+
+
+def _refusal(undo: RunHeader, options: RunOptions) -> str:
+    """Word that an undo is unfinished; it can be dropped only if it leaves nothing behind."""
+    words = f"the undo {undo.run} is unfinished: finish it with "
+    words += f"`{options.command('resume', undo.run)}`"
+    if kind_of(undo).leaves_behind:
+        return words
+    return f"{words}, or drop it with `{options.command('forget', undo.run)}`"
+
+
+def find_or_make_undo(target: RunHeader, share: Share, state: Path, reporter: Reporter) -> Journal:
+    """Return the journal of the undo of *target* that was cut off, or of a new one.
+
+    One that stopped, because nothing worked, is begun again: what is back already stays.
+    """
+    stopped = []
+    for header in list_runs(state):
+        if undo_target(header) == target.run and header.is_resumable:
+            if header.status != "stopped":
+                reporter.remark(f"resuming {header.run} ({header.status})")
+                return open_run(state, header.run)
+            stopped.append(header.run)
+    journal = new_run(state, UNDO, share, {"of": target.run}, target.roots)
+    _supersede(state, stopped, journal)
+    return journal
+
+
+def _supersede(state: Path, runs: list[str], successor: Journal) -> None:
+    for run in runs:
+        supersede_run(state, run, successor.read_header().run)
+
+
+# -- the share of an earlier run
+
+
+def open_earlier_share(header: RunHeader, options: RunOptions) -> Share:
+    """Open the share of an earlier run, where it was or where the options say it is now.
+
+    Raises ShareError if it is not there, or is another one.
+    """
+    where = options.path or header.path
+    remote = kind_of(header).past_mount
+    try:
+        share = open_share(os.fsencode(where), remote=remote, domain=options.domain)
+    except ShareError as error:
+        raise ShareError(f"{error}; if it is mounted elsewhere now, say where: --path") from None
+    if share.identity != header.share:
+        share.close()
+        raise ShareError(
+            f"{quoted(os.fsencode(where))} is not the share of {header.run}: "
+            "if that is mounted elsewhere now, say where: --path"
+        )
+    return share

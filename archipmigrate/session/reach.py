@@ -1,0 +1,82 @@
+"""How a share on an NFS mount is reached: directly, or through the mount.
+
+A mount caches attributes, and does not notice what is changed past it. So a session that goes
+through the mount waits until the cache has expired after the latest direct run; otherwise an undo
+would find entries apparently unchanged.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ..errors import ShareError
+from ..jobs.kind import Reporter
+from ..jobs.options import RunOptions
+from ..journal.runs import list_runs
+from ..journal.store import SUFFIX
+from ..share import Share
+from ..share.bypass import is_version_4, label, memory, open_direct
+from ..ui.text import quoted
+
+
+def reach(share: Share, options: RunOptions, domain: str, reporter: Reporter) -> Share:
+    """Return the share, opened directly if it is on a mount that allows it and nothing forbids it.
+
+    *domain* is that of NFSv4 owners. If the share is reached through its mount, wait until that has
+    forgotten what was before the latest direct run. Raises ShareError if the nfs backend is
+    demanded and cannot serve, or owners are to be mapped and the mount has the server's numbers.
+    """
+    if share.opened is not None or not share.is_nfs:
+        return share
+    if options.backend in ("auto", "nfs"):
+        try:
+            share = open_direct(share, domain)
+        except ShareError as error:
+            if options.backend == "nfs":
+                words = f"--backend nfs: it can only be reached through the mount: {error}"
+                raise ShareError(f"{quoted(share.path)}: {words}") from None
+            reporter.remark(f"through the mount, not directly: {error}")
+        else:
+            way = f"directly by {label(share.nfs_version)}"
+            reporter.remark(f"{way}, past the mount (--backend native goes through it)")
+            return share
+    if domain and not is_version_4(share.mount):
+        raise ShareError(
+            f"{quoted(share.path)}: owners' names are to be mapped ({domain}), "
+            "and the mount has the server's numbers"
+        )
+    wait_for_mount(share, options.state_path, reporter)
+    return share
+
+
+def wait_for_mount(share: Share, state: Path, reporter: Reporter) -> None:
+    """Wait until an NFS mount has forgotten what it knew before the latest direct run.
+
+    That run may have been of a directory above or below, or by another name of the server, so any
+    run counts. If the clock was set back since, the wait is as long as the mount's memory.
+    """
+    if not share.is_nfs:
+        return
+    changed = [
+        _written(state, header.run) for header in list_runs(state) if header.backend == "nfs"
+    ]
+    longest = memory(share.mount)
+    left = min(max(changed, default=0.0) + longest - time.time(), longest)
+    if left > 0:
+        reporter.remark(
+            f"waiting {left:.0f} s: the mount may still have old attributes of what a run changed "
+            "past it"
+        )
+        time.sleep(left)
+
+
+def _written(state: Path, run: str) -> float:
+    """Return when a run's journal was last written, in seconds since the epoch.
+
+    Opening a journal creates an empty log, and an index of it, whose times say nothing.
+    """
+    files = (
+        path.stat() for path in state.glob(f"{run}{SUFFIX}*") if not path.name.endswith("-shm")
+    )
+    return max((found.st_mtime for found in files if found.st_size), default=0.0)

@@ -1,0 +1,287 @@
+"""Sessions of runs: begin one, look, resume, undo. Each returns how the session ended.
+
+    lock     the share, and what else the job works on, against other runs on this host
+    journal  of the run to continue, or of a new one
+    open     the job, and what it works through
+    run      the engine works the job off, or until it is interrupted or must stop
+    tell     the caller sees the result while the journal is still open
+
+Whatever a session opens is closed when it returns or raises. One that was killed at any moment, or
+that raised, is continued by `resume`, or by `begin` with the same settings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from ..engine.loop import run_loop
+from ..engine.session import Result, Session
+from ..engine.settle import settle_run
+from ..errors import FatalError
+from ..jobs.ended import Ended
+from ..jobs.kind import JobKind, Opening, Purpose, Reporter, S, Tell, Work
+from ..jobs.options import RunOptions
+from ..jobs.registry import kind_of
+from ..journal.runs import list_runs, open_run
+from ..journal.store import Journal, RunHeader
+from ..model import Tally
+from ..share import Share
+from ..share.bypass import label
+from ..ui.text import quoted, reason
+from .open import (
+    check_room,
+    find_or_make,
+    find_or_make_undo,
+    locked,
+    open_earlier_share,
+    roots_of,
+    state_directory,
+)
+from .reach import reach, wait_for_mount
+
+
+def begin(
+    kind: JobKind[S],
+    settings: S,
+    share: Share,
+    options: RunOptions,
+    reporter: Reporter,
+    tell: Tell,
+    *,
+    fresh: bool = False,
+) -> Ended:
+    """Run a job on an open share, or continue an unfinished run of the same settings.
+
+    *fresh* begins a new run in place of that one. The share is closed on return. Raises Busy if
+    another run holds the share, FatalError, UsageError.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.callback(share.close)
+        state = state_directory(options, share)
+        roots = roots_of(share, kind.more_roots(settings))
+        locks = stack.enter_context(locked(state, roots))
+        share = replace(share, lock=locks.fd(share.identity))
+        check_room(state, share, reporter)
+        share = _reached(kind, settings, share, state, options, reporter)
+        if kind.settles_earlier:
+            _settle_earlier(kind, settings, share, state, options, reporter, fresh=fresh)
+        journal = find_or_make(kind, settings, share, state, options, reporter, fresh=fresh)
+        stack.callback(journal.close)
+        header = journal.read_header()
+        locks.sign(header.run)
+        kind.begun(settings, state, header.run)
+        opening = Opening(share, state, header, journal, settings, options, Purpose.RUN, reporter)
+        return _work(kind, opening, tell)
+
+
+def look(
+    kind: JobKind[S],
+    settings: S,
+    share: Share,
+    options: RunOptions,
+    reporter: Reporter,
+    tell: Tell,
+) -> Ended:
+    """Look at what a job would do on an open share; change nothing.
+
+    It takes no lock, and has no journal but a temporary one. The share is closed on return. Raises
+    FatalError, UsageError.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.callback(share.close)
+        state = options.state_path
+        if kind.past_mount:
+            share = _reached(kind, settings, share, state, options, reporter)
+        journal = Journal(None, new=True)
+        stack.callback(journal.close)
+        shown = os.fsdecode(share.path)
+        header = RunHeader("", kind.name, share.identity, shown, "", settings.as_dict())
+        opening = Opening(share, state, header, journal, settings, options, Purpose.LOOK, reporter)
+        return _work(kind, opening, tell)
+
+
+def resume(
+    header: RunHeader,
+    options: RunOptions,
+    reporter: Reporter,
+    tell: Tell,
+    *,
+    failed: bool = False,
+) -> Ended:
+    """Continue a run that is no undo; with *failed* also try its failures again.
+
+    Raises Busy, FatalError, UsageError.
+    """
+    kind = kind_of(header)
+    with contextlib.ExitStack() as stack:
+        share = open_earlier_share(header, options)
+        stack.callback(share.close)
+        state = state_directory(options, share)
+        locks = stack.enter_context(locked(state, roots_of(share, header.roots)))
+        share = replace(share, lock=locks.fd(share.identity))
+        journal = open_run(state, header.run)
+        stack.callback(journal.close)
+        header = journal.read_header()
+        locks.sign(header.run)
+        check_room(state, share, reporter)
+        settings = kind.settings(header.settings)
+        share = _reached(kind, settings, share, state, options, reporter)
+        opening = Opening(share, state, header, journal, settings, options, Purpose.RUN, reporter)
+        return _work(kind, opening, tell, retry=failed)
+
+
+def undo(target: RunHeader, options: RunOptions, reporter: Reporter, tell: Tell) -> Ended:
+    """Put back what the run *target* changed, or continue an undo of it that was cut off.
+
+    What a killed session of that run left is settled first; from then on it cannot be resumed.
+    Raises Busy, FatalError, UsageError.
+    """
+    kind = kind_of(target)
+    with contextlib.ExitStack() as stack:
+        share = open_earlier_share(target, options)
+        stack.callback(share.close)
+        kind.check_backend(options.backend, share)
+        state = state_directory(options, share)
+        locks = stack.enter_context(locked(state, roots_of(share, target.roots)))
+        share = replace(share, lock=locks.fd(share.identity))
+        settings = kind.settings(target.settings)
+        share = _reached(kind, settings, share, state, options, reporter)
+        journal = find_or_make_undo(target, share, state, reporter)
+        stack.callback(journal.close)
+        header = journal.read_header()
+        locks.sign(header.run)
+        with_target = open_run(state, target.run)
+        stack.callback(with_target.close)
+        target = with_target.read_header()
+        with_target.check()
+        forward = Opening(
+            share, state, target, with_target, settings, options, Purpose.SETTLE, reporter
+        )
+        return _put_back(kind, forward, journal, header, tell)
+
+
+def _put_back(
+    kind: JobKind[S], forward: Opening[S], journal: Journal, header: RunHeader, tell: Tell
+) -> Ended:
+    """Settle the run that *forward* is of, then put back what it changed."""
+    target = forward.journal
+    with kind.open(forward) as work:
+        _settle(work, target)
+        if target.unsettled():
+            why = "; ".join(f"{quoted(f.path)}: {reason(f)}" for f in islice(target.failures(), 3))
+            raise FatalError(
+                f"{forward.header.run} left changes half done that cannot be settled now ({why}): "
+                "see to that, then try again"
+            )
+        forward.header.undone = header.run
+        target.commit([lambda j: j.write_header(forward.header)])
+        with work.undo(header) as backwards:
+            opening = replace(forward, header=header, journal=journal)
+            ended = _run(opening, backwards)
+    if ended.status == "done" and ended.tally.skipped:
+        ended = replace(ended, status="failures")
+    tell(ended)
+    return ended
+
+
+def _work(kind: JobKind[S], opening: Opening[S], tell: Tell, *, retry: bool = False) -> Ended:
+    """Open the job, run it, and tell how that ended."""
+    with kind.open(opening) as work:
+        ended = _run(opening, work, retry=retry)
+    status = kind.status(ended)
+    if status != ended.status:
+        ended = replace(ended, status=status)
+        opening.header.status = status
+        opening.journal.commit([lambda j: j.write_header(opening.header)])
+    tell(ended)
+    return ended
+
+
+def _run(opening: Opening[Any], work: Work, *, retry: bool = False) -> Ended:
+    """Run one session of an opened job."""
+    share, header, reporter = opening.share, opening.header, opening.reporter
+    header.backend = work.backend
+    began = monotonic()
+    run = Session(work.job, opening.journal, header, work.lanes, reporter, retry=retry)
+    try:
+        result = run_loop(run.execute)
+    finally:
+        if remark := work.remark or share.remark:
+            reporter.remark(remark)
+    return _ended(opening, work, result, run.counters.tally, monotonic() - began)
+
+
+def _ended(
+    opening: Opening[Any], work: Work, result: Result, tally: Tally, seconds: float
+) -> Ended:
+    way = "through the mount" if opening.share.is_nfs else ""
+    if work.nfs_version:
+        way = f"directly by {label(work.nfs_version)}"
+    return Ended(
+        opening.header,
+        result.status,
+        result.reason,
+        result.signal,
+        tally,
+        seconds,
+        opening.share.path,
+        way,
+        work.nfs_version,
+        opening.purpose is Purpose.LOOK,
+        opening.journal,
+    )
+
+
+def _settle(work: Work, journal: Journal) -> None:
+    """Settle the batches of a run that is not going to be resumed."""
+    run_loop(settle_run, work.job, journal, work.lanes.jobs)
+    work.settled()
+
+
+def _settle_earlier(
+    kind: JobKind[S],
+    settings: S,
+    share: Share,
+    state: Path,
+    options: RunOptions,
+    reporter: Reporter,
+    *,
+    fresh: bool,
+) -> None:
+    """Settle what earlier runs of this kind left, but for the run that is about to be resumed."""
+    for header in list_runs(state):
+        if header.job != kind.name or header.share != share.identity or header.undone:
+            continue
+        if header.is_resumable and not fresh and header.settings == settings.as_dict():
+            continue
+        with contextlib.closing(open_run(state, header.run)) as journal:
+            if not journal.unsettled():
+                continue
+            reporter.remark(f"settling the {kind.noun}s that {header.run} left half done")
+            earlier = kind.settings(header.settings)
+            opening = Opening(
+                share, state, header, journal, earlier, options, Purpose.SETTLE, reporter
+            )
+            with kind.open(opening) as work:
+                _settle(work, journal)
+
+
+def _reached(
+    kind: JobKind[S],
+    settings: S,
+    share: Share,
+    state: Path,
+    options: RunOptions,
+    reporter: Reporter,
+) -> Share:
+    """Return the share as the job reaches it; wait for a mount that may show old attributes."""
+    if kind.past_mount:
+        return reach(share, options, options.domain or kind.domain(settings), reporter)
+    wait_for_mount(share, state, reporter)
+    return share

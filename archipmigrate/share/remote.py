@@ -1,0 +1,82 @@
+"""Opening the share of a URL, by the first version of NFS that serves it.
+
+If the server of version 4 turns out to send owner names, and there is no domain for them, the share
+is opened again by version 3 (`reopen_remote`).
+"""
+
+from __future__ import annotations
+
+import errno
+
+from ..errors import ShareError
+from .url import MAP_THEM, NAMED, TIMEOUT, USING_3, Remote, refusal
+
+try:
+    from .. import _nfs
+except ImportError:  # no C compiler where this was installed
+    HAS_NFS = False
+else:
+    HAS_NFS = True
+
+
+def open_remote(url: str, remote: Remote) -> tuple[_nfs.OpenShare, str]:
+    """Mount a share. Return it with a remark: that it is by version 3 because of owner names.
+
+    Raises ShareError.
+    """
+    if not HAS_NFS:
+        raise ShareError(f"{url}: the nfs backend is missing: install again with a C compiler")
+    errors: list[OSError] = []
+    for version in remote.versions:
+        try:
+            opened = _mount(remote, version)
+        except OSError as error:
+            errors.append(error)
+        else:
+            return opened, USING_3 if any(map(_is_named, errors)) else ""
+    # A server without a port mapper has version 4 only: the error of that version counts.
+    first = _is_named(errors[0]) or errors[-1].filename == "port mapper"
+    raise refusal(url, errors[0] if first else errors[-1])
+
+
+def reopen_remote(url: str, remote: Remote, inode: int) -> _nfs.OpenShare:
+    """Mount by version 3 a share whose server sends owner names; *inode* is its root's.
+
+    Raises ShareError.
+    """
+    if remote.domain:
+        raise ShareError(
+            f"{url}: the server refuses the group by the name that it has here, or its number "
+            f"if it has none: both must know it by a name of the domain {remote.domain}"
+        )
+    if 3 not in remote.versions:
+        raise ShareError(f"{url}: {NAMED}: {MAP_THEM}")
+    try:
+        opened = _mount(remote, 3)
+    except OSError as error:
+        raise ShareError(
+            f"{url}: {NAMED}, and has no version 3 ({error.filename}: {error.strerror}): {MAP_THEM}"
+        ) from None
+    if opened.root_inode != inode:
+        raise ShareError(f"{url}: {NAMED}, and by version 3 this is another directory: {MAP_THEM}")
+    return opened
+
+
+def _is_named(error: OSError) -> bool:
+    return error.errno == errno.EPROTOTYPE
+
+
+def _mount(remote: Remote, version: int) -> _nfs.OpenShare:
+    """Mount a share by a version of NFS. Raises OSError; its filename is the step that failed."""
+    options = remote.options
+    return _nfs.mount(
+        remote.server,
+        remote.path,
+        version=version,
+        nfs_port=options.get("nfsport", 0),
+        mount_port=options.get("mountport", 0),
+        uid=options.get("uid", -1),
+        gid=options.get("gid", -1),
+        patience=options.get("timeout", TIMEOUT),
+        domain=remote.domain,
+    )

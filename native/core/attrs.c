@@ -1,0 +1,71 @@
+/* The rules of attrs.h. */
+
+#include "core/attrs.h"
+
+uint32_t mode_stripped(uint32_t mode)
+{
+    if (S_ISDIR(mode))
+        return mode;
+    mode &= ~(uint32_t)S_ISUID;
+    return mode & S_IXGRP ? mode & ~(uint32_t)S_ISGID : mode;
+}
+
+uint32_t mode_without_set_id(uint32_t mode)
+{
+    return mode & ~(uint32_t)SET_ID;
+}
+
+bool attrs_comply(uint32_t mode, uint32_t gid, uint32_t wanted_gid, uint32_t bits)
+{
+    return gid == wanted_gid && (mode & bits) == bits;
+}
+
+void change_complete(struct change *change, uint32_t bits, bool is_linked)
+{
+    change->new_mode = (uint16_t)(mode_stripped(change->mode) | bits);
+    change->flags = is_linked ? FLAG_LINKED : 0;
+    if (change_lost_bits(change))
+        change->flags |= FLAG_SETID;
+}
+
+bool change_is_for(const struct change *change, uint64_t inode, uint32_t mode, uint32_t uid)
+{
+    return inode == change->inode && ((mode ^ change->mode) & S_IFMT) == 0 && uid == change->uid;
+}
+
+bool change_is_untouched(const struct change *change, uint64_t size, int64_t mtime)
+{
+    return size == change->size && mtime == change->mtime;
+}
+
+bool change_sets_mode(const struct change *change)
+{
+    return change->new_mode != change->mode || change->mode & SET_ID;
+}
+
+uint32_t change_lost_bits(const struct change *change)
+{
+    return change->mode & ~(uint32_t)change->new_mode & SET_ID;
+}
+
+/* Say whether an entry may have this mode between the calls that change it. */
+static bool is_between(const struct change *change, uint32_t mode)
+{
+    return mode == change->mode || mode == mode_stripped(change->mode) ||
+           mode == mode_without_set_id(change->mode);
+}
+
+enum change_state change_state(enum verb verb, const struct change *change, uint32_t new_gid,
+                               uint32_t mode, uint32_t gid)
+{
+    bool is_new = mode == change->new_mode && gid == new_gid;
+    if (is_new && verb == VERB_SETTLE)
+        return STATE_NEW;
+    if (mode == change->mode && gid == change->gid)
+        return STATE_OLD;
+    if (verb == VERB_BACK && mode == mode_without_set_id(change->mode) && gid == change->gid)
+        return STATE_BARE;
+    if (is_new)
+        return STATE_NEW;
+    return gid == new_gid && is_between(change, mode) ? STATE_BETWEEN : STATE_FOREIGN;
+}

@@ -1,0 +1,157 @@
+/*
+ * What scan and apply find, for both backends in C, and the verbs.
+ *
+ *     struct tally           counts of entries
+ *     struct scan_result     what a scan found; each backend adds what is its own
+ *     struct text            a path within scan_result.text
+ *     struct scan_failure    an entry that could not be looked at
+ *     struct scan_link       a change of an inode that has several links
+ *     struct scan_notice     an entry with something special: an ACL, file capabilities
+ *     struct apply_result    an outcome for each change, and what there is to say of some
+ *     struct apply_failure   a change that could not be made
+ *     struct apply_stamp     the ctime of a file whose set-id bits may come back
+ *
+ * Functions return 0 or -ENOMEM unless they say otherwise. A zeroed result is empty.
+ */
+
+#ifndef ARCHIPMIGRATE_CORE_RESULT_H
+#define ARCHIPMIGRATE_CORE_RESULT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/buffer.h"
+#include "core/groups.h"
+
+/* ---- scan */
+
+struct tally {
+    int64_t entries, directories, files, others;
+    int64_t compliant, skipped, vanished, failed, hard_linked;
+};
+
+struct text {
+    size_t at;
+    size_t length;
+};
+
+struct scan_failure {
+    struct text path;
+    const char *operation;
+    int error;
+};
+
+struct scan_link {
+    size_t offset; /* of the record in the changes */
+    uint64_t device;
+    uint64_t inode;
+};
+
+struct scan_notice {
+    struct text path;
+    const char *kind;
+};
+
+struct scan_result {
+    struct tally tally;
+    struct buffer changes;
+    int64_t count;                /* of changes */
+    struct group_writer rest;     /* no names: nothing is left over */
+    struct group_writer again[2]; /* to be retried; by whether the names are counted already */
+    struct buffer text;
+    struct buffer failures; /* of struct scan_failure */
+    struct buffer links;    /* of struct scan_link */
+    struct buffer notices;  /* of struct scan_notice */
+};
+
+void scan_result_free(struct scan_result *result);
+
+void tally_add(struct tally *tally, const struct tally *more);
+
+/* Store a path in the result. */
+int scan_put_text(struct scan_result *result, const struct buffer *path, struct text *text);
+
+/* Add a failure of the entry at `path`, and count it; `error` is -errno. */
+int scan_put_failure(struct scan_result *result, const struct buffer *path, const char *operation,
+                     int error);
+
+int scan_put_notice(struct scan_result *result, const struct buffer *path, const char *kind);
+
+/*
+ * The directory of a group could not be opened, though it is there. Its names are to be retried, if
+ * `retries`; else each is a failure. `counting`: they are not in the tally yet. `path` is for
+ * building.
+ */
+int scan_lose_group(struct scan_result *result, const struct group_reader *group, int error,
+                    bool retries, bool counting, struct buffer *path);
+
+/* Say whether an error (-errno) may pass, so that the entry is worth another look. */
+bool error_is_transient(int error);
+
+/* ---- apply */
+
+/* model.py, Verb. */
+enum verb {
+    VERB_FORWARD = 0,
+    VERB_SETTLE = 1,
+    VERB_CHECK = 2,
+    VERB_BACK = 3,
+};
+
+/* model.py, Outcome. */
+enum outcome {
+    OUTCOME_CHANGED = 0,
+    OUTCOME_GONE = 1,
+    OUTCOME_DIFFERENT = 2,
+    OUTCOME_DROPPED = 3,
+    OUTCOME_UNTRIED = 4,
+    OUTCOME_FAILED = 5,
+    OUTCOME_UNCHANGED = 6,
+    OUTCOME_SETID_OFF = 7,
+};
+
+struct apply_failure {
+    size_t index; /* of the change */
+    const char *operation;
+    int error;
+    char note[40];
+};
+
+struct apply_stamp {
+    size_t index; /* of the change */
+    int64_t ctime;
+};
+
+struct apply_result {
+    uint8_t *outcomes;
+    size_t count;
+    struct buffer failures; /* of struct apply_failure */
+    struct buffer stamps;   /* of struct apply_stamp */
+    int64_t first_ctime;    /* of the first change, ns; 0: nothing was changed */
+};
+
+void apply_result_free(struct apply_result *result);
+
+/* Add a failure; `error` is -errno, or 0 where only the note says what is wrong. */
+int apply_put_failure(struct apply_result *result, size_t index, const char *operation, int error,
+                      const char *note);
+
+/* Add the failure of a change that reads back as something else. */
+int apply_put_misread(struct apply_result *result, size_t index, uint32_t mode, uint32_t gid);
+
+int apply_put_stamp(struct apply_result *result, size_t index, int64_t ctime);
+
+/* Note the ctime of a change that is found made, if none is earlier. */
+void apply_note_ctime(struct apply_result *result, int64_t ctime);
+
+/* Say whether an outcome shows that changes are permitted here. */
+bool outcome_is_success(int outcome);
+
+/*
+ * Say whether a refused call ends the whole apply: on a read-only filesystem, and after `limit` (0:
+ * none) calls that were denied, which *denied counts, before the first success.
+ */
+bool refusal_ends(int error, bool succeeded, int64_t limit, int64_t *denied);
+
+#endif
