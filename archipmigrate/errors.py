@@ -1,25 +1,23 @@
-"""Errors that end a run. Each class owns its exit status.
+"""Errors that end a command. Each class owns its exit status.
 
-What goes wrong with one entry is no exception but a `Failure`, a value (see `model`).
+An entry that fails raises none of these: that is a value, `model.Failure`.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class Error(Exception):
-    """Something that ends the run; its text is shown to the user as it is."""
+    """Ends the command; its text is shown to the user as it is."""
 
-    exit_status: ClassVar[int] = 1
+    exit_status = 1
 
 
 class FatalError(Error):
-    """The run cannot start or cannot go on."""
+    """The run cannot start or cannot continue."""
 
 
 class UsageError(Error):
-    """The command line asks for something that makes no sense."""
+    """The command line makes no sense."""
 
     exit_status = 2
 
@@ -33,7 +31,7 @@ class BackendLost(FatalError):
 
 
 class ShareError(FatalError):
-    """The share is not there, is no directory, or is not one that may be changed."""
+    """The share is not there, is not a directory, or must not be changed."""
 
 
 class StateError(FatalError):
@@ -41,7 +39,15 @@ class StateError(FatalError):
 
 
 class JournalError(FatalError):
-    """The journal cannot be written, or what it holds is damaged."""
+    """The journal cannot be written, or is damaged."""
+
+
+class Interrupted(Error):
+    """SIGINT or SIGTERM ended the command at a point from which it can be continued."""
+
+    def __init__(self, signal: int, text: str) -> None:
+        super().__init__(text)
+        self.exit_status = 128 + signal
 
 
 class Busy(Error):

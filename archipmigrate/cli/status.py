@@ -96,7 +96,7 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         holder = ShareLock.holder(secure_directory(runtime_directory(state)), header.share)
     running = header.run in holder
     seconds = header.seconds
-    if running:
+    if running and header.began:  # not an undo that is still settling
         seconds += (datetime.now(UTC) - datetime.fromisoformat(header.began)).total_seconds()
     status = "killed" if header.status == "running" and not running else header.status
     size = run_bytes(state, header.run)

@@ -1,13 +1,14 @@
-"""Settling: what a killed session left without an outcome is looked at, finished and written down.
+"""Settling: batches that a killed session left without an outcome are found out and finished.
 
-    killed here      what the journal has        what settling finds
-    before commit    nothing                     nothing was changed
-    before act       pre-image                   unchanged
-    between calls    pre-image                   half done: finished now
-    before finish    pre-image                   done
-    after finish     pre-image, outcome          not settled again
+    killed             in the journal         on the share     settling
+    before commit      nothing                unchanged        has nothing to do
+    before apply       pre-image              unchanged        says so
+    during apply       pre-image              partly changed   finishes what is half done
+    before finish      pre-image              changed          says so
+    after finish       pre-image, outcome     changed          has nothing to do
 
-The unit of a settled batch is still in the frontier and will be looked at again.
+In all rows but the last the unit is still in the frontier, and is scanned again after settling. So
+what settling counts is corrected for that: see `journal.counting`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from functools import partial
 
 import trio
 
+from ..errors import Interrupted
 from ..journal.store import Journal
-from ..model import NEVER, StopFlag, Unsettled
+from ..model import StopFlag, Unsettled
 from .commit import Committer
+from .halt import Halt
 from .job import Counters, Job, S, UnitResult
 from .signals import watch_signals
 from .threads import in_thread
@@ -31,12 +34,13 @@ async def settle_batches(
     committer: Committer,
     limiter: trio.CapacityLimiter,
     counters: Counters,
-    stop: StopFlag = NEVER,
+    stop: StopFlag,
 ) -> None:
-    """Settle all batches of a journal that have no outcome, oldest first to be taken up.
+    """Settle all batches of a journal that have no outcome, oldest first.
 
-    Batches may be settled side by side; an inode belongs to one of them only. Those that are left
-    when the stop flag is set stay without an outcome.
+    Several are settled at a time, as *limiter* allows; an inode belongs to one of them only. Once
+    *stop* is set no other is begun. Those that are left stay without an outcome, for the next
+    session. Each outcome is durable before the lane goes on.
     """
     numbers = await committer.call(Journal.unsettled)
     counters.total_units = len(numbers)
@@ -46,12 +50,12 @@ async def settle_batches(
         for number in numbers:
             if stop[0]:
                 return
-            changes = await committer.call(partial(_preimage, number))
+            preimage = await committer.call(partial(_preimage, number))
             try:
-                acted = await in_thread(job.settle, changes, stop, limiter=limiter)
+                result = await in_thread(job.settle, preimage, stop, limiter=limiter)
             except Unsettled:
                 return
-            await committer.durable(partial(_settled, number, acted))
+            await committer.durable(partial(_settled, number, result))
             counters.done_units += 1
 
     async with trio.open_nursery() as lanes:
@@ -61,37 +65,43 @@ async def settle_batches(
 
 
 async def settle_run(job: Job[S], journal: Journal, jobs: int) -> None:
-    """Settle a run that is not going to be resumed (undo puts it back). Raises JournalError.
+    """Settle a run that is not going to be resumed, such as one that is about to be undone.
 
-    A signal that ends it is sent once more, to the process as it was before.
+    On return every batch has an outcome, unless settling it failed (`journal.unsettled` tells).
+    Raises Interrupted after SIGINT or SIGTERM, even if that came with the last batch: some batches
+    may have no outcome then, and the caller must not go on. What was settled is durable; settling
+    again continues with the rest. Raises JournalError.
     """
     committer = Committer(journal)
-    stop = bytearray(1)
+    halt = Halt()
     received: list[signal.Signals] = []
 
     def interrupt(number: signal.Signals) -> None:
         received.append(number)
-        stop[0] = 1
+        halt.set()
 
     async with trio.open_nursery() as helpers:
         await helpers.start(watch_signals, interrupt, lambda: None)
         helpers.start_soon(committer.run)
-        await settle_batches(job, committer, trio.CapacityLimiter(jobs), Counters(), stop)
+        await settle_batches(job, committer, trio.CapacityLimiter(jobs), Counters(), halt.flag)
         if not received:
             await committer.call(Journal.reopen_scopes)
         helpers.cancel_scope.cancel()
     if received:
-        signal.raise_signal(received[0])
+        run = journal.read_header().run
+        raise Interrupted(
+            received[0], f"interrupted while {run} was being settled; the same command continues"
+        )
 
 
 def _preimage(number: int, journal: Journal) -> bytes:
     return journal.preimage(number)
 
 
-def _settled(number: int, acted: UnitResult, journal: Journal) -> None:
-    journal.set_outcome(number, acted.outcome)
-    journal.release_inodes(number, acted.unchanged_inodes)
-    journal.add_tally(0, acted.tally)
-    journal.add_failures(0, acted.failures)
-    for write in acted.writes:
+def _settled(number: int, result: UnitResult, journal: Journal) -> None:
+    journal.set_outcome(number, result.outcome)
+    journal.release_inodes(number, result.unchanged_inodes)
+    journal.add_tally(0, result.tally)
+    journal.add_failures(0, result.failures)
+    for write in result.writes:
         write(journal)

@@ -23,7 +23,7 @@ from typing import Any
 from ..engine.loop import run_loop
 from ..engine.session import Result, Session
 from ..engine.settle import settle_run
-from ..errors import FatalError
+from ..errors import FatalError, Interrupted
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Reporter, S, Tell, Work
 from ..jobs.options import RunOptions
@@ -172,7 +172,12 @@ def _put_back(
     """Settle the run that *forward* is of, then put back what it changed."""
     target = forward.journal
     with kind.open(forward) as work:
-        _settle(work, target)
+        try:
+            _settle(work, target)
+        except Interrupted:
+            header.status = "interrupted"
+            journal.commit([lambda j: j.write_header(header)])
+            raise
         if target.unsettled():
             why = "; ".join(f"{quoted(f.path)}: {reason(f)}" for f in islice(target.failures(), 3))
             raise FatalError(

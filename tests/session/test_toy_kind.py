@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from archipmigrate.jobs.options import RunOptions
 from archipmigrate.jobs.registry import KINDS, kind_named, kind_of
 from archipmigrate.journal.runs import list_runs, new_run
 from archipmigrate.journal.store import RunHeader
+from archipmigrate.model import StopFlag, Unsettled
 from archipmigrate.session.find import named_run, resumable_run, undoable_run
 from archipmigrate.session.open import locked
 from archipmigrate.session.work import begin, look, resume, undo
@@ -79,6 +81,7 @@ def both(
             (root / name).write_text(name)
     yield Toy(share, blocks, RunOptions(state=state))
     toy.before_writing.clear()
+    toy.before_settling.clear()
 
 
 def upper() -> set[str]:
@@ -145,6 +148,41 @@ def test_interrupted_run_is_undone(both: Toy) -> None:
     toy.before_writing.append(lambda: os.kill(os.getpid(), signal.SIGINT))
     both.begin()
     assert both.undo().status == "done"
+    assert both.texts() == set(FILES)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("gives_up", [True, False], ids=["before", "after"])
+def test_undo_that_is_interrupted_while_the_last_batch_is_settled_goes_on(
+    both: Toy, gives_up: bool
+) -> None:
+    toy.before_writing.append(kill)
+    with pytest.raises(Killed):
+        both.begin()
+
+    def interrupt(stop: StopFlag) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        while not stop[0]:
+            threading.Event().wait(0.001)
+        if gives_up:
+            raise Unsettled
+
+    program = Program("auto", both.options.state_path)
+    toy.before_settling.append(interrupt)
+    ended = program("undo", "--json")
+    assert (ended.status, "interrupted" in ended.err) == (130, True)
+    run, undone = program("status", "--json").objects
+    assert (run["status"], undone["status"], undone["job"]) == ("killed", "interrupted", "undo")
+    assert undone["run"] in undone["resume"]
+    ended = program("resume", undone["run"], "--json")
+    assert (ended.status, ended.summary["run"]) == (0, undone["run"])
     assert both.texts() == set(FILES)
 
 

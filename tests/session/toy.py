@@ -19,8 +19,9 @@ from archipmigrate.model import Limits, Scan, StopFlag, Tally, Unit
 from archipmigrate.share import identity_of
 from archipmigrate.ui.report import Report
 
-# What a test has happen before a file is written, if anything.
+# What a test has happen before a file is written, or a batch settled, if anything.
 before_writing: list[Callable[[], object]] = []
+before_settling: list[Callable[[StopFlag], object]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class ToyJob(Job[Scan]):
         return self._write(scan.preimage)
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
+        if before_settling:
+            before_settling.pop()(stop)
         path, text = json.loads(preimage)
         done = Path(path).read_text() != text
         return UnitResult(b"", Tally(changed=done, compliant=-done))
