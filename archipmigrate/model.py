@@ -1,7 +1,8 @@
-"""The values that pass between the rooms: attrs, units, scans, outcomes, tallies, failures.
+"""The values that pass between the rooms: units, scans, outcomes, tallies, failures.
 
-Owns no behaviour beyond arithmetic. Paths are bytes, relative to the share's root, joined with `/`;
-the root itself is `b""`. Times are nanoseconds since the epoch, modes `st_mode` (type and bits).
+They have no behaviour beyond arithmetic. Paths are bytes, relative to the root of the share, joined
+by `/`; the root itself is `b""`. Times are nanoseconds since the epoch, modes are `st_mode` (type
+and bits).
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, Protocol, TypeAlias
 
-# Errors that may pass: tried again after a pause, RETRIES times, before they are failures.
+# Transient errors: the entry is retried after a pause, RETRIES times, before it is a failure.
 TRANSIENT = frozenset((errno.EIO, errno.ETIMEDOUT, errno.ENOSPC, errno.EDQUOT, errno.ESTALE))
 RETRIES = 3
 
-# One byte; once it is not 0, nothing more is begun.
+# One byte. Once it is not 0, no new work is begun.
 StopFlag: TypeAlias = bytes | bytearray
 NEVER = bytes(1)
 
@@ -28,8 +29,8 @@ Column: TypeAlias = bytes | str | int | float | None
 class FailureKind(Enum):
     """What a failure says about the changes to come."""
 
-    ENTRY = "entry"  # nothing, or what its errno says
-    NO_ROOM = "no room"  # the share, or its quota, is full: whatever must be written there fails
+    ENTRY = "entry"  # nothing beyond what its errno says
+    NO_ROOM = "no room"  # the share or a quota is full: all that must be written there will fail
     MISMATCH = "mismatch"  # a change reads back differently: the server maps ids, all will
 
 
@@ -51,7 +52,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something about a changed entry that one should know; kinds are in `ui.report.NOTICES`."""
+    """Something the administrator should know of an entry; `ui.report.NOTICES` has the kinds."""
 
     path: bytes
     kind: str
@@ -59,7 +60,10 @@ class Notice:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of entries: of which type they are (the sum is `entries`), and what became of them."""
+    """Counts of entries by type (the sum is `entries`) and by how they ended.
+
+    `journal.counting` has the rule by which entries are counted.
+    """
 
     entries: int = 0
     directories: int = 0
@@ -74,7 +78,7 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        """How many of the things to be done are done, one way or another."""
+        """How many entries need no more work."""
         return self.changed + self.compliant + self.skipped + self.failed
 
     def add(self, other: Tally) -> None:
@@ -88,7 +92,7 @@ class Tally:
 
     @classmethod
     def from_dict(cls, counts: Mapping[str, int]) -> Tally:
-        """Read back what `as_dict` gave."""
+        """Return the tally that `as_dict` returned *counts* for."""
         return cls(**{name: counts.get(name, 0) for name in TALLY_FIELDS})
 
 
@@ -96,10 +100,10 @@ TALLY_FIELDS = tuple(f.name for f in dataclasses.fields(Tally))
 
 
 class Cursor(Protocol):
-    """The place where the reading of a wide directory goes on. It lives in this process only."""
+    """The position in a wide directory from which it is read on. Not kept in the journal."""
 
     def close(self) -> None:
-        """Give up the place and its descriptor."""
+        """Close its descriptor."""
 
 
 class Retained(Protocol):
@@ -131,13 +135,13 @@ TablesWrite: TypeAlias = Callable[[JobTables], None]
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A piece of work that one worker does in one go.
+    """Work that one lane does at a time.
 
-    `body` is what its job reads (for walks: packed groups, see `frames`), `entries` how many names
-    it holds, `retries` how often they have been looked at again, `counted` whether they are in the
-    tally already. `cursor` continues a wide directory; `body` is then that whole directory,
-    which is what a later session starts from. `scope` is the wide directory on whose complete
-    reading the unit's counts depend (0: none).
+    `body` belongs to the job (of walks it is packed groups, see `packed.groups`). `entries` is the
+    number of names in it, `retries` how often they have been retried; `counted` says that they are
+    in the tally already. `cursor` reads a wide directory on; `body` is then that whole directory,
+    with which a later session would begin again. `scope` is the wide directory that the unit was
+    found in, if that is still being read (0: none; see `engine.scopes`).
     """
 
     body: bytes
@@ -150,7 +154,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A change of a file with several links: the offset of its record, and its inode."""
+    """A change of a file with several links: its offset in the pre-image, and the inode."""
 
     offset: int
     device: int
@@ -191,26 +195,26 @@ class Scan:
 
 
 class Outcome(IntEnum):
-    """What became of one change. The numbers are bytes in the journal and in C."""
+    """How one change ended. The numbers are bytes in the journal and in C."""
 
     CHANGED = 0
     GONE = 1  # nothing of that name any more
     DIFFERENT = 2  # not the entry, or not the attrs, that the pre-image says
     DROPPED = 3  # a hard link whose inode another change covers
-    UNTRIED = 4  # the run stopped before it
+    UNTRIED = 4  # the call ended before it
     FAILED = 5  # see the failures
     UNCHANGED = 6  # still, or again, as the pre-image says
-    SETID_OFF = 7  # put back, but for set-id bits that are not safe to give back
+    SETID_OFF = 7  # put back, except for set-id bits that would not be safe
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What a backend did with packed changes.
 
-    `outcomes` is one `Outcome` byte a change; `failures` say which (index, operation, errno, note),
-    and with operation "raced" which CHANGED ones had changed unnoticed since they were looked at;
-    `stamps` are (index, ctime) of files that lost set-id bits; `first_ctime` is the filesystem's
-    own time of the first change (0: none), which every changed entry is older than.
+    `outcomes` has one `Outcome` byte a change. `failures` are (index, operation, errno, note) of
+    those that FAILED; one with operation "raced" is of a CHANGED entry that somebody else changed
+    just before. `stamps` are (index, ctime) of files that lost set-id bits. `first_ctime` is the
+    time of the first change by the filesystem's clock (0: none): every changed entry is older.
     """
 
     outcomes: bytes
@@ -220,23 +224,23 @@ class Applied:
 
 
 class Unsettled(Exception):
-    """Stopped among changes of which some may have been made: settling finds out which."""
+    """A stop came among changes of which some may have been made; settling finds out which."""
 
 
 class Verb(IntEnum):
-    """What `apply` does with a change."""
+    """What `Backend.apply` does with a change."""
 
     FORWARD = 0  # make it
-    SETTLE = 1  # see how far a killed run came with it, and finish it if it was half done
-    CHECK = 2  # only stamp files with SETID to which nobody wrote (size and mtime are the record's)
-    BACK = 3  # put the entry back as it was
+    SETTLE = 1  # find out how far a killed session came with it; finish it if half done
+    CHECK = 2  # only stamp files with SETID that nobody wrote to (same size and mtime)
+    BACK = 3  # put the entry back
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one unit may take: seconds, entries looked at, changes found; and the stop flag.
+    """When a scan ends early: after seconds, after entries scanned, after changes found, at a stop.
 
-    `stop` is one byte, looked at as often as the limits; non-zero ends the unit early.
+    What is left of the unit comes back in the scan.
     """
 
     seconds: float

@@ -1,12 +1,12 @@
-"""Group commit: what all lanes have to write goes into one transaction, one sync for all.
+"""Group commit: the writes of all lanes go into one transaction, with one sync for all.
 
-    lane 1    scan -> durable(A) ......waits......... -> act
-    lane 2       scan -> durable(B) ...waits......... -> act
-    writer                 [commit A] [commit B, C .........]
-    lane 3                   soon(C), goes on at once
+    lane 1    scan  durable(A) . . . . . . .  apply
+    lane 2          scan  durable(B) . . . . . . . . . . . .  apply
+    lane 3                  soon(C)  goes on at once
+    writer               [ commit A         ][ commit B, C ]
 
-Order: writes are committed in the order of the calls, so a unit's outcome can never be on disk
-without its pre-image, or its children without it.
+Writes are committed in the order of the calls. So the outcome of a unit is never on disk without
+its pre-image, nor are the units that came of it while the unit itself is still in the frontier.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..journal.store import Journal, Write
 from .threads import in_thread
 
 T = TypeVar("T")
-# What need not be durable at once is written at the latest after so many seconds.
+# Seconds after which writes are committed that nobody waits for.
 LATEST = 1.0
 
 
 class Committer:
-    """The one writer of a journal. `run` must be running for `durable` and `call` to return."""
+    """The one writer of a journal. `durable` and `call` return only while `run` is running."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -41,27 +41,27 @@ class Committer:
         self._waiting.append(write)
 
     async def durable(self, write: Write) -> None:
-        """Return when *write* is on disk. If cancelled, the write may or may not come to be."""
+        """Return when *write* is on disk. If cancelled, it may be committed or not."""
         self._waiting.append(write)
         done = self._done
         self._wake.set()
         await done.wait()
 
     async def call(self, ask: Callable[[Journal], T]) -> T:
-        """Return what *ask* finds in the journal, after all writes so far."""
+        """Call *ask* after all writes so far, in their transaction; return what it returns."""
         answer: list[T] = []
         await self.durable(lambda journal: answer.append(ask(journal)))
         return answer[0]
 
     async def run(self) -> None:
-        """Commit until cancelled. Raises JournalError, after which nothing is durable any more."""
+        """Commit until cancelled. Raises JournalError; then nothing is committed any more."""
         while True:
             with trio.move_on_after(LATEST):
                 await self._wake.wait()
             await self.flush()
 
     async def flush(self) -> None:
-        """Commit what waits. Raises JournalError."""
+        """Commit the writes that wait. Raises JournalError."""
         self._wake = trio.Event()
         if not self._waiting:
             return
@@ -71,7 +71,7 @@ class Committer:
         done.set()
 
     def flush_now(self, last: Write) -> None:
-        """Commit what waits, and *last*, from here: at the end, when `run` is not running any more.
+        """Commit the writes that wait, then *last*, in this thread. Only after `run` has ended.
 
         Raises JournalError.
         """

@@ -1,8 +1,10 @@
 """How many lanes serve best, and how fast they may go. Pure: samples and times in, decisions out.
 
-A local disk with a warm cache wants as many lanes as there are cores, a cold one some more, a share
-with latency as many as it takes to keep the server busy. None of that can be known before: the
-controller doubles the lanes while that pays, and goes back a step when it does not.
+A local disk with a warm cache needs as many lanes as there are cores, one with a cold cache some
+more, a share with latency as many as keep the server busy. None of that is known in advance. So the
+controller doubles the lanes while that pays, and takes a step back when it does not.
+
+The thresholds were tuned by the simulations in tests/engine/test_controllers.py.
 """
 
 from __future__ import annotations
@@ -10,25 +12,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-# A step up that pays this much is kept by its first sample.
+# A step up by which the rate grows by this factor is kept after one sample.
 CLEAR = 1.4
-# A step up must pay this much in two samples, before two speak against it, or it is undone.
+# Otherwise the rate must be this factor better in two samples before it is worse in two.
 WORTH = 1.05
-# A step down is kept if it costs less than this.
+# A step down is kept if the rate stays above this factor.
 HARMLESS = 0.97
-# Above this share of all cores more lanes only wait for the CPU.
+# Above this fraction of all cores, more lanes would only wait for the CPU.
 CPU_BOUND = 0.9
-# A step up that did not pay is tried once more after so many samples, if it was bad luck ...
+# Samples after which a step up that did not pay is tried once more: it may have been bad luck.
 SOON = 5
-# ... and one the other way after so many, twice as many each time that nothing was gained.
+# Samples before a step the other way; doubled each time that nothing is gained.
 PATIENCE, MOST_PATIENCE = 10, 40
-# Seconds for which a run waits for errors to pass.
+# Seconds for which a run pauses after transient errors.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A second or so: work done a second, the share of all cores used, had all lanes work."""
+    """About a second: operations a second, CPU fraction of all cores, had every lane work."""
 
     rate: float
     cpu: float
@@ -42,7 +44,7 @@ class _Step(Enum):
 
 
 class LaneController:
-    """Hill climbing in doublings; `lanes` is the decision."""
+    """Climbs a hill in doublings; `lanes` is the decision."""
 
     def __init__(self, first: int, most: int) -> None:
         """Begin with *first* lanes, never more than *most*."""
@@ -52,21 +54,21 @@ class LaneController:
         self._before = (first, 0.0)  # lanes and rate before the step
         self._rates: list[float] = []  # at this number of lanes
         self._changed = True
-        self._votes = {True: 0, False: 0}  # for and against the step
+        self._votes = {True: 0, False: 0}  # for (True) and against the step
         self._next = _Step.UP
         self._again = True  # whether a step up may be tried again soon
         self._rest = 0
         self._patience = PATIENCE
 
     def observe(self, sample: Sample) -> int:
-        """Take in a sample at the present number of lanes; return how many there are to be."""
+        """Take a sample at the present number of lanes; return the number there should be."""
         if self._step is _Step.UP and sample.rate >= CLEAR * self._before[1]:
             self._keep(sample)
         elif self._changed:
-            self._changed = False  # the first sample is of the change itself, or of the start
+            self._changed = False  # the first sample has the change itself in it, or the start
         elif self._step is not _Step.NONE:
             self._judge(sample)
-        elif sample.fed:  # else the frontier was the limit, not the lanes
+        elif sample.fed:  # else there was too little work, not too few lanes
             self._rates.append(sample.rate)
             if self._rest:
                 self._rest -= 1
@@ -75,9 +77,9 @@ class LaneController:
         return self.lanes
 
     def _judge(self, sample: Sample) -> None:
-        """Let samples vote on a step; two of a kind decide.
+        """Let samples vote on the last step; two equal votes decide.
 
-        Somebody else may have had the machine, or the server, for one of them.
+        One alone may be wrong: others use the machine and the server, too.
         """
         lanes, rate = self._before
         pays = sample.rate >= rate * (WORTH if self._step is _Step.UP else HARMLESS)
@@ -97,7 +99,7 @@ class LaneController:
         self._try(sample)
 
     def _try(self, sample: Sample) -> None:
-        """Take a step, if there is one to take."""
+        """Take the next step, if it is possible."""
         self._before = (self.lanes, _median(self._rates[-3:]))
         if self._next is _Step.UP and sample.cpu < CPU_BOUND and self.lanes < self._most:
             self._go(_Step.UP, min(2 * self.lanes, self._most))
@@ -112,7 +114,7 @@ class LaneController:
         self._votes = {True: 0, False: 0}
 
     def _settle(self, failed: _Step) -> None:
-        """Rest for a while; try a failed step up again after that, or else the other way."""
+        """Rest for some samples; then try a failed step up again, or else the other direction."""
         self._step = _Step.NONE
         if failed is _Step.UP and self._again:
             self._again, self._rest = False, SOON
@@ -127,10 +129,10 @@ def _median(rates: list[float]) -> float:
 
 
 class Bucket:
-    """Operations a second for all lanes: what was spent is waited for before the next unit.
+    """Limits operations a second of all lanes: the next unit waits until the last are paid for.
 
-    Nothing is saved up while lanes are idle, so a server never sees a burst above the units that
-    are under way: as many entries in all as a tenth of a second may look at.
+    Nothing is saved while lanes are idle. So the largest burst that a server sees is the units in
+    flight, which are kept to a tenth of a second's entries in all.
     """
 
     def __init__(self, rate: float) -> None:
@@ -139,21 +141,21 @@ class Bucket:
         self._paid_until: float | None = None
 
     def spend(self, operations: int, now: float) -> None:
-        """Take note of operations done by *now* (monotonic seconds)."""
+        """Note operations that were done until *now* (monotonic seconds)."""
         start = now if self._paid_until is None else max(self._paid_until, now - 1.0)
         self._paid_until = start + operations / self._rate
 
     def wait(self, now: float) -> float:
-        """Return how many seconds to wait from *now* before the next unit."""
+        """Return the seconds from *now* until the next unit may begin."""
         return 0.0 if self._paid_until is None else max(self._paid_until - now, 0.0)
 
     def unit_entries(self, units: int) -> int:
-        """Return how many entries each of so many *units* may have, to wait a tenth of a second."""
+        """Return how many entries each of *units* may have, for a tenth of a second in all."""
         return max(int(self._rate / (10 * units)), 1)
 
 
 class BackOff:
-    """Pauses of the whole run after errors that may pass, each twice as long as the one before."""
+    """Pauses of the whole run after transient errors, each twice as long as the one before."""
 
     def __init__(self) -> None:
         """Begin without a pause."""
@@ -161,19 +163,19 @@ class BackOff:
         self._until = 0.0
 
     def failed(self, now: float) -> None:
-        """Take note of such an error at *now* (monotonic seconds).
+        """Note such an error at *now* (monotonic seconds).
 
-        One of a unit that was under way when the pause began says nothing new.
+        Errors of units that were in flight when the pause began do not lengthen it.
         """
         if now >= self._until:
             self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
             self._until = now + self._pause
 
     def succeeded(self, now: float) -> None:
-        """Take note that what was tried after the pause went well."""
+        """Note that something succeeded after the pause."""
         if now > self._until:
             self._pause = 0.0
 
     def wait(self, now: float) -> float:
-        """Return how many seconds to wait from *now* before the next unit."""
+        """Return the seconds from *now* until the next unit may begin."""
         return max(self._until - now, 0.0)

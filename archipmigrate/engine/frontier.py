@@ -1,43 +1,50 @@
 """The frontier: units that wait for a lane, last in, first out.
 
-Invariant: every unit that waits or is in a lane's hands is in the journal's frontier too, or on its
-way there, so the bodies at the bottom can be let go when they take too much memory.
+Invariant: every unit that waits, or that a lane works on, is in the journal's frontier too, or in a
+write that waits for the next commit. So the bodies at the bottom of the stack may be dropped from
+memory; they are read back when their turn comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 import trio
 
 from ..model import Unit
-from ..packed.groups import split_unit
 
-# A body above this is cut, so that no lane copies a large one about (1 MiB: 20,000 names).
+# Larger bodies are split, so that no lane copies a large one about (1 MiB: 20,000 names).
 LARGE_BODY = 1 << 20
-# Bodies beyond this leave memory for the journal: some 300,000 names.
+# Bodies beyond this are dropped from memory: some 300,000 names.
 MEMORY = 16 << 20
+
+Split = Callable[[Unit, int], Sequence[Unit]]
 
 
 class Frontier:
-    """Units waiting, by number. `take` hands one out and splits it while lanes are idle."""
+    """The units that wait, by number. `take` hands one out, and splits it while tasks are idle."""
 
     def __init__(
         self,
         load: Callable[[int], Awaitable[Unit]],
         store: Callable[[int, Unit], None],
+        split: Split,
         last_number: int,
     ) -> None:
-        """Read units back from the journal by *load*, write them there by *store*."""
+        """Read units back from the journal by *load*, write them by *store*.
+
+        *split* is `Job.split`; *last_number* is the highest that the journal knows.
+        """
         self.tasks = 1  # how many tasks take units
+        self.entries = 0  # of units that wait; each may stand for many more below it
         self._load = load
         self._store = store
+        self._split = split
         self._last = last_number
-        self._stack: list[tuple[int, Unit | None]] = []
-        self.entries = 0  # names in units that wait, each of which may stand for many entries
-        self._bytes = 0
-        self._bottom = 0  # how many at the bottom are known to have left memory
+        self._stack: list[tuple[int, Unit | None]] = []  # None: only in the journal
+        self._bytes = 0  # of bodies in memory
+        self._bottom = 0  # below this index no body is left that could be dropped
         self._working = 0
         self._idle = 0
         self._parked = trio.lowlevel.ParkingLot()
@@ -52,21 +59,24 @@ class Frontier:
         return self._last
 
     def restore(self, units: Iterable[tuple[int, Unit]]) -> None:
-        """Take units that are in the journal already."""
+        """Add units that are in the journal already."""
         for number, unit in units:
             self._push(number, unit)
 
     def add(self, units: Iterable[Unit]) -> None:
         """Put units on top, the last one topmost, and into the journal."""
         for unit in units:
-            for piece in _pieces(unit):
+            for piece in self._pieces(unit):
                 number = self.next_number()
                 self._store(number, piece)
                 self._push(number, piece)
         self._parked.unpark_all()
 
     async def take(self) -> tuple[int, Unit] | None:
-        """Wait for a unit; None when there is nothing left to do, or after `close`."""
+        """Wait for a unit and return it; None if nothing is left to do, or after `close`.
+
+        Whoever takes a unit calls `finished` in the end. If cancelled while waiting, takes none.
+        """
         while not self._closed:
             if self._stack:
                 return await self._pop()
@@ -81,13 +91,13 @@ class Frontier:
         return None
 
     def finished(self) -> None:
-        """Say that a unit taken is done, after what came of it was added."""
+        """Note that a unit is finished, and that the units that came of it were added."""
         self._working -= 1
         if not self._working and not self._stack:
             self._parked.unpark_all()
 
     def close(self) -> None:
-        """Hand out nothing more; what waits stays in the journal."""
+        """Hand out no more units; those that wait stay in the journal."""
         self._closed = True
         self._parked.unpark_all()
 
@@ -99,7 +109,7 @@ class Frontier:
 
     @property
     def is_hungry(self) -> bool:
-        """Whether a lane waits for a unit: small ones serve better then."""
+        """Whether a task waits for a unit: then smaller units serve better."""
         return self._idle > 0
 
     async def _pop(self) -> tuple[int, Unit]:
@@ -113,7 +123,7 @@ class Frontier:
         self.entries -= unit.entries
         wanted = self._idle - len(self._stack)
         if wanted > 0 and unit.entries > 1:
-            unit, *others = split_unit(unit, wanted + 1)
+            unit, *others = self._split(unit, wanted + 1)
             self._store(number, unit)
             self.add(others)
         return number, unit
@@ -129,12 +139,11 @@ class Frontier:
                 self._bytes -= len(lowest.body)
             self._bottom += 1
 
-
-def _pieces(unit: Unit) -> list[Unit]:
-    """Cut a unit with a large body; a single name, however deep its path, stays whole."""
-    if len(unit.body) <= LARGE_BODY or unit.entries == 1:
-        return [unit]
-    return split_unit(unit, 1 + len(unit.body) // LARGE_BODY)
+    def _pieces(self, unit: Unit) -> Sequence[Unit]:
+        """Split a unit with a large body; a single name, however deep its path, stays whole."""
+        if len(unit.body) <= LARGE_BODY or unit.entries == 1:
+            return [unit]
+        return self._split(unit, 1 + len(unit.body) // LARGE_BODY)
 
 
 def with_scope(units: Iterable[Unit], scope: int) -> list[Unit]:

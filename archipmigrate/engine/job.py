@@ -55,10 +55,14 @@ class UnitResult:
 class Job(ABC, Generic[S]):
     """What the engine runs. A new job defines `first_units`, `scan`, `apply` and `settle`.
 
-    `scan`, `apply` and `settle` may block. They run in worker threads (signals blocked), several at
-    a time, each on another unit; the job must lock what they share. `first_units` and `drop` run on
-    the event loop and must not block; `next_units` and `retry` run in the thread that writes the
-    journal, inside a transaction, and must not touch the share.
+    method                      called on                         may
+    scan, apply, settle         worker threads, several at once   block, touch the share
+    next_units, retry           the journal's writer, inside      use the journal
+                                a transaction
+    first_units, split, drop    the event loop                    not block
+
+    `scan`, `apply` and `settle` are each called for another unit at a time; the job must lock what
+    they share. Signals are blocked in worker threads.
 
     Once the stop flag is set, `scan`, `apply` and `settle` return within 2 s, and give back what
     they did not begin: a scan in `rest`, an apply in `again`. They raise Unsettled if they cannot
@@ -96,6 +100,14 @@ class Job(ABC, Generic[S]):
         engine closes that exactly once, after apply or instead of it. A scan that raises closes it
         itself.
         """
+
+    def split(self, unit: Unit, parts: int) -> Sequence[Unit]:
+        """Return *unit* cut into at most *parts* units of about the same work, or just itself.
+
+        Called for units with several `entries`, when lanes wait for work or a body is very large.
+        """
+        del parts
+        return [unit]
 
     def drop(self, preimage: bytes, offsets: Iterable[int]) -> bytes:
         """Return *preimage* with no effect for the changes at *offsets*: other batches cover them.

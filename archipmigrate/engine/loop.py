@@ -1,4 +1,4 @@
-"""The event loop of one command: what ends it is one error, not a group of them."""
+"""The event loop of one command; it raises one error, not a group of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def run_loop(work: Callable[..., Awaitable[T]], *values: object) -> T:
-    """Run *work* in a loop of its own and return its result. Raises what it raised first."""
+    """Run *work* in a loop of its own; return its result, or raise its first error."""
     try:
         return trio.run(work, *values)
     except BaseExceptionGroup as group:

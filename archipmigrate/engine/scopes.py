@@ -1,13 +1,18 @@
-"""Scopes: wide directories that are being read, whose counts are not final until they are read.
+"""Scopes: wide directories that are being read, and are counted apart until they are read.
 
-The names of a wide directory go to all lanes while it is still being read. A session that is cut
-off then cannot tell which names it had handed out, so the next one reads the directory again. Until
-it is read to its end, what is found in it is therefore counted apart, under its scope's number; the
-journal forgets those counts (not the changes) when it has to be read again.
+The names of a wide directory go to all lanes while it is still being read. If a session is cut off
+then, nothing tells which names had been handed out, so the next session reads the directory again.
+Until its end is read, whatever is found in it is therefore counted under the number of its scope;
+if it has to be read again the journal forgets those counts (see `journal.counting`).
 
-Where a unit acts on what it found in a wide directory, others read on meanwhile: each is a reader.
+    lane 1    finds the directory: opens scope 7
+    lane 2                  reads on, finds changes    applies them . . . . .  finished: 7 is closed
+    lane 3                         scans some names: counted under 7
+    lane 4                                             reads on to the end, finished
 
-A wide directory inside another belongs to the outer one's scope.
+While one unit applies what it has read, the next one reads on: each is a reader of the scope, and
+the last one that is finished closes it. A wide directory inside another belongs to the scope of the
+outer one.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from ..model import Scan, Unit
 
 
 class Scopes:
-    """Which scopes are open, and how many units read wide directories, or act on them, in each."""
+    """The open scopes, each with the number of units that read it or apply what they have read."""
 
     def __init__(self, soon: Callable[[Write], None], next_number: Callable[[], int]) -> None:
         """Write to the journal by *soon*; take the numbers of new scopes from *next_number*."""
@@ -30,15 +35,15 @@ class Scopes:
 
     @property
     def cursors(self) -> int:
-        """How many units read wide directories."""
+        """The number of readers in all scopes."""
         return sum(self._reading.values())
 
     def of(self, unit: Unit) -> int:
-        """Return the scope that a unit counts under: 0, the run's, once its own is closed."""
+        """Return the scope that a unit is counted under; 0, the run's, once its own is closed."""
         return unit.scope if unit.scope in self._reading else 0
 
     def of_wide(self, unit: Unit, scan: Scan) -> int:
-        """Return the scope of what *scan* found in a wide directory; opens one for a new one."""
+        """Return the scope of the names that *scan* read; opens one for a new wide directory."""
         scope = self.of(unit)
         if scan.wide is None or unit.cursor is not None:
             return scope
@@ -50,11 +55,11 @@ class Scopes:
         return scope
 
     def share(self, unit: Unit) -> None:
-        """Take note that another unit reads on while *unit* is not finished."""
+        """Note that another unit reads on while *unit* is not finished."""
         self._reading[unit.scope] += 1
 
     def read_on(self, unit: Unit, scan: Scan) -> None:
-        """Take note that a unit continued a wide directory, perhaps to its end."""
+        """Note that *unit* is finished; close its scope if it was the last reader."""
         if unit.cursor is None or scan.wide is not None:
             return
         self._reading[unit.scope] -= 1

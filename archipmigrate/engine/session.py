@@ -103,6 +103,7 @@ class Session(Generic[S]):
         self._frontier = Frontier(
             load=lambda number: self._committer.call(lambda j: j.load_unit(number)),
             store=lambda number, unit: self._committer.soon(_put(number, unit)),
+            split=job.split,
             last_number=journal.last_number(),
         )
         self._throttle = Throttle(self._frontier, self._halt, lanes.unit_seconds, lanes.max_ops)

@@ -1,4 +1,4 @@
-"""Signals: the first SIGINT or SIGTERM ends the run at a checkpoint, the second at once."""
+"""Signals: the first SIGINT or SIGTERM ends a session at a checkpoint, the second at once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ async def watch_signals(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Call *stop* at the first stopping signal and *show* at SIGUSR1, until cancelled.
+    """Call *stop* at the first SIGINT or SIGTERM, and *show* at SIGUSR1, until cancelled.
 
-    A second stopping signal leaves the process at once: a thread in a dead hard mount cannot be
-    cancelled. The journal bears that as it bears SIGKILL.
+    The second SIGINT or SIGTERM ends the process by os._exit, because a thread that hangs in a dead
+    hard mount cannot be cancelled. For the journal that is a SIGKILL.
     """
     stopping = False
     with trio.open_signal_receiver(*STOPPING, signal.SIGUSR1) as signals:

@@ -1,4 +1,4 @@
-"""When a run stops early, because going on would only fail. Pure: attempts in, a reason out."""
+"""When a run stops early, because all the rest would fail, too. Pure: results in, reason out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ..model import Failure, FailureKind
 
-# So many refusals with no success are no accident of a few entries.
+# Refusals without one success after which it is not just some entries.
 ENOUGH = 1000
 DENIED = (errno.EPERM, errno.EACCES)
 
@@ -20,14 +20,14 @@ FULL = (
     "the share is full, or its quota used up ({first}): nothing more can be written; make room "
     "there, then resume"
 )
-READ_BACK = (
+MISMATCH = (
     "a change was accepted but reads back differently ({note}): the server maps ids "
     "(all_squash, anongid, or NFSv4 names that do not match); mend that, then resume"
 )
 
 
 class EarlyStop:
-    """Sees all attempts of a session and says when to stop."""
+    """Sees all results of a session; `reason` says why to stop, once there is one."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -39,7 +39,7 @@ class EarlyStop:
 
     @property
     def deny_limit(self) -> int:
-        """How many more refusals make up one's mind; 0 after the first success."""
+        """How many more refusals give a reason to stop; 0: none do, after the first success."""
         return 0 if self._succeeded else max(ENOUGH - self._denied, 1)
 
     @property
@@ -47,7 +47,7 @@ class EarlyStop:
         return self._denied_applying + self._denied_scanning
 
     def scanned(self, failures: Iterable[Failure], attempted: int = 0) -> None:
-        """Take in what could not be looked at, or not without an attempt to change something."""
+        """Note failures of a scan; *attempted* of them were attempts to change something."""
         denied = self._sift(failures)
         if attempted:
             self._attempted += attempted
@@ -56,13 +56,16 @@ class EarlyStop:
             self._denied_scanning += denied
 
     def applied(self, attempted: int, succeeded: int, failures: Iterable[Failure]) -> None:
-        """Take in the attempts at the changes of a unit."""
+        """Note the result of applying a unit."""
         self._attempted += attempted
         self._succeeded += succeeded
         self._denied_applying += self._sift(failures)
 
     def at_end(self, entries: int) -> str:
-        """Return why a session that saw so many *entries* counts as stopped, or ""."""
+        """Return why a session that scanned *entries* counts as stopped; "" if it does not.
+
+        That is if all its attempts were refused, or it could not scan a single entry.
+        """
         if self._attempted:
             hopeless = self._denied_applying >= self._attempted
         else:
@@ -72,7 +75,7 @@ class EarlyStop:
         return self.reason
 
     def _sift(self, failures: Iterable[Failure]) -> int:
-        """Return how many were refused, and decide."""
+        """Look for reasons to stop; return how many failures are refusals."""
         denied = 0
         for failure in failures:
             if failure.errno == errno.EROFS:
@@ -80,7 +83,7 @@ class EarlyStop:
             elif failure.kind is FailureKind.NO_ROOM:
                 self.reason = self.reason or FULL.format(first=errno.errorcode[failure.errno])
             elif failure.kind is FailureKind.MISMATCH:
-                self.reason = self.reason or READ_BACK.format(note=failure.note)
+                self.reason = self.reason or MISMATCH.format(note=failure.note)
             elif failure.errno in DENIED and not failure.note:
                 denied += 1
                 self._first = self._first or failure

@@ -13,7 +13,7 @@ EVERY_SIGNAL = signal.valid_signals()
 
 
 async def in_thread(work: Callable[..., T], *values: object, limiter: trio.CapacityLimiter) -> T:
-    """Run *work* in a thread; not cancellable, for it is short or looks at a flag."""
+    """Run *work* in a thread. Not cancellable: work is short, or looks at the stop flag."""
     return await trio.to_thread.run_sync(_masked, work, *values, limiter=limiter)
 
 

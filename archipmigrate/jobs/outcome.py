@@ -1,7 +1,7 @@
-"""The outcome of a batch as the journal keeps it: what became of each change, and times.
+"""The outcome of a batch as the journal keeps it: how each change ended, and times.
 
-u32 changes, u64 first ctime, u32 stamps, a byte (`model.Outcome`) a change,
-stamps: u32 index, u64 ctime after the change, for files that lost set-id bits
+u32 changes, u64 first ctime, u32 stamps, for each change u8 `model.Outcome`,
+for each file that lost set-id bits u32 index, u64 ctime after the change
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ READ_BACK = "read back"
 
 
 def pack_outcome(applied: Applied) -> bytes:
-    """Pack what a backend did, failures excepted."""
+    """Pack what a backend did, without failures."""
     stamps = b"".join(STAMP.pack(*stamp) for stamp in applied.stamps)
     head = HEAD.pack(len(applied.outcomes), applied.first_ctime, len(applied.stamps))
     return head + applied.outcomes + stamps
@@ -30,7 +30,7 @@ def failure_of(path: bytes, operation: str, errno: int, note: str, hint: int = 0
 
 
 def all_of(applied: Applied, stop: StopFlag) -> Applied:
-    """Return *applied*. Raises Unsettled if the stop flag kept a part of it from being tried."""
+    """Return *applied*. Raises Unsettled if the stop flag ended it before all was tried."""
     if stop[0] and Outcome.UNTRIED in applied.outcomes:
         raise Unsettled
     return applied

@@ -1,7 +1,7 @@
-"""The state directory: where journals lie, and why some places are refused.
+"""The state directory: where journals are, and why some places are refused.
 
-Undo, as root, believes what it finds there. So nobody else may be able to write to it, or to put
-another directory in its place, and it must not lie in the share that is being opened to a group.
+Undo, as root, trusts what it finds there. So nobody else may be able to write to it or to replace
+it, and it must not be in the share, which is being opened to a group.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from ..share import NFS, Share, mount_of
 SYSTEM = Path("/var/lib/archipmigrate")
 RUNTIME = Path("/run/archipmigrate")
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-# Below this a run is not begun, or ends with a checkpoint: about 4 s of pre-images at full speed.
+# With less room than this no run begins, and a running one ends with a checkpoint. It is about 4 s
+# of pre-images at full speed.
 SPARE_BYTES = 16 << 20
-# A compressed pre-image of an entry with a random 64-digit name, and its share of SQLite's pages.
+# Of a compressed pre-image with a random 64-digit name, including its part of SQLite's pages.
 BYTES_PER_ENTRY = 70
 
 
 def default_state() -> Path:
-    """Return where state lies unless the user says otherwise."""
+    """Return the state directory for users who do not name one."""
     if os.geteuid() == 0:
         return SYSTEM
     home = os.environ.get("XDG_STATE_HOME")
@@ -31,7 +32,7 @@ def default_state() -> Path:
 
 
 def runtime_directory(state: Path) -> Path:
-    """Return where locks lie: one place a host for root, whatever the state directory."""
+    """Return where locks are: for root one directory a host, whatever the state directory is."""
     if os.geteuid() == 0 and RUNTIME.parent.is_dir():
         return RUNTIME
     home = os.environ.get("XDG_RUNTIME_DIR")
@@ -39,9 +40,9 @@ def runtime_directory(state: Path) -> Path:
 
 
 def secure_directory(path: Path) -> Path:
-    """Make *path* (mode 0700) or check that nobody but the caller can write there or replace it.
+    """Make *path* (mode 0700), or check that only the caller can write to it or replace it.
 
-    Returns the resolved path. Raises StateError with what is wrong and what to do.
+    Return the resolved path. Raises StateError with what is wrong and what to do.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,7 +53,7 @@ def secure_directory(path: Path) -> Path:
             f"{path}: {error.strerror}: choose another directory with --state"
         ) from None
     if not stat.S_ISDIR(found.st_mode):
-        raise StateError(f"{real} is no directory: choose another one with --state")
+        raise StateError(f"{real} is not a directory: choose another one with --state")
     if found.st_uid != os.geteuid():
         raise StateError(f"{real} belongs to uid {found.st_uid}, not to the caller: refused")
     if found.st_mode & OTHERS_WRITE:
@@ -68,7 +69,7 @@ def secure_directory(path: Path) -> Path:
 
 
 def check_place(state: Path, share: Share | None) -> None:
-    """Refuse a state directory, made already or not, on NFS or in the share. Raises StateError."""
+    """Refuse a state directory, existing or not, on NFS or in the share. Raises StateError."""
     state = state.resolve()
     there = [directory for directory in (state, *state.parents) if directory.is_dir()]
     fd = os.open(there[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -92,13 +93,13 @@ def check_place(state: Path, share: Share | None) -> None:
 
 
 def spare_bytes(state: Path) -> int:
-    """Return how many bytes the caller can still write on the state directory's filesystem."""
+    """Return the bytes that the caller can still write to the filesystem of *state*."""
     room = os.statvfs(state)
     return room.f_bavail * room.f_frsize
 
 
 def estimated_bytes(share: Share) -> int:
-    """Return how large a journal of the whole share may get, by the inodes of its filesystem."""
+    """Return the bytes of a journal of all the inodes of the share's filesystem."""
     return share.used_inodes() * BYTES_PER_ENTRY
 
 

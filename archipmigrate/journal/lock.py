@@ -1,4 +1,4 @@
-"""Two runs on one share exclude each other, on this host: an flock, which ends with its process."""
+"""No two runs on this host work on one share: an flock, which ends with its process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import Busy
 
 
 class ShareLock:
-    """The exclusive hold on a share, kept until `release` or the end of the process.
+    """The exclusive lock of a share, held until `release` or the end of the process.
 
     Processes that inherit `fd` prolong it until they end, too.
     """
@@ -36,7 +36,7 @@ class ShareLock:
 
     @classmethod
     def holder(cls, directory: Path, identity: str) -> str:
-        """Return who holds a share now, "" if nobody does."""
+        """Return who holds the lock of a share now; "" if nobody does."""
         try:
             cls(directory, identity, "").release()
         except Busy as busy:
@@ -44,10 +44,10 @@ class ShareLock:
         return ""
 
     def sign(self, run: str) -> None:
-        """Write down who holds it, for the message to others."""
+        """Write down who holds the lock, for the message to others."""
         os.ftruncate(self.fd, 0)
         os.pwrite(self.fd, f"run {run}, process {os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let others have the share."""
+        """Release the lock."""
         os.close(self.fd)

@@ -1,4 +1,4 @@
-"""Runs in a state directory: making, finding and forgetting them. A run is one journal file."""
+"""The runs in a state directory: make, find and forget them. A run is one journal file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def new_run(
     settings: dict[str, object],
     roots: Mapping[str, str] | None = None,
 ) -> Journal:
-    """Make the journal of a new run, its header written and durable; *roots* are as there."""
+    """Make the journal of a new run; its header is durable. *roots* are those of `RunHeader`."""
     now = datetime.now(UTC)
     run = _new_name(state, f"{job}-{now:%Y%m%dT%H%M%S}")
     header = RunHeader(
@@ -55,7 +55,7 @@ def open_run(state: Path, run: str) -> Journal:
 
 
 def list_runs(state: Path) -> Iterator[RunHeader]:
-    """Yield the headers of the runs in a state directory, oldest first, damaged ones left out."""
+    """Yield the headers of the runs in a state directory, oldest first; skip damaged ones."""
     headers = []
     for path in state.glob(f"*{SUFFIX}"):
         with contextlib.suppress(JournalError):
@@ -68,7 +68,7 @@ def list_runs(state: Path) -> Iterator[RunHeader]:
 
 
 def supersede_run(state: Path, run: str, successor: str) -> None:
-    """Note that a run which was cut off is not to be resumed: *successor* does its work."""
+    """Note that a run is not to be resumed, because *successor* was begun in its place."""
     journal = open_run(state, run)
     try:
         header = journal.read_header()
@@ -79,7 +79,7 @@ def supersede_run(state: Path, run: str, successor: str) -> None:
 
 
 def forget_run(state: Path, run: str) -> int:
-    """Delete a run's journal and return the bytes that it took."""
+    """Delete the journal of a run; return the bytes that it took."""
     open_run(state, run).close()
     freed = run_bytes(state, run)
     for path in state.glob(f"{run}{SUFFIX}*"):
@@ -88,5 +88,5 @@ def forget_run(state: Path, run: str) -> int:
 
 
 def run_bytes(state: Path, run: str) -> int:
-    """Return how many bytes a run's journal takes, its write-ahead log included."""
+    """Return the bytes that a run's journal takes, including its write-ahead log."""
     return sum(path.stat().st_size for path in state.glob(f"{run}{SUFFIX}*"))

@@ -1,6 +1,6 @@
-"""The permissions job: every directory and regular file gets the group and the bits of the policy.
+"""The permissions job: gives every directory and regular file the group and bits of the policy.
 
-With `dry_run` it scans and changes nothing; that is `verify`, too.
+A dry run scans and changes nothing; `verify` is the same with another summary.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from ..model import (
     Verb,
 )
 from ..packed.changes import Change, Flag, read_changes, with_flags
-from ..packed.groups import Group, Hint, walk_unit, whole
+from ..packed.groups import Group, Hint, split_unit, walk_unit, whole
 from ..policy import GroupPolicy
 
 KEEPS_CHANGING = "somebody keeps changing it"
-# What to look at again after a look that failed, if not at the whole directory (see `Hint`).
-FAILED_LOOKS = {"stat": Hint.ENTRY, "revisit": Hint.SELF}
-# What was tried: these count as attempts.
-TRIED = (Outcome.CHANGED, Outcome.FAILED)
+# How to retry a failed scan by its operation; by default the whole directory is walked again.
+RETRY_HINTS = {"stat": Hint.ENTRY, "revisit": Hint.SELF}
+# Outcomes of changes that were attempted.
+ATTEMPTED = (Outcome.CHANGED, Outcome.FAILED)
 
 
 @dataclass(slots=True)
@@ -50,25 +50,27 @@ class PermsJob(Job[Scan]):
     dry_run: bool = False
 
     def first_units(self) -> Iterable[Unit]:
-        """Yield the whole share."""
+        """Yield the root of the share."""
         yield walk_unit([whole()])
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
-        """Look at a unit through the backend."""
+        """Scan a unit through the backend; give its failures hints for retries."""
         scan = self.backend.scan(unit, self.policy, self.options, limits)
         if not scan.failures:
             return scan
-        failures = [
-            replace(f, hint=FAILED_LOOKS.get(f.operation, Hint.WALK)) for f in scan.failures
-        ]
+        failures = [replace(f, hint=RETRY_HINTS.get(f.operation, Hint.WALK)) for f in scan.failures]
         return replace(scan, failures=failures)
+
+    def split(self, unit: Unit, parts: int) -> Sequence[Unit]:
+        """Cut packed groups."""
+        return split_unit(unit, parts)
 
     def drop(self, preimage: bytes, offsets: Iterable[int]) -> bytes:
         """Mark the changes of inodes that another batch covers."""
         return with_flags(preimage, offsets, Flag.DROPPED)
 
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
-        """Yield a unit that looks at the entries of failures again."""
+        """Yield a unit that scans the entries of failures again."""
         del journal
         groups = [_again(f.path, f.hint) for f in failures if f.hint]
         if groups:
@@ -93,7 +95,7 @@ class PermsJob(Job[Scan]):
             rest.units(),
             rest.pause,
             rest.unchanged,
-            attempted=sum(applied.outcomes.count(kind) for kind in TRIED),
+            attempted=sum(applied.outcomes.count(kind) for kind in ATTEMPTED),
             succeeded=changed,
             notices=rest.notices,
         )
@@ -101,7 +103,7 @@ class PermsJob(Job[Scan]):
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Finish what a killed session left half done, and count what it changed.
 
-        The unit will be looked at again and finds those entries compliant: they are taken off.
+        Linked inodes that are still unchanged are freed, for the batch that scans them next.
         """
         applied = all_of(self.backend.apply(preimage, Verb.SETTLE, stop=stop), stop)
         changed = applied.outcomes.count(Outcome.CHANGED)
@@ -118,7 +120,7 @@ class PermsJob(Job[Scan]):
 
 
 def listed_changes(changes: bytes, outcome: bytes | None) -> list[Change]:
-    """Return the changes of a unit that were made or, without an outcome, that would be."""
+    """Return the changes of a unit that were made or, in a dry run, would be made."""
     if outcome is None:
         return [change for change in read_changes(changes) if not change.flags & Flag.DROPPED]
     outcomes = unpack_outcome(outcome).outcomes
@@ -127,7 +129,7 @@ def listed_changes(changes: bytes, outcome: bytes | None) -> list[Change]:
 
 @dataclass(slots=True)
 class _Rest:
-    """Sorts the changes of one unit that were not simply made."""
+    """What remains of a unit of which not every change was made: failures, retries, notices."""
 
     applied: Applied
     retries: int
@@ -141,18 +143,18 @@ class _Rest:
     _why: dict[int, tuple[str, int, str]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find the reasons by the changes' numbers."""
+        """Index the reasons by change."""
         self._why = {index: why for index, *why in self.applied.failures}  # type: ignore[misc]
 
     def sort(self, change: Change) -> None:
-        """Put one change where its outcome belongs."""
+        """Sort one change by its outcome."""
         outcome = self.applied.outcomes[change.index]
         if outcome == Outcome.CHANGED:
             if change.index in self._why:
                 self.notices.append(Notice(change.path, self._why[change.index][0]))
             return
         if outcome == Outcome.DROPPED:
-            return  # counted where it was dropped
+            return  # counted when it was dropped
         if change.flags & Flag.LINKED:
             self.unchanged.append(change.offset)
         hint = Hint.SELF if change.directory else Hint.ENTRY
@@ -172,7 +174,7 @@ class _Rest:
                 self._fail(failure)
 
     def units(self) -> list[Unit]:
-        """Return the units that look again at what was different, and at what was not tried."""
+        """Return units for the retries, and for the changes that were not tried."""
         units = []
         if self._again:
             groups = _joined(self._again)
@@ -194,7 +196,10 @@ class _Rest:
 
 
 def _again(path: bytes, hint: int, within: int = 0) -> Group:
-    """Return the group that looks at one entry again, in or of the directory of inode *within*."""
+    """Return the group that scans one entry again.
+
+    *within* is the inode of the directory that it is in or, if *hint* is not ENTRY, that it is.
+    """
     if hint == Hint.ENTRY:
         directory, _, name = path.rpartition(b"/")
         return Group(directory, within, ((Hint.ENTRY, name),))
@@ -202,6 +207,6 @@ def _again(path: bytes, hint: int, within: int = 0) -> Group:
 
 
 def _joined(groups: Iterable[Group]) -> Iterator[Group]:
-    """Yield the groups, those of one directory that follow each other as one."""
+    """Yield the groups, consecutive ones of the same directory joined."""
     for (path, inode), same in groupby(groups, lambda group: (group.path, group.inode)):
         yield Group(path, inode, tuple(name for group in same for name in group.names))

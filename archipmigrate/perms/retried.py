@@ -1,12 +1,13 @@
-"""Which changes of a run a unit of its undo puts back, and which entries were tried several times.
+"""Entries that a run retried, and the units of its undo.
 
-A change that failed is tried again in another batch, sometimes in several. Such an entry goes back
-by all its tries, the last one first, and is one entry; so its tries are in one unit. All others go
-back batch by batch.
+A change that failed is retried in another batch, sometimes in several. Retried entries are undone
+attempt by attempt, newest first. All attempts at one entry are in one unit, which counts it once.
+Entries that were tried once are undone batch by batch.
 
-A unit's body is parts, of which none is cut off:
+The body of a unit is a sequence of parts, to its end:
 
-    part    u64 batch, u32 number of changes (EVERY: those that were tried once), u32 index of each
+    part    u64 batch, u32 changes, for each u32 index; changes = EVERY, without indices: all
+            changes of the batch but those of retried entries
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from ..packed.changes import Change
 
 HEAD = struct.Struct("<QI")
 EVERY = 0xFFFFFFFF
-# Entries that were tried several times, in one unit.
+# Retried entries in one unit.
 AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Changes of one batch by their index; None: all but those of entries tried several times."""
+    """Changes of one batch by their index; None: all but those of retried entries."""
 
     batch: int
     indices: frozenset[int] | None = None
 
     def pack(self) -> bytes:
-        """Return the part as a unit's body has it."""
+        """Return the part in its packed form."""
         if self.indices is None:
             return HEAD.pack(self.batch, EVERY)
         return HEAD.pack(self.batch, len(self.indices)) + _packed(self.indices)
@@ -57,12 +58,12 @@ def _packed(indices: Iterable[int]) -> bytes:
 
 
 def entry_of(change: Change) -> int:
-    """Return what tells the entries of one process apart."""
+    """Return a key of the entry. It is the same in one process only."""
     return hash((change.path, change.inode))
 
 
 class RetriedEntries:
-    """The entries of a run that were tried more than once, or once in vain."""
+    """The entries of a run of which an attempt failed: those were, or might be, retried."""
 
     def __init__(
         self,
@@ -70,11 +71,12 @@ class RetriedEntries:
         failed: Callable[[int], Iterable[Change]],
         touched: Callable[[int], Iterable[Change]],
     ) -> None:
-        """Find them in *batches*, oldest first, each with changes that *failed*, or may be made.
+        """Find them in *batches*, oldest first.
 
-        Takes some 100 bytes of memory for an entry that failed.
+        *failed* returns the changes of a batch that failed, *touched* those that may have been
+        made. Takes some 100 bytes of memory for an entry that failed.
         """
-        self._units: dict[int, int] = {}  # of entries
+        self._units: dict[int, int] = {}  # the unit of each entry
         self._batches = array("q", batches)
         self._touched = touched
         for batch in self._batches:
@@ -85,7 +87,7 @@ class RetriedEntries:
         return bool(self._units) and entry_of(change) in self._units
 
     def bodies(self) -> list[bytes]:
-        """Return the bodies of the units that put these entries back, each newest try first."""
+        """Return the bodies of the units that undo these entries, newest attempts first."""
         if not self._units:
             return []
         bodies: list[list[bytes]] = [[] for _ in range(max(self._units.values()) + 1)]

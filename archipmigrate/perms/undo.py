@@ -1,9 +1,12 @@
-"""The undo job: puts the entries of an earlier run back as their pre-images say.
+"""The undo of permissions: puts the entries of a run back as their pre-images say.
 
-A unit is one batch of that run, newest first, or the entries that were tried several times (see
-`tries`). What this job makes durable before it acts is which set-id bits may come back: the
-evidence (nobody wrote to the file since) is gone once undo has touched the file, so a repeated undo
-must not judge again.
+A unit is one batch of that run, newest first, or some retried entries (see `retried`). Its
+pre-image is which set-id bits may come back: the evidence, that nobody has written to the file
+since, is gone once undo has touched it. So an undo that is repeated after a kill reads the verdict
+from its journal.
+
+    preimage    u32 length, the unit's body; the same parts again, with the indices of the changes
+                whose set-id bits may come back
 """
 
 from __future__ import annotations
@@ -35,10 +38,10 @@ from ..packed.changes import Change, Flag, read_changes, with_flags
 from .retried import Part, RetriedEntries, entry_of, read_parts
 
 LENGTH = struct.Struct("<I")
-# What a run may have touched: a change that failed may have got half way.
+# A run may have touched these: a change that failed may be half done.
 TOUCHED = (int(Outcome.CHANGED), int(Outcome.FAILED))
 BACK = (Outcome.CHANGED, Outcome.UNCHANGED, Outcome.SETID_OFF)
-# As plain numbers, for loops over many changes (see `frames.SETID_FLAG`).
+# Plain numbers: enums are slow in loops over many changes.
 FAILED, UNTRIED = int(Outcome.FAILED), int(Outcome.UNTRIED)
 LEFT = {
     int(Outcome.DIFFERENT): "changed by somebody since: left as it is",
@@ -48,7 +51,10 @@ LEFT = {
 
 @dataclass(slots=True)
 class _Loaded:
-    """A part of a unit: a batch, what became of it, the changes to put back, where others are."""
+    """A part of a unit, loaded: its batch's changes and outcome, and which of them to put back.
+
+    `records` are put back; `others` are the offsets of the other changes in `changes`.
+    """
 
     part: Part
     changes: bytes
@@ -57,31 +63,31 @@ class _Loaded:
     others: list[int] = field(default_factory=list)
 
     def leave(self, ended: Callable[[Change], bool]) -> None:
-        """Leave those changes alone of which the entries have *ended*."""
+        """Do not put back changes whose entries have *ended*."""
         self.others += [change.offset for change in self.records if ended(change)]
         self.records = [change for change in self.records if not ended(change)]
 
 
 @dataclass(slots=True)
 class UndoJob(Job[Scan]):
-    """See the module. `target` is the journal of the run to put back, settled."""
+    """See the module. `target` is the journal of the run to undo; all its batches are settled."""
 
     backend: Backend
     target: Journal
     knows_total: bool = True
     _reading: threading.Lock = field(default_factory=threading.Lock)
-    _tries: RetriedEntries | None = None
+    _retried: RetriedEntries | None = None
 
     def first_units(self) -> Iterable[Unit]:
-        """Yield the batches of the run; the frontier hands out the last one first."""
-        yield from map(Unit, self._tried().bodies())
+        """Yield retried entries, then the batches of the run; the last one is done first."""
+        yield from map(Unit, self._retried_entries().bodies())
         for number in self.target.batches():
             yield Unit(Part(number).pack())
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Find out which files of a unit may get their set-id bits back.
 
-        A batch was one unit of the run, and is one here, whatever the limits say.
+        The limits are ignored: a batch was one unit of the run, and is one here.
         """
         granted, entries = [], {}
         for part in read_parts(unit.body):
@@ -111,41 +117,37 @@ class UndoJob(Job[Scan]):
             if len(parts) > 1:
                 all_of(applied, stop)
             ending.note(loaded, applied, stopped=bool(stop[0]))
-        return ending.acted()
+        return ending.result()
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
-        """Finish a batch that a killed undo was at; its unit will be looked at again.
-
-        What that undo had put back counts "already as before": it may be killed once more before
-        the unit is done, and nothing must be counted twice.
-        """
-        acted = self._apply(preimage, 0, stop)
-        if acted.again:
+        """Put back the rest of a batch that a killed undo had begun; its unit is scanned again."""
+        result = self._apply(preimage, 0, stop)
+        if result.again:
             raise Unsettled
-        return UnitResult(acted.outcome, counting.settled(acted.tally.changed))
+        return UnitResult(result.outcome, counting.settled(result.tally.changed))
 
     # -- the run's journal
 
-    def _tried(self) -> RetriedEntries:
-        """Return the entries that were tried several times; takes a look at the whole journal."""
+    def _retried_entries(self) -> RetriedEntries:
+        """Return the retried entries; the first call reads the whole journal."""
         with self._reading:
-            if self._tries is None:
-                self._tries = RetriedEntries(
+            if self._retried is None:
+                self._retried = RetriedEntries(
                     self.target.batches(),
                     lambda number: self._records(number, (FAILED,)),
                     lambda number: self._records(number, TOUCHED),
                 )
-            return self._tries
+            return self._retried
 
     def _records(self, number: int, kinds: Sequence[int]) -> Iterable[Change]:
-        """Return the changes of a batch that became of one of some kinds."""
+        """Return the changes of a batch with one of some outcomes."""
         outcomes = unpack_outcome(self.target.outcome(number)).outcomes
         if not any(kind in outcomes for kind in kinds):
             return ()
         return (c for c in read_changes(self.target.preimage(number)) if outcomes[c.index] in kinds)
 
     def _load(self, part: Part) -> _Loaded:
-        tries = self._tried()
+        retried = self._retried_entries()
         with self._reading:
             changes = self.target.preimage(part.batch)
             before = unpack_outcome(self.target.outcome(part.batch))
@@ -153,7 +155,7 @@ class UndoJob(Job[Scan]):
         wanted = part.indices
         for change in read_changes(changes):
             is_touched = before.outcomes[change.index] in TOUCHED
-            if is_touched and (change not in tries if wanted is None else change.index in wanted):
+            if is_touched and (change not in retried if wanted is None else change.index in wanted):
                 loaded.records.append(change)
             else:
                 loaded.others.append(change.offset)
@@ -162,7 +164,7 @@ class UndoJob(Job[Scan]):
     # -- the share
 
     def _granted(self, loaded: _Loaded, stop: StopFlag) -> frozenset[int]:
-        """Return the changes whose files are, by size, mtime and ctime, as the run left them."""
+        """Return the indices of changes whose files have the size, mtime and ctime of the run."""
         if not any(change.flags & Flag.SETID for change in loaded.records):
             return frozenset()
         before = loaded.before
@@ -190,19 +192,19 @@ class UndoJob(Job[Scan]):
 
 
 class _Ending:
-    """What becomes of the entries of a unit, each of which may have been tried several times."""
+    """How the entries of a unit end; each may have several attempts to put back."""
 
     def __init__(self) -> None:
         self._ends: dict[int, tuple[int, Failure | None]] = {}
         self._left: list[Part] = []
 
     def has_ended(self, change: Change) -> bool:
-        """Say whether an entry goes back no further: by no older try than those so far."""
+        """Return whether no older attempt at an entry is to be put back."""
         end = self._ends.get(entry_of(change))
         return end is not None and end[0] not in BACK
 
     def note(self, loaded: _Loaded, applied: Applied, *, stopped: bool) -> None:
-        """Take in what became of a part."""
+        """Note the result of putting a part back."""
         why = {
             index: (operation, error, note) for index, operation, error, note in applied.failures
         }
@@ -219,20 +221,20 @@ class _Ending:
                 failure = Failure(change.path, "undo", 0, LEFT[outcome])
             elif outcome == UNTRIED:
                 failure = Failure(change.path, "undo", errno.ECANCELED, "not tried")
-            self._take(entry_of(change), outcome, failure)
+            self._note_attempt(entry_of(change), outcome, failure)
         if left:
             self._left.append(Part(loaded.part.batch, frozenset(left)))
 
-    def _take(self, entry: int, outcome: int, failure: Failure | None) -> None:
-        """Take in what became of one try; older ones are of a state that may have passed."""
+    def _note_attempt(self, entry: int, outcome: int, failure: Failure | None) -> None:
+        """Note how one attempt ended; an older one is of a state that may have passed."""
         newer = self._ends.get(entry)
         if newer is None or outcome in (Outcome.FAILED, Outcome.SETID_OFF, Outcome.UNTRIED):
             self._ends[entry] = (outcome, failure)
         elif outcome == Outcome.CHANGED and newer[0] == Outcome.UNCHANGED:
             self._ends[entry] = (outcome, None)
 
-    def acted(self) -> UnitResult:
-        """Return it, each entry counted once."""
+    def result(self) -> UnitResult:
+        """Return the result of the unit, each entry counted once."""
         outcomes = bytes(outcome for outcome, _ in self._ends.values())
         failures = [failure for _, failure in self._ends.values() if failure]
         changed, off = outcomes.count(Outcome.CHANGED), outcomes.count(Outcome.SETID_OFF)

@@ -19,7 +19,7 @@ from ...journal import counting
 from ...journal.location import SPARE_BYTES, spare_bytes
 from ...journal.store import Journal
 from ...model import RETRIES, Failure, Limits, StopFlag, Unit, Unsettled
-from ...packed.groups import Hint
+from ...packed.groups import Hint, split_unit
 from ..blocker import upgrade
 from ..blocker.preimage import lock_names, unpack_preimages
 from ..blocker.retained import MapsScan
@@ -102,6 +102,10 @@ class MapfilesJob(Job[MapsScan]):
     def _survey(self) -> Survey:
         store = self.store
         return Survey(store.maps, store.locks, store.sizes, sweeps=not self.dry_run)
+
+    def split(self, unit: Unit, parts: int) -> Sequence[Unit]:
+        """Cut packed groups; the body of a unit of volumes is one of them (see `units`)."""
+        return split_unit(unit, parts)
 
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Retry volumes that failed or were locked; survey again if a directory was not listed."""
