@@ -1,4 +1,4 @@
-"""Sessions of runs: begin one, look, resume, undo. Each returns how the session ended.
+"""Sessions of runs: begin one, dry-run, resume, undo. Each returns how the session ended.
 
     lock     the share, and what else the job works on, against other runs on this host
     journal  of the run to continue, or of a new one
@@ -80,7 +80,7 @@ def begin(
         return _work(kind, opening, tell)
 
 
-def look(
+def dry_run(
     kind: JobKind[S],
     settings: S,
     share: Share,
@@ -88,7 +88,7 @@ def look(
     reporter: Reporter,
     tell: Tell,
 ) -> Ended:
-    """Look at what a job would do on an open share; change nothing.
+    """Scan an open share for what a job would do; change nothing.
 
     It takes no lock, and has no journal but a temporary one. The share is closed on return. Raises
     FatalError, UsageError.
@@ -102,7 +102,9 @@ def look(
         stack.callback(journal.close)
         shown = os.fsdecode(share.path)
         header = RunHeader("", kind.name, share.identity, shown, "", settings.as_dict())
-        opening = Opening(share, state, header, journal, settings, options, Purpose.LOOK, reporter)
+        opening = Opening(
+            share, state, header, journal, settings, options, Purpose.DRY_RUN, reporter
+        )
         return _work(kind, opening, tell)
 
 
@@ -156,12 +158,12 @@ def undo(target: RunHeader, options: RunOptions, reporter: Reporter, tell: Tell)
         stack.callback(journal.close)
         header = journal.read_header()
         locks.sign(header.run)
-        with_target = open_run(state, target.run)
-        stack.callback(with_target.close)
-        target = with_target.read_header()
-        with_target.check()
+        target_journal = open_run(state, target.run)
+        stack.callback(target_journal.close)
+        target = target_journal.read_header()
+        target_journal.check()
         forward = Opening(
-            share, state, target, with_target, settings, options, Purpose.SETTLE, reporter
+            share, state, target, target_journal, settings, options, Purpose.SETTLE, reporter
         )
         return _put_back(kind, forward, journal, header, tell)
 
@@ -238,7 +240,7 @@ def _ended(
         opening.share.path,
         way,
         work.nfs_version,
-        opening.purpose is Purpose.LOOK,
+        opening.purpose is Purpose.DRY_RUN,
         opening.journal,
     )
 

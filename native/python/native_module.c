@@ -34,13 +34,15 @@
  *     nfs/scan.[ch]                  scan: one unit, many calls in flight
  *       nfs/scan_tree.[ch]           directories as nodes, entries against the policy, frames
  *       nfs/scan_replies.c           replies to calls, and what went wrong
- *     nfs/apply.[ch]                 apply: the order of changes, finding directories and entries
+ *     nfs/apply.[ch]                 apply: which changes are begun, and in which order
+ *       nfs/apply_dirs.c             finding directories
+ *       nfs/apply_calls.c            calls for entries; changes in batches
  *       nfs/apply_entry.[ch]         what a verb does with one entry
- *     nfs/idmap.[ch]                 owners of NFSv4, which may be names
  *     nfs/kernel_handle.[ch]         the handle of a mounted directory, from the kernel's client
  *     nfs/proto/protocol.[ch]        what a version of NFS provides
  *       nfs/proto/nfs3.[ch]          NFSv3, MOUNT and the port mapper
  *       nfs/proto/nfs4.[ch]          NFSv4.0
+ *       nfs/proto/idmap.[ch]         owners of NFSv4, which may be names
  *     nfs/proto/rpc.[ch]             connections with many calls in flight
  *       nfs/proto/pace.[ch]          how many calls may be in flight
  *       nfs/proto/xdr.h              the encoding of calls and replies
@@ -99,15 +101,8 @@ static PyStructSequence_Desc scan_result_description = {
 static PyStructSequence_Desc apply_result_description = {
     .name = "archipmigrate._native.ApplyResult",
     .doc = "The outcomes of an apply.",
-    .fields =
-        (PyStructSequence_Field[]){
-            {"outcomes", "one byte a change: model.Outcome"},
-            {"failures", "[(index, operation, errno, note)]"},
-            {"stamps", "[(index, ctime in ns)] of files that lost set-id bits"},
-            {"first_ctime", "of the first change, ns; or 0"},
-            {0},
-        },
-    .n_in_sequence = 4,
+    .fields = apply_result_fields,
+    .n_in_sequence = APPLY_RESULT_FIELDS,
 };
 
 static struct module_state *state_of(PyObject *module)

@@ -8,7 +8,7 @@
  *     nfs/client.c           the open share: mounting, connections, the cache of handles
  *     nfs/scan.c             scan, with scan_replies.c and scan_tree.c
  *     nfs/apply.c            apply, with apply_dirs.c, apply_calls.c, apply_entry.c
- *     nfs/idmap.c            owners of version 4, which may be names
+ *     nfs/proto/idmap.c      owners of version 4, which may be names
  *     nfs/kernel_handle.c    what the kernel's client knows of a mount
  *     nfs/proto/protocol.h   what a version of NFS provides: nfs3.c, nfs4.c
  *     nfs/proto/rpc.c        connections with many calls in flight, paced by pace.c
@@ -73,15 +73,8 @@ static PyStructSequence_Desc scan_result_description = {
 static PyStructSequence_Desc apply_result_description = {
     .name = "archipmigrate._nfs.ApplyResult",
     .doc = "The outcomes of an apply.",
-    .fields =
-        (PyStructSequence_Field[]){
-            {"outcomes", "one byte a change: model.Outcome"},
-            {"failures", "(index, operation, errno, note)"},
-            {"stamps", "(index, ctime) of files that lost set-id bits"},
-            {"first_ctime", "of the first change, ns; or 0"},
-            {0},
-        },
-    .n_in_sequence = 4,
+    .fields = apply_result_fields,
+    .n_in_sequence = APPLY_RESULT_FIELDS,
 };
 
 static struct module_state *state_of(PyObject *module)

@@ -143,7 +143,16 @@ static inline PyObject *stamps_of(const struct apply_result *result)
     return list;
 }
 
-/* (outcomes, failures, stamps, first ctime): the fields of an ApplyResult. */
+#define APPLY_RESULT_FIELDS 4
+static PyStructSequence_Field apply_result_fields[] = {
+    {"outcomes", "one byte a change: model.Outcome"},
+    {"failures", "[(index, operation, errno, note)]"},
+    {"stamps", "[(index, ctime in ns)] of files that lost set-id bits"},
+    {"first_ctime", "of the first change, ns; or 0"},
+    {0},
+};
+
+/* The fields of an ApplyResult, as a tuple. */
 static inline PyObject *apply_value(const struct apply_result *result)
 {
     return Py_BuildValue("(NNNL)", bytes_of(result->outcomes, result->count),

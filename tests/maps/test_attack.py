@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(240)
 
 VOLUMES = 40
 RUNS = 20
-ENOUGH = VOLUMES // 4  # volumes acted on, in all runs together
+ENOUGH = VOLUMES // 4  # volumes upgraded, in all runs together
 CONTENT = mapshare.v1(mapshare.v1_entries(5))
 # renameat2(2) with RENAME_EXCHANGE, pair after pair, as nobody.
 ATTACKER = """
@@ -39,7 +39,7 @@ begun = False
 while True:
     for a, b in zip(pairs[::2], pairs[1::2]):
         if libc.renameat2(-100, a, -100, b, 2):
-            sys.exit("it cannot go on")
+            sys.exit("cannot exchange any more")
     if not begun:
         begun = True
         print("begun", flush=True)

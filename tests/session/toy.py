@@ -128,7 +128,7 @@ class ToyKind(JobKind[ToySettings]):
     @contextlib.contextmanager
     def open(self, opening: Opening[ToySettings]) -> Iterator[Work]:
         roots = (Path(os.fsdecode(opening.share.path)), Path(opening.settings.blocks))
-        job = ToyJob(roots, opening.purpose is Purpose.LOOK)
+        job = ToyJob(roots, opening.purpose is Purpose.DRY_RUN)
         yield ToyWork(job, Lanes(1, 0.1), "toy", opening.journal)
 
     def tell(self, ended: Ended, report: Report, words: Words) -> None:

@@ -1,4 +1,4 @@
-"""What became of the volumes of one unit: outcomes for the engine, rows for the tables."""
+"""The outcomes of one unit's volumes, for the engine, and their rows for the journal's tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(slots=True)
 class VolumeOutcomes:
-    """Collects what becomes of the volumes of one unit, in the order of its pre-image.
+    """Collects the outcomes of one unit's volumes, in the order of its pre-image.
 
     `retries` is that of the unit. With `settling`, volumes that cannot be settled now are left to
     the next session, and earlier failures of those that can are forgiven.
