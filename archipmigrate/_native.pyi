@@ -1,15 +1,37 @@
 from array import array
+from typing import NamedTuple
 
-# The C module (native/module.c). Absent where there was no compiler.
+# The C module (native/python/native_module.c). Absent where there was no compiler.
 
 # Which of openat2, fchmodat2, statx and listxattrat the running kernel has; what is set False is
 # done without.
 FEATURES: dict[str, bool]
 
-def scan(  # one argument a field of Unit, policy, options and limits
+class ScanResult(NamedTuple):
+    tally: dict[str, int]  # the fields of model.Tally
+    changes: bytes  # packed; empty if there are none
+    change_count: int
+    rest: tuple[bytes, int] | None  # packed groups, number of names
+    chunks: list[tuple[bytes, int]]  # of a wide directory
+    wide: tuple[int, bytes, int] | None  # descriptor (the caller's to close), path, inode
+    again: list[tuple[bytes, int, bool]]  # packed groups, number of names, are they counted
+    failures: list[tuple[bytes, str, int]]  # path, operation, errno
+    links: list[tuple[int, int, int]]  # offset of the change, device, inode
+    notices: list[tuple[bytes, str]]  # path, kind
+    open_dirs: bytearray | None  # C ints: a directory frame's descriptor (the caller's), or -1
+
+class ApplyResult(NamedTuple):
+    outcomes: bytes  # one byte a change: model.Outcome
+    failures: list[tuple[int, str, int, str]]  # index, operation, errno, note
+    stamps: list[tuple[int, int]]  # index, ctime in ns
+    first_ctime: int  # ns; 0: nothing was changed
+
+# Raises ValueError if the unit or an argument is malformed, MemoryError.
+def scan(
+    *,
     root: int,
     body: bytes,
-    cursor: int,
+    cursor: int,  # taken over; -1: none
     cursor_path: bytes,
     cursor_inode: int,
     counted: bool,
@@ -17,44 +39,34 @@ def scan(  # one argument a field of Unit, policy, options and limits
     gid: int,
     directory_bits: int,
     file_bits: int,
-    excludes: bytes,
+    excludes: bytes,  # u8 length, name; for each
     skip_links: bool,
     cross: bool,
     xattrs: bool,
+    remote: bool,
     seconds: float,
     entries: int,
     changes: int,
     stop: bytes | bytearray,
     descriptors: int,
-    hold: int,
+    most_open_dirs: int,
     wide: int,
     chunks: int,
-    remote: bool,
-    /,
-) -> tuple[
-    dict[str, int],
-    bytes,
-    int,
-    tuple[bytes, int] | None,
-    list[tuple[bytes, int]],
-    tuple[int, bytes, int] | None,
-    list[tuple[bytes, int, bool]],
-    list[tuple[bytes, str, int]],
-    list[tuple[int, int, int]],
-    list[tuple[bytes, str]],
-    bytearray | None,  # of C ints: a directory frame's descriptor, the caller's to close, or -1
-]: ...
+) -> ScanResult: ...
+
+# Raises ValueError if the changes or an argument are malformed: nothing is changed. MemoryError:
+# some may have been.
 def apply(
+    *,
     root: int,
     changes: bytes,
-    verb: int,
+    verb: int,  # model.Verb
     deny_limit: int,
     born_before: int,
     descriptors: int,
-    held: array[int],  # as scan gave it; what was taken over is -1 afterwards
+    open_dirs: array[int],  # as scan gave it; what was taken over is -1 afterwards
     stop: bytes | bytearray,
-    /,
-) -> tuple[bytes, list[tuple[int, str, int, str]], list[tuple[int, int]], int]: ...
+) -> ApplyResult: ...
 
 # Entries of a map of version 0 or 1 (ValueError: not whole) as v2 entries.
 def convert_entries(version: int, entries: bytes, /) -> bytes: ...

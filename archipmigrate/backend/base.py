@@ -1,8 +1,8 @@
-"""The two verbs by which entries are touched: `scan` looks, `apply` changes exactly what was found.
+"""The two verbs by which entries are touched: `scan` looks at them, `apply` changes what was found.
 
 A backend is opened on the root of one share and knows nothing of journals, lanes or users. Both
-verbs block and are called in worker threads, several at once. Neither raises for a single entry:
-what goes wrong there is a `Failure`, or an `Outcome`, in the result.
+verbs block; the engine calls them in worker threads, several at once. Neither raises for a single
+entry: what goes wrong with one is a `Failure`, or an `Outcome`, in the result.
 """
 
 from __future__ import annotations
@@ -13,44 +13,47 @@ from typing import Protocol
 from ..model import NEVER, Applied, Limits, Retained, Scan, StopFlag, Unit, Verb
 from ..policy import GroupPolicy
 
-# A directory with more names than this is wide: its names go to all lanes in chunks of this many.
+# A directory with more names than this is wide: its names go to all lanes, in chunks of this many.
 WIDE = 4096
-# How many chunks of a wide directory are read in one go: enough for a lane to be busy for about
-# 100 ms, few enough to keep the names in flight below 2 MB a lane.
+# Chunks of a wide directory that one call reads: enough to occupy a lane for about 100 ms, few
+# enough to keep the names in flight below 2 MB a lane.
 CHUNKS = 4
 
 
 def read_ahead(wide: int, chunks: int, *, remote: bool) -> tuple[int, int]:
-    """Return what is wide, and how many chunks are read in one go, for a local or a remote share.
+    """Return how many names make a directory wide, and how many chunks of it one call reads.
 
-    An NFS client learns attributes with the names and forgets them after 3 s: an eighth is read.
+    On a *remote* share that is an eighth of *wide* and *chunks*: an NFS client learns attributes
+    with the names and forgets them after 3 s.
     """
     return (max(wide // 4, 1), max(chunks // 2, 1)) if remote else (wide, chunks)
 
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """What a walk leaves out, and what it looks at besides the attrs.
+    """What a scan leaves out, and what it looks at besides the attrs.
 
-    `excludes` are names of directories not to enter; `skip_links` leaves files with several links
-    alone; `cross` enters other filesystems; `xattrs` looks for ACLs and file capabilities on what
-    must change (not worth a call over NFS); `hold` keeps directories that must change open for
-    apply; `remote` reads wide directories so that an NFS client asks for attributes with the names.
+    excludes: names of directories that are not entered.
+    skip_links: leave files with several links alone.
+    cross: enter other filesystems.
+    xattrs: look for ACLs and file capabilities on what must change (over NFS not worth a call).
+    retain: leave the directories of entries that must change open for apply.
+    remote: read wide directories so that an NFS client asks for attributes with the names.
     """
 
     excludes: frozenset[bytes] = frozenset()
     skip_links: bool = False
     cross: bool = False
     xattrs: bool = True
-    hold: bool = False
+    retain: bool = False
     remote: bool = False
 
 
 class Backend(Protocol):
-    """What every backend offers. `name` is what `--backend` calls it.
+    """What every backend offers. `name` is its name for `--backend`.
 
-    `nfs_version` is the version of NFS by which it calls the server itself (0: it does not), and
-    `remark` what users should know of that. Both may change while it works.
+    `nfs_version` is the version of NFS that it speaks itself (0: it goes through a mount), and
+    `remark` is what users should know about that. Both may change while it works.
     """
 
     name: str
@@ -60,8 +63,8 @@ class Backend(Protocol):
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit, depth first, until done or a limit is reached.
 
-        The changes found are pre-images (see `frames`); nothing is changed. What the limits leave
-        over comes back in `rest`, `chunks` and `wide`.
+        The changes found are pre-images (see `packed.changes`); nothing is changed. What the limits
+        leave over comes back in `rest`, `chunks` and `wide`.
         """
 
     def apply(
@@ -74,17 +77,22 @@ class Backend(Protocol):
         retained: Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
-        """Make, settle, check or put back packed changes, each only if its entry is what it says.
+        """Make, settle, check or put back packed changes, each only if its entry is as it says.
 
-        Every entry is pinned (O_PATH) and compared with its pre-image before it is changed through
-        the pinned descriptor. A read-only filesystem ends the call (the rest is UNTRIED), and so do
-        `deny_limit` (0: no limit) refusals before the first success. So does a first change that
-        reads back differently (operation "read back": an id mapping, or all_squash). An inode born
-        at or after `born_before` (ns, 0: any) is another entry with a reused number: DIFFERENT.
-        `retained` is what the scan that found these changes kept open, so that it is not opened
-        again. Once `stop` is set, what was not begun is UNTRIED. Raises Unsettled if the server has
-        not answered a change in flight within 2 s of `stop`.
+        Every entry is pinned (O_PATH) and compared with its pre-image before it is changed, through
+        the pinned descriptor. Over NFS a handle takes the descriptor's place.
+
+        Three things end the call, and leave the rest UNTRIED: a read-only filesystem; *deny_limit*
+        (0: no limit) refusals before the first success; a first change that reads back differently
+        (operation "read back": an id mapping, or all_squash).
+
+        An inode that was born at or after *born_before* (ns, 0: any time) is another entry with a
+        reused number: DIFFERENT. *retained* is what the scan of these changes left open, so that it
+        need not be opened again; the caller closes it afterwards.
+
+        Once *stop* is set, changes that are not begun are UNTRIED. Raises Unsettled if the server
+        has not answered a change in flight within 2 s of *stop*.
         """
 
     def close(self) -> None:
-        """Give up the root's descriptor."""
+        """Close the root's descriptor, or what else is open."""

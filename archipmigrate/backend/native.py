@@ -1,4 +1,4 @@
-"""The `native` backend: the two verbs in C, one call a unit, without the GIL for all of it."""
+"""The `native` backend: scan and apply in C, in one call a unit that does not hold the GIL."""
 
 from __future__ import annotations
 
@@ -29,17 +29,21 @@ from .open_dirs import OpenDirs, OpenDirsPool
 
 @dataclass(slots=True)
 class NativeCursor:
-    """A wide directory whose reading goes on later: its descriptor stands where that is."""
+    """A wide directory that is read in parts: its descriptor stands where the reading goes on."""
 
     path: bytes
     inode: int
     fd: int
 
+    def take_fd(self) -> int:
+        """Return the descriptor, which is the caller's to close from now on; -1 if it is taken."""
+        fd, self.fd = self.fd, -1
+        return fd
+
     def close(self) -> None:
-        """Give up the place and its descriptor."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        """Close the descriptor."""
+        if (fd := self.take_fd()) >= 0:
+            os.close(fd)
 
 
 class NativeBackend:
@@ -52,8 +56,8 @@ class NativeBackend:
     def __init__(self, root: int, *, descriptors: int = 64, open_dirs: int = 0) -> None:
         """Work below *root*, a directory descriptor (duplicated).
 
-        A worker has at most *descriptors* open on its way; at most *open_dirs* directories in all
-        stay open from scan to apply.
+        A call keeps at most *descriptors* directories open while it works. At most *open_dirs*
+        directories, over all calls, stay open from scan to apply.
         """
         self._root = os.dup(root)
         self._descriptors = descriptors
@@ -62,60 +66,47 @@ class NativeBackend:
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
         cursor = unit.cursor if isinstance(unit.cursor, NativeCursor) else None
-        place = cursor.fd if cursor else -1
-        if cursor:
-            cursor.fd = -1  # the call takes it over, however it ends
-        hold = self._pool.acquire() if options.hold else 0
-        (
-            tally,
-            changes,
-            count,
-            rest,
-            chunks,
-            wide,
-            again,
-            failures,
-            links,
-            notices,
-            fds,
-        ) = _native.scan(
-            self._root,
-            b"" if cursor else unit.body,
-            place,
-            cursor.path if cursor else b"",
-            cursor.inode if cursor else 0,
-            unit.counted,
-            unit.retries >= RETRIES,
-            policy.gid,
-            policy.directory_bits,
-            policy.file_bits,
-            b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
-            options.skip_links,
-            options.cross,
-            options.xattrs,
-            limits.seconds,
-            limits.entries,
-            limits.changes,
-            limits.stop,
-            self._descriptors,
-            hold,
-            *read_ahead(WIDE, CHUNKS, remote=options.remote),
-            options.remote,
+        wide, chunks = read_ahead(WIDE, CHUNKS, remote=options.remote)
+        reserved = self._pool.acquire() if options.retain else 0
+        found = _native.scan(
+            root=self._root,
+            body=b"" if cursor else unit.body,
+            cursor=cursor.take_fd() if cursor else -1,
+            cursor_path=cursor.path if cursor else b"",
+            cursor_inode=cursor.inode if cursor else 0,
+            counted=unit.counted,
+            last_try=unit.retries >= RETRIES,
+            gid=policy.gid,
+            directory_bits=policy.directory_bits,
+            file_bits=policy.file_bits,
+            excludes=b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
+            skip_links=options.skip_links,
+            cross=options.cross,
+            xattrs=options.xattrs,
+            remote=options.remote,
+            seconds=limits.seconds,
+            entries=limits.entries,
+            changes=limits.changes,
+            stop=limits.stop,
+            descriptors=self._descriptors,
+            most_open_dirs=reserved,
+            wide=wide,
+            chunks=chunks,
         )
-        retained = OpenDirs(self._pool, array("i", fds)) if fds else None
-        self._pool.release(hold - (retained.reserved if retained else 0))
+        retained = OpenDirs(self._pool, array("i", found.open_dirs)) if found.open_dirs else None
+        self._pool.release(reserved - (retained.reserved if retained else 0))
         return Scan(
-            Tally(**tally),
-            changes,
-            count,
-            Unit(*rest, unit.retries, unit.counted) if rest else None,
-            [Unit(*chunk) for chunk in chunks],
-            _continuation(*wide) if wide else None,
-            [Unit(body, n, unit.retries + 1, counted) for body, n, counted in again],
-            [Failure(*failure) for failure in failures],
-            [Link(*link) for link in links],
-            [Notice(*notice) for notice in notices],
-            retained,
+            Tally(**found.tally),
+            preimage=found.changes,
+            count=found.change_count,
+            rest=Unit(*found.rest, unit.retries, unit.counted) if found.rest else None,
+            chunks=[Unit(*chunk) for chunk in found.chunks],
+            wide=_continuation(*found.wide) if found.wide else None,
+            again=[Unit(body, n, unit.retries + 1, counted) for body, n, counted in found.again],
+            failures=[Failure(*failure) for failure in found.failures],
+            links=[Link(*link) for link in found.links],
+            notices=[Notice(*notice) for notice in found.notices],
+            retained=retained,
         )
 
     def apply(
@@ -130,21 +121,20 @@ class NativeBackend:
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`)."""
         fds = retained.fds if isinstance(retained, OpenDirs) else array("i")
-        return Applied(
-            *_native.apply(
-                self._root,
-                changes,
-                int(verb),
-                deny_limit,
-                born_before,
-                self._descriptors,
-                fds,
-                stop,
-            )
+        done = _native.apply(
+            root=self._root,
+            changes=changes,
+            verb=verb,
+            deny_limit=deny_limit,
+            born_before=born_before,
+            descriptors=self._descriptors,
+            open_dirs=fds,
+            stop=stop,
         )
+        return Applied(done.outcomes, done.failures, done.stamps, done.first_ctime)
 
     def close(self) -> None:
-        """Give up the root's descriptor."""
+        """Close the root's descriptor."""
         os.close(self._root)
 
 

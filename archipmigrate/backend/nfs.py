@@ -138,7 +138,7 @@ class NfsBackend:
             excludes=b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
             skip_links=options.skip_links,
             cross=options.cross,
-            retain=options.hold,
+            retain=options.retain,
             seconds=limits.seconds,
             entries=limits.entries,
             changes=limits.changes,

@@ -114,7 +114,7 @@ def make_job(opening: Opening[PermsSettings], backend: Backend) -> PermsJob:
         settings.skip_links,
         settings.cross,
         xattrs=not is_nfs,
-        hold=not dry_run,
+        retain=not dry_run,
         remote=is_nfs,
     )
     return PermsJob(backend, GroupPolicy(settings.gid), options, dry_run)

@@ -1,7 +1,7 @@
 /*
- * Decisions about the mode and group of an entry, on plain integers: what policy.py says, and what a
- * change (changes.h) allows to be done with the entry as it is found. Modes have the file type, as in
- * st_mode.
+ * Decisions about the mode and group of an entry, on plain integers: what policy.py says, and what
+ * a change (changes.h) allows to be done with the entry as it is found. Modes have the file type,
+ * as in st_mode.
  *
  *     enum change_state   where an entry is on its way from the pre-image to the change, and back
  */
@@ -26,33 +26,36 @@ uint32_t mode_without_set_id(uint32_t mode);
 bool attrs_comply(uint32_t mode, uint32_t gid, uint32_t wanted_gid, uint32_t bits);
 
 /*
- * Complete the change of an entry that does not comply: `new_mode` and `flags` are set; the rest of it is
- * the entry as it was found.
+ * Complete the change of an entry that does not comply: `new_mode` and `flags` are set; the rest of
+ * it is the entry as it was found.
  */
 void change_complete(struct change *change, uint32_t bits, bool is_linked);
 
 /* Say whether this is the entry that the change is for, by inode, type and owner. */
 bool change_is_for(const struct change *change, uint64_t inode, uint32_t mode, uint32_t uid);
 
-/* Say whether nobody wrote to the file since (FLAG_SETID): its size and mtime are the pre-image's. */
+/*
+ * Say whether nobody wrote to the file since (FLAG_SETID): its size and mtime are the pre-image's.
+ */
 bool change_is_untouched(const struct change *change, uint64_t size, int64_t mtime);
 
-/* Say whether the change needs a chmod: also where chown would take set-id bits that are to stay. */
+/*
+ * Say whether the change needs a chmod: also where chown would take set-id bits that are to stay.
+ */
 bool change_sets_mode(const struct change *change);
 
 /* Return the set-id bits that the change takes from the entry. */
 uint32_t change_lost_bits(const struct change *change);
 
 /*
- * Group and mode are set by two calls, and a kill, or somebody else, may come between:
+ * Group and mode are set by two calls, and a kill, or somebody else, may come between them:
  *
- *                mode                             group
- *     OLD        pre-image's                      pre-image's
- *     BETWEEN    pre-image's, or what the         new        what the verbs (the chown of FORWARD, the
- *                kernel or BACK leave of it                  first chmod of BACK) pass through
- *     NEW        new                              new
- *     BARE       pre-image's, no set-id bits      pre-image's    BACK but for the set-id bits
- *     FOREIGN    anything else: somebody else changed it
+ *                group    mode
+ *     OLD        old      old
+ *     BETWEEN    new      old, or what the kernel's chown or the first chmod of BACK leaves of it
+ *     NEW        new      new
+ *     BARE       old      old without set-id bits: BACK is done but for these
+ *     FOREIGN    anything else: somebody else has changed it
  */
 enum change_state {
     STATE_OLD,
@@ -63,8 +66,8 @@ enum change_state {
 };
 
 /*
- * Return the state of an entry. Where the old and the new attributes share values, several states fit: the
- * verb's own goal comes first, then the pre-image, then what leads on.
+ * Return the state of an entry. Where the old and the new attributes share values, several states
+ * fit: the verb's own goal comes first, then the pre-image, then what leads on.
  */
 enum change_state change_state(enum verb verb, const struct change *change, uint32_t new_gid,
                                uint32_t mode, uint32_t gid);

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The buffers of a unit take a few megabytes: a request for this much comes from an endless loop. */
+/*
+ * The buffers of a unit take a few megabytes: a request for this much comes from an endless loop.
+ */
 #define MOST_BYTES ((size_t)1 << 30)
 #define LEAST_ROOM 4096
 

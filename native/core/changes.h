@@ -5,8 +5,8 @@
  *     struct change   one change, without its path
  *     struct frame    one frame that was read: enter a directory, change an entry, leave
  *
- * What is read is not trusted: -EINVAL for anything that is not the layout, and for any name that could
- * lead anywhere but to an entry of its directory.
+ * What is read is not trusted: -EINVAL for anything that is not the layout, and for any name that
+ * could lead anywhere but to an entry of its directory.
  */
 
 #ifndef ARCHIPMIGRATE_CORE_CHANGES_H
@@ -57,8 +57,8 @@ int changes_put_change(struct buffer *changes, enum kind kind, const struct chan
 int changes_put_leave(struct buffer *changes);
 
 /*
- * Check that changes are well-formed to their end; give the new group, the offset of the first frame,
- * and the number of changes.
+ * Check that changes are well-formed to their end; give the new group, the offset of the first
+ * frame, and the number of changes.
  */
 int changes_check(const uint8_t *changes, size_t length, uint32_t *new_gid, size_t *first,
                   size_t *count);

@@ -6,8 +6,8 @@
  *     struct name           one name of a group
  *     struct group_writer   writes groups: what a unit leaves over, chunks, what is to be retried
  *
- * What is read is not trusted: -EINVAL for anything that is not the layout, and for any name that could
- * lead anywhere but to an entry of its directory.
+ * What is read is not trusted: -EINVAL for anything that is not the layout, and for any name that
+ * could lead anywhere but to an entry of its directory.
  */
 
 #ifndef ARCHIPMIGRATE_CORE_GROUPS_H

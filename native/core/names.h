@@ -1,6 +1,6 @@
 /*
- * Names and paths that came from Python, which are not trusted: none may lead anywhere but to an entry
- * below its directory. And the names of directories that a scan does not enter.
+ * Names and paths that came from Python, which are not trusted: none may lead anywhere but to an
+ * entry below its directory. And the names of directories that a scan does not enter.
  */
 
 #ifndef ARCHIPMIGRATE_CORE_NAMES_H
@@ -10,12 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Say whether this may be the name of an entry: not empty, no slash, no NUL, neither `.` nor `..`. */
+/*
+ * Say whether this may be the name of an entry: not empty, no slash, no NUL, neither `.` nor `..`.
+ */
 bool name_is_component(const uint8_t *name, size_t length);
 
 /*
- * Say whether this is a path from the root: components with a slash between them, or empty. The first
- * `checked` bytes are the beginning of a path that was found to be one.
+ * Say whether this is a path from the root: components with a slash between them, or empty. The
+ * first `checked` bytes are the beginning of a path that was found to be one.
  */
 bool path_is_plain(const uint8_t *path, size_t length, size_t checked);
 

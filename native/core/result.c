@@ -55,7 +55,9 @@ int scan_put_notice(struct scan_result *result, const struct buffer *path, const
     return status < 0 ? status : buffer_put(&result->notices, &notice, sizeof(notice));
 }
 
-/* Each name of a group fails, and is counted if it was not yet: no later look will find it again. */
+/*
+ * Each name of a group fails, and is counted if it was not yet: no later look will find it again.
+ */
 static int fail_names(struct scan_result *result, const struct group_reader *group, int error,
                       bool counting, struct buffer *path)
 {

@@ -80,7 +80,8 @@ int scan_put_notice(struct scan_result *result, const struct buffer *path, const
 
 /*
  * The directory of a group could not be opened, though it is there. Its names are to be retried, if
- * `retries`; else each is a failure. `counting`: they are not in the tally yet. `path` is for building.
+ * `retries`; else each is a failure. `counting`: they are not in the tally yet. `path` is for
+ * building.
  */
 int scan_lose_group(struct scan_result *result, const struct group_reader *group, int error,
                     bool retries, bool counting, struct buffer *path);
@@ -148,8 +149,8 @@ void apply_note_ctime(struct apply_result *result, int64_t ctime);
 bool outcome_is_success(int outcome);
 
 /*
- * Say whether a refused call ends the whole apply: on a read-only filesystem, and after `limit` (0: none)
- * calls that were denied, which *denied counts, before the first success.
+ * Say whether a refused call ends the whole apply: on a read-only filesystem, and after `limit` (0:
+ * none) calls that were denied, which *denied counts, before the first success.
  */
 bool refusal_ends(int error, bool succeeded, int64_t limit, int64_t *denied);
 

@@ -1,3 +1,11 @@
+/*
+ * System calls (system.h). Newer ones are made by their numbers, with their structures declared
+ * here: the C library of the build host may not know them, and the running kernel may.
+ *
+ *     struct how        linux/openat2.h, struct open_how
+ *     struct extended   linux/stat.h, struct statx
+ */
+
 #define _GNU_SOURCE
 #include "core/system.h"
 
@@ -13,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The numbers of newer calls are the same on all architectures (but Alpha). */
+/* The numbers of newer calls are the same on all architectures but Alpha. */
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif
@@ -24,7 +32,6 @@
 #define SYS_fchmodat2 452
 #endif
 
-/* linux/openat2.h, which older systems lack. */
 struct how {
     uint64_t flags;
     uint64_t mode;
@@ -34,7 +41,7 @@ struct how {
 #define NO_SYMLINKS   0x04
 #define BENEATH       0x08
 
-/* linux/stat.h as of Linux 5.8: older headers end before the mount id. */
+/* As of Linux 5.8: older headers end before the mount id. */
 struct extended_time {
     int64_t seconds;
     uint32_t nanoseconds;
@@ -66,10 +73,12 @@ _Static_assert(sizeof(struct extended) == 256, "struct statx has 256 bytes");
 #define IMMUTABLE   0x10
 #define APPEND_ONLY 0x20
 
-/* Bytes that the names of an entry's extended attributes take at most, as a rule. */
+/* Bytes that suffice for the names of the extended attributes of most entries. */
 #define FEW_ATTRIBUTES 512
 
-/* A path is opened at once, or step by step if a rename elsewhere disturbs that (EAGAIN) so often. */
+/*
+ * A path is opened at once, or step by step if a rename elsewhere disturbs that (EAGAIN) so often.
+ */
 #define TRIES 32
 
 #define RETRY(call)                                                                                \
@@ -111,7 +120,7 @@ int sys_open_entry(int directory, const char *name, int flags)
     return RETRY(openat(directory, name, flags));
 }
 
-/* Open one piece of a path: with openat2 of any number of components, else of one. */
+/* Open a piece of a path: any number of components if `whole` (openat2), else one. */
 static int open_piece(int directory, const char *piece, int flags, bool whole)
 {
     if (!whole || !strchr(piece, '/'))
@@ -128,7 +137,7 @@ static int open_piece(int directory, const char *piece, int flags, bool whole)
     return fd == -EXDEV ? -ELOOP : fd;
 }
 
-/* Return the length of the next piece of a path: below PATH_MAX, or one component. 0: too long. */
+/* Return the length of the next piece of a path, below PATH_MAX; 0 if its name is too long. */
 static size_t next_piece(const char *path, size_t length, bool whole)
 {
     if (whole && length < PATH_MAX)
@@ -273,7 +282,9 @@ static int list_at_once(int directory, const char *name, char *buffer, size_t si
 int sys_list_attributes(int directory, const char *name, char *buffer, size_t size,
                         const struct features *features)
 {
-    /* The kernel allocates as much as it is offered: 64 KiB take longer than the rest of the call. */
+    /*
+     * The kernel allocates as much as it is offered: 64 KiB take longer than the rest of the call.
+     */
     size_t few = size < FEW_ATTRIBUTES ? size : FEW_ATTRIBUTES;
     int length = list_at_once(directory, name, buffer, few, features);
     return length == -ERANGE ? list_at_once(directory, name, buffer, size, features) : length;

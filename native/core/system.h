@@ -1,9 +1,9 @@
 /*
- * The kernel's calls as the other files use them: every result is 0 (or a number) or -errno, EINTR is
- * retried, and what an older kernel does not have is done in another way.
+ * The kernel's calls. Each returns 0 (or a number) or -errno, and retries EINTR; where an older
+ * kernel lacks a call, others replace it.
  *
  *     struct features   which of the newer calls may be used
- *     struct status     what is asked of an opened directory
+ *     struct status     the status of an open directory
  */
 
 #ifndef ARCHIPMIGRATE_CORE_SYSTEM_H
@@ -36,41 +36,48 @@ struct status {
     bool has_mount; /* `mount` is known */
 };
 
-/* See by harmless calls what the running kernel has. EPERM counts as absent: it is seccomp's answer. */
+/* Probe the running kernel by harmless calls. EPERM counts as absent: seccomp filters answer so. */
 struct features sys_probe_features(void);
 
-/* Open one name below a directory. */
+/* Open an entry of a directory. */
 int sys_open_entry(int directory, const char *name, int flags);
 
 /*
- * Open a path below a directory, following no symbolic link; an empty path is the directory itself.
- * -ELOOP or -ENOTDIR if a component is a link or no directory.
+ * Open a path below a directory, following no symbolic link; an empty path opens the directory
+ * itself. -ELOOP or -ENOTDIR if a component is a link or no directory.
  */
 int sys_open_beneath(int directory, const char *path, size_t length, int flags,
                      const struct features *features);
 
+/*
+ * Get the status of an entry (not of what a link points to), of what is pinned, or of a directory.
+ */
 int sys_entry_status(int directory, const char *name, struct stat *status);
 int sys_pinned_status(int fd, struct stat *status);
 int sys_directory_status(int fd, const struct features *features, struct status *status);
 
-/* When the inode was made, in ns since the epoch; 0 if that is not known. */
+/* Return when the inode was born, in ns since the epoch; 0 if that is unknown. */
 int64_t sys_birth_time(int fd, const struct features *features);
 
-/* "immutable", "append-only" or "". */
+/* Return "immutable", "append-only" or "". */
 const char *sys_protection(int fd, const struct features *features);
 
-/* Directory records (struct dirent64) into a buffer; 0 at the end. */
+/* Read directory records (struct dirent64) into a buffer: their bytes, 0 at the end. */
 int sys_read_directory(int fd, void *buffer, size_t size);
 
 /* Change the group, or the permission bits, of what a descriptor is open on, or (O_PATH) pins. */
 int sys_change_group(int fd, bool is_pin, uint32_t gid);
 int sys_change_mode(int fd, bool is_pin, uint32_t mode, const struct features *features);
 
-/* The names of an entry's extended attributes (NULL: of the directory, open for reading, itself). */
+/*
+ * The names of an entry's extended attributes (NULL: of the directory, open for reading, itself).
+ */
 int sys_list_attributes(int directory, const char *name, char *buffer, size_t size,
                         const struct features *features);
 
-/* The monotonic clock, in ns; and what it will show in so many seconds, INT64_MAX if that is never. */
+/*
+ * The monotonic clock, in ns; and what it will show in so many seconds, INT64_MAX if that is never.
+ */
 int64_t sys_monotonic_time(void);
 int64_t sys_deadline(double seconds);
 

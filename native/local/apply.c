@@ -1,10 +1,9 @@
 /*
- * What apply does with each frame. Its structures, beside those of setattr.h:
+ * Apply, frame by frame (apply.h). A record's outcome is decided as soon as its frame is read.
  *
  *     struct applying   one call of apply
  *     struct pinned     an entry that is pinned, as it was found, and its record
- *
- * A verb returns an outcome, or -ENOMEM.
+ *     apply_verb        what a verb does with a pinned entry; returns an outcome, or -ENOMEM
  */
 
 #define _GNU_SOURCE
@@ -24,13 +23,13 @@
 struct applying {
     const struct local_apply_request *ask;
     struct apply_result *result;
-    struct levels levels;
+    struct dirchain chain;
     size_t entered; /* directories so far */
     uint32_t new_gid;
     int64_t denied;
     bool succeeded;
     bool ended;
-    /* Below a directory that cannot be entered: how deep, and what that means for what is in it. */
+    /* In a directory that cannot be entered: how deep, and the outcome of all changes in it. */
     size_t lost_depth;
     enum outcome lost;
     int lost_error; /* with OUTCOME_FAILED */
@@ -43,12 +42,13 @@ struct pinned {
     const struct change *record;
 };
 
-typedef int verb(struct applying *applying, struct pinned *pinned);
+typedef int apply_verb(struct applying *applying, struct pinned *pinned);
 
-/* ---- what goes wrong */
+/* ---- refusals */
 
-/* Note that an operation on the current entry failed; OUTCOME_FAILED is its outcome. */
-static int refuse(struct applying *applying, const char *operation, int error, const char *note)
+/* Put the failure of an operation on the current entry; its outcome is OUTCOME_FAILED. */
+static int put_refusal(struct applying *applying, const char *operation, int error,
+                       const char *note)
 {
     int result =
         apply_put_failure(applying->result, applying->result->count, operation, error, note);
@@ -60,10 +60,10 @@ static int refuse(struct applying *applying, const char *operation, int error, c
     return OUTCOME_FAILED;
 }
 
-static int refuse_change(struct applying *applying, const char *operation, int error, int fd)
+static int put_refused_change(struct applying *applying, const char *operation, int error, int fd)
 {
     const char *note = error == -EPERM ? sys_protection(fd, &applying->ask->features) : "";
-    return refuse(applying, operation, error, note);
+    return put_refusal(applying, operation, error, note);
 }
 
 static bool is_gone(int error)
@@ -71,7 +71,7 @@ static bool is_gone(int error)
     return error == -ENOENT || error == -ENOTDIR || error == -ELOOP;
 }
 
-/* ---- what a record says */
+/* ---- what a record allows */
 
 static enum change_state state_of(const struct applying *applying, const struct pinned *pinned)
 {
@@ -87,151 +87,154 @@ static bool is_untouched(const struct pinned *pinned)
                                sys_nanoseconds(found->st_mtim));
 }
 
-static int stamp(struct applying *applying, const struct stat *found)
+static int put_stamp(struct applying *applying, const struct stat *found)
 {
     return apply_put_stamp(applying->result, applying->result->count,
                            sys_nanoseconds(found->st_ctim));
 }
 
+/* Stamp a file that lost set-id bits, if nobody wrote to it. */
+static int stamp_untouched(struct applying *applying, const struct pinned *pinned)
+{
+    if (!(pinned->record->flags & FLAG_SETID) || !is_untouched(pinned))
+        return 0;
+    return put_stamp(applying, &pinned->found);
+}
+
+/* ---- calls: 0, or else OUTCOME_FAILED or -ENOMEM */
+
+static int look_again(struct applying *applying, struct pinned *pinned)
+{
+    int error = sys_pinned_status(pinned->fd, &pinned->found);
+    return error < 0 ? put_refusal(applying, "stat", error, "") : 0;
+}
+
+static int set_mode(struct applying *applying, const struct pinned *pinned, uint32_t mode)
+{
+    const struct features *features = &applying->ask->features;
+    int error = sys_change_mode(pinned->fd, pinned->is_pin, mode, features);
+    return error < 0 ? put_refused_change(applying, "chmod", error, pinned->fd) : 0;
+}
+
+static int set_group(struct applying *applying, const struct pinned *pinned, uint32_t gid)
+{
+    int error = sys_change_group(pinned->fd, pinned->is_pin, gid);
+    return error < 0 ? put_refused_change(applying, "chown", error, pinned->fd) : 0;
+}
+
 /* ---- the verbs */
 
-/* Look at what the first change made of its entry, and when a set-id file lost its bits. */
+/* Check what the first change made of its entry; stamp a file that lost set-id bits. */
 static int read_back(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
-    struct stat now;
-    int error = sys_pinned_status(pinned->fd, &now);
-    if (error < 0)
-        return refuse(applying, "stat", error, "");
+    const struct stat *now = &pinned->found;
+    int result = look_again(applying, pinned);
+    if (result)
+        return result;
     if (!applying->succeeded) {
-        if (now.st_mode != record->new_mode || now.st_gid != applying->new_gid) {
-            struct apply_result *result = applying->result;
-            int status = apply_put_misread(result, result->count, now.st_mode, now.st_gid);
+        if (now->st_mode != record->new_mode || now->st_gid != applying->new_gid) {
             applying->ended = true;
-            return status < 0 ? status : OUTCOME_FAILED;
+            result = apply_put_misread(applying->result, applying->result->count, now->st_mode,
+                                       now->st_gid);
+            return result < 0 ? result : OUTCOME_FAILED;
         }
-        applying->result->first_ctime = sys_nanoseconds(now.st_ctim);
+        applying->result->first_ctime = sys_nanoseconds(now->st_ctim);
     }
-    int result = record->flags & FLAG_SETID ? stamp(applying, &now) : 0;
+    if (record->flags & FLAG_SETID)
+        result = put_stamp(applying, now);
     return result < 0 ? result : OUTCOME_CHANGED;
 }
 
-static int forward(struct applying *applying, struct pinned *pinned)
+static int make_change(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
     if (state_of(applying, pinned) != STATE_OLD)
         return OUTCOME_DIFFERENT;
-    if (record->gid != applying->new_gid) {
-        int error = sys_change_group(pinned->fd, pinned->is_pin, applying->new_gid);
-        if (error < 0)
-            return refuse_change(applying, "chown", error, pinned->fd);
-    }
-    if (change_sets_mode(record)) {
-        int error =
-            sys_change_mode(pinned->fd, pinned->is_pin, record->new_mode, &applying->ask->features);
-        if (error < 0)
-            return refuse_change(applying, "chmod", error, pinned->fd);
-    }
+    int result = 0;
+    if (record->gid != applying->new_gid)
+        result = set_group(applying, pinned, applying->new_gid);
+    if (!result && change_sets_mode(record))
+        result = set_mode(applying, pinned, record->new_mode);
+    if (result)
+        return result;
     if (!applying->succeeded || record->flags & FLAG_SETID)
         return read_back(applying, pinned);
     return OUTCOME_CHANGED;
 }
 
-static int settle(struct applying *applying, struct pinned *pinned)
+static int settle_change(struct applying *applying, struct pinned *pinned)
 {
-    const struct change *record = pinned->record;
-    switch (state_of(applying, pinned)) {
-    case STATE_NEW:
-        break;
-    case STATE_OLD:
+    enum change_state state = state_of(applying, pinned);
+    if (state == STATE_OLD)
         return OUTCOME_UNCHANGED;
-    case STATE_BETWEEN: {
-        int error =
-            sys_change_mode(pinned->fd, pinned->is_pin, record->new_mode, &applying->ask->features);
-        if (error < 0)
-            return refuse_change(applying, "chmod", error, pinned->fd);
-        error = sys_pinned_status(pinned->fd, &pinned->found);
-        if (error < 0)
-            return refuse(applying, "stat", error, "");
-        break;
-    }
-    default:
+    if (state == STATE_FOREIGN)
         return OUTCOME_DIFFERENT;
+    int result = 0;
+    if (state == STATE_BETWEEN) {
+        result = set_mode(applying, pinned, pinned->record->new_mode);
+        if (!result)
+            result = look_again(applying, pinned);
+        if (result)
+            return result;
     }
     apply_note_ctime(applying->result, sys_nanoseconds(pinned->found.st_ctim));
-    int stamped = 0;
-    if (record->flags & FLAG_SETID && is_untouched(pinned))
-        stamped = stamp(applying, &pinned->found);
-    return stamped < 0 ? stamped : OUTCOME_CHANGED;
+    result = stamp_untouched(applying, pinned);
+    return result < 0 ? result : OUTCOME_CHANGED;
 }
 
-/* Stamp the set-id files to which nobody wrote, by size and mtime. */
-static int check(struct applying *applying, struct pinned *pinned)
+static int check_unwritten(struct applying *applying, struct pinned *pinned)
 {
-    int stamped = 0;
-    if (pinned->record->flags & FLAG_SETID && is_untouched(pinned))
-        stamped = stamp(applying, &pinned->found);
-    return stamped < 0 ? stamped : OUTCOME_UNCHANGED;
+    int result = stamp_untouched(applying, pinned);
+    return result < 0 ? result : OUTCOME_UNCHANGED;
 }
 
-/* Give back the bits that a change took, if that is safe. */
-static int give_back(struct applying *applying, struct pinned *pinned)
+/* The group is back: set the old mode, with its set-id bits if that is safe. */
+static int give_back_set_id(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
     uint32_t lost = change_lost_bits(record);
+    int result = 0;
     if (lost && record->flags & FLAG_GRANTED) {
-        int error = sys_pinned_status(pinned->fd, &pinned->found);
-        if (error < 0)
-            return refuse(applying, "stat", error, "");
-        if (is_untouched(pinned))
+        result = look_again(applying, pinned);
+        if (!result && is_untouched(pinned))
             lost = 0;
     }
-    if ((record->mode & ~lost) != mode_without_set_id(record->mode)) {
-        int error = sys_change_mode(pinned->fd, pinned->is_pin, record->mode & ~lost,
-                                    &applying->ask->features);
-        if (error < 0)
-            return refuse_change(applying, "chmod", error, pinned->fd);
-    }
+    if (!result && (record->mode & ~lost) != mode_without_set_id(record->mode))
+        result = set_mode(applying, pinned, record->mode & ~lost);
+    if (result)
+        return result;
     return lost ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
 }
 
-static int back(struct applying *applying, struct pinned *pinned)
+static int put_back(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
-    const struct stat *found = &pinned->found;
     uint32_t bare = mode_without_set_id(record->mode);
-    switch (state_of(applying, pinned)) {
-    case STATE_OLD:
+    enum change_state state = state_of(applying, pinned);
+    if (state == STATE_OLD)
         return OUTCOME_UNCHANGED;
-    case STATE_FOREIGN:
+    if (state == STATE_FOREIGN)
         return OUTCOME_DIFFERENT;
-    default:
-        break;
-    }
-    if (found->st_mode != bare) {
-        int error = sys_change_mode(pinned->fd, pinned->is_pin, bare, &applying->ask->features);
-        if (error < 0)
-            return refuse_change(applying, "chmod", error, pinned->fd);
-    }
-    if (found->st_gid != record->gid) {
-        int error = sys_change_group(pinned->fd, pinned->is_pin, record->gid);
-        if (error < 0)
-            return refuse_change(applying, "chown", error, pinned->fd);
-    }
-    return give_back(applying, pinned);
+    int result = 0;
+    if (pinned->found.st_mode != bare)
+        result = set_mode(applying, pinned, bare);
+    if (!result && pinned->found.st_gid != record->gid)
+        result = set_group(applying, pinned, record->gid);
+    return result ? result : give_back_set_id(applying, pinned);
 }
 
-static verb *const VERBS[] = {
-    [VERB_FORWARD] = forward,
-    [VERB_SETTLE] = settle,
-    [VERB_CHECK] = check,
-    [VERB_BACK] = back,
+static apply_verb *const VERBS[] = {
+    [VERB_FORWARD] = make_change,
+    [VERB_SETTLE] = settle_change,
+    [VERB_CHECK] = check_unwritten,
+    [VERB_BACK] = put_back,
 };
 
 /* ---- frames */
 
-/* Take the descriptor of the next directory, if scan kept it open; else -1. */
-static int take_held(struct applying *applying)
+/* Take the descriptor of the next directory, if scan left it open; else -1. */
+static int take_open_dir(struct applying *applying)
 {
     const struct local_apply_request *ask = applying->ask;
     size_t number = applying->entered++;
@@ -242,27 +245,26 @@ static int take_held(struct applying *applying)
     return fd;
 }
 
-static int enter(struct applying *applying, const struct frame *frame)
+static int enter_directory(struct applying *applying, const struct frame *frame)
 {
-    int held = take_held(applying);
+    struct dirchain *chain = &applying->chain;
+    int fd = take_open_dir(applying);
     if (applying->lost_depth || applying->ended) {
         applying->lost_depth++;
-        if (held >= 0)
-            close(held);
+        if (fd >= 0)
+            close(fd);
         return 0;
     }
-    if (held >= 0)
-        return levels_push(&applying->levels, frame->name, frame->length, frame->inode, held,
-                           false);
-    int directory = levels_fd(&applying->levels);
-    int fd = directory;
-    if (directory >= 0)
-        fd = sys_open_beneath(directory, (const char *)frame->name, frame->length, PIN_DIRECTORY,
-                              &applying->ask->features);
+    if (fd >= 0)
+        return dirchain_push(chain, frame->name, frame->length, frame->inode, fd, false);
+    int above = dirchain_fd(chain);
+    fd = above < 0 ? above
+                   : sys_open_beneath(above, (const char *)frame->name, frame->length,
+                                      PIN_DIRECTORY, &applying->ask->features);
     struct stat found;
     int error = fd < 0 ? fd : sys_pinned_status(fd, &found);
     if (error >= 0 && found.st_ino == frame->inode)
-        return levels_push(&applying->levels, frame->name, frame->length, frame->inode, fd, true);
+        return dirchain_push(chain, frame->name, frame->length, frame->inode, fd, true);
     if (fd >= 0)
         close(fd);
     applying->lost_depth = 1;
@@ -273,18 +275,18 @@ static int enter(struct applying *applying, const struct frame *frame)
     return 0;
 }
 
-static void leave(struct applying *applying)
+static void leave_directory(struct applying *applying)
 {
     if (applying->lost_depth)
         applying->lost_depth--;
     else
-        levels_pop(&applying->levels);
+        dirchain_pop(&applying->chain);
 }
 
-/* Pin an entry of the deepest directory, or (no name) that itself. */
-static int pin(struct applying *applying, const struct frame *frame)
+/* Pin an entry of the deepest directory, or (no name) that directory itself. */
+static int pin_entry(struct applying *applying, const struct frame *frame)
 {
-    int directory = levels_fd(&applying->levels);
+    int directory = dirchain_fd(&applying->chain);
     if (directory < 0 || frame->length == 0)
         return directory;
     char name[NAME_MAX + 1];
@@ -293,8 +295,8 @@ static int pin(struct applying *applying, const struct frame *frame)
     return sys_open_entry(directory, name, PIN);
 }
 
-/* Say whether what is pinned is another entry than that of the record. */
-static bool is_other(const struct applying *applying, const struct pinned *pinned)
+/* Say whether the pinned entry is another one than the record's. */
+static bool is_another_entry(const struct applying *applying, const struct pinned *pinned)
 {
     const struct stat *found = &pinned->found;
     const struct change *record = pinned->record;
@@ -303,21 +305,21 @@ static bool is_other(const struct applying *applying, const struct pinned *pinne
            (born_before && sys_birth_time(pinned->fd, &applying->ask->features) >= born_before);
 }
 
-static int pin_and_act(struct applying *applying, const struct frame *frame)
+static int pin_and_change(struct applying *applying, const struct frame *frame)
 {
-    struct pinned pinned = {.fd = pin(applying, frame), .record = &frame->change};
-    pinned.is_pin = frame->length > 0 || levels_is_pin(&applying->levels);
+    struct pinned pinned = {.fd = pin_entry(applying, frame), .record = &frame->change};
+    pinned.is_pin = frame->length > 0 || dirchain_is_pin(&applying->chain);
     if (is_gone(pinned.fd))
         return OUTCOME_GONE;
     if (pinned.fd < 0)
-        return refuse(applying, "open", pinned.fd, "");
+        return put_refusal(applying, "open", pinned.fd, "");
     int outcome;
     int error = sys_pinned_status(pinned.fd, &pinned.found);
     if (error < 0)
-        outcome = refuse(applying, "stat", error, "");
-    else if (!pinned.is_pin && pinned.found.st_nlink == 0) /* removed, but scan kept it open */
+        outcome = put_refusal(applying, "stat", error, "");
+    else if (!pinned.is_pin && pinned.found.st_nlink == 0) /* removed, but scan left it open */
         outcome = OUTCOME_GONE;
-    else if (is_other(applying, &pinned))
+    else if (is_another_entry(applying, &pinned))
         outcome = OUTCOME_DIFFERENT;
     else
         outcome = VERBS[applying->ask->verb](applying, &pinned);
@@ -326,8 +328,8 @@ static int pin_and_act(struct applying *applying, const struct frame *frame)
     return outcome;
 }
 
-/* Deal with one record and add its outcome. */
-static int change(struct applying *applying, const struct frame *frame)
+/* Apply one record and add its outcome. */
+static int apply_record(struct applying *applying, const struct frame *frame)
 {
     struct apply_result *result = applying->result;
     int outcome;
@@ -336,11 +338,11 @@ static int change(struct applying *applying, const struct frame *frame)
     else if (applying->ended)
         outcome = OUTCOME_UNTRIED;
     else if (applying->lost_depth && applying->lost == OUTCOME_FAILED)
-        outcome = refuse(applying, "open", applying->lost_error, "");
+        outcome = put_refusal(applying, "open", applying->lost_error, "");
     else if (applying->lost_depth)
         outcome = (int)applying->lost;
     else
-        outcome = pin_and_act(applying, frame);
+        outcome = pin_and_change(applying, frame);
     if (outcome < 0)
         return outcome;
     result->outcomes[result->count++] = (uint8_t)outcome;
@@ -357,13 +359,13 @@ static int apply_frames(struct applying *applying, size_t at)
         int result = frame_read(ask->changes, ask->length, &at, &frame);
         applying->ended |= *ask->stop != 0;
         if (result == 0 && frame.kind == KIND_ENTER)
-            result = enter(applying, &frame);
+            result = enter_directory(applying, &frame);
         else if (result == 0 && frame.kind != KIND_LEAVE)
-            result = change(applying, &frame);
+            result = apply_record(applying, &frame);
         if (result < 0)
             return result;
         if (frame.kind == KIND_LEAVE || frame.kind == KIND_OWN)
-            leave(applying);
+            leave_directory(applying);
     }
     return 0;
 }
@@ -377,10 +379,11 @@ int local_apply(const struct local_apply_request *request, struct apply_result *
         changes_check(request->changes, request->length, &applying.new_gid, &first, &count);
     if (status < 0)
         return status;
-    status = levels_init(&applying.levels, request->root, request->descriptors, &request->features);
+    status =
+        dirchain_init(&applying.chain, request->root, request->descriptors, &request->features);
     result->outcomes = malloc(count ? count : 1);
     if (status == 0)
         status = result->outcomes ? apply_frames(&applying, first) : -ENOMEM;
-    levels_free(&applying.levels);
+    dirchain_free(&applying.chain);
     return status;
 }

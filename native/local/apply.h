@@ -1,10 +1,11 @@
 /*
  * Apply: makes, settles, checks or puts back packed changes.
  *
- * Invariant: an entry is changed only through a descriptor that pins it, and only if inode, type, mode,
- * uid and gid are those that its record allows. Group first, then mode; back the other way round.
+ *     struct local_apply_request   the changes, and what to do with them
  *
- *     struct local_apply_request   the changes, and what is to be done with them
+ * Invariant: an entry is changed only through a descriptor that pins it, and only if its inode,
+ * type, mode, uid and gid are those that its record allows. Group first, then mode; on the way back
+ * mode first.
  */
 
 #ifndef ARCHIPMIGRATE_LOCAL_APPLY_H
@@ -27,16 +28,16 @@ struct local_apply_request {
     size_t descriptors;
     const volatile uint8_t *stop; /* once it is set, the rest is UNTRIED */
     /*
-     * Of each directory frame, in their order, the descriptor that scan kept open; -1, and beyond the
-     * count: to be opened. What is taken over is -1 afterwards.
+     * For each directory frame, in their order, the descriptor that scan left open; -1, and beyond
+     * the count: the directory has to be opened. An item is -1 once its descriptor is taken over.
      */
     int *open_dirs;
     size_t open_dirs_count;
 };
 
 /*
- * Deal with all changes. -EINVAL if they are malformed: then nothing was touched. -ENOMEM: some were
- * made, and are to be settled. The result is to be freed (apply_result_free) in any case.
+ * Apply all changes. -EINVAL if they are malformed: then nothing was touched. -ENOMEM: some were
+ * made, and have to be settled. The result has to be freed (apply_result_free) in any case.
  */
 int local_apply(const struct local_apply_request *request, struct apply_result *result);
 

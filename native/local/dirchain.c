@@ -1,3 +1,5 @@
+/* The chain of directories on few descriptors (dirchain.h). */
+
 #define _GNU_SOURCE
 #include "local/dirchain.h"
 
@@ -8,90 +10,93 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What a process may have open at most (fs.nr_open is 1048576): above that a limit means nothing. */
+/* A process cannot have more open (fs.nr_open): a higher limit means nothing. */
 #define MOST_DESCRIPTORS 1048576
 
-int levels_init(struct levels *levels, int root, size_t limit, const struct features *features)
+int dirchain_init(struct dirchain *chain, int root, size_t limit, const struct features *features)
 {
     if (limit > MOST_DESCRIPTORS)
         limit = MOST_DESCRIPTORS;
     size_t window = limit / 2 > 2 ? limit / 2 : 2;
     size_t ladder = limit > window + 2 ? limit - window - 1 : 1;
-    *levels = (struct levels){
+    *chain = (struct dirchain){
         .root = root,
         .features = features,
         .window = window,
         .ladder = ladder,
         .spacing = window,
     };
-    /* What was held, what is pushed, and a window that was found again. */
-    levels->held = malloc((2 * window + ladder + 1) * sizeof(*levels->held));
-    return levels->held ? 0 : -ENOMEM;
+    /* Room for all that are open, one that is pushed, and a window that is opened again. */
+    chain->open = malloc((2 * window + ladder + 1) * sizeof(*chain->open));
+    return chain->open ? 0 : -ENOMEM;
 }
 
-void levels_free(struct levels *levels)
+void dirchain_free(struct dirchain *chain)
 {
-    while (levels->depth > 0)
-        levels_pop(levels);
-    free(levels->chain);
-    free(levels->held);
-    buffer_free(&levels->path);
-    *levels = (struct levels){.root = -1};
+    while (chain->depth > 0)
+        dirchain_pop(chain);
+    free(chain->levels);
+    free(chain->open);
+    buffer_free(&chain->path);
+    *chain = (struct dirchain){.root = -1};
 }
 
-static bool stays_open(const struct levels *levels, size_t index, size_t bottom)
+static bool stays_open(const struct dirchain *chain, size_t index, size_t bottom)
 {
-    return index >= bottom || index % levels->spacing == 0;
+    return index >= bottom || index % chain->spacing == 0;
 }
 
-/* Close what is neither near the end of the chain nor a rung of the ladder. */
-static void shed(struct levels *levels)
+/*
+ * Close what is neither in the window nor a rung of the ladder, if too many are open. Half of the
+ * ladder is left free, so that this is not done at each step.
+ */
+static void shed(struct dirchain *chain)
 {
-    if (levels->held_count <= levels->window + levels->ladder)
+    if (chain->open_count <= chain->window + chain->ladder)
         return;
-    size_t bottom = levels->depth > levels->window ? levels->depth - levels->window : 0;
+    size_t bottom = chain->depth > chain->window ? chain->depth - chain->window : 0;
     for (;;) {
-        size_t keep = 0;
-        for (size_t i = 0; i < levels->held_count; i++)
-            keep += stays_open(levels, levels->held[i], bottom);
-        if (keep <= levels->window + levels->ladder / 2 + 1)
+        size_t staying = 0;
+        for (size_t i = 0; i < chain->open_count; i++)
+            staying += stays_open(chain, chain->open[i], bottom);
+        if (staying <= chain->window + chain->ladder / 2 + 1)
             break;
-        if (keep < levels->held_count && keep <= levels->window + levels->ladder)
+        if (staying < chain->open_count && staying <= chain->window + chain->ladder)
             break;
-        levels->spacing *= 2;
+        chain->spacing *= 2;
     }
-    size_t kept = 0;
-    for (size_t i = 0; i < levels->held_count; i++) {
-        size_t index = levels->held[i];
-        if (stays_open(levels, index, bottom)) {
-            levels->held[kept++] = index;
+    size_t still_open = 0;
+    for (size_t i = 0; i < chain->open_count; i++) {
+        size_t index = chain->open[i];
+        if (stays_open(chain, index, bottom)) {
+            chain->open[still_open++] = index;
         } else {
-            close(levels->chain[index].fd);
-            levels->chain[index].fd = -1;
+            close(chain->levels[index].fd);
+            chain->levels[index].fd = -1;
         }
     }
-    levels->held_count = kept;
+    chain->open_count = still_open;
 }
 
-static int make_room(struct levels *levels)
+static int make_room(struct dirchain *chain)
 {
-    if (levels->depth < levels->room)
+    if (chain->depth < chain->room)
         return 0;
-    size_t room = levels->room ? levels->room * 2 : 64;
-    struct level *chain = realloc(levels->chain, room * sizeof(*chain));
-    if (!chain)
+    size_t room = chain->room ? chain->room * 2 : 64;
+    struct dirchain_level *levels = realloc(chain->levels, room * sizeof(*levels));
+    if (!levels)
         return -ENOMEM;
-    levels->chain = chain;
-    levels->room = room;
+    chain->levels = levels;
+    chain->room = room;
     return 0;
 }
 
-int levels_push(struct levels *levels, const void *name, size_t length, uint64_t inode, int fd,
-                bool is_pin)
+int dirchain_push(struct dirchain *chain, const void *name, size_t length, uint64_t inode, int fd,
+                  bool is_pin)
 {
-    struct buffer *path = &levels->path;
+    struct buffer *path = &chain->path;
     size_t before = path->length;
-    int result = make_room(levels);
+    int result = make_room(chain);
     if (result == 0 && before > 0)
         result = buffer_put(path, "/", 1);
     size_t start = path->length;
@@ -103,49 +108,50 @@ int levels_push(struct levels *levels, const void *name, size_t length, uint64_t
             close(fd);
         return result;
     }
-    levels->chain[levels->depth++] = (struct level){start, path->length, inode, fd, is_pin};
+    chain->levels[chain->depth++] = (struct dirchain_level){start, path->length, inode, fd, is_pin};
     if (fd >= 0) {
-        levels->held[levels->held_count++] = levels->depth - 1;
-        shed(levels);
+        chain->open[chain->open_count++] = chain->depth - 1;
+        shed(chain);
     }
     return 0;
 }
 
-void levels_pop(struct levels *levels)
+void dirchain_pop(struct dirchain *chain)
 {
-    struct level *level = &levels->chain[--levels->depth];
+    struct dirchain_level *level = &chain->levels[--chain->depth];
     if (level->fd >= 0) {
         close(level->fd);
-        levels->held_count--;
+        chain->open_count--;
     }
-    levels->path.length = levels->depth ? levels->chain[levels->depth - 1].end : 0;
+    chain->path.length = chain->depth ? chain->levels[chain->depth - 1].end : 0;
 }
 
-int levels_pop_open(struct levels *levels)
+int dirchain_pop_open(struct dirchain *chain)
 {
-    struct level *level = &levels->chain[levels->depth - 1];
+    struct dirchain_level *level = &chain->levels[chain->depth - 1];
     int fd = level->is_pin ? -1 : level->fd;
     if (fd >= 0) {
         level->fd = -1;
-        levels->held_count--;
+        chain->open_count--;
     }
-    levels_pop(levels);
+    dirchain_pop(chain);
     return fd;
 }
 
-bool levels_is_pin(const struct levels *levels)
+bool dirchain_is_pin(const struct dirchain *chain)
 {
-    return levels->depth == 0 || levels->chain[levels->depth - 1].is_pin;
+    return chain->depth == 0 || chain->levels[chain->depth - 1].is_pin;
 }
 
-/* Open the directory `to` from the one `from` (open as `at`) above it; -ESTALE if it is another. */
-static int find_again(struct levels *levels, int at, size_t from, size_t to)
+/*
+ * Open level `to` again, below the directory `at`: the names of levels `from` to `to` lead there.
+ */
+static int open_again(struct dirchain *chain, int at, size_t from, size_t to)
 {
-    const char *path = (const char *)levels->path.bytes;
-    size_t start = levels->chain[from].start;
-    const struct level *level = &levels->chain[to];
-    int fd =
-        sys_open_beneath(at, path + start, level->end - start, PIN_DIRECTORY, levels->features);
+    const char *path = (const char *)chain->path.bytes;
+    size_t start = chain->levels[from].start;
+    const struct dirchain_level *level = &chain->levels[to];
+    int fd = sys_open_beneath(at, path + start, level->end - start, PIN_DIRECTORY, chain->features);
     if (fd < 0)
         return fd;
     struct stat found;
@@ -159,41 +165,42 @@ static int find_again(struct levels *levels, int at, size_t from, size_t to)
     return fd;
 }
 
-static int reopen(struct levels *levels)
+/* Open the window again, from the nearest open directory above it. */
+static int reopen(struct dirchain *chain)
 {
-    size_t next = levels->held_count ? levels->held[levels->held_count - 1] + 1 : 0;
-    int at = next ? levels->chain[next - 1].fd : levels->root;
-    size_t keep = levels->depth > levels->window ? levels->depth - levels->window : 0;
-    int passing = -1; /* a descriptor that is needed for the next step only */
-    if (next < keep) {
-        passing = at = find_again(levels, at, next, keep - 1);
+    size_t next = chain->open_count ? chain->open[chain->open_count - 1] + 1 : 0;
+    int at = next ? chain->levels[next - 1].fd : chain->root;
+    size_t bottom = chain->depth > chain->window ? chain->depth - chain->window : 0;
+    int passing = -1; /* above the window: needed for the next step only */
+    if (next < bottom) {
+        passing = at = open_again(chain, at, next, bottom - 1);
         if (at < 0)
             return at;
-        next = keep;
+        next = bottom;
     }
-    for (; next < levels->depth; next++) {
-        int fd = find_again(levels, at, next, next);
+    for (; next < chain->depth; next++) {
+        int fd = open_again(chain, at, next, next);
         if (passing >= 0)
             close(passing);
         passing = -1;
         if (fd < 0)
             return fd;
-        levels->chain[next].fd = fd;
-        levels->chain[next].is_pin = true;
-        levels->held[levels->held_count++] = next;
+        chain->levels[next].fd = fd;
+        chain->levels[next].is_pin = true;
+        chain->open[chain->open_count++] = next;
         at = fd;
     }
-    shed(levels);
+    shed(chain);
     return 0;
 }
 
-int levels_fd(struct levels *levels)
+int dirchain_fd(struct dirchain *chain)
 {
-    if (levels->depth == 0)
-        return levels->root;
-    struct level *level = &levels->chain[levels->depth - 1];
+    if (chain->depth == 0)
+        return chain->root;
+    struct dirchain_level *level = &chain->levels[chain->depth - 1];
     if (level->fd < 0) {
-        int result = reopen(levels);
+        int result = reopen(chain);
         if (result < 0)
             return result;
     }

@@ -1,20 +1,21 @@
 /*
- * The chain of directories from the root to where a worker is, on few descriptors.
+ * The chain of directories from the root to where a walk, or apply, is: on few descriptors.
+ *
+ *     struct dirchain_level   one directory of the chain
+ *     struct dirchain         the chain, the path to its end, and which of its descriptors are open
  *
  * Invariant: every directory in the chain can be reached again without `..` and without following a
- * link, and is the one (by inode) that was entered, however deep and however few descriptors are held.
+ * link, and is the one (by inode) that was entered, however deep the chain is and however few of
+ * its descriptors are open.
  *
- *     struct level    one directory of the chain
- *     struct levels   the chain, the path to its end, and which of its descriptors are open
- *
- * The deepest limit/2 directories stay open (the window); above them a ladder is kept, one every
- * `spacing` levels, with the spacing doubled whenever the ladder gets too long:
+ * The deepest limit/2 directories stay open (the window). Above them every `spacing`-th stays open
+ * (the ladder); `spacing` doubles whenever the ladder gets too long:
  *
  *     root . . . rung . . . rung . . . rung . . . . . . [ window ]
  *
- * A directory that was closed is found again from the nearest one above it that is open. Where openat2
- * is there, what lies between that one and the window is passed in one call: it is the inode at the end
- * of the way that must be right.
+ * A closed directory is opened again from the nearest open one above it. With openat2 one call
+ * passes all levels between that one and the window: only the inode at the end of the way has to be
+ * right.
  */
 
 #ifndef ARCHIPMIGRATE_LOCAL_DIRCHAIN_H
@@ -27,7 +28,7 @@
 #include "core/buffer.h"
 #include "core/system.h"
 
-struct level {
+struct dirchain_level {
     size_t start; /* of its name in the path; the outermost name, and others, may be paths */
     size_t end;
     uint64_t inode;
@@ -35,43 +36,46 @@ struct level {
     bool is_pin; /* it is O_PATH */
 };
 
-struct levels {
+struct dirchain {
     int root;
     const struct features *features;
-    struct level *chain;
+    struct dirchain_level *levels;
     size_t depth;
     size_t room;
     struct buffer path; /* of the deepest directory, from the root */
-    size_t *held;       /* indices of open levels, ascending */
-    size_t held_count;
+    size_t *open;       /* indices of open levels, ascending */
+    size_t open_count;
     size_t window;
     size_t ladder;
     size_t spacing;
 };
 
-/* Hold at most about `limit` descriptors besides the root's, which stays the caller's. */
-int levels_init(struct levels *levels, int root, size_t limit, const struct features *features);
+/* Keep at most about `limit` descriptors open besides the root's, which stays the caller's. */
+int dirchain_init(struct dirchain *chain, int root, size_t limit, const struct features *features);
 
-/* Leave all directories and free what is held. */
-void levels_free(struct levels *levels);
+/* Leave all directories and free the chain. */
+void dirchain_free(struct dirchain *chain);
 
-/* Go into a directory that is open as `fd`, which is taken over (closed on an error, too). */
-int levels_push(struct levels *levels, const void *name, size_t length, uint64_t inode, int fd,
-                bool is_pin);
+/* Enter a directory that is open as `fd` (-1: closed). Takes `fd` over, also on an error. */
+int dirchain_push(struct dirchain *chain, const void *name, size_t length, uint64_t inode, int fd,
+                  bool is_pin);
 
 /* Leave the deepest directory. */
-void levels_pop(struct levels *levels);
-
-/* Leave it; its descriptor is the caller's from now on. -1: it was closed, or is O_PATH. */
-int levels_pop_open(struct levels *levels);
-
-/* Say whether the descriptor that levels_fd gives is O_PATH. */
-bool levels_is_pin(const struct levels *levels);
+void dirchain_pop(struct dirchain *chain);
 
 /*
- * Return a descriptor of the deepest directory, found again if it was closed; it stays ours. -ESTALE if
- * another directory has its place now.
+ * Leave it and return its descriptor, which the caller has to close; -1 if it was closed, or is
+ * O_PATH.
  */
-int levels_fd(struct levels *levels);
+int dirchain_pop_open(struct dirchain *chain);
+
+/* Say whether the descriptor of the deepest directory is O_PATH. */
+bool dirchain_is_pin(const struct dirchain *chain);
+
+/*
+ * Return a descriptor of the deepest directory, which stays the chain's; it is opened again if it
+ * was closed. -ESTALE if another directory is in its place now.
+ */
+int dirchain_fd(struct dirchain *chain);
 
 #endif

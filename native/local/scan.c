@@ -1,3 +1,7 @@
+/*
+ * A scan (scan.h) from start to end: the groups of its unit, the loop over the stack, the limits.
+ */
+
 #define _GNU_SOURCE
 #include "local/scan.h"
 
@@ -9,18 +13,18 @@
 #include "core/names.h"
 #include "local/scan_stack.h"
 
-/* Bytes of changes, or of paths of failures, that end a walk: paths may be long. */
+/* This many bytes of changes, or of the paths of failures, end a walk: paths may be long. */
 #define MOST_FOUND ((size_t)16 << 20)
 
 /*
- * A unit whose place is n steps down looks at n / FAR entries at least, whatever its limits: to find
- * the place again, to look and to act, costs as much.
+ * A unit that begins n levels down looks at n / FAR entries at least, whatever its limits: finding
+ * that directory, for scan and again for apply, costs as much.
  */
 #define FAR 8
 
 /* ---- limits */
 
-static bool is_over(const struct walk *walk)
+static bool is_over(const struct scan_walk *walk)
 {
     const struct scan_result *found = walk->found;
     if (*walk->ask->stop || walk->result->wide >= 0 || walk->result->chunk_count > 0 ||
@@ -34,36 +38,39 @@ static bool is_over(const struct walk *walk)
 /* ---- the loop */
 
 /*
- * Put what is not looked at yet of all places into `rest`, and with it each place's own change: that
- * comes after the content (NFSv4 clients look up all names of a directory again once it has changed).
+ * Put the names that are not looked at yet, of all levels, into `rest`, and with them each level's
+ * own change: a directory is changed after its content (NFSv4 clients look up all its names again
+ * then).
  */
-static int leave_over(struct walk *walk)
+static int leave_over(struct scan_walk *walk)
 {
     struct tally *tally = &walk->found->tally;
     struct group_writer *rest = &walk->found->rest;
-    const struct levels *levels = &walk->levels;
+    const struct dirchain *chain = &walk->chain;
     size_t same = 0;
-    for (size_t i = 0; i < levels->depth; i++) {
-        struct place *place = &walk->places[i];
-        bool is_last = i + 1 == levels->depth;
-        size_t end = is_last ? walk->directories.length : place[1].begin;
+    for (size_t i = 0; i < chain->depth; i++) {
+        struct scan_level *level = &walk->levels[i];
+        bool is_last = i + 1 == chain->depth;
+        size_t end = is_last ? walk->directories.length : level[1].begin;
         size_t entry = is_last ? walk->entry : walk->entries.length;
-        if (place->next == end && entry == walk->entries.length)
+        if (level->next == end && entry == walk->entries.length)
             continue;
-        const struct level *level = &levels->chain[i];
-        int result = group_begin(rest, levels->path.bytes, level->end, same, level->inode);
+        const struct dirchain_level *directory = &chain->levels[i];
+        int result = group_begin(rest, chain->path.bytes, directory->end, same, directory->inode);
         if (result < 0)
             return result;
-        if (place->must_change && (result = group_name(rest, HINT_SELF, "", 0)) < 0)
+        if (level->must_change && (result = group_name(rest, HINT_SELF, "", 0)) < 0)
             return result;
-        place->must_change = false;
-        int64_t files = put_names(rest, HINT_ENTRY, &walk->entries, entry, walk->entries.length);
-        int64_t directories = put_names(rest, HINT_DIRECTORY, &walk->directories, place->next, end);
+        level->must_change = false;
+        int64_t files =
+            scan_put_names(rest, HINT_ENTRY, &walk->entries, entry, walk->entries.length);
+        int64_t directories =
+            scan_put_names(rest, HINT_DIRECTORY, &walk->directories, level->next, end);
         if (files < 0 || directories < 0)
             return -ENOMEM;
         group_end(rest);
-        same = level->end;
-        if (!walk->counting && !place->named) { /* the rest is a unit whose names are counted */
+        same = directory->end;
+        if (!walk->counting && !level->named) { /* the rest is a unit whose names are counted */
             tally->entries += files + directories;
             tally->files += files;
             tally->directories += directories;
@@ -72,30 +79,30 @@ static int leave_over(struct walk *walk)
     return 0;
 }
 
-/* Walk depth first from the deepest place; 1 if a limit was reached before everything was seen. */
-static int walk_down(struct walk *walk)
+/* Walk depth first from the deepest level; 1 if a limit was reached before all was looked at. */
+static int walk_down(struct scan_walk *walk)
 {
     char name[UINT8_MAX + 1]; /* the buffers move while a directory is read */
-    size_t base = walk->levels.depth;
+    size_t base = walk->chain.depth;
     for (;;) {
-        struct place *place = deepest(walk);
+        struct scan_level *level = scan_deepest(walk);
         bool has_entries = walk->entry < walk->entries.length;
-        bool has_directories = place->next < walk->directories.length;
+        bool has_directories = level->next < walk->directories.length;
         int result;
         if (!has_entries && !has_directories) {
-            if (walk->levels.depth == base)
+            if (walk->chain.depth == base)
                 return 0;
-            result = leave(walk);
+            result = scan_leave(walk);
         } else if (walk->looks && is_over(walk)) {
             result = leave_over(walk);
             return result < 0 ? result : 1;
         } else if (has_entries) {
-            result = look(walk, take_name(&walk->entries, &walk->entry), false);
+            result = scan_look_at(walk, scan_take_name(&walk->entries, &walk->entry), false);
         } else {
-            struct entry entry = take_name(&walk->directories, &place->next);
+            struct scan_entry entry = scan_take_name(&walk->directories, &level->next);
             memcpy(name, entry.name, entry.length + 1);
             entry.name = name;
-            result = descend(walk, entry);
+            result = scan_descend(walk, entry);
         }
         if (result < 0)
             return result;
@@ -104,8 +111,8 @@ static int walk_down(struct walk *walk)
 
 /* ---- groups */
 
-/* Give the names of a group to the deepest place. */
-static int take_group(struct walk *walk, const struct group_reader *group)
+/* Give the names of a group to the deepest level. */
+static int take_group(struct scan_walk *walk, const struct group_reader *group)
 {
     const uint8_t *at = group->names;
     const uint8_t *end = at + group->names_length;
@@ -114,39 +121,40 @@ static int take_group(struct walk *walk, const struct group_reader *group)
     walk->entries.length = walk->entry = 0;
     while (result == 0 && group_next_name(&at, end, &name)) {
         if (name.hint == HINT_ENTRY)
-            result = put_name(&walk->entries, name.bytes, name.length);
+            result = scan_put_name(&walk->entries, name.bytes, name.length);
         else if (name.hint == HINT_DIRECTORY)
-            result = put_name(&walk->directories, name.bytes, name.length);
+            result = scan_put_name(&walk->directories, name.bytes, name.length);
     }
     return result;
 }
 
 /*
- * Leave the places that a group is not below; 1 if the deepest of the others is the group's own. The
- * path to the deepest place is the beginning of that of the group before.
+ * Leave the levels that a group is not below; 1 if the deepest that remains is the group's own. The
+ * path of the deepest level is the beginning of that of the group before, so `keep` bytes of it are
+ * this group's.
  */
-static int go_near(struct walk *walk, const struct group_reader *group)
+static int leave_others(struct scan_walk *walk, const struct group_reader *group)
 {
-    const struct levels *levels = &walk->levels;
+    const struct dirchain *chain = &walk->chain;
     const struct buffer *path = &group->path;
-    while (levels->depth > 0) {
-        size_t end = levels->path.length;
+    while (chain->depth > 0) {
+        size_t end = chain->path.length;
         if (end <= group->keep) {
             bool is_same = end == path->length;
-            if (is_same && deepest(walk)->named && !group->walks && !group->itself &&
-                (group->inode == 0 || group->inode == levels->chain[levels->depth - 1].inode))
+            if (is_same && scan_deepest(walk)->named && !group->walks && !group->itself &&
+                (group->inode == 0 || group->inode == chain->levels[chain->depth - 1].inode))
                 return 1;
             if (!is_same && (end == 0 || path->bytes[end] == '/'))
                 break;
         }
-        int result = leave(walk);
+        int result = scan_leave(walk);
         if (result < 0)
             return result;
     }
     return 0;
 }
 
-static size_t count_bytes(struct entry entry, char wanted)
+static size_t count_bytes(struct scan_entry entry, char wanted)
 {
     size_t number = 0;
     for (size_t i = 0; i < entry.length; i++)
@@ -154,74 +162,74 @@ static size_t count_bytes(struct entry entry, char wanted)
     return number;
 }
 
-/* Return the rest of a group's path, from the deepest place. */
-static struct entry way_to(const struct walk *walk, const struct group_reader *group)
+/* Return the rest of a group's path, from the deepest level. */
+static struct scan_entry way_to(const struct scan_walk *walk, const struct group_reader *group)
 {
-    size_t above = walk->levels.path.length;
+    size_t above = walk->chain.path.length;
     if (above > 0)
         above++; /* the slash */
     const char *path = group->path.length ? (const char *)group->path.bytes + above : "";
-    return (struct entry){path, group->path.length - above};
+    return (struct scan_entry){path, group->path.length - above};
 }
 
-/* Open the directory of a group, from the deepest place. */
-static int open_group(struct walk *walk, const struct group_reader *group, bool *reads,
+/* Open the directory of a group, from the deepest level. */
+static int open_group(struct scan_walk *walk, const struct group_reader *group, bool *reads,
                       struct status *status)
 {
-    struct entry way = way_to(walk, group);
-    int directory = levels_fd(&walk->levels);
+    struct scan_entry way = way_to(walk, group);
+    int directory = dirchain_fd(&walk->chain);
     walk->fewest += (int64_t)count_bytes(way, '/') / FAR;
     *reads = group->walks;
-    int fd = open_and_look(walk, directory, way, *reads, status);
+    int fd = scan_open_directory(walk, directory, way, *reads, status);
     if (fd < 0 || *reads || group->inode == 0 || group->inode == status->inode)
         return fd;
-    close(fd); /* another directory has its place: look at all of that one */
+    close(fd); /* another directory is in its place: look at all of that one */
     *reads = true;
-    fd = open_and_look(walk, directory, way, true, status);
+    fd = scan_open_directory(walk, directory, way, true, status);
     if (fd >= 0 && !walk->counting)
         walk->found->tally.vanished += (int64_t)group->count - group->itself;
     return fd;
 }
 
-static int walk_group(struct walk *walk, const struct group_reader *group)
+static int walk_group(struct scan_walk *walk, const struct group_reader *group)
 {
-    int result = go_near(walk, group);
+    int result = leave_others(walk, group);
     if (result < 0)
         return result;
     if (result == 1) {
         result = take_group(walk, group);
         return result < 0 ? result : walk_down(walk);
     }
-    while (walk->levels.depth > 0 && levels_fd(&walk->levels) < 0)
-        if ((result = leave(walk)) < 0) /* it was moved away: the path from the root decides */
+    while (walk->chain.depth > 0 && dirchain_fd(&walk->chain) < 0)
+        if ((result = scan_leave(walk)) < 0) /* it was moved away: the path from above decides */
             return result;
     bool reads;
     struct status status;
-    size_t before = walk->levels.depth;
+    size_t before = walk->chain.depth;
     int fd = open_group(walk, group, &reads, &status);
     if (fd < 0) {
         walk->looks++;
-        return lost_group(walk, group, fd);
+        return scan_lost_group(walk, group, fd);
     }
     if (reads) {
-        /* What is to be looked at itself is counted; else only its names were in the unit. */
+        /* With HINT_SELF the directory is in the tally; without, only its names are. */
         bool counting = group->walks ? walk->counting : !group->itself;
-        result = enter_whole(walk, way_to(walk, group), fd, &status, counting);
+        result = scan_read_directory(walk, way_to(walk, group), fd, &status, counting);
     } else {
-        struct place place = {.named = true};
-        place.begin = place.next = walk->directories.length;
+        struct scan_level level = {.named = true};
+        level.begin = level.next = walk->directories.length;
         if (group->itself)
-            judge_directory(walk, &place, &status);
-        result = enter(walk, &place, way_to(walk, group), status.inode, fd);
+            scan_judge_directory(walk, &level, &status);
+        result = scan_enter(walk, &level, way_to(walk, group), status.inode, fd);
         if (result == 0)
             result = take_group(walk, group);
     }
-    if (result < 0 || walk->levels.depth == before)
+    if (result < 0 || walk->chain.depth == before)
         return result;
     return walk_down(walk);
 }
 
-static int walk_groups(struct walk *walk)
+static int walk_groups(struct scan_walk *walk)
 {
     struct group_reader group = {.body = walk->ask->body, .length = walk->ask->body_length};
     struct group_writer *rest = &walk->found->rest;
@@ -241,7 +249,7 @@ static int walk_groups(struct walk *walk)
 
 /* ---- one scan */
 
-static int find_border(struct walk *walk)
+static int find_border(struct scan_walk *walk)
 {
     struct status root;
     int result = sys_directory_status(walk->ask->root, &walk->ask->features, &root);
@@ -261,7 +269,7 @@ static bool is_sane(const struct local_scan_request *request)
 
 int local_scan(const struct local_scan_request *request, struct local_scan_result *result)
 {
-    struct walk walk = {
+    struct scan_walk walk = {
         .ask = request,
         .found = &result->found,
         .result = result,
@@ -270,22 +278,23 @@ int local_scan(const struct local_scan_request *request, struct local_scan_resul
     };
     *result = (struct local_scan_result){.wide = -1};
     int cursor = request->cursor;
-    int status = levels_init(&walk.levels, request->root, request->descriptors, &request->features);
+    int status =
+        dirchain_init(&walk.chain, request->root, request->descriptors, &request->features);
     walk.records = malloc(RECORDS + 1);
     if (status == 0)
         status = !walk.records ? -ENOMEM : is_sane(request) ? find_border(&walk) : -EINVAL;
     if (status == 0 && cursor >= 0) {
         cursor = -1;
-        status = walk_cursor(&walk);
+        status = scan_read_cursor(&walk);
     } else if (status == 0) {
         status = walk_groups(&walk);
     }
-    while (status == 0 && walk.levels.depth > 0)
-        status = leave(&walk);
+    while (status == 0 && walk.chain.depth > 0)
+        status = scan_leave(&walk);
     if (cursor >= 0)
         close(cursor);
-    levels_free(&walk.levels);
-    free(walk.places);
+    dirchain_free(&walk.chain);
+    free(walk.levels);
     free(walk.records);
     buffer_free(&walk.entries);
     buffer_free(&walk.directories);

@@ -1,5 +1,6 @@
 /*
- * Directories.
+ * Directories of a walk: opened, read, and entered. The names of a wide one are cut into chunks,
+ * for other lanes; so many at a time that its descriptor stands where the reading goes on.
  *
  *     struct reading   the reading of one directory's names
  */
@@ -16,20 +17,20 @@
 
 #include "core/names.h"
 
-/* Less than RECORDS where wide directories are declared narrow: a call's names all go into one chunk. */
+/* Less than RECORDS if `wide` is small (in tests): one call's names may all go into one chunk. */
 #define FEW_RECORDS 1024
 
-/* More than an NFS client's threshold, with room for `.` and `..`: see use_some(). */
-#define USED 16
+/* More than an NFS client's threshold, with room for `.` and `..`: see look_at_some(). */
+#define LOOKED_AT 16
 
 struct reading {
     int fd;
-    struct entry directory; /* its name; its path, if nothing is on the stack */
+    struct scan_entry directory; /* its name; its path, if nothing is on the stack */
     uint64_t inode;
     size_t begin; /* of its directories' names */
     size_t names;
     size_t in_chunk;
-    size_t cut; /* chunks that are complete */
+    size_t cut; /* complete chunks */
     bool is_wide;
     bool has_more;
     int error;
@@ -37,14 +38,14 @@ struct reading {
 
 /* ---- reading directories */
 
-/* Put the names that were read last into a chunk of their own. */
-static int cut_chunk(struct walk *walk, struct reading *reading)
+/* Move the names that were read last into a chunk of their own. */
+static int cut_chunk(struct scan_walk *walk, struct reading *reading)
 {
     struct local_scan_result *found = walk->result;
     reading->in_chunk = 0;
     if (walk->entries.length == 0 && walk->directories.length == reading->begin)
         return 0;
-    /* At most as many as there are in one go: is_over() ends a walk that has some. */
+    /* There are at most `chunks` of them: is_over() ends a walk that has some. */
     size_t size = (found->chunk_count + 1) * sizeof(*found->chunks);
     struct group_writer *chunks = realloc(found->chunks, size);
     if (!chunks)
@@ -52,15 +53,15 @@ static int cut_chunk(struct walk *walk, struct reading *reading)
     found->chunks = chunks;
     struct group_writer *chunk = &chunks[found->chunk_count++];
     *chunk = (struct group_writer){0};
-    int result = build_path(walk, reading->directory);
+    int result = scan_build_path(walk, reading->directory);
     if (result == 0)
         result = group_begin(chunk, walk->path.bytes, walk->path.length, 0, reading->inode);
     if (result < 0)
         return result;
-    int64_t names = put_names(chunk, HINT_ENTRY, &walk->entries, 0, walk->entries.length);
+    int64_t names = scan_put_names(chunk, HINT_ENTRY, &walk->entries, 0, walk->entries.length);
     if (names >= 0)
-        names = put_names(chunk, HINT_DIRECTORY, &walk->directories, reading->begin,
-                          walk->directories.length);
+        names = scan_put_names(chunk, HINT_DIRECTORY, &walk->directories, reading->begin,
+                               walk->directories.length);
     if (names < 0)
         return (int)names;
     group_end(chunk);
@@ -69,8 +70,8 @@ static int cut_chunk(struct walk *walk, struct reading *reading)
     return 0;
 }
 
-/* Put a name where it belongs by its type; what is no directory, or has no type, is looked at. */
-static int sort_name(struct walk *walk, struct reading *reading, const struct dirent64 *record)
+/* Put a name where it belongs by its type; without a type it is looked at as an entry. */
+static int sort_name(struct scan_walk *walk, struct reading *reading, const struct dirent64 *record)
 {
     const char *name = record->d_name;
     if (name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0')))
@@ -87,20 +88,20 @@ static int sort_name(struct walk *walk, struct reading *reading, const struct di
     reading->names++;
     reading->in_chunk++;
     bool is_directory = record->d_type == DT_DIR;
-    return put_name(is_directory ? &walk->directories : &walk->entries, name, strlen(name));
+    return scan_put_name(is_directory ? &walk->directories : &walk->entries, name, strlen(name));
 }
 
 /*
- * Look at some of the names that were read last. Linux's NFS client asks for attributes with the names
- * (READDIRPLUS) only as long as somebody looks at more than 8 entries of a directory between two reads of
- * it (NFS_READDIR_CACHE_USAGE_THRESHOLD, fs/nfs/dir.c); else each look costs a LOOKUP later. These
- * looks cost no calls.
+ * Look at some of the names that were read last. Linux's NFS client asks for attributes with the
+ * names (READDIRPLUS) only while more than 8 entries of the directory are looked at between two
+ * reads of it (NFS_READDIR_CACHE_USAGE_THRESHOLD, fs/nfs/dir.c); otherwise each look costs a LOOKUP
+ * later. These looks cost no calls.
  */
-static void use_some(const struct walk *walk, int fd, int size)
+static void look_at_some(const struct scan_walk *walk, int fd, int size)
 {
     struct stat unused;
     int looks = 0;
-    for (int at = 0; at < size && looks < USED; looks++) {
+    for (int at = 0; at < size && looks < LOOKED_AT; looks++) {
         const struct dirent64 *record = (const void *)(walk->records + at);
         sys_entry_status(fd, record->d_name, &unused);
         at += record->d_reclen;
@@ -108,10 +109,10 @@ static void use_some(const struct walk *walk, int fd, int size)
 }
 
 /*
- * Read names until the end of the directory or, if it is wide, as many as are read in one go; what one
- * call brings is never cut, so that the descriptor stands where the reading goes on.
+ * Read names until the end of the directory or, if it is wide, until there are `chunks` full ones.
+ * All names of a call are taken, so that the descriptor stands where the reading goes on.
  */
-static int read_names(struct walk *walk, struct reading *reading)
+static int read_names(struct scan_walk *walk, struct reading *reading)
 {
     const struct local_scan_request *ask = walk->ask;
     size_t most = ask->wide * 32; /* a record with a short name takes 24 or 32 bytes */
@@ -132,22 +133,22 @@ static int read_names(struct walk *walk, struct reading *reading)
             at += record->d_reclen;
         }
         if (ask->remote && (size_t)size > most / 2)
-            use_some(walk, reading->fd, size);
+            look_at_some(walk, reading->fd, size);
     } while (reading->names < ask->wide * ask->chunks || !reading->is_wide);
     reading->has_more = true;
     return 0;
 }
 
-/* Give out the names of a wide directory that were read; take over its descriptor. */
-static int finish_wide(struct walk *walk, struct reading *reading)
+/* Complete the last chunk of a wide directory, and leave the rest of it over; takes over `fd`. */
+static int finish_wide(struct scan_walk *walk, struct reading *reading)
 {
     struct local_scan_result *found = walk->result;
     walk->looks++;
     int result = cut_chunk(walk, reading);
     if (result == 0 && reading->error < 0)
-        result = lost_directory(walk, reading->directory, reading->error, false);
+        result = scan_lost_directory(walk, reading->directory, reading->error, false);
     if (result == 0 && reading->has_more) {
-        result = build_path(walk, reading->directory);
+        result = scan_build_path(walk, reading->directory);
         if (result == 0)
             result = scan_put_text(walk->found, &walk->path, &found->wide_path);
     }
@@ -162,20 +163,21 @@ static int finish_wide(struct walk *walk, struct reading *reading)
 
 /* ---- directories */
 
-static int open_directory(const struct walk *walk, int directory, struct entry entry, bool reads)
+static int open_directory(const struct scan_walk *walk, int directory, struct scan_entry entry,
+                          bool reads)
 {
     const struct features *features = &walk->ask->features;
     if (!reads)
         return sys_open_beneath(directory, entry.name, entry.length, PIN_DIRECTORY, features);
     int flags = READ_DIRECTORY | O_NOATIME;
     int fd = sys_open_beneath(directory, entry.name, entry.length, flags, features);
-    if (fd == -EPERM) /* O_NOATIME is for owners only */
+    if (fd == -EPERM) /* O_NOATIME is for the owner only */
         fd = sys_open_beneath(directory, entry.name, entry.length, READ_DIRECTORY, features);
     return fd;
 }
 
-int open_and_look(const struct walk *walk, int directory, struct entry entry, bool reads,
-                  struct status *status)
+int scan_open_directory(const struct scan_walk *walk, int directory, struct scan_entry entry,
+                        bool reads, struct status *status)
 {
     int fd = directory < 0 ? directory : open_directory(walk, directory, entry, reads);
     if (fd < 0)
@@ -188,19 +190,19 @@ int open_and_look(const struct walk *walk, int directory, struct entry entry, bo
     return fd;
 }
 
-static bool is_outside(const struct walk *walk, const struct status *status)
+static bool is_outside(const struct scan_walk *walk, const struct status *status)
 {
     if (walk->ask->cross)
         return false;
     return status->device != walk->device || (walk->is_bounded && status->mount != walk->mount);
 }
 
-int enter_whole(struct walk *walk, struct entry entry, int fd, const struct status *status,
-                bool counting)
+int scan_read_directory(struct scan_walk *walk, struct scan_entry entry, int fd,
+                        const struct status *status, bool counting)
 {
     struct tally *tally = &walk->found->tally;
     walk->looks++;
-    count(walk, &tally->directories, counting);
+    scan_count(walk, &tally->directories, counting);
     if (is_outside(walk, status)) {
         close(fd);
         tally->skipped++;
@@ -210,16 +212,16 @@ int enter_whole(struct walk *walk, struct entry entry, int fd, const struct stat
     int result = read_names(walk, &reading);
     if (result < 0)
         goto out;
-    struct place place = {.begin = reading.begin, .next = reading.begin};
+    struct scan_level level = {.begin = reading.begin, .next = reading.begin};
     if (reading.error < 0 && !reading.is_wide) {
         walk->entries.length = 0;
         walk->directories.length = reading.begin;
-        result = lost_directory(walk, entry, reading.error, true);
+        result = scan_lost_directory(walk, entry, reading.error, true);
         goto out;
     }
-    judge_directory(walk, &place, status);
-    if (place.must_change && walk->ask->xattrs)
-        result = look_at_attributes(walk, fd, NULL, entry, status->mode);
+    scan_judge_directory(walk, &level, status);
+    if (level.must_change && walk->ask->xattrs)
+        result = scan_look_at_xattrs(walk, fd, NULL, entry, status->mode);
     if (result < 0)
         goto out;
     if (reading.is_wide) {
@@ -228,35 +230,35 @@ int enter_whole(struct walk *walk, struct entry entry, int fd, const struct stat
         if (result < 0)
             goto out;
     }
-    return enter(walk, &place, entry, status->inode, fd);
+    return scan_enter(walk, &level, entry, status->inode, fd);
 out:
     if (fd >= 0)
         close(fd);
     return result;
 }
 
-int descend(struct walk *walk, struct entry entry)
+int scan_descend(struct scan_walk *walk, struct scan_entry entry)
 {
     struct tally *tally = &walk->found->tally;
-    bool counting = walk->counting || !deepest(walk)->named;
+    bool counting = walk->counting || !scan_deepest(walk)->named;
     walk->looks++;
     if (excludes_have(walk->ask->excludes, walk->ask->excludes_length, entry.name, entry.length)) {
-        count(walk, &tally->directories, counting);
+        scan_count(walk, &tally->directories, counting);
         tally->skipped++;
         return 0;
     }
     struct status status;
-    int fd = open_and_look(walk, levels_fd(&walk->levels), entry, true, &status);
-    if (is_no_directory(fd))
-        return look(walk, entry, true);
+    int fd = scan_open_directory(walk, dirchain_fd(&walk->chain), entry, true, &status);
+    if (scan_is_no_directory(fd))
+        return scan_look_at(walk, entry, true);
     if (fd < 0) {
-        count(walk, &tally->directories, counting && fd != -ENOENT);
-        return lost_entry(walk, entry, HINT_DIRECTORY, fd);
+        scan_count(walk, &tally->directories, counting && fd != -ENOENT);
+        return scan_lost_entry(walk, entry, HINT_DIRECTORY, fd);
     }
-    return enter_whole(walk, entry, fd, &status, counting);
+    return scan_read_directory(walk, entry, fd, &status, counting);
 }
 
-int walk_cursor(struct walk *walk)
+int scan_read_cursor(struct scan_walk *walk)
 {
     const struct local_scan_request *ask = walk->ask;
     struct reading reading = {

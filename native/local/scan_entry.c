@@ -1,3 +1,5 @@
+/* Entries, and directories themselves, against the policy: compliant, skipped, or a change. */
+
 #define _GNU_SOURCE
 #include "local/scan_stack.h"
 
@@ -9,29 +11,30 @@
 
 #define ANY_EXECUTE 0111
 
-/* XATTR_LIST_MAX: what names of extended attributes can take; the records' buffer serves for both. */
+/* XATTR_LIST_MAX: the names of an entry's extended attributes go into the buffer of the records. */
 _Static_assert(RECORDS >= 65536, "a list of extended attributes must fit");
 
-void judge_directory(struct walk *walk, struct place *place, const struct status *status)
+void scan_judge_directory(struct scan_walk *walk, struct scan_level *level,
+                          const struct status *status)
 {
     uint32_t bits = walk->ask->directory_bits;
     if (attrs_comply(status->mode, status->gid, walk->ask->gid, bits)) {
         walk->found->tally.compliant++;
         return;
     }
-    place->must_change = true;
-    place->own = (struct change){
+    level->must_change = true;
+    level->own = (struct change){
         .mode = (uint16_t)status->mode,
         .uid = status->uid,
         .gid = status->gid,
         .inode = status->inode,
     };
-    change_complete(&place->own, bits, false);
+    change_complete(&level->own, bits, false);
 }
 
-static int put_notice(struct walk *walk, struct entry entry, const char *kind)
+static int put_notice(struct scan_walk *walk, struct scan_entry entry, const char *kind)
 {
-    int result = build_path(walk, entry);
+    int result = scan_build_path(walk, entry);
     return result < 0 ? result : scan_put_notice(walk->found, &walk->path, kind);
 }
 
@@ -43,13 +46,13 @@ static bool has_attribute(const char *list, int length, const char *attribute)
     return false;
 }
 
-int look_at_attributes(struct walk *walk, int directory, const char *name, struct entry entry,
-                       uint32_t mode)
+int scan_look_at_xattrs(struct scan_walk *walk, int directory, const char *name,
+                        struct scan_entry entry, uint32_t mode)
 {
     char *list = (char *)walk->records;
     int length = sys_list_attributes(directory, name, list, RECORDS, &walk->ask->features);
     if (length <= 0)
-        return 0; /* none, none here, or the entry went: apply will see */
+        return 0; /* none, none on this filesystem, or the entry is gone: apply will see */
     list[length] = '\0';
     int result = 0;
     if (has_attribute(list, length, "system.posix_acl_access"))
@@ -60,7 +63,7 @@ int look_at_attributes(struct walk *walk, int directory, const char *name, struc
     return result;
 }
 
-static int change_file(struct walk *walk, int directory, struct entry entry,
+static int change_file(struct scan_walk *walk, int directory, struct scan_entry entry,
                        const struct stat *status)
 {
     const struct local_scan_request *ask = walk->ask;
@@ -74,7 +77,7 @@ static int change_file(struct walk *walk, int directory, struct entry entry,
         .mtime = sys_nanoseconds(status->st_mtim),
     };
     change_complete(&change, ask->file_bits, status->st_nlink > 1);
-    int result = flush(walk);
+    int result = scan_write_enters(walk);
     if (result < 0)
         return result;
     struct scan_link link = {found->changes.length, status->st_dev, status->st_ino};
@@ -83,11 +86,11 @@ static int change_file(struct walk *walk, int directory, struct entry entry,
     if (result == 0 && status->st_nlink > 1)
         result = buffer_put(&found->links, &link, sizeof(link));
     if (result == 0 && ask->xattrs)
-        result = look_at_attributes(walk, directory, entry.name, entry, status->st_mode);
+        result = scan_look_at_xattrs(walk, directory, entry.name, entry, status->st_mode);
     return result;
 }
 
-static int judge_file(struct walk *walk, int directory, struct entry entry,
+static int judge_file(struct scan_walk *walk, int directory, struct scan_entry entry,
                       const struct stat *status, bool counting)
 {
     const struct local_scan_request *ask = walk->ask;
@@ -104,28 +107,28 @@ static int judge_file(struct walk *walk, int directory, struct entry entry,
     return 0;
 }
 
-int look(struct walk *walk, struct entry entry, bool was_directory)
+int scan_look_at(struct scan_walk *walk, struct scan_entry entry, bool was_directory)
 {
     struct tally *tally = &walk->found->tally;
-    bool counting = walk->counting || !deepest(walk)->named;
+    bool counting = walk->counting || !scan_deepest(walk)->named;
     walk->looks++;
-    int directory = levels_fd(&walk->levels);
+    int directory = dirchain_fd(&walk->chain);
     struct stat status;
     int error = directory < 0 ? directory : sys_entry_status(directory, entry.name, &status);
     if (error < 0) {
-        count(walk, &tally->files, counting && error != -ENOENT);
-        return lost_entry(walk, entry, HINT_ENTRY, error);
+        scan_count(walk, &tally->files, counting && error != -ENOENT);
+        return scan_lost_entry(walk, entry, HINT_ENTRY, error);
     }
     if (S_ISDIR(status.st_mode)) {
         if (!was_directory)
-            return put_name(&walk->directories, entry.name, entry.length);
-        tally->vanished++; /* it is being exchanged as we look */
+            return scan_put_name(&walk->directories, entry.name, entry.length);
+        tally->vanished++; /* it is being exchanged at this moment */
         return 0;
     }
     if (!S_ISREG(status.st_mode)) {
-        count(walk, &tally->others, counting);
+        scan_count(walk, &tally->others, counting);
         return 0;
     }
-    count(walk, &tally->files, counting);
+    scan_count(walk, &tally->files, counting);
     return judge_file(walk, directory, entry, &status, counting);
 }

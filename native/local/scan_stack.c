@@ -1,3 +1,8 @@
+/*
+ * The stack of levels of a walk (scan_stack.h), the names that wait in them, and the frames of
+ * directories in the changes. A directory's frame is written once something in it must change.
+ */
+
 #define _GNU_SOURCE
 #include "local/scan_stack.h"
 
@@ -8,18 +13,18 @@
 
 /* ---- names and paths */
 
-struct place *deepest(struct walk *walk)
+struct scan_level *scan_deepest(struct scan_walk *walk)
 {
-    return &walk->places[walk->levels.depth - 1];
+    return &walk->levels[walk->chain.depth - 1];
 }
 
-void count(struct walk *walk, int64_t *kind, bool counting)
+void scan_count(struct scan_walk *walk, int64_t *kind, bool counting)
 {
     walk->found->tally.entries += counting;
     *kind += counting;
 }
 
-int put_name(struct buffer *names, const void *name, size_t length)
+int scan_put_name(struct buffer *names, const void *name, size_t length)
 {
     int result = buffer_reserve(names, length + 2);
     if (result < 0)
@@ -32,19 +37,19 @@ int put_name(struct buffer *names, const void *name, size_t length)
     return 0;
 }
 
-struct entry take_name(const struct buffer *names, size_t *at)
+struct scan_entry scan_take_name(const struct buffer *names, size_t *at)
 {
     const uint8_t *name = names->bytes + *at;
     *at += (size_t)name[0] + 2;
-    return (struct entry){(const char *)name + 1, name[0]};
+    return (struct scan_entry){(const char *)name + 1, name[0]};
 }
 
-int64_t put_names(struct group_writer *writer, enum hint hint, const struct buffer *names,
-                  size_t from, size_t to)
+int64_t scan_put_names(struct group_writer *writer, enum hint hint, const struct buffer *names,
+                       size_t from, size_t to)
 {
     int64_t number = 0;
     while (from < to) {
-        struct entry entry = take_name(names, &from);
+        struct scan_entry entry = scan_take_name(names, &from);
         int result = group_name(writer, hint, entry.name, entry.length);
         if (result < 0)
             return result;
@@ -53,9 +58,9 @@ int64_t put_names(struct group_writer *writer, enum hint hint, const struct buff
     return number;
 }
 
-int build_path(struct walk *walk, struct entry entry)
+int scan_build_path(struct scan_walk *walk, struct scan_entry entry)
 {
-    const struct buffer *above = &walk->levels.path;
+    const struct buffer *above = &walk->chain.path;
     walk->path.length = 0;
     int result = buffer_put(&walk->path, above->bytes, above->length);
     if (result == 0 && above->length > 0 && entry.length > 0)
@@ -65,78 +70,80 @@ int build_path(struct walk *walk, struct entry entry)
 
 /* ---- the stack and its frames */
 
-int flush(struct walk *walk)
+int scan_write_enters(struct scan_walk *walk)
 {
-    const struct levels *levels = &walk->levels;
+    const struct dirchain *chain = &walk->chain;
     struct buffer *changes = &walk->found->changes;
     int result = changes->length ? 0 : changes_put_header(changes, walk->ask->gid);
-    struct buffer *held = &walk->result->open_dirs;
+    struct buffer *open_dirs = &walk->result->open_dirs;
     const int closed = -1;
-    while (result == 0 && walk->entered < levels->depth) {
-        const struct level *level = &levels->chain[walk->entered];
-        walk->places[walk->entered++].frame = held->length / sizeof(closed);
-        result = buffer_put(held, &closed, sizeof(closed));
+    while (result == 0 && walk->entered < chain->depth) {
+        const struct dirchain_level *level = &chain->levels[walk->entered];
+        walk->levels[walk->entered++].frame = open_dirs->length / sizeof(closed);
+        result = buffer_put(open_dirs, &closed, sizeof(closed));
         if (result < 0)
             return result;
-        const uint8_t *name = levels->path.bytes + level->start;
+        const uint8_t *name = chain->path.bytes + level->start;
         result = changes_put_enter(changes, name, level->end - level->start, level->inode);
     }
     return result;
 }
 
-static int make_places(struct walk *walk)
+static int make_room(struct scan_walk *walk)
 {
-    if (walk->levels.depth < walk->room)
+    if (walk->chain.depth < walk->levels_room)
         return 0;
-    size_t room = walk->room ? walk->room * 2 : 64;
-    struct place *places = realloc(walk->places, room * sizeof(*places));
-    if (!places)
+    size_t room = walk->levels_room ? walk->levels_room * 2 : 64;
+    struct scan_level *levels = realloc(walk->levels, room * sizeof(*levels));
+    if (!levels)
         return -ENOMEM;
-    walk->places = places;
-    walk->room = room;
+    walk->levels = levels;
+    walk->levels_room = room;
     return 0;
 }
 
-int enter(struct walk *walk, const struct place *place, struct entry entry, uint64_t inode, int fd)
+int scan_enter(struct scan_walk *walk, const struct scan_level *level, struct scan_entry entry,
+               uint64_t inode, int fd)
 {
-    int result = make_places(walk);
+    int result = make_room(walk);
     if (result < 0) {
         if (fd >= 0)
             close(fd);
         return result;
     }
-    result = levels_push(&walk->levels, entry.name, entry.length, inode, fd, place->named);
+    result = dirchain_push(&walk->chain, entry.name, entry.length, inode, fd, level->named);
     if (result == 0)
-        *deepest(walk) = *place;
+        *scan_deepest(walk) = *level;
     return result;
 }
 
-/* Leave the deepest directory of the chain, which has a frame; keep it open for apply. */
-static void hold(struct walk *walk, size_t frame)
+/* Leave the deepest directory of the chain, which has a frame; it stays open for apply. */
+static void retain(struct scan_walk *walk, size_t frame)
 {
     struct local_scan_result *result = walk->result;
-    int fd = levels_pop_open(&walk->levels);
+    int fd = dirchain_pop_open(&walk->chain);
     memcpy(result->open_dirs.bytes + frame * sizeof(fd), &fd, sizeof(fd));
     result->open_dirs_count += fd >= 0;
 }
 
-int leave(struct walk *walk)
+int scan_leave(struct scan_walk *walk)
 {
-    struct place *place = deepest(walk);
-    size_t depth = walk->levels.depth;
-    int result = place->must_change ? flush(walk) : 0;
-    bool holds = walk->entered == depth && walk->result->open_dirs_count < walk->ask->hold;
+    struct scan_level *level = scan_deepest(walk);
+    size_t depth = walk->chain.depth;
+    int result = level->must_change ? scan_write_enters(walk) : 0;
+    bool retains =
+        walk->entered == depth && walk->result->open_dirs_count < walk->ask->most_open_dirs;
     if (result == 0 && walk->entered == depth) {
         struct buffer *changes = &walk->found->changes;
-        result = place->must_change ? changes_put_change(changes, KIND_OWN, &place->own, "", 0)
+        result = level->must_change ? changes_put_change(changes, KIND_OWN, &level->own, "", 0)
                                     : changes_put_leave(changes);
-        walk->found->count += place->must_change;
+        walk->found->count += level->must_change;
         walk->entered--;
     }
-    walk->directories.length = place->begin;
-    if (result == 0 && holds)
-        hold(walk, place->frame);
+    walk->directories.length = level->begin;
+    if (result == 0 && retains)
+        retain(walk, level->frame);
     else
-        levels_pop(&walk->levels);
+        dirchain_pop(&walk->chain);
     return result;
 }

@@ -1,28 +1,28 @@
 /*
- * What the parts of the walk (walk.h) share.
+ * What the files of the walk (scan.h) share.
  *
- *     walk.c    the loop, groups, limits; one scan from its beginning to its end
- *     read.c    directories: opened, read, entered
- *     look.c    directories and files against the policy
- *     lost.c    what could not be looked at
- *     place.c   the stack of places, names, and frames
+ *     scan.c          the loop, groups, limits; one scan from start to end
+ *     scan_dir.c      directories: opened, read, entered
+ *     scan_entry.c    directories and files against the policy
+ *     scan_errors.c   what could not be looked at: gone, to be retried, or failed
+ *     scan_stack.c    the stack of levels, names, and frames
  *
- *     struct walk    one scan
- *     struct place   a directory on the way: its own change, and its names still to be looked at
- *     struct entry   a name in the deepest place; a path, where that is not its parent
+ *     struct scan_walk    one scan
+ *     struct scan_level   a directory on the stack: its own change, and its names that are left
+ *     struct scan_entry   a name in the deepest level; a path, for a directory further down
  *
- * Places are a stack beside that of the levels (levels.h), which has their paths. The names lie in two
- * buffers, each name as u8 length, bytes, NUL:
+ * The levels of the walk are a stack beside that of the dirchain (dirchain.h), which has their
+ * paths and descriptors. Their names lie in two buffers, each name as u8 length, bytes, NUL:
  *
- *     entries       of the deepest place only: all are looked at before a directory is entered
- *     directories   of all places: [ place 0 | place 1 | ... | deepest ]; each knows how far it is
+ *     entries       of the deepest level only: all are looked at before a directory is entered
+ *     directories   of all levels: [ level 0 | level 1 | ... | deepest ]; each level knows its part
  *
- * The places of a unit's groups stay on the stack after their names are done, as long as the next
- * group lies below them: what one walk over a deep chain leaves over is as many groups as there are
- * levels, and each is opened from the one before.
+ * The levels of a unit's groups stay on the stack after their names are done, as long as the next
+ * group lies below them: what a walk over a deep chain leaves over is one group a level, and each
+ * is opened from the one before.
  *
- * Functions return 0 or -ENOMEM, if nothing else is said: what goes wrong with an entry goes into the
- * result.
+ * Functions return 0 or -ENOMEM unless they say otherwise: what goes wrong with an entry goes into
+ * the result.
  */
 
 #ifndef ARCHIPMIGRATE_LOCAL_SCAN_STACK_H
@@ -36,30 +36,30 @@
 #include "local/dirchain.h"
 #include "local/scan.h"
 
-/* Bytes of directory records for one call: more makes no difference, less costs calls. */
+/* Bytes of directory records that one call reads: more gains nothing, less costs calls. */
 #define RECORDS ((size_t)64 * 1024)
 
-struct place {
-    size_t begin; /* of its directories */
-    size_t next;  /* of them that is not entered yet */
-    size_t frame; /* the number of its frame among those of directories, if that is written */
-    bool named;   /* the names come from the unit, not from reading the directory */
+struct scan_level {
+    size_t begin; /* of its part of `directories` */
+    size_t next;  /* of these that is not entered yet */
+    size_t frame; /* the number of its frame among those of directories, once that is written */
+    bool named;   /* its names come from the unit, not from reading the directory */
     bool must_change;
     struct change own;
 };
 
-struct walk {
+struct scan_walk {
     const struct local_scan_request *ask;
     struct scan_result *found; /* in `result` */
     struct local_scan_result *result;
-    struct levels levels;
-    struct place *places;
-    size_t room;
+    struct dirchain chain;
+    struct scan_level *levels;
+    size_t levels_room;
     struct buffer entries;
     size_t entry; /* that is looked at next */
     struct buffer directories;
-    struct buffer path; /* built when one is needed */
-    size_t entered;     /* so many levels have their frames in the changes */
+    struct buffer path; /* for building */
+    size_t entered;     /* levels that have their frames in the changes */
     int64_t looks;
     int64_t fewest; /* looks before a limit counts */
     int64_t deadline;
@@ -70,77 +70,83 @@ struct walk {
     uint8_t *records;
 };
 
-struct entry {
+struct scan_entry {
     const char *name;
     size_t length;
 };
 
-/* ---- place.c */
+/* ---- scan_stack.c */
 
-struct place *deepest(struct walk *walk);
+struct scan_level *scan_deepest(struct scan_walk *walk);
 
-/* Go into a directory; takes over its descriptor (-1: nothing will be looked at in it). */
-int enter(struct walk *walk, const struct place *place, struct entry entry, uint64_t inode, int fd);
+/* Enter a directory; takes over its descriptor (-1: nothing will be looked at in it). */
+int scan_enter(struct scan_walk *walk, const struct scan_level *level, struct scan_entry entry,
+               uint64_t inode, int fd);
 
-/* Leave the deepest place, with its own change, if it has one. */
-int leave(struct walk *walk);
+/* Leave the deepest level, with its own change, if it has one. */
+int scan_leave(struct scan_walk *walk);
 
-/* Write the frames of the directories that lead to where the walk is. */
-int flush(struct walk *walk);
+/* Write the frames that enter the directories on the stack, those that are not written yet. */
+int scan_write_enters(struct scan_walk *walk);
 
-/* Count an entry, if it is not counted already. */
-void count(struct walk *walk, int64_t *kind, bool counting);
+/* Count an entry of a kind, unless it is counted already. */
+void scan_count(struct scan_walk *walk, int64_t *kind, bool counting);
 
-int put_name(struct buffer *names, const void *name, size_t length);
+/* Append a name to a buffer of names; take the name at *at. */
+int scan_put_name(struct buffer *names, const void *name, size_t length);
+struct scan_entry scan_take_name(const struct buffer *names, size_t *at);
 
-struct entry take_name(const struct buffer *names, size_t *at);
+/* Add the names between two offsets to a group; return how many, or -ENOMEM. */
+int64_t scan_put_names(struct group_writer *writer, enum hint hint, const struct buffer *names,
+                       size_t from, size_t to);
 
-/* Add names to a group and return how many, or -ENOMEM. */
-int64_t put_names(struct group_writer *writer, enum hint hint, const struct buffer *names,
-                  size_t from, size_t to);
+/* Set walk->path to the path of an entry of the deepest level (an empty name: of that itself). */
+int scan_build_path(struct scan_walk *walk, struct scan_entry entry);
 
-/* Build the path of an entry of the deepest directory (an empty name: of that itself). */
-int build_path(struct walk *walk, struct entry entry);
+/* ---- scan_errors.c */
 
-/* ---- lost.c: it is counted as gone, put into `again`, or a failure */
+bool scan_is_no_directory(int error);
 
-bool is_no_directory(int error);
+/* The directory of a group could not be opened. */
+int scan_lost_group(struct scan_walk *walk, const struct group_reader *group, int error);
 
-/* The directory of a group, at "open". */
-int lost_group(struct walk *walk, const struct group_reader *group, int error);
+/* An entry of the deepest level could not be opened or looked at, as its hint says. */
+int scan_lost_entry(struct scan_walk *walk, struct scan_entry entry, enum hint hint, int error);
 
-/* An entry of the deepest place, at "open" or "stat". */
-int lost_entry(struct walk *walk, struct entry entry, enum hint hint, int error);
+/* A directory could not be read. Transient errors are retried for all of it, if `retries`. */
+int scan_lost_directory(struct scan_walk *walk, struct scan_entry directory, int error,
+                        bool retries);
 
-/* A directory that could not be read; with `again`, what may pass is another look at it, whole. */
-int lost_directory(struct walk *walk, struct entry directory, int error, bool again);
+/* ---- scan_entry.c */
 
-/* ---- look.c */
+/* Look at one entry of the deepest level by name, and note what must change. */
+int scan_look_at(struct scan_walk *walk, struct scan_entry entry, bool was_directory);
 
-/* Look at one entry of the deepest place by name, and note what must change. */
-int look(struct walk *walk, struct entry entry, bool was_directory);
+/* Note a directory's own change, if it does not comply. */
+void scan_judge_directory(struct scan_walk *walk, struct scan_level *level,
+                          const struct status *status);
 
-/* Note a directory's own change, if it must. */
-void judge_directory(struct walk *walk, struct place *place, const struct status *status);
+/* Note an ACL, or file capabilities, of what must change; name NULL: of the directory itself. */
+int scan_look_at_xattrs(struct scan_walk *walk, int directory, const char *name,
+                        struct scan_entry entry, uint32_t mode);
 
-/* Note an ACL, or file capabilities, of what must change; no name: of the directory itself. */
-int look_at_attributes(struct walk *walk, int directory, const char *name, struct entry entry,
-                       uint32_t mode);
+/* ---- scan_dir.c */
 
-/* ---- read.c */
+/*
+ * Open a directory (`reads`: for reading, else pinned) and get its status; the descriptor or
+ * -errno.
+ */
+int scan_open_directory(const struct scan_walk *walk, int directory, struct scan_entry entry,
+                        bool reads, struct status *status);
 
-/* Open a directory and look at it. */
-int open_and_look(const struct walk *walk, int directory, struct entry entry, bool reads,
-                  struct status *status);
+/* Read the names of an open directory and enter it, unless it is outside. Takes over `fd`. */
+int scan_read_directory(struct scan_walk *walk, struct scan_entry entry, int fd,
+                        const struct status *status, bool counting);
 
-/* Go into an open directory and take its names, or see that it is a border. Takes over `fd`. */
-int enter_whole(struct walk *walk, struct entry entry, int fd, const struct status *status,
-                bool counting);
+/* Open, read and enter a directory of the deepest level. */
+int scan_descend(struct scan_walk *walk, struct scan_entry entry);
 
-/* Go into a directory of the deepest place. */
-int descend(struct walk *walk, struct entry entry);
-
-/* Go on with the reading of a wide directory; takes over the cursor. */
-int walk_cursor(struct walk *walk);
+/* Read the next chunks of a wide directory; takes over the cursor. */
+int scan_read_cursor(struct scan_walk *walk);
 
 #endif

@@ -1,3 +1,5 @@
+/* Conversion and checks of map entries (entries.h). */
+
 #include "mapfile/entries.h"
 
 #include <errno.h>
@@ -15,7 +17,7 @@ enum entry_flag {
 
 static const char prefix[] = {'a', 'r', 'c', 'h', 'i', 'p', '_'};
 
-/* sha256 of nothing: an object of zeros, which is not stored. */
+/* sha256 of the empty string: the digest of an object of zeros, which is not stored. */
 static const uint8_t zero_digest[DIGEST_BYTES] = {
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
     0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
@@ -44,11 +46,11 @@ static void put_entry(uint8_t *to, bool is_archip, const uint8_t *digest)
     }
     end = put_digits(end, digest);
     memset(end, 0, (size_t)(to + ENTRY_BYTES - end));
-    to[LENGTH_AT] = (uint8_t)(end - name); /* little-endian, and less than 256 */
+    to[LENGTH_AT] = (uint8_t)(end - name); /* little-endian, below 256 */
     memset(to + LENGTH_AT + 1, 0, 3);
 }
 
-int count_entries(int version, size_t length, size_t *count)
+int mapfile_count_entries(int version, size_t length, size_t *count)
 {
     size_t size = DIGEST_BYTES + (size_t)(version == 1);
     if (version < 0 || version > 1 || length % size != 0)
@@ -57,10 +59,10 @@ int count_entries(int version, size_t length, size_t *count)
     return 0;
 }
 
-int convert_entries(int version, const uint8_t *entries, size_t length, uint8_t *to)
+int mapfile_convert_entries(int version, const uint8_t *entries, size_t length, uint8_t *to)
 {
     size_t count;
-    int result = count_entries(version, length, &count);
+    int result = mapfile_count_entries(version, length, &count);
     if (result < 0)
         return result;
     for (; count > 0; count--, to += ENTRY_BYTES) {
@@ -71,7 +73,7 @@ int convert_entries(int version, const uint8_t *entries, size_t length, uint8_t 
     return 0;
 }
 
-int check_entries(const uint8_t *block, size_t length, size_t *first)
+int mapfile_check_entries(const uint8_t *block, size_t length, size_t *first)
 {
     if (length % ENTRY_BYTES != 0)
         return -EINVAL;

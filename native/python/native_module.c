@@ -1,19 +1,62 @@
 /*
- * The Python module archipmigrate._native: scan and apply, the entries of maps, and FEATURES.
+ * The Python module archipmigrate._native: scan and apply on directories, and the entries of maps.
  * archipmigrate/_native.pyi has the signatures.
  *
- * Only this file knows Python. It takes the arguments apart, runs walk.c, setattr.c or mapfile.c without
- * the GIL, and makes Python values of what they found:
+ *     struct module_state   of one instance of the module: the kernel's features, and its types
+ *     struct scan_buffers   the buffers among the arguments of scan
  *
- *     module.c     Python in, Python out
- *     walk.c       scan: one walk over one unit, with place.c, read.c, look.c, lost.c (place.h)
- *     setattr.c    apply: one go through packed changes
- *     mapfile.c    convert_entries, check_entries: a map block's worth of entries
- *     levels.c     the chain of directories that both are in, on few descriptors
- *     frames.c     the packed buffers that come in and go out
- *     system.c     the kernel's calls, and which of them there are
+ * The map of native/
  *
- *     struct state   the module's own: what the kernel has, and FEATURES, by which it may be denied
+ * Two Python modules are built from it. Only python/ includes Python.h: it parses arguments, runs
+ * the work without the GIL, and makes Python values of the results. All other files compile, are
+ * tested and fuzzed without it. A folder includes core/ and itself; functions have their folder's
+ * prefix, or that of their structure; they return 0 or a number, or -errno.
+ *
+ *     python/native_module.c         _native: local/ and mapfile/
+ *     python/nfs_module.c            _nfs: nfs/
+ *     python/values.h                what either found, as Python values
+ *     python/named.h                 results with named fields
+ *
+ *   for native_module.c:
+ *
+ *     local/scan.[ch]                scan: one walk over one unit; its loop and its limits
+ *       local/scan_stack.[ch]        the stack of directories, their names, their frames
+ *       local/scan_dir.c             directories: opened, read, entered
+ *       local/scan_entry.c           entries against the policy
+ *       local/scan_errors.c          what could not be looked at
+ *     local/apply.[ch]               apply: makes, settles, checks or puts back packed changes
+ *     local/dirchain.[ch]            for both: the chain of directories, on few descriptors
+ *     mapfile/entries.[ch]           the entries of older maps as v2 entries; malformed entries
+ *
+ *   for nfs_module.c:
+ *
+ *     nfs/client.[ch]                the open share: mount, connections, handles of directories
+ *     nfs/scan.[ch]                  scan: one unit, many calls in flight
+ *       nfs/scan_tree.[ch]           directories as nodes, entries against the policy, frames
+ *       nfs/scan_replies.c           replies to calls, and errors
+ *     nfs/apply.[ch]                 apply: the order of changes, finding directories and entries
+ *       nfs/apply_dirs.c             directories: looked up, each once
+ *       nfs/apply_calls.c            LOOKUP, GETATTR and batches of SETATTR
+ *       nfs/apply_entry.[ch]         what a verb does with one entry
+ *     nfs/idmap.[ch]                 owners of NFSv4, which may be names
+ *     nfs/kernel_handle.[ch]         the handle of a mounted directory, from the kernel's client
+ *     nfs/proto/protocol.[ch]        what a version of NFS provides
+ *       nfs/proto/nfs3.[ch]          NFSv3, MOUNT and the port mapper
+ *       nfs/proto/nfs4.[ch]          NFSv4.0
+ *     nfs/proto/rpc.[ch]             connections with many calls in flight
+ *       nfs/proto/pace.[ch]          how many calls may be in flight
+ *       nfs/proto/xdr.h              the encoding of calls and replies
+ *
+ *   for both:
+ *
+ *     core/result.[ch]               what scan and apply find; verbs and outcomes
+ *     core/attrs.[ch]                the policy's rules, and what a change allows
+ *     core/groups.[ch]               the packed body of a unit: directories and names in them
+ *     core/changes.[ch]              packed changes: pre-images in frames of directories
+ *       core/packing.h               little-endian integers
+ *     core/names.[ch]                checks of names and paths that come from Python
+ *     core/buffer.[ch]               bytes that grow
+ *     core/system.[ch]               the kernel's calls, and which of them there are
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -24,34 +67,71 @@
 #include "local/apply.h"
 #include "local/scan.h"
 #include "mapfile/entries.h"
+#include "python/named.h"
 #include "python/values.h"
 
-struct state {
+struct module_state {
     struct features features;
-    PyObject *dict;
+    PyObject *allowed; /* FEATURES: tests deny features there */
+    PyTypeObject *scan_result;
+    PyTypeObject *apply_result;
 };
+
+static PyStructSequence_Desc scan_result_description = {
+    .name = "archipmigrate._native.ScanResult",
+    .doc = "What a scan found.",
+    .fields =
+        (PyStructSequence_Field[]){
+            {"tally", "the fields of model.Tally"},
+            {"changes", "packed; empty if there are none"},
+            {"change_count", NULL},
+            {"rest", "(packed groups, number of names), or None"},
+            {"chunks", "of a wide directory: [(packed group, number of names)]"},
+            {"wide", "(descriptor, path, inode) of a directory whose reading goes on, or None"},
+            {"again", "to retry: [(packed groups, number of names, are they counted)]"},
+            {"failures", "[(path, operation, errno)]"},
+            {"links", "[(offset of the change, device, inode)]"},
+            {"notices", "[(path, kind)]"},
+            {"open_dirs", "C ints: for each directory frame its descriptor or -1; or None"},
+            {0},
+        },
+    .n_in_sequence = 11,
+};
+
+static PyStructSequence_Desc apply_result_description = {
+    .name = "archipmigrate._native.ApplyResult",
+    .doc = "The outcomes of an apply.",
+    .fields = apply_result_fields,
+    .n_in_sequence = 4,
+};
+
+static struct module_state *state_of(PyObject *module)
+{
+    return PyModule_GetState(module);
+}
 
 /* ---- features */
 
-static bool is_allowed(PyObject *dict, const char *name)
+static bool is_allowed(PyObject *allowed, const char *name)
 {
-    PyObject *value = PyDict_GetItemString(dict, name);
+    PyObject *value = PyDict_GetItemString(allowed, name);
     return value && PyObject_IsTrue(value) == 1;
 }
 
-/* What the kernel has, without what FEATURES denies (so that tests see what other kernels would). */
+/* Return what the kernel has and FEATURES allows: tests see there what other kernels would do. */
 static struct features allowed_features(PyObject *module)
 {
-    const struct state *state = PyModule_GetState(module);
+    const struct module_state *state = state_of(module);
+    const struct features *kernel = &state->features;
     return (struct features){
-        .openat2 = state->features.openat2 && is_allowed(state->dict, "openat2"),
-        .fchmodat2 = state->features.fchmodat2 && is_allowed(state->dict, "fchmodat2"),
-        .statx = state->features.statx && is_allowed(state->dict, "statx"),
-        .listxattrat = state->features.listxattrat && is_allowed(state->dict, "listxattrat"),
+        .openat2 = kernel->openat2 && is_allowed(state->allowed, "openat2"),
+        .fchmodat2 = kernel->fchmodat2 && is_allowed(state->allowed, "fchmodat2"),
+        .statx = kernel->statx && is_allowed(state->allowed, "statx"),
+        .listxattrat = kernel->listxattrat && is_allowed(state->allowed, "listxattrat"),
     };
 }
 
-/* ---- values */
+/* ---- scan */
 
 static PyObject *chunks_of(const struct local_scan_result *result)
 {
@@ -62,19 +142,14 @@ static PyObject *chunks_of(const struct local_scan_result *result)
     return list;
 }
 
-static PyObject *notices_of(const struct local_scan_result *result)
+static PyObject *wide_of(const struct local_scan_result *result)
 {
-    PyObject *list = PyList_New(0);
-    const struct scan_notice *at = (const void *)result->found.notices.bytes;
-    size_t count = result->found.notices.length / sizeof(*at);
-    for (size_t i = 0; list && i < count; i++)
-        if (!append(list,
-                    Py_BuildValue("(Ns)", text_of(&result->found.text, at[i].path), at[i].kind)))
-            Py_CLEAR(list);
-    return list;
+    if (result->wide < 0)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(iNK)", result->wide, text_of(&result->found.text, result->wide_path),
+                         (unsigned long long)result->wide_inode);
 }
 
-/* int descriptors, one a directory frame; None if none is open. */
 static PyObject *open_dirs_of(const struct local_scan_result *result)
 {
     if (result->open_dirs_count == 0)
@@ -83,20 +158,17 @@ static PyObject *open_dirs_of(const struct local_scan_result *result)
                                          (Py_ssize_t)result->open_dirs.length);
 }
 
-static PyObject *scan_value(struct local_scan_result *result)
+static PyObject *scan_value(PyObject *module, struct local_scan_result *result)
 {
-    const struct buffer *changes = &result->found.changes;
-    PyObject *wide =
-        result->wide < 0
-            ? Py_NewRef(Py_None)
-            : Py_BuildValue("(iNK)", result->wide, text_of(&result->found.text, result->wide_path),
-                            (unsigned long long)result->wide_inode);
-    PyObject *value = Py_BuildValue(
-        "(NNLNNNNNNNN)", tally_of(&result->found.tally),
-        bytes_of(changes->bytes, result->found.count ? changes->length : 0),
-        (long long)result->found.count, groups_of(&result->found.rest), chunks_of(result), wide,
-        again_of(result->found.again), failures_of(&result->found.failures, &result->found.text),
-        links_of(&result->found.links), notices_of(result), open_dirs_of(result));
+    const struct scan_result *found = &result->found;
+    PyObject *value = named_value(
+        state_of(module)->scan_result,
+        Py_BuildValue("(NNLNNNNNNNN)", tally_of(&found->tally),
+                      bytes_of(found->changes.bytes, found->count ? found->changes.length : 0),
+                      (long long)found->count, groups_of(&found->rest), chunks_of(result),
+                      wide_of(result), again_of(found->again),
+                      failures_of(&found->failures, &found->text), links_of(&found->links),
+                      notices_of(&found->notices, &found->text), open_dirs_of(result)));
     if (value) { /* these descriptors are the caller's from now on */
         result->wide = -1;
         result->open_dirs.length = 0;
@@ -104,82 +176,105 @@ static PyObject *scan_value(struct local_scan_result *result)
     return value;
 }
 
-/* ---- the two verbs */
+struct scan_buffers {
+    Py_buffer body, cursor_path, excludes, stop;
+};
 
-PyDoc_STRVAR(scan_doc,
-             "Look at the entries of a unit, depth first, until done or a limit is reached.");
+static void release_scan_buffers(struct scan_buffers *buffers)
+{
+    PyBuffer_Release(&buffers->body);
+    PyBuffer_Release(&buffers->cursor_path);
+    PyBuffer_Release(&buffers->excludes);
+    PyBuffer_Release(&buffers->stop);
+}
 
-static PyObject *native_scan(PyObject *module, PyObject *arguments)
+/* Parse the arguments of a scan: 0, -EINVAL, or 1 with an exception. With 1, release no buffers. */
+static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan_request *request,
+                      struct scan_buffers *buffers)
+{
+    static char *names[] = {
+        "root",     "body",        "cursor",         "cursor_path", "cursor_inode", "counted",
+        "last_try", "gid",         "directory_bits", "file_bits",   "excludes",     "skip_links",
+        "cross",    "xattrs",      "remote",         "seconds",     "entries",      "changes",
+        "stop",     "descriptors", "most_open_dirs", "wide",        "chunks",       NULL,
+    };
+    int counted, last_try, skip_links, cross, xattrs, remote;
+    unsigned long long cursor_inode;
+    long long gid, entries, changes;
+    Py_ssize_t descriptors, most_open_dirs, wide, chunks;
+    if (!PyArg_ParseTupleAndKeywords(
+            arguments, keywords, "$iy*iy*KppLIIy*ppppdLLy*nnnn:scan", names, &request->root,
+            &buffers->body, &request->cursor, &buffers->cursor_path, &cursor_inode, &counted,
+            &last_try, &gid, &request->directory_bits, &request->file_bits, &buffers->excludes,
+            &skip_links, &cross, &xattrs, &remote, &request->seconds, &entries, &changes,
+            &buffers->stop, &descriptors, &most_open_dirs, &wide, &chunks))
+        return 1;
+    request->body = buffers->body.buf;
+    request->body_length = (size_t)buffers->body.len;
+    request->cursor_path = buffers->cursor_path.buf;
+    request->cursor_path_length = (size_t)buffers->cursor_path.len;
+    request->cursor_inode = cursor_inode;
+    request->counted = counted;
+    request->last_try = last_try;
+    request->gid = (uint32_t)gid;
+    request->excludes = buffers->excludes.buf;
+    request->excludes_length = (size_t)buffers->excludes.len;
+    request->skip_links = skip_links;
+    request->cross = cross;
+    request->xattrs = xattrs;
+    request->remote = remote;
+    request->entries = entries;
+    request->changes = changes;
+    request->stop = buffers->stop.buf;
+    request->descriptors = (size_t)descriptors;
+    request->most_open_dirs = (size_t)most_open_dirs;
+    request->wide = (size_t)wide;
+    request->chunks = (size_t)chunks;
+    bool is_good = gid >= 0 && gid < UINT32_MAX && buffers->stop.len >= 1 && descriptors >= 1 &&
+                   most_open_dirs >= 0 && wide >= 1 && chunks >= 1;
+    return is_good ? 0 : -EINVAL;
+}
+
+PyDoc_STRVAR(scan_doc, "Look at the entries of a unit, depth first, until done or a limit is "
+                       "reached. Takes the cursor over.");
+
+static PyObject *native_scan(PyObject *module, PyObject *arguments, PyObject *keywords)
 {
     struct local_scan_request request = {.features = allowed_features(module)};
-    Py_buffer body, cursor_path, excludes, stop;
-    unsigned long long cursor_inode;
-    int counted, last_try, skip_links, cross, xattrs, remote;
-    unsigned directory_bits, file_bits;
-    long long gid, entries, changes;
-    Py_ssize_t descriptors, hold, wide, chunks;
-    if (!PyArg_ParseTuple(arguments, "iy*iy*KppLIIy*pppdLLy*nnnnp:scan", &request.root, &body,
-                          &request.cursor, &cursor_path, &cursor_inode, &counted, &last_try, &gid,
-                          &directory_bits, &file_bits, &excludes, &skip_links, &cross, &xattrs,
-                          &request.seconds, &entries, &changes, &stop, &descriptors, &hold, &wide,
-                          &chunks, &remote))
-        return NULL;
-    PyObject *value = NULL;
     struct local_scan_result result = {.wide = -1};
-    int status = -EINVAL;
-    if (gid < 0 || gid >= UINT32_MAX || stop.len < 1 || descriptors < 1 || hold < 0 || wide < 1 ||
-        chunks < 1) {
-        if (request.cursor >= 0)
-            close(request.cursor);
-        goto out;
+    struct scan_buffers buffers;
+    int status = parse_scan(arguments, keywords, &request, &buffers);
+    if (status > 0)
+        return NULL;
+    if (status == 0) {
+        Py_BEGIN_ALLOW_THREADS;
+        status = local_scan(&request, &result);
+        Py_END_ALLOW_THREADS;
+    } else if (request.cursor >= 0) {
+        close(request.cursor);
     }
-    request.body = body.buf;
-    request.body_length = (size_t)body.len;
-    request.cursor_path = cursor_path.buf;
-    request.cursor_path_length = (size_t)cursor_path.len;
-    request.cursor_inode = cursor_inode;
-    request.counted = counted;
-    request.last_try = last_try;
-    request.gid = (uint32_t)gid;
-    request.directory_bits = directory_bits;
-    request.file_bits = file_bits;
-    request.excludes = excludes.buf;
-    request.excludes_length = (size_t)excludes.len;
-    request.skip_links = skip_links;
-    request.cross = cross;
-    request.xattrs = xattrs;
-    request.remote = remote;
-    request.entries = entries;
-    request.changes = changes;
-    request.stop = stop.buf;
-    request.descriptors = (size_t)descriptors;
-    request.hold = (size_t)hold;
-    request.wide = (size_t)wide;
-    request.chunks = (size_t)chunks;
-    Py_BEGIN_ALLOW_THREADS;
-    status = local_scan(&request, &result);
-    Py_END_ALLOW_THREADS;
-out:
-    value = status < 0 ? raise_error(status) : scan_value(&result);
+    PyObject *value = status < 0 ? raise_error(status) : scan_value(module, &result);
     local_scan_result_free(&result);
-    PyBuffer_Release(&body);
-    PyBuffer_Release(&cursor_path);
-    PyBuffer_Release(&excludes);
-    PyBuffer_Release(&stop);
+    release_scan_buffers(&buffers);
     return value;
 }
 
+/* ---- apply */
+
 PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
 
-static PyObject *native_apply(PyObject *module, PyObject *arguments)
+static PyObject *native_apply(PyObject *module, PyObject *arguments, PyObject *keywords)
 {
+    static char *names[] = {"root",        "changes",   "verb", "deny_limit", "born_before",
+                            "descriptors", "open_dirs", "stop", NULL};
     struct local_apply_request request = {.features = allowed_features(module)};
-    Py_buffer changes, held, stop;
+    Py_buffer changes, open_dirs, stop;
     int verb;
     long long deny_limit, born_before;
     Py_ssize_t descriptors;
-    if (!PyArg_ParseTuple(arguments, "iy*iLLnw*y*:apply", &request.root, &changes, &verb,
-                          &deny_limit, &born_before, &descriptors, &held, &stop))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iy*iLLnw*y*:apply", names,
+                                     &request.root, &changes, &verb, &deny_limit, &born_before,
+                                     &descriptors, &open_dirs, &stop))
         return NULL;
     struct apply_result result = {0};
     int status = -EINVAL;
@@ -191,16 +286,18 @@ static PyObject *native_apply(PyObject *module, PyObject *arguments)
         request.born_before = born_before;
         request.descriptors = (size_t)descriptors;
         request.stop = stop.buf;
-        request.open_dirs = held.buf;
-        request.open_dirs_count = (size_t)held.len / sizeof(*request.open_dirs);
+        request.open_dirs = open_dirs.buf;
+        request.open_dirs_count = (size_t)open_dirs.len / sizeof(*request.open_dirs);
         Py_BEGIN_ALLOW_THREADS;
         status = local_apply(&request, &result);
         Py_END_ALLOW_THREADS;
     }
-    PyObject *value = status < 0 ? raise_error(status) : apply_value(&result);
+    PyObject *value = status < 0
+                          ? raise_error(status)
+                          : named_value(state_of(module)->apply_result, apply_value(&result));
     apply_result_free(&result);
     PyBuffer_Release(&changes);
-    PyBuffer_Release(&held);
+    PyBuffer_Release(&open_dirs);
     PyBuffer_Release(&stop);
     return value;
 }
@@ -218,7 +315,7 @@ static PyObject *native_convert_entries(PyObject *module, PyObject *arguments)
         return NULL;
     PyObject *value = NULL;
     size_t count;
-    int status = count_entries(version, (size_t)entries.len, &count);
+    int status = mapfile_count_entries(version, (size_t)entries.len, &count);
     if (status == 0 && count > PY_SSIZE_T_MAX / ENTRY_BYTES)
         status = -ENOMEM;
     if (status < 0)
@@ -228,7 +325,8 @@ static PyObject *native_convert_entries(PyObject *module, PyObject *arguments)
     if (value) {
         uint8_t *to = (uint8_t *)PyBytes_AS_STRING(value); /* nobody else has it yet */
         Py_BEGIN_ALLOW_THREADS;
-        convert_entries(version, entries.buf, (size_t)entries.len, to); /* whole: just counted */
+        mapfile_convert_entries(version, entries.buf, (size_t)entries.len,
+                                to); /* whole: just counted */
         Py_END_ALLOW_THREADS;
     }
     PyBuffer_Release(&entries);
@@ -246,7 +344,7 @@ static PyObject *native_check_entries(PyObject *module, PyObject *arguments)
     size_t first = 0;
     int status;
     Py_BEGIN_ALLOW_THREADS;
-    status = check_entries(block.buf, (size_t)block.len, &first);
+    status = mapfile_check_entries(block.buf, (size_t)block.len, &first);
     Py_END_ALLOW_THREADS;
     bool is_good = first == (size_t)block.len / ENTRY_BYTES;
     PyBuffer_Release(&block);
@@ -259,28 +357,34 @@ static PyObject *native_check_entries(PyObject *module, PyObject *arguments)
 
 static int module_exec(PyObject *module)
 {
-    struct state *state = PyModule_GetState(module);
+    struct module_state *state = state_of(module);
     state->features = sys_probe_features();
-    state->dict = Py_BuildValue(
+    state->allowed = Py_BuildValue(
         "{s:N,s:N,s:N,s:N}", "openat2", PyBool_FromLong(state->features.openat2), "fchmodat2",
         PyBool_FromLong(state->features.fchmodat2), "statx", PyBool_FromLong(state->features.statx),
         "listxattrat", PyBool_FromLong(state->features.listxattrat));
-    if (!state->dict)
+    if (!state->allowed || PyModule_AddObjectRef(module, "FEATURES", state->allowed) < 0)
         return -1;
-    return PyModule_AddObjectRef(module, "FEATURES", state->dict);
+    state->scan_result = named_type(module, &scan_result_description);
+    state->apply_result = named_type(module, &apply_result_description);
+    return state->scan_result && state->apply_result ? 0 : -1;
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
-    struct state *state = PyModule_GetState(module);
-    Py_VISIT(state->dict);
+    struct module_state *state = state_of(module);
+    Py_VISIT(state->allowed);
+    Py_VISIT(state->scan_result);
+    Py_VISIT(state->apply_result);
     return 0;
 }
 
 static int module_clear(PyObject *module)
 {
-    struct state *state = PyModule_GetState(module);
-    Py_CLEAR(state->dict);
+    struct module_state *state = state_of(module);
+    Py_CLEAR(state->allowed);
+    Py_CLEAR(state->scan_result);
+    Py_CLEAR(state->apply_result);
     return 0;
 }
 
@@ -290,8 +394,8 @@ static void module_free(void *module)
 }
 
 static PyMethodDef methods[] = {
-    {"scan", native_scan, METH_VARARGS, scan_doc},
-    {"apply", native_apply, METH_VARARGS, apply_doc},
+    {"scan", (PyCFunction)(void (*)(void))native_scan, METH_VARARGS | METH_KEYWORDS, scan_doc},
+    {"apply", (PyCFunction)(void (*)(void))native_apply, METH_VARARGS | METH_KEYWORDS, apply_doc},
     {"convert_entries", native_convert_entries, METH_VARARGS, convert_entries_doc},
     {"check_entries", native_check_entries, METH_VARARGS, check_entries_doc},
     {0},
@@ -312,7 +416,7 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "_native",
     .m_doc = "Scan, apply and map entries in C.",
-    .m_size = sizeof(struct state),
+    .m_size = sizeof(struct module_state),
     .m_methods = methods,
     .m_slots = slots,
     .m_traverse = module_traverse,

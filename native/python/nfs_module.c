@@ -3,16 +3,7 @@
  * archipmigrate/_nfs.pyi has the signatures.
  *
  * This file parses arguments, runs the work without the GIL, and makes Python values of the
- * results.
- *
- *     nfs/client.c           the open share: mounting, connections, the cache of handles
- *     nfs/scan.c             scan, with scan_replies.c and scan_tree.c
- *     nfs/apply.c            apply, with apply_dirs.c, apply_calls.c, apply_entry.c
- *     nfs/idmap.c            owners of version 4, which may be names
- *     nfs/kernel_handle.c    what the kernel's client knows of a mount
- *     nfs/proto/protocol.h   what a version of NFS provides: nfs3.c, nfs4.c
- *     nfs/proto/rpc.c        connections with many calls in flight, paced by pace.c
- *     core/                  packed buffers, rules and results, as for the local backend
+ * results. native_module.c has the map of the files.
  *
  *     struct module_state    the types of one instance of the module
  *     struct open_share      an OpenShare: its client is closed with the last reference
@@ -73,14 +64,7 @@ static PyStructSequence_Desc scan_result_description = {
 static PyStructSequence_Desc apply_result_description = {
     .name = "archipmigrate._nfs.ApplyResult",
     .doc = "The outcomes of an apply.",
-    .fields =
-        (PyStructSequence_Field[]){
-            {"outcomes", "one byte a change: model.Outcome"},
-            {"failures", "(index, operation, errno, note)"},
-            {"stamps", "(index, ctime) of files that lost set-id bits"},
-            {"first_ctime", "of the first change, ns; or 0"},
-            {0},
-        },
+    .fields = apply_result_fields,
     .n_in_sequence = 4,
 };
 

@@ -1,12 +1,14 @@
 /*
- * Python values of what both verbs find, for the two modules (which include Python's header before this):
- * a new reference each, or NULL with an exception.
+ * Python values of what scan and apply find, for the two modules (include Python's header before
+ * this). Functions return a new reference, or NULL with an exception; named.h gives the fields of
+ * the results their names.
  */
 
 #ifndef ARCHIPMIGRATE_PYTHON_VALUES_H
 #define ARCHIPMIGRATE_PYTHON_VALUES_H
 
 #include <errno.h>
+#include <stdbool.h>
 
 #include "core/result.h"
 
@@ -22,6 +24,8 @@ static inline PyObject *raise_error(int status)
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 
+/* ---- small values */
+
 static inline PyObject *bytes_of(const void *bytes, size_t length)
 {
     return PyBytes_FromStringAndSize(length ? bytes : "", (Py_ssize_t)length);
@@ -32,7 +36,7 @@ static inline PyObject *text_of(const struct buffer *text, struct text part)
     return bytes_of(text->bytes + part.at, part.length);
 }
 
-/* Add an item, whose reference is taken over, to a list; false if either failed. */
+/* Append an item, whose reference is taken over, to a list; false if either failed. */
 static inline bool append(PyObject *list, PyObject *item)
 {
     if (!item)
@@ -41,6 +45,8 @@ static inline bool append(PyObject *list, PyObject *item)
     Py_DECREF(item);
     return status == 0;
 }
+
+/* ---- scan */
 
 static inline PyObject *tally_of(const struct tally *tally)
 {
@@ -101,24 +107,55 @@ static inline PyObject *links_of(const struct buffer *links)
     return list;
 }
 
+static inline PyObject *notices_of(const struct buffer *notices, const struct buffer *text)
+{
+    PyObject *list = PyList_New(0);
+    const struct scan_notice *at = (const void *)notices->bytes;
+    size_t count = notices->length / sizeof(*at);
+    for (size_t i = 0; list && i < count; i++)
+        if (!append(list, Py_BuildValue("(Ns)", text_of(text, at[i].path), at[i].kind)))
+            Py_CLEAR(list);
+    return list;
+}
+
+/* ---- apply */
+
+static inline PyObject *apply_failures_of(const struct apply_result *result)
+{
+    PyObject *list = PyList_New(0);
+    const struct apply_failure *at = (const void *)result->failures.bytes;
+    size_t count = result->failures.length / sizeof(*at);
+    for (size_t i = 0; list && i < count; i++)
+        if (!append(list, Py_BuildValue("(nsis)", (Py_ssize_t)at[i].index, at[i].operation,
+                                        at[i].error, at[i].note)))
+            Py_CLEAR(list);
+    return list;
+}
+
+static inline PyObject *stamps_of(const struct apply_result *result)
+{
+    PyObject *list = PyList_New(0);
+    const struct apply_stamp *at = (const void *)result->stamps.bytes;
+    size_t count = result->stamps.length / sizeof(*at);
+    for (size_t i = 0; list && i < count; i++)
+        if (!append(list, Py_BuildValue("(nL)", (Py_ssize_t)at[i].index, (long long)at[i].ctime)))
+            Py_CLEAR(list);
+    return list;
+}
+
+static PyStructSequence_Field apply_result_fields[] = {
+    {"outcomes", "one byte a change: model.Outcome"},
+    {"failures", "[(index, operation, errno, note)]"},
+    {"stamps", "[(index, ctime in ns)] of files that lost set-id bits"},
+    {"first_ctime", "of the first change, ns; or 0"},
+    {0},
+};
+
+/* Return a tuple of these. */
 static inline PyObject *apply_value(const struct apply_result *result)
 {
-    PyObject *failures = PyList_New(0);
-    const struct apply_failure *failure = (const void *)result->failures.bytes;
-    size_t count = result->failures.length / sizeof(*failure);
-    for (size_t i = 0; failures && i < count; i++)
-        if (!append(failures,
-                    Py_BuildValue("(nsis)", (Py_ssize_t)failure[i].index, failure[i].operation,
-                                  failure[i].error, failure[i].note)))
-            Py_CLEAR(failures);
-    PyObject *stamps = PyList_New(0);
-    const struct apply_stamp *stamp = (const void *)result->stamps.bytes;
-    count = result->stamps.length / sizeof(*stamp);
-    for (size_t i = 0; stamps && i < count; i++)
-        if (!append(stamps,
-                    Py_BuildValue("(nL)", (Py_ssize_t)stamp[i].index, (long long)stamp[i].ctime)))
-            Py_CLEAR(stamps);
-    return Py_BuildValue("(NNNL)", bytes_of(result->outcomes, result->count), failures, stamps,
+    return Py_BuildValue("(NNNL)", bytes_of(result->outcomes, result->count),
+                         apply_failures_of(result), stamps_of(result),
                          (long long)result->first_ctime);
 }
 

@@ -129,7 +129,7 @@ def test_scan_refuses_every_truncated_group() -> None:
         {"descriptors": 0},
         {"wide": 0},
         {"chunks": 0},
-        {"hold": -1},
+        {"most_open_dirs": -1},
         {"wide": 2**62, "chunks": 2**62},
     ],
 )
@@ -154,7 +154,7 @@ def test_scan_refuses_arguments_out_of_range_and_closes_the_cursor(options: dict
         "changes": 1,
         "stop": bytearray(1),
         "descriptors": 64,
-        "hold": 0,
+        "most_open_dirs": 0,
         "wide": 8,
         "chunks": 2,
         "remote": False,
@@ -164,7 +164,7 @@ def test_scan_refuses_arguments_out_of_range_and_closes_the_cursor(options: dict
     try:
         arguments |= {"root": root, "cursor": os.dup(root), **options}
         with pytest.raises(ValueError, match="malformed"):
-            extension.scan(*arguments.values())
+            extension.scan(**arguments)
         assert len(os.listdir("/proc/self/fd")) == before
     finally:
         os.close(root)

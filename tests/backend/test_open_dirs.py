@@ -21,7 +21,7 @@ from tests.support.program import GID, attrs, drift
 
 pytestmark = pytest.mark.privileged
 
-POLICY, OPTIONS = GroupPolicy(GID), ScanOptions(hold=True)
+POLICY, OPTIONS = GroupPolicy(GID), ScanOptions(retain=True)
 PLENTY = Limits(60, 10**9, 10**9)
 WIDTH, DEPTH = 3, 4
 
@@ -159,6 +159,6 @@ def test_directory_whose_mode_was_changed_since_is_left_alone(backend: str, tree
 def test_looking_alone_keeps_nothing_open(backend: str, tree: Path) -> None:
     with opened(backend, tree, 1000) as working:
         idle = open_files()
-        scan = working.scan(walk_unit([whole()]), POLICY, replace(OPTIONS, hold=False), PLENTY)
+        scan = working.scan(walk_unit([whole()]), POLICY, replace(OPTIONS, retain=False), PLENTY)
         assert scan.preimage
         assert open_files() == idle

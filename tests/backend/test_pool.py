@@ -26,7 +26,7 @@ from tests.support.program import GID, Cli, attrs
 
 pytestmark = pytest.mark.privileged
 
-POLICY, OPTIONS = GroupPolicy(GID), ScanOptions(hold=True)
+POLICY, OPTIONS = GroupPolicy(GID), ScanOptions(retain=True)
 PLENTY = Limits(60, 10**9, 10**9)
 FILES = 1500
 EVERYTHING = walk_unit([whole()])
@@ -272,7 +272,7 @@ def test_what_is_kept_is_closed_with_the_next_call(opened: WorkersBackend, fille
         scan.retained.close()
     nothing = Limits(0, 1, 1)
     for _ in range(2):
-        rest = opened.scan(EVERYTHING, POLICY, replace(OPTIONS, hold=False), nothing).rest
+        rest = opened.scan(EVERYTHING, POLICY, replace(OPTIONS, retain=False), nothing).rest
         assert rest
     assert not any(has(pid, filled) for pid in workers)
 
@@ -284,7 +284,7 @@ def test_wide_directory_is_read_on_where_its_place_is(opened: WorkersBackend, sh
         (wide / str(number)).touch(mode=0o600)
     units, entries = [EVERYTHING], 0
     while units:
-        scan = opened.scan(units.pop(), POLICY, replace(OPTIONS, hold=False), PLENTY)
+        scan = opened.scan(units.pop(), POLICY, replace(OPTIONS, retain=False), PLENTY)
         entries += scan.tally.entries
         units += [unit for unit in (scan.rest, *scan.chunks, scan.wide) if unit]
     assert entries == len(attrs(share))

@@ -2,8 +2,8 @@
 
     python -m tests.fuzz.fuzz SECONDS    libFuzzer (clang 14 or newer), with what is in the corpus
 
-fuzz_nfs.c is the target, fuzz_server.h describes the server. Inputs that reach new code are added to
-the corpus; an input that breaks something stays in the working directory.
+fuzz_nfs.c is the target, fuzz_server.h describes the server. Inputs that reach new code are added
+to the corpus; an input that breaks something stays in the working directory.
 
 The corpus is text, one line an input: its name, and its bytes in hexadecimal. Names that are words
 are of bugs that were fixed; those with numbers were found by libFuzzer, and may be replaced.

@@ -96,7 +96,7 @@ static void check_block(uint8_t *block, size_t length)
             break;
     }
     size_t first = SIZE_MAX;
-    int result = check_entries(block, length, &first);
+    int result = mapfile_check_entries(block, length, &first);
     check(result == (length % ENTRY_BYTES ? -EINVAL : 0), "status of a check");
     check(first == (result ? SIZE_MAX : wrong), "index of the first wrong entry");
 }
@@ -113,7 +113,7 @@ static void convert_once(void)
     uint8_t *to = room_for(count * ENTRY_BYTES);
     make_entries(entries, length, version);
     memset(to, 0xaa, count * ENTRY_BYTES);
-    int result = convert_entries(version, entries, length, to);
+    int result = mapfile_convert_entries(version, entries, length, to);
     bool good = (version == 0 || version == 1) && length % size == 0;
     check(result == (good ? 0 : -EINVAL), "status of a conversion");
     for (size_t i = 0; i < count; i++) {
@@ -145,9 +145,10 @@ static void overrun(const char *buffer)
     uint8_t *entries = calloc(V1_BYTES - (strcmp(buffer, "entries") == 0), 1);
     uint8_t *to = calloc(COUNT * ENTRY_BYTES - (strcmp(buffer, "to") == 0), 1);
     check(entries && to, "no memory");
-    convert_entries(1, entries, V1_BYTES, to);
+    mapfile_convert_entries(1, entries, V1_BYTES, to);
     if (strcmp(buffer, "block") == 0) /* up to the last byte of a name's length */
-        check_entries(realloc(to, (COUNT - 1) * ENTRY_BYTES + 4), COUNT * ENTRY_BYTES, &first);
+        mapfile_check_entries(realloc(to, (COUNT - 1) * ENTRY_BYTES + 4), COUNT * ENTRY_BYTES,
+                              &first);
 }
 
 int main(int argc, char **argv)

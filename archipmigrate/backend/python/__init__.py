@@ -41,7 +41,7 @@ class PythonBackend:
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
-        hold = self._pool.acquire() if options.hold else 0
+        hold = self._pool.acquire() if options.retain else 0
         walk = Walk(self._root, self._border, policy, options, limits, self._descriptors, hold)
         scan = walk.run(unit)
         retained = OpenDirs(self._pool, walk.open_dirs()) if hold else None

@@ -180,7 +180,7 @@ def recreated(version: str, backend: str) -> None:
     place = open_share(str(MOUNT / "share"))
     meddler = Meddler(open_backend(backend, place, 4), meddle)
     watch = Watch()
-    job = PermsJob(meddler, GroupPolicy(GID), ScanOptions(xattrs=False, hold=True))
+    job = PermsJob(meddler, GroupPolicy(GID), ScanOptions(xattrs=False, retain=True))
     header = RunHeader("", "perms", "", "", "")
     with closing(Journal(None, new=True)) as journal:
         session = Run(job, journal, header, Lanes(4, 10.0), watch)
