@@ -1,8 +1,8 @@
-"""Directories that a scan keeps open until the apply that changes them.
+"""Directories that a scan leaves open for the apply of its changes.
 
-Opening a directory once more costs a tenth of a change; and kept open, it is the very directory
-that was looked at, even if it has been moved since. How many are open is bounded by a pool for the
-whole process: what does not fit is opened again.
+Opening a directory again costs a tenth of a change; and an open one is the very directory that was
+looked at, even if it was moved since. A pool bounds how many are open in the process: a directory
+beyond that is opened again.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from array import array
 
 
 class OpenDirsPool:
-    """How many more directories may stay open; shared by all lanes."""
+    """How many more directories may stay open, over all lanes."""
 
     def __init__(self, size: int) -> None:
-        """Allow *size* descriptors altogether."""
+        """Allow *size* descriptors in all."""
         self._left = size
         self._lock = threading.Lock()
 
     def acquire(self) -> int:
-        """Reserve descriptors for one scan: half of what is left, for others come."""
+        """Reserve descriptors for one scan: half of what is left, since others will come."""
         with self._lock:
             part = self._left // 2
             self._left -= part
             return part
 
     def release(self, number: int) -> None:
-        """Give back what is not used, or not used any more."""
+        """Give back reserved descriptors."""
         with self._lock:
             self._left += number
 
 
 class OpenDirs:
-    """What one scan kept open: of each directory frame, in their order, the descriptor or -1."""
+    """What one scan left open: for each directory frame, in their order, its descriptor or -1."""
 
     def __init__(self, pool: OpenDirsPool, fds: array[int]) -> None:
         """Own the descriptors in *fds*; they are reserved in *pool*."""

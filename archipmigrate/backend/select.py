@@ -1,4 +1,4 @@
-"""Which backend serves: the fastest that is there, unless one is demanded by name."""
+"""Choose the backend: the fastest that is installed, unless one is demanded by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import BackendLost, UsageError
 from ..share import Share
 from . import extensions
 from .base import Backend
-from .pool.client import WorkersBackend
+from .pool.client import PoolBackend
 from .python import PythonBackend
 
 NFS: Callable[..., Backend] | None
@@ -24,15 +24,15 @@ except ImportError:
     NFS = None
 
 NAMES = ("auto", "native", "python", "nfs")
-# A lane holds at most so many directories open, and fewer where the process may have few.
+# Directories that a call keeps open while it works; fewer where the process may open few files.
 DESCRIPTORS = 64
 FEWEST_DESCRIPTORS = 4
-# So many directories in all may be kept open from scan to apply: a few seconds' worth.
-MOST_HELD = 1 << 15
-# Calls in flight of the nfs backend: at 5 ms round trip 256 serve twice as fast as 64.
+# Directories, over all lanes, that may stay open from scan to apply: a few seconds' worth.
+MOST_OPEN_DIRS = 1 << 15
+# Calls in flight of the nfs backend: at 5 ms of round trip 256 are twice as fast as 64.
 CALLS = 256
 MOST_CALLS = 512
-# Lanes that share them, each over a connection of its own: with more the processor is the limit.
+# Lanes that share them, each with its own connection: with more, the CPU is the limit.
 REMOTE_LANES = 4
 RESERVED = 64  # for the journal, cursors, entries being pinned, and Python itself
 
@@ -43,12 +43,12 @@ def available() -> list[str]:
 
 
 def served() -> list[str]:
-    """Return the names of all backends that are there."""
+    """Return the names of all backends that are installed."""
     return [*available(), *(["nfs"] if NFS else [])]
 
 
 def demand_backend(name: str, share: Share) -> None:
-    """See that a backend that is named is there, and one for this share: it is no preference.
+    """Check that a named backend is installed, and can serve this share: a name is a demand.
 
     Raises BackendMissing, UsageError.
     """
@@ -66,11 +66,11 @@ def is_python(name: str, share: Share) -> bool:
 
 
 def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Backend:
-    """Open the backend called *name* (or `auto`) on a share, for so many *lanes* at once.
+    """Open the backend called *name* (or `auto`) on a share, for *lanes* lanes.
 
-    The nfs backend has so many *calls* in flight at most.
+    The nfs backend has at most *calls* calls in flight.
 
-    Raises BackendMissing, and UsageError if the backend is not one for this share.
+    Raises BackendMissing, and UsageError if the backend cannot serve this share.
     """
     demand_backend(name, share)
     if share.opened is not None:
@@ -78,10 +78,10 @@ def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Bac
         return NFS(share.opened, min(calls, MOST_CALLS), share.reopen)
     limit = _raised_limit() - RESERVED
     descriptors = max(min(limit // lanes, DESCRIPTORS), FEWEST_DESCRIPTORS)
-    open_dirs = max(min(limit - descriptors * lanes, MOST_HELD), 0)
+    open_dirs = max(min(limit - descriptors * lanes, MOST_OPEN_DIRS), 0)
     if open_dirs:
-        # The kernel grows a table of descriptors that threads share only after a grace period, at
-        # each doubling: let it grow now.
+        # Each time the table of descriptors doubles, the kernel waits for a grace period if threads
+        # share it: let it grow now.
         os.close(fcntl.fcntl(share.fd, fcntl.F_DUPFD_CLOEXEC, open_dirs))
     if is_python(name, share):
         return _open_python(share, lanes, descriptors, open_dirs)
@@ -91,14 +91,14 @@ def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Bac
 
 
 def _open_python(share: Share, lanes: int, descriptors: int, open_dirs: int) -> Backend:
-    """Open the Python backend: on a local disk in several processes, for that is work of Python.
+    """Open the Python backend: on a local disk in several processes, since Python is the limit.
 
-    Where no process can be started (an interpreter that may not be read) it is in this one.
+    Where no process can be started (an interpreter that may not be read) it works in this one.
     """
     processes = 1 if share.is_nfs else min(lanes, os.cpu_count() or 1)
     if processes > 1:
         with contextlib.suppress(OSError, BackendLost):
-            return WorkersBackend(
+            return PoolBackend(
                 share.fd,
                 processes=processes,
                 lanes=lanes,
@@ -110,8 +110,8 @@ def _open_python(share: Share, lanes: int, descriptors: int, open_dirs: int) -> 
 
 
 def _raised_limit() -> int:
-    """Raise the limit on open files as far as allowed, and return it."""
+    """Raise the limit on open files as far as allowed; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard if hard != resource.RLIM_INFINITY else MOST_HELD * 2
+    return hard if hard != resource.RLIM_INFINITY else MOST_OPEN_DIRS * 2

@@ -1,4 +1,4 @@
-"""Where the program starts: command line in, exit status out."""
+"""Where the program starts: takes the command line, returns the exit status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..errors import Error
 from ..ui.report import abandon_stdout
 from . import options
 
-# Each is a module here.
+# Each is a module of this room.
 COMMANDS = ("perms", "verify", "mapfiles", "undo", "status", "resume", "forget", "testshare")
 DESCRIPTION = """\
 Brings an Archipelago share from v0.3 to what v0.4 expects: in parallel, resumable
@@ -26,20 +26,22 @@ EPILOG = """\
 first steps:
   archipmigrate perms -n --list /srv/archip    see what would change
   archipmigrate perms /srv/archip              change it
-  archipmigrate verify /srv/archip             see that all is well
+  archipmigrate verify /srv/archip             check the result
   archipmigrate undo                           put everything back
-  archipmigrate mapfiles -n                    see what would become of the volumes' maps
-  archipmigrate mapfiles                       bring them to v2
+  archipmigrate mapfiles -n                    see what would happen to volumes' maps
+  archipmigrate mapfiles                       upgrade them to v2
 
 Every option can also be given in the environment: --jobs 8 is ARCHIPMIGRATE_JOBS=8."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    if sys.stdout is None:  # it was closed before we began
+    if sys.stdout is None:  # the caller had closed it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- for as long as the process lives
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: names are not all ASCII
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # as stderr has it: not all names are ASCII
     try:
         return _run(argv)
     except Error as error:
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Whoever read our output has gone; what was done is in the journal.
+        # Nobody reads our output any more; what was done is in the journal.
         abandon_stdout()
         return 1
     except OSError as error:
@@ -82,6 +84,6 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _modules(argv: Sequence[str]) -> Iterator[ModuleType]:
-    """Yield the command that is named, without the time that importing the others takes, or all."""
+    """Yield the module of the command that is named, or of all: the others take time to import."""
     for name in argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS:
         yield import_module(f".{name}", __package__)

@@ -60,7 +60,7 @@ def command(
 
 
 def from_environment(parser: Parser) -> None:
-    """Let the environment give what the command line does not. Raises UsageError on a bad value."""
+    """Take defaults from the environment. Raises UsageError for a bad value."""
     for action in parser._actions:  # noqa: SLF001 -- argparse has no public list of them
         if not action.option_strings or action.dest in ("help", "version"):
             continue
@@ -73,7 +73,7 @@ def from_environment(parser: Parser) -> None:
 def _value(action: argparse.Action, name: str, text: str) -> object:
     if action.nargs == 0:
         if text.lower() not in TRUE + FALSE:
-            raise UsageError(f"{name}={text}: say 1 or 0")
+            raise UsageError(f"{name}={text}: give 1 or 0")
         on = text.lower() in TRUE
         return action.const if on else action.default
     if isinstance(action, argparse._AppendAction):  # noqa: SLF001 -- see above
@@ -120,7 +120,7 @@ def add_share(parser: Parser) -> None:
 
 
 def add_places_now(parser: Parser) -> None:
-    """Add what says where the share and the locks of an earlier run are now."""
+    """Add --path and --locks: where those of an earlier run are now."""
     parser.add_argument(
         "--path",
         dest="path_now",
@@ -137,7 +137,7 @@ def add_places_now(parser: Parser) -> None:
 
 
 def add_log_dir(parser: Parser, only: str = "") -> None:
-    """Add --log-dir; *only* says for what."""
+    """Add --log-dir; *only* says for which runs."""
     parser.add_argument(
         "--log-dir",
         metavar="DIR",
@@ -184,7 +184,7 @@ def add_backend(parser: Parser) -> None:
 
 
 def add_work(parser: Parser) -> None:
-    """Add what decides how the work is done: --jobs, --max-ops and --backend."""
+    """Add --jobs, --max-ops and --backend."""
     add_jobs(parser)
     parser.add_argument(
         "--max-ops",
@@ -210,7 +210,7 @@ def add_domain(parser: Parser) -> None:
 
 
 def add_output(parser: Parser, *, lists: bool) -> None:
-    """Add what decides what is shown."""
+    """Add the options of the output; *lists*: also --list."""
     parser.add_argument(
         "--json", action="store_true", help="print JSON objects, one a line, the summary last"
     )
@@ -219,7 +219,7 @@ def add_output(parser: Parser, *, lists: bool) -> None:
             "--list",
             dest="list_changes",
             action="store_true",
-            help="print a line for each changed entry: old and new mode and group",
+            help="print a line for each change: old and new mode and group",
         )
     else:
         parser.set_defaults(list_changes=False)
@@ -228,7 +228,7 @@ def add_output(parser: Parser, *, lists: bool) -> None:
         "-v", "--verbose", action="store_true", help="print each failure as it happens"
     )
     parser.add_argument(
-        "--no-progress", dest="progress", action="store_false", help="show no progress"
+        "--no-progress", dest="progress", action="store_false", help="do not show progress"
     )
     parser.set_defaults(progress=True)
 
@@ -274,7 +274,7 @@ def verbosity(args: argparse.Namespace) -> Verbosity:
 
 
 def add_policy(parser: Parser) -> None:
-    """Add what decides which entries comply."""
+    """Add the options that decide which entries comply."""
     parser.add_argument(
         "--group",
         metavar="NAME|GID",

@@ -14,7 +14,7 @@ from . import options
 
 
 def add_place(parser: options.Parser, **more: object) -> None:
-    """Add what says where the maps and locks are; *more* goes to every option."""
+    """Add --config, --maps and --locks; *more* goes to each option."""
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -37,7 +37,7 @@ def add_place(parser: options.Parser, **more: object) -> None:
 
 
 def add_sizes(parser: options.Parser, **more: object) -> None:
-    """Add what says where sizes are; *more* goes to every option."""
+    """Add --sizes and --pithos-db; *more* goes to each option."""
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
         "--sizes",

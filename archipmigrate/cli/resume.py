@@ -7,9 +7,9 @@ from contextlib import closing
 from functools import partial
 
 from ..jobs.registry import UNDO, kind_of, undo_target
-from ..session.find import resumable_run, undoable_run
+from ..session.find import can_resume, resumable_run, undoable_run
 from ..session.open import state_directory
-from ..session.work import is_resumable, resume
+from ..session.work import resume
 from ..ui.progress import Subject
 from ..ui.report import Report
 from . import options, undo
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     kind, target = kind_of(header), undo_target(header)
     subject, decode = (Subject(UNDO, kind.noun), None) if target else (kind.subject, kind.decode)
     with closing(Report(subject, options.verbosity(args), decode)) as report:
-        if not is_resumable(header, failed=args.failed):
+        if not can_resume(header, failed=args.failed):
             standing = f"undone by {header.undone}" if header.undone else header.status
             report.remark(f"{header.run} has nothing left to do ({standing})")
             return 0

@@ -23,15 +23,15 @@ from . import options
 from .places import add_place, add_sizes, given_sizes
 
 DESCRIPTION = """\
-Show the map of a volume as v0.4 finds it, or would once it is upgraded: version,
-size, number of objects, flags, epoch, where it lies; with -v its entries, one a
-line: number, flags, name of the object. Takes no lock and changes nothing."""
+Show the map of a volume as v0.4 finds it, or will once it is upgraded: version,
+size, number of objects, flags, epoch, path; with -v also its entries, one a line:
+number, flags, name of the object. Takes no lock and changes nothing."""
 EXAMPLES = """\
   archipmigrate mapfiles show myvolume
   archipmigrate mapfiles show -v myvolume | head
   archipmigrate mapfiles show --json -v myvolume
 
-exit status: 0 shown; 1 there is no such map, or it cannot be read; 2 usage"""
+exit status: 0 shown; 1 no such map, or it cannot be read; 2 usage"""
 
 
 def add_parser(mapfiles: options.Parser) -> None:
@@ -143,7 +143,7 @@ def _print_entry(args: argparse.Namespace, number: int, raw: bytes) -> None:
 
 
 def _names(kind: type[MapFlag | EntryFlag], flags: int) -> list[str]:
-    """Return the names of the flags that are set, and the number of those without a name."""
+    """Return the names of the flags that are set; those without a name as one number."""
     named = [str(flag.name).lower() for flag in kind if flags & flag]
     rest = flags & ~sum(kind)
     return [*named, *([f"{rest:#x}"] if rest else [])]

@@ -8,7 +8,7 @@ import os
 import shlex
 
 from ..errors import FatalError, UsageError
-from ..testshare import Layout, MapPlace, OtherVolumes, make_share
+from ..testshare import Layout, MapPlacement, OtherVolumes, make_share
 
 DESCRIPTION = """\
 Make a share like those of Archipelago v0.3: objects in DIR/blocks, volumes with v1 mapfiles in
@@ -26,21 +26,20 @@ examples:
   archipmigrate testshare /tmp/share --layout deep
       eight levels of directories instead of three
   archipmigrate testshare /tmp/share --v0 5 --v2 5 --half-renamed 2 --locks 3
-      volumes of other kinds, too, three of them in use elsewhere; the sizes that Pithos knows
-      of the v0 ones are in /tmp/share/sizes.csv
+      also volumes of other kinds, three of them in use elsewhere; /tmp/share/sizes.csv has the
+      sizes of the v0 ones, as Pithos knows them
   archipmigrate testshare /tmp/share --v1-in-place 5 --map-place v03
-      maps where v0.3 keeps them, and where v0.4 does not find them
+      maps where v0.3 has them, and v0.4 does not find them
 """
 
 LAYOUTS = """\
-where the files lie: aa/bb/cc/NAME by sha256 of the name, as v0.4 has it (filed), all in one
+where the files lie: in aa/bb/cc/NAME by sha256 of the name, as in v0.4 (filed), all in one
 directory (flat), or eight levels deep (deep); default: %(default)s
 """
 
-
 MAP_PLACES = """\
-where maps lie that are not v2: all where v0.4 looks for them (v04), v1 maps with the prefix where
-v0.3 has them, maps/vo/l0/00/archip_vol000000 (v03), or v0 maps where Pithos has them (pithos);
+where maps lie that are not v2: where v0.4 looks for them (v04); prefixed v1 maps where v0.3 has
+them, maps/vo/l0/00/archip_vol000000 (v03); or v0 maps where Pithos has them (pithos);
 default: %(default)s
 """
 
@@ -65,14 +64,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--layout", choices=[layout.value for layout in Layout], default="filed", help=LAYOUTS
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="another seed, other names and contents"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="another seed gives other names and contents",
     )
     parser.add_argument(
         "--object-bytes",
         type=_count,
         default=64,
         metavar="N",
-        help="the most that an object holds; default: %(default)s",
+        help="the largest size of an object; default: %(default)s",
     )
     _add_others(parser)
     parser.set_defaults(run=run)
@@ -82,14 +85,17 @@ def _add_others(parser: argparse.ArgumentParser) -> None:
     """Add the options for volumes of other kinds."""
     group = parser.add_argument_group(
         "volumes of other kinds",
-        "added to --volumes; they refer to objects that are not there",
+        "added to --volumes; they refer to objects that do not exist",
     )
     for option, volumes in (
-        ("--v1", "with v1 maps, as --volumes are"),
-        ("--v1-in-place", "with v1 maps and no archip_ before their names"),
+        ("--v1", "with v1 maps, like those of --volumes"),
+        ("--v1-in-place", "with v1 maps whose names have no archip_ before them"),
         ("--v0", "with v0 maps, as Pithos writes them; DIR/sizes.csv has their sizes"),
-        ("--v2", "with v2 maps: upgraded already"),
-        ("--half-renamed", "with v2 maps still called archip_..., of an upgrade that was cut off"),
+        ("--v2", "with v2 maps: already upgraded"),
+        (
+            "--half-renamed",
+            "with v2 maps still called archip_..., left by an upgrade that was cut off",
+        ),
     ):
         group.add_argument(option, type=_count, default=0, metavar="N", help=f"N volumes {volumes}")
     group.add_argument(
@@ -97,12 +103,12 @@ def _add_others(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=OtherVolumes().objects,
         metavar="N",
-        help="how many objects each of these has; default: %(default)s",
+        help="the number of objects in each of these; default: %(default)s",
     )
     group.add_argument(
         "--map-place",
-        choices=[place.value for place in MapPlace],
-        default=MapPlace.V04.value,
+        choices=[place.value for place in MapPlacement],
+        default=MapPlacement.V04.value,
         help=MAP_PLACES,
     )
     group.add_argument(
@@ -118,7 +124,7 @@ def _add_others(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the share, say what was made and what can be done with it. Return the exit status."""
+    """Make the share; print what was made and what to try next. Return the exit status."""
     shown = shlex.quote(os.fsencode(args.directory).decode(errors="backslashreplace"))
     try:
         size = make_share(
@@ -135,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
                 v2=args.v2,
                 half_renamed=args.half_renamed,
                 objects=args.map_objects,
-                place=MapPlace(args.map_place),
+                placement=MapPlacement(args.map_place),
                 locks=args.locks,
                 lock_dir=args.lock_dir,
             ),
@@ -155,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _count(text: str) -> int:
-    """Read a number that is not negative."""
+    """Read a number from 0 on."""
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"not a number from 0 on: {text!r}")
+        raise argparse.ArgumentTypeError(f"give a number from 0 on, not {text!r}")
     return int(text)

@@ -30,7 +30,7 @@ class Settings(Protocol):
         """Return what the run's header keeps."""
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=Settings)  # a kind's settings
 
 
 class Reporter(Observer, Protocol):

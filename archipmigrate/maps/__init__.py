@@ -6,7 +6,10 @@ journal/     what a run over maps keeps beside the engine's tables: files, volum
 blocker/     what touches maps and locks: prepare, upgrade, restore
 survey/      which files and volumes there are
 jobs/        the upgrade and its undo, as the engine runs them
+settings     what must be the same for a run to be resumed
+locate, open where maps and locks are; opens them for a run
 report       results for people and scripts
+kind         what the program knows of the upgrade as a job
 
 Each imports only from those before it.
 """

@@ -1,7 +1,7 @@
-"""What v0.4's `archipelago.conf` says about the blocker of maps. Pure: text in, settings out.
+"""The blocker of maps, as v0.4's `archipelago.conf` describes it. Pure: text in, settings out.
 
-Reads it as v0.4 does (`loadrc` and `createDict` of python/archipelago/common.py), but takes an
-option that is not there for v0.4's default, where v0.4 itself would refuse some.
+The file is read as v0.4 reads it (`loadrc` and `createDict` of python/archipelago/common.py), but
+a missing option has v0.4's default even where v0.4 itself would refuse to start.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ HIGHEST_UMASK = 0o777
 
 @dataclass(frozen=True, slots=True)
 class BlockerConfig:
-    """The blocker of maps: its directories, who owns what it makes, and by what name it locks.
+    """The blocker of maps: its directories, the owner and umask of its files, its name in locks.
 
-    Without `lock_dir` locks lie in `archip_dir`. `unique_str` is None if it is v0.4's default, the
-    host's name and the blocker's port. `kind` is the blocker's type.
+    Without `lock_dir`, locks lie in `archip_dir`. `unique_str` is what it writes into locks; None
+    is v0.4's default, the host's name and the blocker's port. `kind` is the blocker's type.
     """
 
     archip_dir: str
@@ -43,8 +43,8 @@ class BlockerConfig:
 def read_config(text: str) -> BlockerConfig:
     """Read the *text* of an `archipelago.conf`; surrogates stand for bytes that are not UTF-8.
 
-    Raises UsageError, which does not name the file: on bad syntax (naming the line), without a
-    section [blockerm], if maps are no files, if a directory is not absolute, and on a bad umask.
+    Raises UsageError on bad syntax (with the line), if there is no section [blockerm], if maps are
+    not files, if a directory is not absolute, and on a bad umask. Its text does not name the file.
     """
     ini = Ini(text)
     if SECTION not in ini:
@@ -87,7 +87,7 @@ def _absolute(option: str, path: str) -> str:
 
 
 def _umask(text: str) -> int:
-    """Read a umask as v0.4 hands it to `filed`."""
+    """Read a umask as v0.4 passes it to `filed`."""
     if not NUMBER.fullmatch(text):
         raise UsageError(f"[{SECTION}] umask = {text!r}: not a umask; write it as {UMASK[2:]}")
     umask = int(text, 8) if LEADING_ZERO.fullmatch(text) else int(text, 0)

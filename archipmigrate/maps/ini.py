@@ -1,9 +1,9 @@
-"""INI files as Python 2's ConfigParser, and so v0.4, reads them. Pure: text in, values out.
+"""INI files as Python 2's ConfigParser reads them, and so v0.4. Pure: text in, values out.
 
-Python 3's differs in what is a comment, what continues a line, and what `%` means: it could find
-another directory in a file that works for v0.4. The rules are those of Python 2.7's ConfigParser,
-`_read` and `ConfigParser._interpolate`. Works on bytes, as Python 2 did: only ASCII letters have a
-case, only ASCII spaces are spaces.
+Python 3 has other rules for comments, continued lines and `%`: it might find another directory in a
+file that works for v0.4. The rules here are those of Python 2.7's ConfigParser, `_read` and
+`ConfigParser._interpolate`. They apply to bytes, as in Python 2: only ASCII letters have a case,
+and only ASCII spaces are spaces.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import re
 
 from ..errors import UsageError
 
-DEFAULTS = b"DEFAULT"  # the section whose options every other section has, too
+DEFAULTS = b"DEFAULT"  # every other section has the options of this one, too
 DEEPEST = 10  # MAX_INTERPOLATION_DEPTH
 SECTION = re.compile(rb"\[([^]]+)\]")
 OPTION = re.compile(rb"([^:=\s][^:=]*)\s*[:=]\s*(.*)$")
 REFERENCE = re.compile(rb"%\([^)]*\)s")
-# Python 2 takes all that % formatting knows, such as widths. Here the rest is an error.
+# Python 2 also accepts widths and so on, as all % formatting does. Here they are an error.
 PERCENT = re.compile(rb"%%|%(?:\(([^)]*)\)s)?")
 # A surrogate in the text is a byte that is not UTF-8: see PEP 383.
 CODEC = ("utf-8", "surrogateescape")
@@ -27,7 +27,7 @@ class Ini:
     """The sections and options of one file."""
 
     def __init__(self, text: str) -> None:
-        """Read *text*. Raises UsageError with the first line that is none of an INI file's."""
+        """Read *text*. Raises UsageError with the first line that is not valid."""
         self._sections: dict[bytes, dict[bytes, list[bytes]]] = {DEFAULTS: {}}
         options: dict[bytes, list[bytes]] | None = None
         option = b""
@@ -49,13 +49,13 @@ class Ini:
                 )
 
     def __contains__(self, section: str) -> bool:
-        """Whether there is a section of that name, in that case."""
+        """Whether there is a section of that name; upper and lower case differ."""
         return section.encode() in self._sections
 
     def get(self, section: str, option: str) -> str | None:
-        """Return an option's value, references in it replaced; None if neither has it.
+        """Return an option's value in a section or in [DEFAULT], with its references replaced.
 
-        Raises UsageError if a reference cannot be replaced.
+        None if neither has the option. Raises UsageError if a reference cannot be replaced.
         """
         name = section.encode()
         own = {b"__name__": [name], **self._sections.get(name, {})}
@@ -74,15 +74,15 @@ class Ini:
 
 
 def _is_comment(line: bytes) -> bool:
-    """Whether a line is blank, or a comment: `#`, `;` or the word `rem`, with no space before."""
+    """Whether a line is blank or a comment: `#`, `;` or the word `rem`, with no space before it."""
     words = line.split(None, 1)
     return not words or line[:1] in b"#;" or (line[:1] in b"rR" and words[0].lower() == b"rem")
 
 
 def _value(text: bytes) -> bytes:
-    """Return an option's value without a comment after it: only the first `;` can begin one."""
+    """Return an option's value without the comment after it, which only its first `;` can begin."""
     at = text.find(b";")
-    # At 0 this looks at the last character, as Python 2 does.
+    # If `;` comes first, this tests the last character, as Python 2 does.
     if at >= 0 and text[at - 1 :][:1].isspace():
         text = text[:at]
     text = text.strip()
@@ -90,7 +90,7 @@ def _value(text: bytes) -> bytes:
 
 
 def _interpolated(value: bytes, values: dict[bytes, bytes]) -> bytes:
-    """Replace references, and those in what replaced them. A `%` in a value without any stays."""
+    """Replace references, those in the replacements too. Without any, a `%` stays as it is."""
     for _ in range(DEEPEST):
         if b"%(" not in value:
             return value

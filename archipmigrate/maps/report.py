@@ -14,7 +14,7 @@ from ..journal.store import Journal
 from ..ui.report import Report
 from ..ui.summary import Facts
 from ..ui.text import count, duration, printable, quoted
-from .format.names import Role, lock_name, map_name
+from .format.names import Role, lock_name, map_name, shown
 from .format.placement import Placement, pithos_dir, sha256_dir, v03_dir
 from .format.v2 import block_name
 from .format.verdict import GOOD, Result
@@ -153,7 +153,7 @@ class VolumesReport:
             result = Result(row.result)
             printed[result] += 1
             if self._report.is_verbose or printed[result] <= EXAMPLES:
-                reason = row.reason.removeprefix(f"{row.name.decode(errors='backslashreplace')}: ")
+                reason = row.reason.removeprefix(f"{shown(row.name)}: ")
                 yield f"{result.value}: {quoted(row.name)}: {printable(reason)}"
         for result, number in printed.items():
             if number > EXAMPLES and not self._report.is_verbose:
@@ -188,7 +188,7 @@ class VolumesReport:
                 self._write_log(directory / name, results)
             except OSError as error:
                 raise FatalError(
-                    f"{directory / name} cannot be written: {error.strerror}; what was done is "
+                    f"{directory / name} cannot be written: {error.strerror}; the results are "
                     "above, and in the journal"
                 ) from None
 
@@ -219,16 +219,16 @@ def _log_line(row: VolumeRow) -> bytes:
 
 
 def named(key: str, name: bytes) -> dict[str, str]:
-    """Return a name for JSON; one that is not UTF-8 also in base64."""
+    """Return a name for JSON; if it is not UTF-8, also in base64."""
     try:
         return {key: name.decode()}
     except UnicodeDecodeError:
-        shown = name.decode(errors="replace")
-        return {key: shown, f"{key}_b64": base64.b64encode(name).decode()}
+        replaced = name.decode(errors="replace")
+        return {key: replaced, f"{key}_b64": base64.b64encode(name).decode()}
 
 
 def file_path(file: FoundFile) -> bytes:
-    """Return where a file lies below the maps directory, or its name in the lock directory."""
+    """Return the path of a file below the maps directory, or its name in the lock directory."""
     if file.path:
         return file.path.removeprefix(LOCKS + b"/")
     base = map_name(file.volume, prefixed=file.prefixed)
@@ -237,10 +237,10 @@ def file_path(file: FoundFile) -> bytes:
         Role.LOCK: lock_name(base),
     }.get(Role(file.role), base)
     if file.placement == Placement.V03:
-        place = v03_dir(base)
+        parent = v03_dir(base)
     else:
-        place = pithos_dir(base) if file.placement == Placement.PITHOS else sha256_dir(name)
-    return b"/".join((*(place or ()), name))
+        parent = pithos_dir(base) if file.placement == Placement.PITHOS else sha256_dir(name)
+    return b"/".join((*(parent or ()), name))
 
 
 def _kind(file: FoundFile) -> str:

@@ -1,4 +1,5 @@
 """The two packed buffers that pass between engine, journal and backends: groups and changes.
 
-Both are little-endian and written and read alike by Python (here) and C (`native/core/frames.c`).
+Both are little-endian. Python (here) and C (`native/core/groups.c`, `changes.c`) read and write the
+same bytes.
 """

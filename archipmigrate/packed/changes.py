@@ -1,7 +1,7 @@
-"""Changes: pre-images, what an entry was and what it is to become.
+"""Changes: pre-images, which say what an entry was and what it is to become.
 
-Directory frames hold the names, so that no entry carries a full path; a directory's own change
-comes after its content.
+Directory frames have the names of directories, so that no entry needs a full path. A directory's
+own change comes after its content.
 
     header  u8 version, 3 pad, u32 new gid
     ENTER   u8 1, 3 pad, u32 name length, u64 inode, name   (the first is a path from the root)
@@ -37,20 +37,20 @@ class Kind(IntEnum):
 class Flag(IntFlag):
     """The second byte of a change."""
 
-    SETID = 1  # set-id bits go; size and mtime follow, for undo to see whether somebody wrote
+    SETID = 1  # loses set-id bits; size and mtime follow, by which undo sees whether somebody wrote
     LINKED = 2  # more than one link
     DROPPED = 4  # another change covers this inode
-    GRANTED = 8  # undo found that nobody wrote: the set-id bits may come back
+    GRANTED = 8  # undo found that nobody wrote to it: the set-id bits may come back
 
 
-# As plain numbers, for loops over many records: a member of an IntFlag takes 2 us to test.
+# As plain numbers, for loops over many records: testing a member of an IntFlag takes 2 us.
 SETID_FLAG, LINKED_FLAG, DROPPED_FLAG = int(Flag.SETID), int(Flag.LINKED), int(Flag.DROPPED)
 ENTER_KIND, CHANGE_KIND, LEAVE_KIND, OWN_KIND = (int(kind) for kind in Kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change, decoded. `path` is from the share's root; modes hold the file type too."""
+    """One change, decoded. `path` is from the share's root; modes include the file type."""
 
     index: int
     offset: int
@@ -63,7 +63,7 @@ class Change:
     gid: int
     new_gid: int
     inode: int
-    within: int  # the inode of the directory that the entry is in, or is
+    within: int  # inode of the directory that the entry is in, or (a directory) itself
     size: int = 0
     mtime: int = 0
 
@@ -80,10 +80,10 @@ class ChangeWriter:
         self.count = 0
         self.entered = 0
         self._pending: list[tuple[bytes, int]] = []
-        self._frames: list[int] = []  # the numbers of the frames of those that have one
+        self._frames: list[int] = []  # numbers of the frames of those that have one
 
     def enter(self, name: bytes, inode: int) -> None:
-        """Go into a directory; the outermost name is a path from the root."""
+        """Enter a directory; the outermost name is a path from the root."""
         self._pending.append((name, inode))
 
     def _flush(self) -> None:
@@ -113,7 +113,7 @@ class ChangeWriter:
         return offset
 
     def leave(self, own: tuple[int, int, int, int] | None = None) -> int:
-        """Leave the directory, with its own (mode, new mode, uid, gid) if it must change.
+        """Leave the directory; *own* is its (mode, new mode, uid, gid) if it must change.
 
         Return the number of its frame among those of directories, -1 if it has none.
         """
@@ -137,7 +137,7 @@ class ChangeWriter:
 def read_changes(body: bytes) -> Iterator[Change]:
     """Yield the changes of a buffer, in its order.
 
-    Raises ValueError if it is malformed (the journal's checksum makes that our own mistake).
+    Raises ValueError if it is malformed (which would be a bug: the journal has checksums).
     """
     try:
         yield from _changes(body)

@@ -1,11 +1,11 @@
-"""Groups: the body of a unit, directories and in each the names to look at.
+"""Groups: the body of a unit, which is directories and in each the names to look at.
 
     group   u32 keep, u32 suffix length, u64 inode, u32 names length, suffix, names
     name    u8 hint, u8 length, bytes
 
-A group's path is the first `keep` bytes of the previous group's path followed by `suffix` (front
-coding: a stack of directories costs no more than its deepest path). Inode 0 means "not known yet".
-If the directory at that path has another inode by now, it is walked whole.
+A group's path is the first `keep` bytes of the previous group's path, followed by `suffix` (front
+coding: a stack of directories takes no more room than its deepest path). Inode 0 means "not known
+yet". If the directory at that path has another inode by now, all of it is walked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GROUP = struct.Struct("<IIQI")
 
 
 class Hint(IntEnum):
-    """What is known of a name before it is looked at."""
+    """What is known about a name before it is looked at."""
 
     WALK = ord("w")  # the group's directory itself and everything in it; the name is empty
     SELF = ord("s")  # the group's directory itself, without its content; the name is empty
@@ -39,7 +39,7 @@ class Group:
 
 
 def whole(path: bytes = b"", inode: int = 0) -> Group:
-    """Return the group that walks a directory with all that is in it."""
+    """Return the group that walks a directory and everything in it."""
     return Group(path, inode, ((Hint.WALK, b""),))
 
 
@@ -58,7 +58,7 @@ def unpack_groups(body: bytes) -> Iterator[Group]:
         at += GROUP.size
         end = at + more + length
         if end > len(body) or keep > len(path):
-            raise ValueError(f"group with more than there is at {at}")
+            raise ValueError(f"group longer than the body at {at}")
         path = path[:keep] + body[at : at + more]
         at += more
         names = []
@@ -72,7 +72,7 @@ def unpack_groups(body: bytes) -> Iterator[Group]:
 
 
 def walk_unit(groups: Iterable[Group], *, retries: int = 0, counted: bool = False) -> Unit:
-    """Return the unit that looks at *groups*, which are packed as they come."""
+    """Return the unit of *groups*, which are packed in the order given."""
     out = bytearray()
     entries = 0
     previous = b""
@@ -87,10 +87,10 @@ def walk_unit(groups: Iterable[Group], *, retries: int = 0, counted: bool = Fals
 
 
 def split_unit(unit: Unit, parts: int) -> list[Unit]:
-    """Cut a unit into at most *parts* of about as much work each.
+    """Split a unit into at most *parts* units of about the same work.
 
-    Every part gets its share of every group, for a name high up stands for much more than one deep
-    down: by the count of names, one part would have all the work.
+    Every part gets some names of every group, since a name high up stands for much more work than
+    one deep down: split by the number of names alone, one part would get most of the work.
     """
     cut: list[list[Group]] = [[] for _ in range(parts)]
     turn = 0

@@ -47,18 +47,16 @@ def resumable_run(state: Path, run: str | None = None, *, failed: bool = False) 
     every = list(list_runs(state))
     if run is not None:
         return _named(state, run, every)
-    found = _latest(
-        header for header in every if header.is_unfinished or (failed and has_failures(header))
-    )
+    found = _latest(header for header in every if can_resume(header, failed=failed))
     if found is None:
         more = ", and no failures to try again" if failed else ""
         raise UsageError(f"nothing to resume in {state}{more}")
     return found
 
 
-def has_failures(header: RunHeader) -> bool:
-    """Say whether a run ended with failures, and is not undone."""
-    return header.status == "failures" and not header.undone
+def can_resume(header: RunHeader, *, failed: bool = False) -> bool:
+    """Say whether a run is unfinished or, with *failed*, has failures to try again."""
+    return header.is_unfinished or (failed and header.status == "failures" and not header.undone)
 
 
 def _named(state: Path, run: str, runs: list[RunHeader]) -> RunHeader:
@@ -66,7 +64,7 @@ def _named(state: Path, run: str, runs: list[RunHeader]) -> RunHeader:
         if header.run == run:
             return header
     known = ", ".join(header.run for header in runs)
-    raise UsageError(f"no run {run!r} in {state} ({f'there: {known}' if known else 'it is empty'})")
+    raise UsageError(f"no run {run!r} in {state} ({f'there: {known}' if known else 'it has none'})")
 
 
 def _latest(headers: Iterable[RunHeader]) -> RunHeader | None:

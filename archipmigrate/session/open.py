@@ -6,10 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import FatalError, ShareError, StateError
-from ..jobs.kind import JobKind, Reporter, Settings
+from ..jobs.kind import JobKind, Reporter, S
 from ..jobs.options import RunOptions
 from ..jobs.registry import UNDO, kind_of, undo_target
 from ..journal.location import (
@@ -110,8 +109,8 @@ def roots_of(share: Share, more: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_or_make(
-    kind: JobKind[Any],
-    settings: Settings,
+    kind: JobKind[S],
+    settings: S,
     share: Share,
     state: Path,
     options: RunOptions,

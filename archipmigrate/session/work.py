@@ -1,13 +1,13 @@
 """Sessions of runs: begin one, look, resume, undo. Each returns how the session ended.
 
     lock     the share, and what else the job works on, against other runs on this host
-    journal  of the run to go on with, or of a new one
+    journal  of the run to continue, or of a new one
     open     the job, and what it works through
     run      the engine works the job off, or until it is interrupted or must stop
     tell     the caller sees the result while the journal is still open
 
-What is left open is closed in any case. A session that was killed at any moment, or that raised, is
-gone on with by `resume`, or by `begin` with the same settings.
+Whatever a session opens is closed when it returns or raises. One that was killed at any moment, or
+that raised, is continued by `resume`, or by `begin` with the same settings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..engine.run import Result, Run
 from ..engine.settle import settle_run
 from ..errors import FatalError
 from ..jobs.ended import Ended
-from ..jobs.kind import JobKind, Opening, Purpose, Reporter, Settings, Tell, Work
+from ..jobs.kind import JobKind, Opening, Purpose, Reporter, S, Tell, Work
 from ..jobs.options import RunOptions
 from ..jobs.registry import kind_of
 from ..journal.runs import list_runs, open_run
@@ -34,7 +34,6 @@ from ..model import Tally
 from ..share import Share
 from ..share.bypass import label
 from ..ui.text import quoted, reason
-from .find import has_failures
 from .open import (
     check_room,
     find_or_make,
@@ -48,8 +47,8 @@ from .reach import reach, wait_for_mount
 
 
 def begin(
-    kind: JobKind[Any],
-    settings: Settings,
+    kind: JobKind[S],
+    settings: S,
     share: Share,
     options: RunOptions,
     reporter: Reporter,
@@ -57,7 +56,7 @@ def begin(
     *,
     fresh: bool = False,
 ) -> Ended:
-    """Run a job on an open share, or go on with an unfinished run of the same settings.
+    """Run a job on an open share, or continue an unfinished run of the same settings.
 
     *fresh* begins a new run in place of that one. The share is closed on return. Raises Busy if
     another run holds the share, FatalError, UsageError.
@@ -82,8 +81,8 @@ def begin(
 
 
 def look(
-    kind: JobKind[Any],
-    settings: Settings,
+    kind: JobKind[S],
+    settings: S,
     share: Share,
     options: RunOptions,
     reporter: Reporter,
@@ -115,7 +114,7 @@ def resume(
     *,
     failed: bool = False,
 ) -> Ended:
-    """Go on with a run that is no undo; with *failed* also try its failures again.
+    """Continue a run that is no undo; with *failed* also try its failures again.
 
     Raises Busy, FatalError, UsageError.
     """
@@ -137,13 +136,8 @@ def resume(
         return _work(kind, opening, tell, retry=failed)
 
 
-def is_resumable(header: RunHeader, *, failed: bool = False) -> bool:
-    """Say whether `resume` has something to do."""
-    return header.is_unfinished or (failed and has_failures(header))
-
-
 def undo(target: RunHeader, options: RunOptions, reporter: Reporter, tell: Tell) -> Ended:
-    """Put back what the run *target* changed, or go on with an undo of it that was cut off.
+    """Put back what the run *target* changed, or continue an undo of it that was cut off.
 
     What a killed session of that run left is settled first; from then on it cannot be resumed.
     Raises Busy, FatalError, UsageError.
@@ -173,7 +167,7 @@ def undo(target: RunHeader, options: RunOptions, reporter: Reporter, tell: Tell)
 
 
 def _put_back(
-    kind: JobKind[Any], forward: Opening[Any], journal: Journal, header: RunHeader, tell: Tell
+    kind: JobKind[S], forward: Opening[S], journal: Journal, header: RunHeader, tell: Tell
 ) -> Ended:
     """Settle the run that *forward* is of, then put back what it changed."""
     target = forward.journal
@@ -196,7 +190,7 @@ def _put_back(
     return ended
 
 
-def _work(kind: JobKind[Any], opening: Opening[Any], tell: Tell, *, retry: bool = False) -> Ended:
+def _work(kind: JobKind[S], opening: Opening[S], tell: Tell, *, retry: bool = False) -> Ended:
     """Open the job, run it, and tell how that ended."""
     with kind.open(opening) as work:
         ended = _run(opening, work, retry=retry)
@@ -251,8 +245,8 @@ def _settle(work: Work, journal: Journal) -> None:
 
 
 def _settle_earlier(
-    kind: JobKind[Any],
-    settings: Settings,
+    kind: JobKind[S],
+    settings: S,
     share: Share,
     state: Path,
     options: RunOptions,
@@ -279,8 +273,8 @@ def _settle_earlier(
 
 
 def _reached(
-    kind: JobKind[Any],
-    settings: Settings,
+    kind: JobKind[S],
+    settings: S,
     share: Share,
     state: Path,
     options: RunOptions,

@@ -1,19 +1,21 @@
-"""Sample shares: trees of files like those of a real Archipelago share, for trying things out.
+"""Sample shares: trees of files like those of a real Archipelago share, to try things out on.
 
-Owns the making of one. The same arguments give the same names, bytes and modes, whatever the umask.
-Objects are stand-ins: a few bytes each instead of 4 MiB.
+The same arguments give the same names, bytes and modes, whatever the umask. Objects are stand-ins:
+a few bytes each instead of 4 MiB.
 
     DIR/blocks/    the objects, archip_<64 hex digits>
     DIR/maps/      the volumes' v1 maps, archip_vol000000 and so on, which refer to the objects;
-                   volumes of other kinds, which refer to objects that are not there
+                   volumes of other kinds, which refer to objects that do not exist
     DIR/locks/     empty, or locks on some of these
     DIR/sizes.csv  the sizes of v0 volumes, if there are any
 
-`make` makes a share, with the volumes of other kinds from `others`; `tree` puts files in places.
+make    makes a share: its objects, and the volumes that v0.3 left behind
+others  volumes of other kinds, and locks
+tree    writes files, and the directories above them
 """
 
 from .make import ShareSize, make_share
-from .others import MapPlace, OtherVolumes
+from .others import MapPlacement, OtherVolumes
 from .tree import Layout
 
-__all__ = ["Layout", "MapPlace", "OtherVolumes", "ShareSize", "make_share"]
+__all__ = ["Layout", "MapPlacement", "OtherVolumes", "ShareSize", "make_share"]

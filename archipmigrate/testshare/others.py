@@ -1,7 +1,7 @@
-"""The volumes of other kinds than v0.3 left behind: their maps, their locks, what Pithos knows.
+"""Volumes of kinds other than v0.3 left behind: their maps, their locks, their sizes.
 
-Each volume depends on the seed, its name and the length of its map, on nothing else. The objects
-that a map refers to are not made: a map is upgraded without a look at them.
+Each volume depends on the seed, its name and the length of its map, and on nothing else. The
+objects that a map refers to are not made: no upgrade reads them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from enum import StrEnum
 from ..maps.format import v1, v2
 from ..maps.format.names import PREFIX
 from ..maps.format.placement import pithos_dir, v03_dir
-from .tree import Tree
+from ..tree.files import DirPath
+from .tree import BlockerTree
 
 LOCK_SUFFIX = b"_lock"
 LOCK_MODE = 0o660
 HOLDER = b"otherhost_1002"  # as a v0.4 blocker of maps on another host writes it
 SIZES = b"sizes.csv"
-# Fields of OtherVolumes, in their order; a v0 map has no name of this kind.
+# By field of OtherVolumes, in their order; the name of a v0 map is random digits.
 NAMES = {
     "v1": b"archip_%06d-v1",
     "v1_in_place": b"%06d-v1-in-place",
@@ -29,20 +30,20 @@ NAMES = {
 }
 
 
-class MapPlace(StrEnum):
-    """Where the maps lie that v0.4 did not write."""
+class MapPlacement(StrEnum):
+    """Whose rule places the maps that v0.4 did not write."""
 
-    V04 = "v04"  # where v0.4 looks for them: all maps
-    V03 = "v03"  # v1 maps with the prefix: where v0.3 has them
-    PITHOS = "pithos"  # v0 maps: where Pithos has them
+    V04 = "v04"  # v0.4's: all maps
+    V03 = "v03"  # v0.3's: v1 maps with the prefix
+    PITHOS = "pithos"  # Pithos': v0 maps
 
 
 @dataclass(frozen=True, slots=True)
 class OtherVolumes:
-    """How many volumes of each kind to add, `objects` each, and where their v1 and v0 maps lie.
+    """How many volumes of each kind to add, of `objects` each, and where their v1 and v0 maps lie.
 
-    The first `locks` of them, in the order of the fields, are locked by another host: beside the
-    maps, or in the lock directory.
+    Another host holds the locks of the first `locks` of them, in the order of the fields: beside
+    the maps, or in the lock directory.
     """
 
     v1: int = 0
@@ -51,13 +52,13 @@ class OtherVolumes:
     v2: int = 0
     half_renamed: int = 0  # v2 with the prefix: an upgrade that was cut off
     objects: int = 100
-    place: MapPlace = MapPlace.V04
+    placement: MapPlacement = MapPlacement.V04
     locks: int = 0
     lock_dir: bool = False
 
     @property
     def count(self) -> int:
-        """How many volumes there are."""
+        """The number of volumes."""
         return sum(self._counts())
 
     def check(self) -> None:
@@ -71,13 +72,15 @@ class OtherVolumes:
         return [getattr(self, kind) for kind in NAMES]
 
 
-def dir_of_v1(name: bytes, place: MapPlace) -> tuple[bytes, ...] | None:
-    """Return where a v1 map with the prefix lies; None: where v0.4 looks for it."""
-    return v03_dir(name) if place is MapPlace.V03 else None
+def dir_of_v1(name: bytes, placement: MapPlacement) -> DirPath | None:
+    """Return the directory of a v1 map with the prefix; None: the layout's, as v0.4 has it."""
+    return v03_dir(name) if placement is MapPlacement.V03 else None
 
 
-def add_others(top: Tree, maps: Tree, locks: Tree, others: OtherVolumes, seed: int) -> None:
-    """Add the volumes, their locks, and `sizes.csv` in *top* for those that have v0 maps."""
+def add_others(
+    top: BlockerTree, maps: BlockerTree, locks: BlockerTree, others: OtherVolumes, seed: int
+) -> None:
+    """Add the volumes and their locks; and `sizes.csv` in *top* if there are v0 maps."""
     sizes = [b"mapfile,size\n"]
     unlocked = others.locks
     for kind in NAMES:
@@ -89,15 +92,15 @@ def add_others(top: Tree, maps: Tree, locks: Tree, others: OtherVolumes, seed: i
                 unlocked -= 1
                 lock = name.removeprefix(PREFIX) + LOCK_SUFFIX
                 if others.lock_dir:
-                    locks.add(lock, HOLDER, place=(), mode=LOCK_MODE)
+                    locks.add(lock, HOLDER, path=(), mode=LOCK_MODE)
                 else:
                     maps.add(lock, HOLDER, mode=LOCK_MODE)
     if others.v0:
-        top.add(SIZES, b"".join(sizes), place=())
+        top.add(SIZES, b"".join(sizes), path=())
 
 
 def _add_map(
-    maps: Tree, kind: str, number: int, others: OtherVolumes, seed: int
+    maps: BlockerTree, kind: str, number: int, others: OtherVolumes, seed: int
 ) -> tuple[bytes, int]:
     """Add a volume's map, and its map blocks if it has any. Return its name and size in bytes."""
     rng = random.Random(f"{seed} {kind} {number}")  # noqa: S311 (as for the objects)
@@ -106,13 +109,13 @@ def _add_map(
     size -= rng.randrange(v1.OBJECT_SIZE) if entries else 0  # the last object may be a short one
     if kind == "v0":
         name = rng.randbytes(32).hex().encode()
-        place = pithos_dir(name) if others.place is MapPlace.PITHOS else None
-        maps.add(name, b"".join(entry.digest for entry in entries), place)
+        path = pithos_dir(name) if others.placement is MapPlacement.PITHOS else None
+        maps.add(name, b"".join(entry.digest for entry in entries), path)
         return name, size
     name = NAMES[kind] % number
     if kind in ("v1", "v1_in_place"):
-        place = dir_of_v1(name, others.place)  # without the prefix there is none of v0.3
-        maps.add(name, v1.encode_v1(size, entries), place)
+        path = dir_of_v1(name, others.placement)  # v0.3 had no maps without the prefix
+        maps.add(name, v1.encode_v1(size, entries), path)
         return name, size
     maps.add(name, v2.encode_header_v2(v2.HeaderV2(size, epoch=1)))
     for block, first in enumerate(range(0, len(entries), v2.BLOCK_ENTRIES)):
@@ -123,7 +126,7 @@ def _add_map(
 
 
 def _draw(rng: random.Random) -> v1.EntryV1:
-    """Return an entry: of four, two are objects of a volume, one is Pithos' and one of zeros."""
+    """Return an entry: of four, two are a volume's own objects, one is Pithos', one zeros."""
     drawn = rng.randrange(4)
     if drawn == 0:
         return v1.EntryV1(0, v1.ZERO_DIGEST)
@@ -131,7 +134,7 @@ def _draw(rng: random.Random) -> v1.EntryV1:
 
 
 def _as_v2(entry: v1.EntryV1) -> v2.EntryV2:
-    """Return what v0.4 makes of an entry."""
+    """Return the v2 entry that v0.4 makes of a v1 entry."""
     name = entry.digest.hex().encode()
     if entry.flag:
         return v2.EntryV2(v2.EntryFlag.WRITABLE | v2.EntryFlag.ARCHIP, PREFIX + name)

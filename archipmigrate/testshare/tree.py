@@ -1,7 +1,7 @@
-"""The trees of a sample share while they are filled: places, files, directories, modes.
+"""The directories of a sample share while they are filled.
 
-Every mode is set by a chmod of its own: the umask, or a set-gid directory above, would have a say
-in what mkdir and open give.
+Every mode is set by a chmod of its own: the umask, or a set-gid directory above, would change the
+modes that mkdir and open give.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import os
 from enum import StrEnum
 
 from ..maps.format import placement
+from ..tree.files import DirPath
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
 
 class Layout(StrEnum):
-    """How deep below `maps/` and `blocks/` the files lie."""
+    """How deep files lie below `maps/` and `blocks/`."""
 
     FILED = "filed"  # aa/bb/cc/<name>, as Archipelago v0.4 has it
     FLAT = "flat"  # all in one directory
@@ -27,8 +28,8 @@ class Layout(StrEnum):
 LEVELS = {Layout.FILED: placement.LEVELS, Layout.FLAT: 0, Layout.DEEP: 8}
 
 
-class Tree:
-    """The directory of one blocker while it is filled: places files, makes directories for them."""
+class BlockerTree:
+    """The directory of one blocker while it is filled; counts the files and directories made."""
 
     def __init__(self, descriptor: int, levels: int) -> None:
         self._descriptor = descriptor
@@ -40,17 +41,16 @@ class Tree:
         self,
         name: bytes,
         content: bytes,
-        place: tuple[bytes, ...] | None = None,
+        path: DirPath | None = None,
         mode: int = FILE_MODE,
     ) -> None:
-        """Write a new file at *place*; without one, where the layout has it."""
-        if place is None:
-            place = placement.sha256_dir(name, self._levels)
-        if place:
-            self._make(b"/".join(place))
+        """Write a new file in the directory *path*; without one, where the layout has it."""
+        if path is None:
+            path = placement.sha256_dir(name, self._levels)
+        if path:
+            self._make(b"/".join(path))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        path = b"/".join((*place, name))
-        file = os.open(path, flags, mode, dir_fd=self._descriptor)
+        file = os.open(b"/".join((*path, name)), flags, mode, dir_fd=self._descriptor)
         try:
             os.fchmod(file, mode)
             while content:
@@ -60,7 +60,7 @@ class Tree:
         self.files += 1
 
     def _make(self, path: bytes) -> None:
-        """Make a directory unless it is there; first, if need be, the one that it is in."""
+        """Make a directory unless it is there, and the missing ones above it first."""
         try:
             os.mkdir(path, DIRECTORY_MODE, dir_fd=self._descriptor)
         except FileExistsError:
@@ -73,7 +73,10 @@ class Tree:
 
 
 def open_empty(directory: str) -> int:
-    """Open *directory*, made or found empty, and set its mode."""
+    """Open *directory*, make it if it is missing, and set its mode.
+
+    Raises OSError: ENOTEMPTY if it is not empty.
+    """
     try:
         os.mkdir(directory, DIRECTORY_MODE)
     except FileExistsError:

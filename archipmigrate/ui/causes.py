@@ -1,4 +1,4 @@
-"""Groups what is the same in many entries: a count and a few examples, in bounded memory."""
+"""Groups entries by a cause that they share: a count and a few examples, in bounded memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 EXAMPLES = 3
-# More causes than this are one: "other causes".
+# Causes beyond this number are counted as one: "other causes".
 MOST_CAUSES = 200
 OTHER = "other causes"
 
@@ -35,7 +35,7 @@ class Causes:
             cause.examples.append(path)
 
     def drop(self, operations: tuple[str, ...]) -> None:
-        """Forget the causes of some operations, which are shown in another way."""
+        """Forget causes that begin with one of *operations*: they are shown in another way."""
         for name in [name for name in self._by_name if name.startswith(operations)]:
             del self._by_name[name]
 

@@ -33,7 +33,7 @@ class Subject:
 
 
 class Progress(Protocol):
-    """Somewhere to show how far a run is."""
+    """Shows how far a run is."""
 
     interval: float
 
@@ -41,10 +41,10 @@ class Progress(Protocol):
         """Show the counters."""
 
     def aside(self, stream: TextIO) -> AbstractContextManager[None]:
-        """Let something else be printed to *stream*."""
+        """Make room for something else to be printed to *stream*."""
 
     def close(self) -> None:
-        """Leave the terminal as it should be."""
+        """Wipe the progress line."""
 
 
 class NoProgress:

@@ -25,14 +25,14 @@ from .text import group_name, mode_bits, quoted, reason
 
 NOTICES = {
     "acl": "has an ACL: group bits are its mask, so the group may still have no access (getfacl)",
-    "raced": "was changed by somebody else just before: see whether its mode is what it should be",
+    "raced": "was changed by somebody else just before we changed it: check its mode",
     "capability": "had file capabilities, which a change of group removes and undo cannot put back",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Verbosity:
-    """What the user wants to see."""
+    """What the user wants to see; `list_changes` prints a line for each change."""
 
     json: bool = False
     quiet: bool = False
@@ -185,7 +185,7 @@ class Report:
         self._out.flush()
 
     def close(self) -> None:
-        """Leave the terminal as it should be."""
+        """Wipe the progress line."""
         self._progress.close()
 
 

@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "nfs/idmap.h"
+#include "nfs/proto/idmap.h"
 #include "nfs/proto/protocol.h"
 #include "nfs/proto/rpc.h"
 

@@ -1,5 +1,5 @@
 /*
- * Named results: struct sequences, which Python code reads by attribute (include Python's header
+ * Named results: struct sequences, whose fields Python reads by name (include Python's header
  * before this). Their types are heap types that belong to one instance of a module.
  */
 
@@ -17,10 +17,7 @@ static inline PyTypeObject *named_type(PyObject *module, PyStructSequence_Desc *
     return type;
 }
 
-/*
- * Make a value of a tuple, whose reference is taken over; NULL with an exception, also if that is
- * NULL.
- */
+/* Make a value of a tuple, whose reference is taken over. NULL with an exception, or for NULL. */
 static inline PyObject *named_value(PyTypeObject *type, PyObject *tuple)
 {
     PyObject *value = tuple ? PyObject_CallOneArg((PyObject *)type, tuple) : NULL;

@@ -33,16 +33,16 @@
  *     nfs/client.[ch]                the open share: mount, connections, handles of directories
  *     nfs/scan.[ch]                  scan: one unit, many calls in flight
  *       nfs/scan_tree.[ch]           directories as nodes, entries against the policy, frames
- *       nfs/scan_replies.c           replies to calls, and errors
- *     nfs/apply.[ch]                 apply: the order of changes, finding directories and entries
- *       nfs/apply_dirs.c             directories: looked up, each once
- *       nfs/apply_calls.c            LOOKUP, GETATTR and batches of SETATTR
+ *       nfs/scan_replies.c           replies to calls, and what went wrong
+ *     nfs/apply.[ch]                 apply: which changes are begun, and in which order
+ *       nfs/apply_dirs.c             finding directories
+ *       nfs/apply_calls.c            calls for entries; changes in batches
  *       nfs/apply_entry.[ch]         what a verb does with one entry
- *     nfs/idmap.[ch]                 owners of NFSv4, which may be names
  *     nfs/kernel_handle.[ch]         the handle of a mounted directory, from the kernel's client
  *     nfs/proto/protocol.[ch]        what a version of NFS provides
  *       nfs/proto/nfs3.[ch]          NFSv3, MOUNT and the port mapper
  *       nfs/proto/nfs4.[ch]          NFSv4.0
+ *       nfs/proto/idmap.[ch]         owners of NFSv4, which may be names
  *     nfs/proto/rpc.[ch]             connections with many calls in flight
  *       nfs/proto/pace.[ch]          how many calls may be in flight
  *       nfs/proto/xdr.h              the encoding of calls and replies
@@ -102,7 +102,7 @@ static PyStructSequence_Desc apply_result_description = {
     .name = "archipmigrate._native.ApplyResult",
     .doc = "The outcomes of an apply.",
     .fields = apply_result_fields,
-    .n_in_sequence = 4,
+    .n_in_sequence = APPLY_RESULT_FIELDS,
 };
 
 static struct module_state *state_of(PyObject *module)

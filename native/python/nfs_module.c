@@ -65,7 +65,7 @@ static PyStructSequence_Desc apply_result_description = {
     .name = "archipmigrate._nfs.ApplyResult",
     .doc = "The outcomes of an apply.",
     .fields = apply_result_fields,
-    .n_in_sequence = 4,
+    .n_in_sequence = APPLY_RESULT_FIELDS,
 };
 
 static struct module_state *state_of(PyObject *module)

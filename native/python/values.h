@@ -143,6 +143,7 @@ static inline PyObject *stamps_of(const struct apply_result *result)
     return list;
 }
 
+#define APPLY_RESULT_FIELDS 4
 static PyStructSequence_Field apply_result_fields[] = {
     {"outcomes", "one byte a change: model.Outcome"},
     {"failures", "[(index, operation, errno, note)]"},
@@ -151,7 +152,7 @@ static PyStructSequence_Field apply_result_fields[] = {
     {0},
 };
 
-/* Return a tuple of these. */
+/* The fields of an ApplyResult, as a tuple. */
 static inline PyObject *apply_value(const struct apply_result *result)
 {
     return Py_BuildValue("(NNNL)", bytes_of(result->outcomes, result->count),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from archipmigrate.backend.base import ScanOptions
-from archipmigrate.backend.pool.client import WorkersBackend
+from archipmigrate.backend.pool.client import PoolBackend
 from archipmigrate.errors import BackendLost
 from archipmigrate.model import Limits, Outcome, Scan, Verb
 from archipmigrate.packed.groups import walk_unit, whole
@@ -47,10 +47,10 @@ def python(state: Path) -> Cli:
 
 
 @pytest.fixture
-def opened(filled: Path) -> Iterator[WorkersBackend]:
+def opened(filled: Path) -> Iterator[PoolBackend]:
     """The backend with two processes."""
     root = os.open(filled, os.O_RDONLY | os.O_DIRECTORY)
-    with closing(WorkersBackend(root, processes=2, lanes=2, open_dirs=100)) as backend:
+    with closing(PoolBackend(root, processes=2, lanes=2, open_dirs=100)) as backend:
         os.close(root)
         yield backend
 
@@ -241,11 +241,11 @@ def test_interpreter_that_cannot_be_started_again_does_the_work_itself(
 # -- calls
 
 
-def look(backend: WorkersBackend, limits: Limits = PLENTY) -> Scan:
+def look(backend: PoolBackend, limits: Limits = PLENTY) -> Scan:
     return backend.scan(EVERYTHING, POLICY, OPTIONS, limits)
 
 
-def test_stop_flag_set_during_a_scan_ends_it(opened: WorkersBackend) -> None:
+def test_stop_flag_set_during_a_scan_ends_it(opened: PoolBackend) -> None:
     stopped = Limits(60, 10**9, 10**9, bytearray(b"\1"))
     scan = look(opened, stopped)
     assert scan.rest is not None
@@ -253,7 +253,7 @@ def test_stop_flag_set_during_a_scan_ends_it(opened: WorkersBackend) -> None:
     assert look(opened).rest is None  # the flag is that of a call
 
 
-def test_changes_are_applied_by_whichever_process_is_free(opened: WorkersBackend) -> None:
+def test_changes_are_applied_by_whichever_process_is_free(opened: PoolBackend) -> None:
     scans = [look(opened) for _ in range(2)]
     assert all(scan.retained for scan in scans)
     applied = opened.apply(scans[0].preimage, Verb.FORWARD, retained=scans[1].retained)
@@ -263,7 +263,7 @@ def test_changes_are_applied_by_whichever_process_is_free(opened: WorkersBackend
         scan.retained.close()
 
 
-def test_what_is_kept_is_closed_with_the_next_call(opened: WorkersBackend, filled: Path) -> None:
+def test_what_is_kept_is_closed_with_the_next_call(opened: PoolBackend, filled: Path) -> None:
     scans = [look(opened) for _ in range(2)]
     workers = children(os.getpid())
     assert sum(has(pid, filled) for pid in workers) == 2
@@ -277,7 +277,7 @@ def test_what_is_kept_is_closed_with_the_next_call(opened: WorkersBackend, fille
     assert not any(has(pid, filled) for pid in workers)
 
 
-def test_wide_directory_is_read_on_where_its_place_is(opened: WorkersBackend, share: Path) -> None:
+def test_wide_directory_is_read_on_where_its_place_is(opened: PoolBackend, share: Path) -> None:
     wide = share / "wide"
     wide.mkdir()
     for number in range(5 * 4096):  # more than are read in one go
@@ -290,13 +290,13 @@ def test_wide_directory_is_read_on_where_its_place_is(opened: WorkersBackend, sh
     assert entries == len(attrs(share))
 
 
-def test_mistake_in_a_worker_is_raised_here_and_it_serves_on(opened: WorkersBackend) -> None:
+def test_mistake_in_a_worker_is_raised_here_and_it_serves_on(opened: PoolBackend) -> None:
     with pytest.raises(ValueError, match="changes of version 9"):
         opened.apply(b"\x09" + bytes(7), Verb.FORWARD)
     assert look(opened).count == FILES + 41
 
 
-def test_every_call_fails_once_all_workers_are_killed(opened: WorkersBackend) -> None:
+def test_every_call_fails_once_all_workers_are_killed(opened: PoolBackend) -> None:
     for pid in children(os.getpid()):
         os.kill(pid, signal.SIGKILL)
     for _ in range(3):

@@ -210,7 +210,7 @@ def test_options_are_taken_from_the_environment(program: Program, snapshots: Pat
         ("MAX_OPS", "-5", "give a number from 1 on, not '-5'"),
         ("BACKEND", "rust", "choose from auto, native, python, nfs"),
         ("HARD_LINKS", "follow", "choose from change, skip"),
-        ("JSON", "perhaps", "say 1 or 0"),
+        ("JSON", "perhaps", "give 1 or 0"),
     ],
 )
 def test_bad_value_in_the_environment_is_a_usage_error(

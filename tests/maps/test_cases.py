@@ -1,4 +1,4 @@
-"""`mapfiles` over what a share may hold besides plain maps: places, names, locks, and strangers."""
+"""`mapfiles` over shares with more than plain maps: other places, names, locks, odd files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.privileged
 
 @pytest.fixture
 def backend(codec: str) -> str:
-    """One is enough: the codecs are compared elsewhere."""
+    """Run over one codec: tests of the codecs compare them."""
     return codec
 
 
@@ -67,7 +67,7 @@ def umask() -> Iterator[None]:
 
 
 def upgraded(maps: Path, volume: str = VOLUME) -> bool:
-    """Say whether a volume is v2, has all entries of the scenes, and its old name is gone."""
+    """Whether a volume is v2, has all entries of the scenes, and its old name is gone."""
     found = read_volume(maps, volume)
     gone = not [path for path in snapshot(maps) if Path(path).name == PREFIX + volume]
     return gone and (found.version, found.entries) == (2, from_v1(FEW))
@@ -82,7 +82,7 @@ def alone(program: Program, maps: Path, result: str, volume: str = VOLUME) -> No
     assert snapshot(maps) == before
 
 
-# -- each kind of volume, without any trouble
+# -- each kind of volume, with nothing in the way
 
 
 @pytest.mark.parametrize("locks", [False, True], ids=["locks in maps", "lock directory"])
@@ -168,7 +168,7 @@ def test_v2_with_a_misplaced_block_is_invalid(program: Program, maps: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["link", "mount"])
-def test_directory_that_cannot_be_looked_into_is_a_failure(
+def test_directory_that_cannot_be_searched_is_a_failure(
     program: Program, maps: Path, tmp_path: Path, mount: Callable[..., Path], kind: str
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -248,7 +248,7 @@ def test_names_that_are_no_volumes_are_foreign(program: Program, maps: Path) -> 
         assert after[path] == before[path]
 
 
-# -- strangers
+# -- odd files
 
 
 def stranger(path: Path, kind: str, target: Path) -> None:
@@ -265,7 +265,7 @@ each_stranger = pytest.mark.parametrize("kind", ["directory", "fifo", "link"])
 
 
 @each_stranger
-def test_what_is_no_regular_file_is_no_volume(
+def test_file_that_is_not_regular_is_no_volume(
     program: Program, maps: Path, tmp_path: Path, kind: str
 ) -> None:
     target = put(tmp_path / "elsewhere", OLD, v1(FEW))
@@ -281,7 +281,7 @@ def test_what_is_no_regular_file_is_no_volume(
 
 @each_stranger
 @pytest.mark.parametrize("name", [VOLUME, block_name(VOLUME, 0)], ids=["header", "block"])
-def test_stranger_in_the_way_of_an_upgrade_is_not_followed_or_replaced(
+def test_odd_file_in_the_way_of_an_upgrade_is_not_followed_or_replaced(
     program: Program, maps: Path, tmp_path: Path, kind: str, name: str
 ) -> None:
     target = put(tmp_path / "elsewhere", VOLUME, b"somebody's")
@@ -304,7 +304,7 @@ def test_stranger_in_the_way_of_an_upgrade_is_not_followed_or_replaced(
 @pytest.mark.parametrize("directory", [False, True], ids=["locks in maps", "lock directory"])
 @pytest.mark.parametrize("pad", [False, True], ids=["plain", "padded"])
 @pytest.mark.parametrize("name", [VOLUME, OLD])
-def test_lock_of_somebody_else_is_respected(
+def test_lock_of_another_holder_is_respected(
     program: Program, maps: Path, lock_directory: Path, name: str, pad: bool, directory: bool
 ) -> None:
     locks = lock_directory if directory else None
@@ -427,7 +427,7 @@ def test_block_that_is_too_short_is_invalid(program: Program, maps: Path) -> Non
     alone(program, maps, "invalid")
 
 
-def test_block_that_is_a_link_is_said_to_be_no_file(program: Program, maps: Path) -> None:
+def test_block_that_is_a_link_is_reported_as_no_file(program: Program, maps: Path) -> None:
     put_v2(maps, VOLUME, from_v1(FEW))
     block = put(maps, block_name(VOLUME, 0))
     block.unlink()
@@ -482,7 +482,7 @@ def test_v1_called_by_64_digits_is_told_by_its_length(program: Program, maps: Pa
 
 
 def many(maps: Path, count: int) -> dict[str, str]:
-    """Make volumes of many kinds; return what each must be in the end."""
+    """Make volumes of many kinds; return the result that each must have."""
     expected = {}
     for number in range(count):
         volume = f"volume{number:04}"

@@ -1,4 +1,4 @@
-"""Entries of older maps become v2 entries: as v0.4 itself makes them, and alike in both twins."""
+"""Entries are converted to v2 as v0.4 itself does, and both twins give the same."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_codec_in_c_is_a_demand_where_it_is_not_built(monkeypatch: pytest.Monkey
 
 
 def codecs_there() -> list[str]:
-    """Return the names of the codecs that are there, the preferred one first."""
+    """Return the names of the codecs, the preferred one first."""
     return ["native", "python"] if extensions.BUILT else ["python"]
 
 
@@ -175,12 +175,12 @@ def fuzz(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     sources = [tests / "fuzz" / "fuzz_mapfile.c", native / "mapfile" / "entries.c"]
     subprocess.run([need("gcc"), *flags, "-o", program, *sources], check=True)
-    # The sanitizer wants to be loaded first; looking for leaks needs rights that not all have.
+    # The sanitizer must be loaded first; to find leaks it needs rights that not all have.
     return ["env", "-u", "LD_PRELOAD", "ASAN_OPTIONS=detect_leaks=0", str(program)]
 
 
 def run_fuzz(command: list[str], *words: str) -> tuple[int, str]:
-    """Run it; return its status and what it said."""
+    """Run it; return its status and its output."""
     done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 

@@ -1,4 +1,4 @@
-"""`mapfiles` as a command: where it looks, what it says, what it keeps."""
+"""`mapfiles` as a command: its options, its output, the old maps that it keeps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIGEST = "2414e36d7bd6484b6f33c9ad9f553c5f99e3b478538c1baff9f544514c8a059c"
 
 @pytest.fixture
 def backend(codec: str) -> str:
-    """One is enough: the codecs are compared elsewhere."""
+    """Run over one codec: tests of the codecs compare them."""
     return codec
 
 
@@ -38,7 +38,7 @@ def config(path: Path, maps: Path, **more: object) -> Path:
     return path
 
 
-# -- where, and for whom
+# -- directories, owner and umask
 
 
 def test_configuration_gives_directories_owner_and_umask(
@@ -61,7 +61,7 @@ def test_configuration_gives_directories_owner_and_umask(
         assert stat.S_IMODE(found.parent.stat().st_mode) == 0o750
 
 
-def test_maps_whose_locks_the_configuration_has_elsewhere_need_to_be_told_where(
+def test_maps_without_the_lock_directory_of_their_configuration_are_refused(
     program: Program, maps: Path, locks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_v1(maps, "foobar")
@@ -74,7 +74,7 @@ def test_maps_whose_locks_the_configuration_has_elsewhere_need_to_be_told_where(
     assert (ended.status, results(ended)) == (0, {"foobar": "upgraded"})
 
 
-def test_maps_that_the_configuration_is_not_of_have_their_locks_among_them(
+def test_maps_of_no_configuration_have_their_locks_among_them(
     program: Program, maps: Path, locks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_v1(maps, "foobar")
@@ -168,7 +168,7 @@ def test_two_sizes_for_one_map_make_it_invalid(
     assert snapshot(maps) == before
 
 
-# -- what it says
+# -- output
 
 
 def test_text_has_a_table_the_reasons_and_the_next_command(program: Program, maps: Path) -> None:
@@ -185,7 +185,7 @@ def test_text_has_a_table_the_reasons_and_the_next_command(program: Program, map
     assert program(*undo.partition("archipmigrate ")[2].split()).status == 0
 
 
-def test_text_has_names_that_the_terminals_encoding_has_not(cli: Cli, maps: Path) -> None:
+def test_text_shows_names_that_the_terminals_encoding_lacks(cli: Cli, maps: Path) -> None:
     put_v1(maps, "f\xe4hre\u2603")
     mapshare.put_lock(maps, None, "f\xe4hre\u2603")
     cli.env["PYTHONIOENCODING"] = "latin-1:strict"
@@ -194,13 +194,13 @@ def test_text_has_names_that_the_terminals_encoding_has_not(cli: Cli, maps: Path
     assert "hre\\u2603" in ended.out
 
 
-def test_quiet_run_that_goes_well_says_nothing(program: Program, maps: Path) -> None:
+def test_quiet_run_that_succeeds_prints_nothing(program: Program, maps: Path) -> None:
     put_v1(maps, "foobar")
     ended = program("mapfiles", "-q", "--maps", maps)
     assert (ended.status, ended.out, ended.err) == (0, "", "")
 
 
-def test_quiet_run_says_what_is_left(program: Program, maps: Path) -> None:
+def test_quiet_run_prints_the_volumes_that_are_left(program: Program, maps: Path) -> None:
     put_v1(maps, "foobar")
     mapshare.put(maps, "archip_broken", b"garbage")
     ended = program("mapfiles", "-q", "--maps", maps)
@@ -297,7 +297,7 @@ def test_text_of_names_and_locks_never_reaches_the_terminal_as_it_is(
     assert "\x1b" not in shown.err
 
 
-# -- what is kept
+# -- old maps
 
 
 def test_run_that_keeps_nothing_cannot_be_undone(program: Program, maps: Path) -> None:
@@ -309,7 +309,7 @@ def test_run_that_keeps_nothing_cannot_be_undone(program: Program, maps: Path) -
     after = contents(snapshot(maps))
     ended = program("undo", "--json")
     assert ended.status == 3
-    # What is changed in place needs no more than its first bytes, which are in the journal.
+    # A map that was changed in place only needs its first bytes, which are in the journal.
     assert (ended.summary["changed"], ended.summary["skipped"]) == (1, 1)
     (failure,) = lines(ended, "failure")
     assert (failure["path"], "--no-keep" in failure["reason"]) == ("foobar", True)
@@ -318,14 +318,14 @@ def test_run_that_keeps_nothing_cannot_be_undone(program: Program, maps: Path) -
     assert not any("foobar" in path for path in changed)
 
 
-def test_what_is_kept_is_said_before(program: Program, maps: Path) -> None:
+def test_room_for_old_maps_is_announced_before(program: Program, maps: Path) -> None:
     put_v1(maps, "foobar", objects=40_000)
     ended = program("mapfiles", "--maps", maps)
     assert ended.status == 0
     assert "1.3 MB of old maps are kept for undo" in ended.err
 
 
-def test_damage_to_what_was_kept_leaves_that_volume_as_it_is(
+def test_volume_whose_old_map_is_damaged_is_left_as_it_is(
     program: Program, maps: Path, state: Path
 ) -> None:
     put_v1(maps, "foobar", "second")
@@ -383,7 +383,7 @@ def test_volume_that_undo_left_is_put_back_by_the_command_that_it_names(
     assert contents(snapshot(maps)) == before
 
 
-def test_lock_directory_that_is_another_one_now_is_used_only_if_it_is_named(
+def test_lock_directory_that_was_replaced_is_used_only_if_it_is_named(
     program: Program, maps: Path, locks: Path
 ) -> None:
     put_v1(maps, "foobar", "second")

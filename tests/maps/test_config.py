@@ -50,7 +50,7 @@ def test_config_of_the_package_is_read() -> None:
     )
 
 
-def test_config_has_defaults_for_all_that_is_not_there() -> None:
+def test_config_has_defaults_for_missing_options() -> None:
     assert read_config("[blockerm]") == BlockerConfig(
         archip_dir="/srv/archip/maps",
         lock_dir=None,
@@ -71,7 +71,7 @@ def test_unique_str_is_kept() -> None:
     assert read_config("[blockerm]\nunique_str = node1_7\n").unique_str == "node1_7"
 
 
-def test_path_that_is_not_utf8_comes_through() -> None:
+def test_path_that_is_not_utf8_is_kept() -> None:
     text = b"[blockerm]\narchip_dir = /srv/\xff\xc3\xa9\n".decode(errors="surrogateescape")
     assert read_config(text).archip_dir.encode(errors="surrogateescape") == b"/srv/\xff\xc3\xa9"
 

@@ -1,4 +1,4 @@
-"""Headers and entries of maps: what v0.4 itself wrote, what is refused, and which sizes fit v0."""
+"""Headers and entries of maps as v0.4 itself wrote them, those that are refused, sizes of v0."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_headers_are_read_or_refused_whatever_the_bytes(raw: bytes) -> None:
             assert str(error)  # noqa: PT017 -- none at all is as good
 
 
-def test_v2_header_keeps_flags_that_nobody_knows() -> None:
+def test_v2_header_keeps_unknown_flags() -> None:
     header = decode_header_v2(GOOD[:20] + b"\x80\0\0\6" + GOOD[24:])
     assert header.flags == 0x80000006
     assert header.is_deleted
@@ -213,7 +213,7 @@ def test_v2_entry_is_refused_if_its_name_is_too_long(length: str) -> None:
 
 
 def fits(content: bytes, size: int) -> bool:
-    """Say whether a Pithos map is that of a volume of so many bytes, the slow way."""
+    """Whether a Pithos map is that of a volume of *size* bytes, the slow way."""
     count = -(-size // OBJECT_SIZE)
     digests = [content[at : at + 32] for at in range(0, len(content), 32)]
     first = next((i for i, digest in enumerate(digests) if not digest.strip(b"\0")), len(digests))

@@ -1,4 +1,4 @@
-"""`mapfiles` leaves what the real v0.4 leaves, and changes nothing where that one goes wrong."""
+"""`mapfiles` gives the files that the real v0.4 gives, and changes none where v0.4 fails."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def inodes(found: Snapshot, volume: str) -> set[int]:
 
 
 def without_inodes(found: Snapshot) -> dict[str, tuple[bytes, int, int, int]]:
-    """Return what an undo must put back; the inode of a file that was removed it cannot."""
+    """Return what an undo must put back: all but the inodes of files that were removed."""
     return {path: (file.content, file.mode, file.uid, file.gid) for path, file in found.items()}
 
 
@@ -115,7 +115,7 @@ def test_undo_puts_back_every_byte(program: Program, case: Case, extracted: Extr
     assert without_inodes(now) == without_inodes(before)
     if case.in_place:
         assert inodes(now, case.volume) == inodes(before, case.volume)
-    # What was put back can be upgraded again.
+    # A volume that was put back can be upgraded again.
     assert results(program(*words(case, share))) == {case.volume: "upgraded"}
     assert contents(kept(share)) == contents(kept(extracted.after))
 

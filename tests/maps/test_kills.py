@@ -1,8 +1,8 @@
-"""Ended or refused at any call, `mapfiles` leaves a volume that reads as the old or the new one.
+"""Killed or failing at any call, `mapfiles` leaves a volume that reads as the old or the new one.
 
-fail_at.c ends the run in place of its n-th call that changes something below the maps or the locks,
-or after it, or makes that call fail. Then the reference reader looks the volume up, and the same
-command finishes the work, or `undo` takes it back.
+fail_at.c kills the run in place of its n-th call that changes anything below the maps or the locks,
+or after it, or makes that call fail. Then the reference reader reads the volume, and the same
+command finishes the work, or `undo` puts it back.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.support.program import Ended
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow]
 KILLED = -9
-# Which calls are tried: each n-th. A kill after a call is mostly one before the next.
+# Try every n-th call. A kill after a call is mostly the same as one before the next.
 STEPS = {"kill": 1, "after": 3, "EIO": 1, "ENOSPC": 1, "undo": 2}
 FEWEST = 12  # calls that change something, in any upgrade
 WAYS = [(scene, bool(number % 2)) for number, scene in enumerate(SCENES.values())]
@@ -44,7 +44,7 @@ each_short_way = pytest.mark.parametrize(
 
 @pytest.fixture
 def backend(codec: str) -> str:
-    """One is enough: the codecs are compared elsewhere."""
+    """Run over one codec: tests of the codecs compare them."""
     return codec
 
 
@@ -65,7 +65,7 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A share with its scene, before anything was done, and a state directory."""
+    """A share with its scene, as it was before, and a state directory."""
 
     loaded: Loaded
     scene: Scene
@@ -80,7 +80,7 @@ class Site:
 
     @property
     def fired(self) -> str:
-        """The call that was the last one, or failed; empty if there was none."""
+        """The call that was killed, or failed; empty if there was none."""
         report = self.top / "report"
         return report.read_text() if report.exists() else ""
 
@@ -92,7 +92,7 @@ class Site:
         return self.loaded.start(self.top / "state", *args, env=fault).wait()
 
     def run(self, at: int = 0, how: str = "kill") -> Ended:
-        """Upgrade; something happens at the *at*-th changing call."""
+        """Upgrade; kill the run, or fail, at the *at*-th changing call."""
         words = arguments(self.maps, locks=self.locks, sizes=self.scene.sizes)
         return self._run([*words, "--jobs", 1], at, how)
 
@@ -101,17 +101,17 @@ class Site:
         return self._run(["undo", "--json"], at, how)
 
     def check_whole(self) -> None:
-        """Check that the mapper, or v0.3 where the map was its, finds the volume, all of it."""
+        """Check that the mapper, or v0.3 if the map was its own, finds the whole volume."""
         found = read_volume(self.maps, self.scene.volume, size=self.scene.size, v03=True)
         assert found.entries == self.scene.entries, self.fired
 
     def check_done(self, ended: Ended) -> None:
-        """Check that an upgrade ended well and left nothing but what it must."""
+        """Check that an upgrade succeeded, and left exactly the files that it must."""
         finished(ended, [self.scene.volume])
         assert contents(self._left()) == contents(self.due), self.fired
 
     def check_undone(self, ended: Ended) -> None:
-        """Check that an undo ended well and every file is as before."""
+        """Check that an undo succeeded, and every file is as before."""
         assert ended.status == 0, f"{self.fired}{ended.out}{ended.err}"
         now = self._left()
         assert contents(now) == contents(self.before), self.fired
@@ -133,7 +133,7 @@ Sites = Callable[[], Site]
 def sites(
     backend: str, loader: Callable[[str], Loaded], scene: Scene, locks: bool, tmp_path: Path
 ) -> Iterator[Sites]:
-    """Call for a fresh share, in memory if possible: SIGKILL takes nothing from a page cache."""
+    """Yield a maker of fresh shares, in memory if possible: SIGKILL keeps the page cache."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as directory:
         top = Path(directory)
@@ -153,7 +153,7 @@ def sites(
 
 
 def struck(sites: Sites, how: str, step: int) -> Iterator[tuple[Site, Ended]]:
-    """Yield shares whose upgrade was struck at every *step*-th call; the last one must be right."""
+    """Yield shares whose upgrade was struck at every *step*-th call; check the one that was not."""
     for at in itertools.count(1, step):
         site = sites()
         ended = site.run(at, how)
@@ -217,7 +217,7 @@ def test_upgrade_with_a_call_that_fails_leaves_a_whole_volume_and_can_be_run_aga
         assert ended.status in {0, 1, 3}, f"{site.fired}{ended.err}"
         assert "Traceback" not in ended.err
         site.check_whole()
-        if ended.status == 0:  # it was no matter, or went well the second time
+        if ended.status == 0:  # the failure did not matter, or the second try succeeded
             site.check_done(ended)
         site.check_done(site.run())
 
@@ -236,7 +236,7 @@ def test_undo_with_a_call_that_fails_leaves_a_whole_volume_and_can_be_run_again(
         assert ended.status in {0, 1, 3}, f"{site.fired}{ended.err}"
         assert "Traceback" not in ended.err
         site.check_whole()
-        # What works at the second try, such as releasing a lock, is no failure.
+        # If the second try succeeds, as of releasing a lock, there is no failure.
         site.check_undone(site.undo() if ended.status else ended)
     site.check_undone(ended)
 

@@ -1,4 +1,4 @@
-"""`mapfiles` beside others: another run, and blockers that take locks by their own protocol."""
+"""`mapfiles` beside another run, and beside blockers that acquire locks by `filed`'s protocol."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Volumes = dict[str, tuple[list[str], list[Entry]]]
 
 @pytest.fixture
 def backend(codec: str) -> str:
-    """One is enough: the codecs are compared elsewhere."""
+    """Run over one codec: tests of the codecs compare them."""
     return codec
 
 
@@ -182,7 +182,7 @@ def test_nothing_changes_while_a_blocker_holds_a_lock_and_all_is_upgraded_in_the
         for work in working:
             work.result()
     assert not [line for blocker in blockers for line in blocker.broken]
-    assert all(blocker.taken for blocker in blockers)
+    assert all(blocker.acquired for blocker in blockers)
     for _ in range(MOST_RUNS):
         ended = cli(*words)
         if ended.status == 0:

@@ -1,4 +1,4 @@
-"""The builders and the reference reader of these tests, against what the real v0.4 wrote."""
+"""The builders and the reference reader of these tests, against files of the real v0.4."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_builders_make_the_files_that_v04_wrote(
 
 @pytest.mark.parametrize(
     "case",
-    # The one that is too long is a right map.
+    # The map that is too long is valid.
     [c for c in golden.cases() if c.result == "invalid" and len(c.volume) != 83],
     ids=lambda case: case.name,
 )

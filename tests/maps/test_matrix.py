@@ -1,4 +1,4 @@
-"""Which volume is what: every pair of what may be called `foobar` and what `archip_foobar`."""
+"""The result of a volume, for every pair of files called `foobar` and `archip_foobar`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ TABLE = {
 
 @pytest.fixture
 def backend(codec: str) -> str:
-    """One is enough: the codecs are compared elsewhere."""
+    """Run over one codec: tests of the codecs compare them."""
     return codec
 
 

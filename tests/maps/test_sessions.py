@@ -1,4 +1,4 @@
-"""mapfiles over several sessions, with others at work in between: nothing stale is acted upon."""
+"""`mapfiles` over several sessions, with changes by others in between: it uses nothing stale."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONGER = mapshare.v1_entries(5, "longer")
 
 @pytest.fixture
 def backend(codec: str) -> str:
-    """One is enough: the codecs are compared elsewhere."""
+    """Run over one codec: tests of the codecs compare them."""
     return codec
 
 
@@ -42,7 +42,7 @@ def put_v1(maps: Path, *volumes: str, v03: bool = False) -> list[Path]:
 
 
 def killed_before_the_second(program: Program, maps: Path, *options: object) -> None:
-    """Run until one volume is upgraded, and be killed before the next of its unit is touched."""
+    """Run until one volume is upgraded; kill the run before the next one of its unit is changed."""
     real, calls = upgrade.apply, iter(range(100))
 
     def apply(store: Store, preimage: VolumePreimage) -> None:
@@ -63,7 +63,7 @@ def left(maps: Path) -> list[Path]:
     return [path for path in maps.rglob("archip_*") if not path.name.endswith("_lock")]
 
 
-# -- what was prepared and not begun
+# -- volumes that were prepared and not begun
 
 
 @pytest.mark.parametrize("v03", [False, True], ids=["v0.4's place", "v0.3's place"])
@@ -165,7 +165,7 @@ def test_dead_lock_is_swept_and_the_verdict_of_the_survey_stays(
 
 @pytest.fixture
 def torn(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Call, and from then on headers in place are written in part, and then nothing is."""
+    """Call it: from then on headers in place are written in part, and nothing after that."""
     real = os.pwrite
 
     def break_down() -> None:
@@ -215,7 +215,7 @@ def test_header_torn_by_an_undo_is_repaired_by_the_next(
     assert contents(snapshot(maps)) == before
 
 
-# -- others in between
+# -- changes by others in between
 
 
 def test_volume_that_vanishes_after_the_survey_is_no_failure(
@@ -224,11 +224,11 @@ def test_volume_that_vanishes_after_the_survey_is_no_failure(
     first, _ = put_v1(maps, "volaaa", "volbbb")
     real = Store.acquire_locks
 
-    def take(store: Store, names: list[bytes]) -> None:
+    def acquire(store: Store, names: list[bytes]) -> None:
         first.unlink(missing_ok=True)
         real(store, names)
 
-    monkeypatch.setattr(Store, "acquire_locks", take)
+    monkeypatch.setattr(Store, "acquire_locks", acquire)
     ended = program(*arguments(maps))
     assert (ended.status, results(ended)) == (0, {"volbbb": "upgraded"})
 
@@ -236,7 +236,7 @@ def test_volume_that_vanishes_after_the_survey_is_no_failure(
 def test_map_that_was_written_to_after_its_upgrade_is_not_removed(
     program: Program, maps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """v0.3 heeds no lock of v0.4's."""
+    """v0.3 ignores the locks of v0.4."""
     (path,) = put_v1(maps, "foobar")
     real = upgrade._link_header
 
@@ -250,7 +250,7 @@ def test_map_that_was_written_to_after_its_upgrade_is_not_removed(
     assert path.read_bytes() == mapshare.v1(LONGER)
 
 
-def test_locked_volume_is_tried_again_by_resume_failed(program: Program, maps: Path) -> None:
+def test_locked_volume_is_retried_by_resume_failed(program: Program, maps: Path) -> None:
     put_v1(maps, "foobar")
     lock = mapshare.put_lock(maps, None, "foobar")
     assert results(program(*arguments(maps))) == {"foobar": "locked"}
@@ -282,10 +282,10 @@ def test_directory_that_could_be_listed_after_all_is_judged_anew(
     assert (ended.status, results(ended)) == (0, {"foobar": "upgraded"})
 
 
-# -- names and lengths that are meant to mislead
+# -- misleading names and lengths
 
 
-def test_map_called_like_what_a_lock_is_made_from_is_a_map(program: Program, maps: Path) -> None:
+def test_map_with_the_name_of_a_locks_part_is_a_map(program: Program, maps: Path) -> None:
     names = ["my_locker_vm", "web_lock2_db", "x.archipmigrate_y"]
     put_v1(maps, *names)
     stale = mapshare.put_stale(maps, None, "foobar")

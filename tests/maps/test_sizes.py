@@ -1,4 +1,4 @@
-"""The sizes of v0 maps: the table, its durable copy, and what is read from CSV and from Pithos."""
+"""The sizes of v0 maps: the table, its durable copy, and rows from CSV and from Pithos."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def load() -> Iterator[Load]:
 # The table
 
 
-def test_table_knows_what_it_was_given(load: Load) -> None:
+def test_table_has_its_rows(load: Load) -> None:
     sizes = load((name(1), 0), (name(2), LARGEST))
     assert sizes.of(name(1).encode()) == (0,)
     assert sizes.of(name(2).encode()) == (LARGEST,)
@@ -51,7 +51,7 @@ def test_table_knows_what_it_was_given(load: Load) -> None:
 
 
 @pytest.mark.parametrize("unknown", [b"", b"archip_foobar", b"\xff" * 64, b"A" * 64, b"0" * 63])
-def test_table_knows_nothing_of_other_names(load: Load, unknown: bytes) -> None:
+def test_table_has_no_size_of_other_names(load: Load, unknown: bytes) -> None:
     assert load(("a" * 64, 1)).of(unknown) == ()
 
 
@@ -141,7 +141,7 @@ def test_open_of_a_missing_file_makes_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_open_refuses_what_is_no_table_of_sizes(tmp_path: Path) -> None:
+def test_open_refuses_a_file_that_is_no_table_of_sizes(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("mapfile,size\n" * 100)
     with pytest.raises(JournalError, match="not a database"):
         Sizes.open(tmp_path / "text")

@@ -1,4 +1,4 @@
-"""How `mapfiles` stops, and goes on."""
+"""How `mapfiles` stops, and how it is resumed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.privileged
 
 @pytest.fixture
 def backend(codec: str) -> str:
-    """One is enough: the codecs are compared elsewhere."""
+    """Run over one codec: tests of the codecs compare them."""
     return codec
 
 
@@ -63,7 +63,7 @@ def test_full_share_stops_the_run_which_is_resumed_when_there_is_room(
     assert (ended.status, set(results(ended).values())) == (0, {"upgraded"})
 
 
-def test_lock_that_cannot_be_taken_is_said_to_be_what_fails(
+def test_lock_that_cannot_be_acquired_is_named_in_the_failure(
     program: Program, maps: Path, locks: Path, mount: Callable[..., Path]
 ) -> None:
     put_v1(maps, "foobar")
@@ -76,7 +76,7 @@ def test_lock_that_cannot_be_taken_is_said_to_be_what_fails(
     assert snapshot(maps) == before
 
 
-def test_full_state_directory_is_said_to_stop_the_run(
+def test_full_state_directory_stops_the_run_and_is_named(
     program: Program, maps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_v1(maps, "foobar")
@@ -110,7 +110,7 @@ def test_caller_who_may_change_nothing_stops_with_the_cause(
 
 
 def as_nobody(work: Callable[[], Ended]) -> Ended:
-    """Do something in a process of a user who may do nothing."""
+    """Call *work* in a process of a user without any rights."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from archipmigrate.errors import Busy, UsageError
 from archipmigrate.jobs.ended import Ended
 from archipmigrate.jobs.options import RunOptions
 from archipmigrate.jobs.registry import KINDS, kind_named, kind_of
-from archipmigrate.journal.runs import list_runs
+from archipmigrate.journal.runs import list_runs, new_run
 from archipmigrate.journal.store import RunHeader
 from archipmigrate.session.find import named_run, resumable_run, undoable_run
 from archipmigrate.session.open import locked
@@ -178,13 +181,20 @@ def test_roots_are_held_while_the_run_works_and_released_after(both: Toy) -> Non
     assert found == [f"run {run}, process {os.getpid()}", "free"]
 
 
-def test_more_roots_are_in_the_header_and_those_of_other_jobs_have_none(
-    both: Toy, share: Path
-) -> None:
+def test_header_has_roots_only_if_there_are_several(both: Toy) -> None:
     run = both.begin().header.run
     header = named_run(both.options.state_path, run)
     assert header.roots == {both.settings.identity: str(both.blocks)}
     assert both.undo().header.roots == header.roots
+    share = open_share(str(both.share))
+    journal = new_run(both.options.state_path, "perms", share, {})
+    share.close()
+    path = journal.path
+    journal.close()
+    assert path
+    with closing(sqlite3.connect(path)) as database:
+        (content,) = database.execute("SELECT content FROM header").fetchone()
+    assert "roots" not in json.loads(content)
 
 
 def test_commands_know_the_kind(both: Toy) -> None:

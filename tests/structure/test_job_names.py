@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +65,19 @@ def test_name_of_a_job_stands_in_its_package_and_in_commands_only(name: str) -> 
             continue
         found = [n for n in ast.walk(ast.parse(path.read_text())) if is_constant(n, name)]
         assert not found, f"{path.relative_to(PACKAGE)} knows the job {name}"
+
+
+@pytest.mark.parametrize(
+    ("command", "kinds"),
+    [("perms", ["perms"]), ("verify", ["perms"]), ("mapfiles", ["mapfiles"])]
+    + [(command, []) for command in ("undo", "resume", "status", "forget")],
+)
+def test_command_imports_the_job_that_it_is_of_and_no_other(command: str, kinds: list[str]) -> None:
+    code = f"import sys, archipmigrate.cli.{command}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    packages = {name: f"archipmigrate.{own_package(name).name}" for name in KINDS}
+    assert kinds == [name for name, package in packages.items() if package in loaded]
 
 
 @pytest.mark.parametrize(

@@ -94,11 +94,6 @@ def test_optional_package_is_imported_in_one_module_and_only_when_needed(package
         )
 
 
-def test_python_h_is_included_in_the_modules_only() -> None:
-    including = [path.name for path in NATIVE.rglob("*.[ch]") if "Python.h" in path.read_text()]
-    assert sorted(including) == ["native_module.c", "nfs_module.c"]
-
-
 def test_no_file_is_crowded() -> None:
     files = [*MODULES, *NATIVE.rglob("*.[ch]"), *TESTS.rglob("*.py")]
     crowded = {str(p): n for p in files if (n := len(p.read_text().splitlines())) > MOST_LINES}

@@ -14,7 +14,7 @@ ARCHIVE = Path(__file__).parents[1] / "golden" / "mapfiles.tar.xz"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case as the index has it; the name's first letter is its kind."""
+    """One case of the index; the first letter of its name is its kind."""
 
     name: str
     volume: str
@@ -29,13 +29,13 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """What the case is about: a letter."""
+        """The kind of the case: a letter."""
         return self.name[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The two directories of a case, before or after; `locks` may not be there."""
+    """The two directories of a case, before or after; `locks` may be missing."""
 
     maps: Path
     locks: Path
@@ -59,7 +59,7 @@ def cases() -> tuple[Case, ...]:
 
 
 def extract(chosen: Iterable[Case], into: Path) -> dict[str, Extracted]:
-    """Extract cases below *into*, owners and modes too; return their places by name."""
+    """Extract cases below *into*, with owners and modes; return their directories by name."""
     names = {case.name for case in chosen}
     with tarfile.open(ARCHIVE) as archive:
         members = [member for member in archive if member.name.split("/")[0] in names]

@@ -1,7 +1,7 @@
-"""A blocker that takes and releases locks of volumes, as `filed` does, and watches what it holds.
+"""A blocker that acquires and releases locks of volumes as `filed` does, and watches those volumes.
 
-Invariant: while it holds a lock of a volume, no file of that volume changes, and the volume reads
-as a whole. What breaks that is kept in `broken`.
+Invariant: while it holds a lock of a volume, no file of that volume changes, and the volume can be
+read in full. Violations are in `broken`.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from tests.support.map_shares import (
     sha256_place,
 )
 
-HELD = 0.004  # seconds: an upgrade takes about as long
+HOLD = 0.004  # seconds, about as long as an upgrade takes
 
 
 @dataclass(slots=True)
 class Blocker:
-    """One node's blocker; `volumes` gives the names whose locks it takes, and the entries."""
+    """One node's blocker; `volumes` has the names whose locks it acquires, and the entries."""
 
     maps: Path
     locks: Path | None
     volumes: Mapping[str, tuple[Sequence[str], list[Entry]]]
     unique: str
-    taken: int = 0
+    acquired: int = 0
     refused: int = 0
     broken: list[str] = field(default_factory=list)
 
     def work(self, stop: Event, seed: int) -> None:
-        """Take and release locks of random volumes until told to stop."""
+        """Acquire and release locks of random volumes until *stop* is set."""
         order = random.Random(seed)
         while not stop.is_set():
             volume = order.choice(list(self.volumes))
             with self.holding(order.choice(self.volumes[volume][0])) as held:
                 if held:
-                    self.watch(volume, lambda: stop.wait(HELD))
+                    self.watch(volume, lambda: stop.wait(HOLD))
 
     @contextlib.contextmanager
     def holding(self, name: str) -> Iterator[bool]:
-        """Take an object's lock, if nobody has it, and release it in the end."""
+        """Acquire an object's lock if it is free; yield whether it was; release it at the end."""
         lock = lock_path(self.maps, self.locks, name)
-        held = self._take(lock)
+        held = self._acquire(lock)
         try:
             yield held
         finally:
@@ -62,7 +62,7 @@ class Blocker:
                     self.broken.append(f"{lock} is not what it was")
                 lock.unlink()
 
-    def _take(self, lock: Path) -> bool:
+    def _acquire(self, lock: Path) -> bool:
         lock.parent.mkdir(parents=True, exist_ok=True)
         temporary = lock.with_name(f"{lock.name}{self.unique}_xy")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o660)
@@ -74,14 +74,14 @@ class Blocker:
             self.refused += 1
             return False
         else:
-            self.taken += 1
+            self.acquired += 1
             return True
         finally:
             os.close(fd)
             temporary.unlink()
 
     def watch(self, volume: str, meanwhile: Callable[[], object]) -> None:
-        """Look at a volume before and after *meanwhile*."""
+        """Check that a volume is whole, and that *meanwhile* does not change it."""
         before = self._files(volume)
         try:
             if read_volume(self.maps, volume).entries != self.volumes[volume][1]:
@@ -104,5 +104,5 @@ class Blocker:
 
 
 def lock_of_dead_run(maps: Path, locks: Path | None, name: str, host: str, run: str) -> Path:
-    """Make a lock as a run of the program on a host has it."""
+    """Make a lock as a run of the program on a host would."""
     return put_lock(maps, locks, name, f"archipmigrate_{host}_{run}")

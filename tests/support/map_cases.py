@@ -1,4 +1,4 @@
-"""Volumes to be upgraded, of every kind: how the files are made, and what they must become."""
+"""Volumes of every kind that can be upgraded: their files before, and after."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OWN_MODE = 0o640  # of a map in place: not what a new file gets
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A volume; `before` and `after` make its files. `size` is what Pithos says of a v0 map."""
+    """A volume; `before` and `after` make its files. `size` is that of a v0 map, from Pithos."""
 
     name: str
     before: Callable[[Path], None]
@@ -50,7 +50,7 @@ class Scene:
 
     @property
     def sizes(self) -> dict[str, int] | None:
-        """The sizes to be given to the program."""
+        """The sizes to give to the program."""
         return None if self.size is None else {self.volume: self.size}
 
 
@@ -64,7 +64,7 @@ def _becomes(entries: list[Entry]) -> Callable[[Path], None]:
 def _in_place(
     name: str, entries: list[Entry], old: bytes, place: Path, **header: int
 ) -> Callable[[Path], None]:
-    """Return what makes a map whose first 32 bytes became a header."""
+    """Return a maker of a map whose first 32 bytes were overwritten by a header."""
 
     def after(maps: Path) -> None:
         made = put_v2(maps, name, entries, place=place, epoch=0, **header)
@@ -117,7 +117,7 @@ def _long(maps: Path) -> None:
 
 def _with_old_blocks(maps: Path) -> None:
     _prefixed(maps)
-    put(maps, block_name(VOLUME, 0), b"what an upgrade that was cut off left" * 100, mode=0o600)
+    put(maps, block_name(VOLUME, 0), b"left by an upgrade that was cut off  " * 100, mode=0o600)
     _surplus(maps)
 
 

@@ -1,4 +1,4 @@
-"""Running `archipmigrate mapfiles` in tests: its arguments, and what it says of each volume."""
+"""Arguments of `archipmigrate mapfiles` in tests, and its results by volume."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check_summary(ended: Ended) -> None:
 
 
 def finished(ended: Ended, volumes: Iterable[str]) -> None:
-    """Check that a run ended well, and that all its volumes, which are these, are v2 now."""
+    """Check that a run succeeded, and that *volumes* are all of its volumes and v2 now."""
     assert ended.status == 0, ended.out + ended.err
     found = results(ended)
     assert set(found) == set(volumes)

@@ -1,7 +1,7 @@
-"""Shares of maps for tests, and how the real v0.4 `mapperd` reads them.
+"""Shares of maps for tests, and a reader that reads them as the real v0.4 `mapperd` does.
 
-Made of hashlib and struct only: nothing of the package under test decides what a test expects.
-Names are those of objects, with their prefix; a *volume* is a name without it.
+Uses hashlib and struct only, so that no code under test decides what a test expects. Names are
+those of objects, with their prefix; a *volume* is a name without it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ V1_HEADER, V1_ENTRY = struct.Struct("<IQ"), struct.Struct("<B32s")
 V2_HEADER, V2_ENTRY = struct.Struct(">4sIQIIQ"), struct.Struct("<BI123s")
 ENTRIES_A_BLOCK = OBJECT // V2_ENTRY.size
 SIGNATURE = b"AMF."
-OTHER = "othernode_1002"  # somebody who holds locks
+OTHER = "othernode_1002"  # another holder of locks
 
 Entry = tuple[int, bytes]  # of a v1 map: flag, digest; of a v2 map: flags, name
 
 
 class Unreadable(Exception):
-    """The real mapper could not open the volume, or would see zeros in place of entries."""
+    """The real mapper could not open the volume, or would read zeros in place of entries."""
 
 
 # -- where files are
@@ -44,7 +44,7 @@ def sha256_place(name: str) -> Path:
 
 
 def v03_place(name: str) -> Path:
-    """Return the directories where v0.3 kept `archip_...`, as bytes cut wherever they are cut."""
+    """Return the directories where v0.3 kept `archip_...`: its next six bytes, cut in three."""
     assert name.startswith(PREFIX)
     return _cut(name[len(PREFIX) :])
 
@@ -67,7 +67,7 @@ def is_pithos(volume: str) -> bool:
 def put(
     maps: Path, name: str, content: bytes = b"", *, place: Path | None = None, mode: int = MODE
 ) -> Path:
-    """Make an object's file at its sha256 place, or at another one."""
+    """Make an object's file at its sha256 place, or at *place*."""
     path = maps / (sha256_place(name) if place is None else place) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -79,7 +79,7 @@ def put(
 
 
 def digests(count: int, seed: object = "") -> list[bytes]:
-    """Return digests that differ from each other, and from those of another seed."""
+    """Return digests that all differ, from those of another seed too."""
     return [hashlib.sha256(f"{seed} {number}".encode()).digest() for number in range(count)]
 
 
@@ -152,12 +152,12 @@ def put_v2(
 
 
 def padded(content: bytes) -> bytes:
-    """Return what a `filed` with `direct = True` writes: zeros up to a multiple of 512 bytes."""
+    """Return *content* as `filed` with `direct = True` writes it: padded to a multiple of 512."""
     return content + bytes(-len(content) % 512)
 
 
 def from_v1(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the v2 entries that v1 entries become."""
+    """Return the v2 entries for v1 entries."""
     found: list[Entry] = []
     for flag, digest in entries:
         name = digest.hex().encode()
@@ -169,7 +169,7 @@ def from_v1(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def from_v0(map_digests: Iterable[bytes]) -> list[Entry]:
-    """Return the v2 entries that the digests of a v0 map become."""
+    """Return the v2 entries for the digests of a v0 map."""
     return from_v1((0, digest) for digest in map_digests)
 
 
@@ -194,7 +194,7 @@ def put_lock(
 
 
 def put_stale(maps: Path, locks: Path | None, name: str, owner: str = OTHER) -> Path:
-    """Make the temporary file that whoever died while taking a lock left."""
+    """Make the temporary file that a process left that died while it acquired a lock."""
     path = lock_path(maps, locks, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     stale = path.with_name(f"{path.name}{owner}_ab")
@@ -209,11 +209,11 @@ def put_v03_lock(maps: Path, volume: str) -> Path:
     return put(maps, f"{name}_lock", place=v03_place(name), mode=0o700)
 
 
-# -- what a share holds
+# -- the files of a share
 
 
-class Kept(NamedTuple):
-    """A regular file."""
+class FileState(NamedTuple):
+    """A regular file: all that an upgrade or an undo may change of it."""
 
     content: bytes
     mode: int
@@ -222,11 +222,11 @@ class Kept(NamedTuple):
     gid: int
 
 
-Snapshot = dict[str, Kept]
+Snapshot = dict[str, FileState]
 
 
 def snapshot(*directories: Path | None) -> Snapshot:
-    """Return the regular files below directories by their path from there; None has none."""
+    """Return the regular files below directories, by path from there; None has none."""
     found = {}
     for top in directories:
         for path, _, names in os.walk(top) if top else ():
@@ -235,15 +235,15 @@ def snapshot(*directories: Path | None) -> Snapshot:
                 status = os.lstat(where)
                 if stat.S_ISREG(status.st_mode):
                     with open(where, "rb") as file:
-                        kept = Kept(file.read(), stat.S_IMODE(status.st_mode), status.st_ino,
+                        state = FileState(file.read(), stat.S_IMODE(status.st_mode), status.st_ino,
                                     status.st_uid, status.st_gid)  # fmt: skip
-                    found[os.path.relpath(where, top)] = kept
+                    found[os.path.relpath(where, top)] = state
     return found
 
 
 def contents(found: Snapshot) -> dict[str, tuple[bytes, int]]:
-    """Return what two shares must have in common to be equal: content and mode by path."""
-    return {path: (kept.content, kept.mode) for path, kept in found.items()}
+    """Return what must be equal in equal shares: content and mode, by path."""
+    return {path: (state.content, state.mode) for path, state in found.items()}
 
 
 # -- the reference reader
@@ -251,7 +251,7 @@ def contents(found: Snapshot) -> dict[str, tuple[bytes, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """What the mapper makes of a volume: entries are v2's, whatever the version; size in bytes."""
+    """A volume as the mapper opens it: entries as in v2, whatever the version; size in bytes."""
 
     version: int
     name: str
@@ -264,7 +264,7 @@ class Volume:
 def read_volume(maps: Path, volume: str, *, size: int | None = None, v03: bool = False) -> Volume:
     """Open a volume as the real v0.4 does; *size* is what Pithos says of a v0 map.
 
-    With *v03* a map at v0.3's place is found as well, as by v0.3 itself, after all others. Raises
+    With *v03*, also find a map at v0.3's place, after all others, as v0.3 itself does. Raises
     Unreadable.
     """
     name, file = _header_object(maps, volume, v03=v03)
@@ -340,7 +340,7 @@ def _read_v0(name: str, content: bytes, size: int) -> Volume:
 
 
 def put_v1(maps: Path, *volumes: str, objects: int = 3) -> None:
-    """Put v1 maps with the prefix where v0.4 looks for them, each of so many blocks."""
+    """Put v1 maps with the prefix where v0.4 looks for them, with *objects* entries each."""
     for volume in volumes:
         entries = [(1, number.to_bytes(4, "big") * 8) for number in range(objects)]
         put(maps, f"archip_{volume}", v1(entries))

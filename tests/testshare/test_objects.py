@@ -1,4 +1,4 @@
-"""The sample share: what is in it, where, with which modes; the same seed gives the same share."""
+"""The sample share: its files, layouts and modes; the same seed gives the same share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def files_below(top: Path) -> list[Path]:
 
 
 def contents(top: Path) -> dict[str, tuple[int, bytes]]:
-    """Every entry's mode, and every file's bytes, by its path from *top*."""
+    """Return every entry's mode and every file's bytes, by path from *top*."""
     return {
         str(path.relative_to(top)): (
             path.stat().st_mode,
@@ -43,7 +43,7 @@ def contents(top: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def parsed_v1(content: bytes) -> tuple[int, list[tuple[int, bytes]]]:
-    """The size and the (flag, digest) entries of a v1 map, read without the code under test."""
+    """Read size and (flag, digest) entries of a v1 map, without the code under test."""
     version, size = struct.unpack_from("<IQ", content)
     assert version == 1
     assert (len(content) - 12) % 33 == 0
@@ -63,12 +63,12 @@ def run_command(*arguments: str) -> int:
 # Placement and the v1 format
 
 
-def test_place_is_the_start_of_sha256_of_the_whole_name() -> None:
+def test_directory_is_the_start_of_sha256_of_the_whole_name() -> None:
     # echo -n archip_foobar | sha256sum
     assert sha256_dir(b"archip_foobar") == (b"70", b"36", b"e2")
 
 
-def test_place_has_as_many_levels_as_asked_for() -> None:
+def test_directory_has_as_many_levels_as_asked_for() -> None:
     assert sha256_dir(b"archip_foobar", 0) == ()
     assert len(sha256_dir(b"archip_foobar", 8)) == 8
 
@@ -200,7 +200,7 @@ def test_nothing_is_made_when_a_number_is_out_of_range(
 # The command
 
 
-def test_command_says_what_was_made_and_what_comes_next(
+def test_command_prints_the_sizes_and_the_next_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     share = f"{tmp_path}/my share"
@@ -244,4 +244,4 @@ def test_command_line_takes_only_counts(
     with pytest.raises(SystemExit) as left:
         run_command(str(tmp_path / "share"), f"--objects={number}")
     assert left.value.code == 2
-    assert "not a number from 0 on" in capsys.readouterr().err
+    assert "give a number from 0 on" in capsys.readouterr().err

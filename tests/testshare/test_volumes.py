@@ -1,4 +1,4 @@
-"""The sample share's volumes of other kinds: their maps, where they lie, who locks them."""
+"""The sample share's volumes of other kinds: their maps, placements and locks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from archipmigrate.errors import UsageError
 from archipmigrate.maps.format.placement import sha256_dir
 from archipmigrate.maps.format.v0 import FitV0
-from archipmigrate.testshare import Layout, MapPlace, OtherVolumes, ShareSize, make_share
+from archipmigrate.testshare import Layout, MapPlacement, OtherVolumes, ShareSize, make_share
 from tests.testshare.test_objects import contents, files_below, parsed_v1, run_command
 
 MIB = 1 << 20
@@ -41,7 +41,7 @@ def v04_place(name: str) -> list[str]:
     return [part.decode() for part in sha256_dir(name.encode())]
 
 
-def test_share_without_them_is_the_one_it_always_was(tmp_path: Path) -> None:
+def test_share_without_them_is_unchanged(tmp_path: Path) -> None:
     make_share(str(tmp_path / "share"), objects=50, volumes=5, seed=7)
     digest = hashlib.sha256()
     for path, content in sorted(contents(tmp_path / "share").items()):
@@ -155,12 +155,14 @@ def test_volumes_without_objects_are_empty(tmp_path: Path) -> None:
     assert (top / "sizes.csv").read_text().endswith(",0\n")
 
 
-# Places
+# Placements
 
 
-def test_v03_place_takes_v1_maps_with_the_prefix_only(tmp_path: Path) -> None:
+def test_v03_places_v1_maps_with_the_prefix_only(tmp_path: Path) -> None:
     top = made(
-        tmp_path, OtherVolumes(v1=2, v1_in_place=1, v0=1, v2=1, place=MapPlace.V03), volumes=1
+        tmp_path,
+        OtherVolumes(v1=2, v1_in_place=1, v0=1, v2=1, placement=MapPlacement.V03),
+        volumes=1,
     )
     places = {path.name: "/".join(place(path, top)) for path in files_below(top / "maps")}
     assert places.pop("archip_vol000000") == "vo/l0/00"
@@ -171,8 +173,8 @@ def test_v03_place_takes_v1_maps_with_the_prefix_only(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
-def test_pithos_place_takes_v0_maps_only(tmp_path: Path) -> None:
-    top = made(tmp_path, OtherVolumes(v1=1, v0=3, place=MapPlace.PITHOS))
+def test_pithos_places_v0_maps_only(tmp_path: Path) -> None:
+    top = made(tmp_path, OtherVolumes(v1=1, v0=3, placement=MapPlacement.PITHOS))
     for path in files_below(top / "maps"):
         is_v0 = len(path.name) == 64
         cut = [path.name[:2], path.name[2:4], path.name[4:6]]
@@ -180,9 +182,9 @@ def test_pithos_place_takes_v0_maps_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", [Layout.FLAT, Layout.DEEP])
-def test_places_of_others_go_with_the_filed_layout_only(tmp_path: Path, layout: Layout) -> None:
+def test_other_placements_need_the_filed_layout(tmp_path: Path, layout: Layout) -> None:
     with pytest.raises(ValueError, match="layout"):
-        made(tmp_path, OtherVolumes(v1=1, place=MapPlace.V03), layout=layout)
+        made(tmp_path, OtherVolumes(v1=1, placement=MapPlacement.V03), layout=layout)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,18 +1,19 @@
 """The Python backend in several processes: in one, lanes would wait for each other's interpreter.
 
     lane thread   borrow a channel -> Call ------------------> thread of a worker: PythonBackend
-                  until an answer comes, hand the stop flag on
+                  pass the stop flag on until there is an answer
                   answer <----------------------------------- pickled Scan or Applied
 
-A channel is a socket with a thread at its other end; a process, one a core, has as many as its part
-of the lanes. What a scan keeps open (`Kept`) stays in its process: apply does without it if another
-one is free, and only the place in a wide directory must be read on where it is.
+A channel is a socket with a worker's thread at its other end. There is a worker process for each
+core, and each has channels for its part of the lanes. What a scan leaves open stays in its worker,
+and the client has a `RemoteRef` to it. An apply does without that if a channel of another worker is
+free; the rest of a wide directory has to be read by the worker that has it open.
 
-How a process ends: when its parent's main thread ends, by SIGKILL, or at the end of a channel. It
-holds the share's lock as long as it lives: nothing is changed once another run may have that. All
-other signals are blocked: a terminal or an init system sends them to all, and the parent decides.
-If one is killed, calls raise BackendLost: what it was changing is not known, and the next session
-settles that as after any kill.
+A worker ends by SIGKILL: when the parent's main thread ends; or by itself when a channel is closed.
+It has the share's lock open as long as it lives, so that no other run can get the lock while a
+worker may still change something. All other signals are blocked: terminals and init systems send
+them to all processes, and the parent decides. If a worker is killed, calls raise BackendLost: what
+it changed is unknown, and the next session settles that as after any kill.
 """
 
 from __future__ import annotations
@@ -45,16 +46,19 @@ PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from archipmigrate.backend.pool.server import main; main(sys.argv[2:])"
 )
-GLANCE = 50  # milliseconds between two looks at the stop flag
+GLANCE = 50  # milliseconds between two checks of the stop flag
 
 
-class Process:
-    """A worker process, and what it is to give up with the next call."""
+class WorkerProcess:
+    """A worker, and the keys of what it has to close with the next call."""
 
     def __init__(
-        self, root: int, keep: Sequence[int], channels: int, descriptors: int, open_dirs: int
+        self, root: int, inherited: Sequence[int], channels: int, descriptors: int, open_dirs: int
     ) -> None:
-        """Start it; *descriptors* are for each channel, *keep* stays open. Raises OSError."""
+        """Start it with the descriptors in *inherited* open too. Raises OSError.
+
+        *descriptors* and *open_dirs* are those of `PythonBackend`.
+        """
         self.dropped: list[int] = []
         pairs = [socket.socketpair() for _ in range(channels)]
         self.channels = [Channel(self, number, own) for number, (own, _) in enumerate(pairs)]
@@ -70,7 +74,7 @@ class Process:
                     [sys.executable, "-IBS", "-c", PROGRAM, PACKAGES, *map(str, numbers)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    pass_fds=(root, flags, *theirs, *keep),
+                    pass_fds=(root, flags, *theirs, *inherited),
                 )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -83,20 +87,20 @@ class Process:
                 their.close()
 
     def take_dropped(self) -> tuple[int, ...]:
-        """Return what is to be given up; others may add to it meanwhile."""
+        """Return the keys of what the worker has to close; other threads may add keys meanwhile."""
         taken = tuple(self.dropped)
         del self.dropped[: len(taken)]
         return taken
 
     def lost(self) -> BackendLost:
-        """Return the error that says how it ended."""
-        self._process.kill()  # it may only have lost its way
+        """Make sure that it has ended; return the error that says how."""
+        self._process.kill()  # it may be alive, and only its channel broken
         status = self._process.wait()
         how = f"signal {-status}" if status < 0 else f"status {status}"
         return BackendLost(f"worker process {self._process.pid} ended by {how}: resume the run")
 
     def close(self) -> None:
-        """Let it end, and wait for that."""
+        """Close its channels, and wait for its end."""
         self._hang_up()
         self._process.wait()
 
@@ -106,9 +110,9 @@ class Process:
 
 
 class Channel:
-    """A way to one thread of a process; for one call at a time."""
+    """A connection to one thread of a worker, for one call at a time."""
 
-    def __init__(self, process: Process, number: int, own: socket.socket) -> None:
+    def __init__(self, process: WorkerProcess, number: int, own: socket.socket) -> None:
         self.process = process
         self.number = number
         self._socket = own
@@ -117,12 +121,12 @@ class Channel:
         self._file = own.makefile("rwb")
 
     def wait_ready(self) -> None:
-        """Return when there is somebody at the other end. Raises BackendLost."""
+        """Wait until the worker serves the channel. Raises BackendLost."""
         if self._read() != READY:
             raise self.process.lost()
 
     def call(self, call: Call, stop: StopFlag) -> Any:
-        """Return what the call returns over there, or raise what it raises, or BackendLost."""
+        """Make a call in the worker. Raises what it raises there, or BackendLost."""
         flags = self.process.flags
         flags[self.number] = stop[0]
         try:
@@ -144,32 +148,32 @@ class Channel:
             raise self.process.lost() from None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close it; the worker ends then."""
         with contextlib.suppress(OSError):
             self._file.close()
         self._socket.close()
 
 
-class Kept:
-    """Something that a process keeps open: directories for apply, or a place in a wide one."""
+class RemoteRef:
+    """A reference to what a worker has open: directories for apply, or a wide directory."""
 
-    def __init__(self, process: Process, key: int) -> None:
+    def __init__(self, process: WorkerProcess, key: int) -> None:
         self.process = process
         self._key = key
 
     def take(self) -> int:
-        """Return the key, for a call that uses the thing up."""
+        """Return the key, for the call that uses the object up; 0 afterwards."""
         key, self._key = self._key, 0
         return key
 
     def close(self) -> None:
-        """Have it closed with the process's next call, if it is not used up."""
+        """Have the worker close it with its next call, if it is not used up."""
         if key := self.take():
             self.process.dropped.append(key)
 
 
-class WorkersBackend:
-    """Scan and apply below one directory, in Python, in processes of their own."""
+class PoolBackend:
+    """Scan and apply below one directory, in Python, in worker processes."""
 
     name = "python"
     nfs_version = 0
@@ -185,21 +189,23 @@ class WorkersBackend:
         open_dirs: int = 0,
         lock: int = -1,
     ) -> None:
-        """Start so many *processes* that serve so many *lanes* and keep the descriptor *lock* open.
+        """Start *processes* workers for *lanes* lanes.
 
-        The rest is as of `PythonBackend`.
-
-        To be called in the main thread, which the processes do not survive. Raises OSError or
-        BackendLost if they cannot be started.
+        Workers have the descriptor *lock* open until they end. *root*, *descriptors* and
+        *open_dirs* are those of `PythonBackend`. To be called in the main thread: workers do not
+        survive the thread that started them. Raises OSError or BackendLost if they cannot be
+        started.
         """
-        self._processes: list[Process] = []
+        self._processes: list[WorkerProcess] = []
         self._free: list[Channel] = []
         self._freed = threading.Condition()
-        keep = [lock] if lock >= 0 else []
+        inherited = [lock] if lock >= 0 else []
         try:
             for number in range(processes):
                 channels = (lanes + number) // processes
-                process = Process(root, keep, channels, descriptors, open_dirs // processes)
+                process = WorkerProcess(
+                    root, inherited, channels, descriptors, open_dirs // processes
+                )
                 self._processes.append(process)
                 self._free += process.channels
             for channel in self._free:
@@ -211,18 +217,18 @@ class WorkersBackend:
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`). Raises BackendLost."""
-        place = unit.cursor if isinstance(unit.cursor, Kept) else None
+        cursor = unit.cursor if isinstance(unit.cursor, RemoteRef) else None
         bounds = (limits.seconds, limits.entries, limits.changes)
         arguments = (replace(unit, cursor=None), policy, options, bounds)
-        with self._borrow(place, demand=True) as channel:
+        with self._borrow(cursor, demand=True) as channel:
             process = channel.process
-            key = place.take() if place else 0
+            key = cursor.take() if cursor else 0
             call = Call("scan", arguments, key, process.take_dropped())
             answer: tuple[Scan, int, int] = channel.call(call, limits.stop)
-        scan, retained, cursor = answer
+        scan, retained, wide = answer
         if scan.wide:
-            scan = replace(scan, wide=replace(scan.wide, cursor=Kept(process, cursor)))
-        return replace(scan, retained=Kept(process, retained)) if retained else scan
+            scan = replace(scan, wide=replace(scan.wide, cursor=RemoteRef(process, wide)))
+        return replace(scan, retained=RemoteRef(process, retained)) if retained else scan
 
     def apply(
         self,
@@ -238,20 +244,23 @@ class WorkersBackend:
 
         Raises BackendLost.
         """
-        kept = retained if isinstance(retained, Kept) else None
-        with self._borrow(kept, demand=False) as channel:
+        wanted = retained if isinstance(retained, RemoteRef) else None
+        with self._borrow(wanted, demand=False) as channel:
             process = channel.process
-            key = kept.take() if kept and kept.process is process else 0
+            key = wanted.take() if wanted and wanted.process is process else 0
             arguments = (changes, verb, deny_limit, born_before)
             call = Call("apply", arguments, key, process.take_dropped())
             applied: Applied = channel.call(call, stop)
         return applied
 
     @contextlib.contextmanager
-    def _borrow(self, kept: Kept | None, *, demand: bool) -> Iterator[Channel]:
-        """Have a free channel, of the process that has *kept* if one is free, or on *demand*."""
+    def _borrow(self, wanted: RemoteRef | None, *, demand: bool) -> Iterator[Channel]:
+        """Borrow a free channel: of the worker that has *wanted* open, if there is one.
+
+        On *demand* wait for one of that worker.
+        """
         with self._freed:
-            while (channel := self._choose(kept, demand=demand)) is None:
+            while (channel := self._choose(wanted, demand=demand)) is None:
                 self._freed.wait()
             self._free.remove(channel)
         try:
@@ -261,16 +270,16 @@ class WorkersBackend:
                 self._free.append(channel)
                 self._freed.notify_all()
 
-    def _choose(self, kept: Kept | None, *, demand: bool) -> Channel | None:
-        if kept:
+    def _choose(self, wanted: RemoteRef | None, *, demand: bool) -> Channel | None:
+        if wanted:
             for channel in self._free:
-                if channel.process is kept.process:
+                if channel.process is wanted.process:
                     return channel
             if demand:
                 return None
         return self._free[0] if self._free else None
 
     def close(self) -> None:
-        """End the processes: after that nothing holds the share open."""
+        """End the workers; then nothing of them has the share open any more."""
         for process in self._processes:
             process.close()

@@ -1,7 +1,7 @@
-"""What a worker process of the Python backend does: answers calls, one at a time on each channel.
+"""A worker process of the Python backend: answers calls, one at a time on each channel.
 
-Started by `workers`, with the root and the channels as descriptors; see there for how it ends. A
-request is a pickled `Call`, an answer (value, error), one of them None.
+`client` starts it, with the root and the channels as descriptors, and documents how it ends. A
+request is a pickled `Call`; an answer is (value, error), one of them None.
 """
 
 from __future__ import annotations
@@ -30,29 +30,30 @@ READY = "ready"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A verb with its arguments; `dropped` are keys of what need not be kept any more.
+    """A verb with its arguments.
 
-    What a scan keeps open stays here and is known by a key to the other side; 0 is nothing.
+    What a scan leaves open stays in the worker; the client knows it by a key, 0 for nothing.
+    `used` is the key of what this call uses up, `dropped` are keys of what has to be closed.
     """
 
     verb: str
     arguments: tuple[Any, ...]
-    kept: int = 0
+    used: int = 0
     dropped: tuple[int, ...] = ()
 
 
 class Worker:
-    """The backend, and what it keeps open for later calls."""
+    """The backend, and what stays open for later calls."""
 
     def __init__(self, backend: PythonBackend, flags: memoryview) -> None:
         """Serve a backend; *flags* has a stop flag for each channel."""
         self._backend = backend
         self._flags = flags
-        self._kept: dict[int, Retained | Cursor] = {}
+        self._open: dict[int, Retained | Cursor] = {}
         self._keys = count(1)
 
     def serve(self, number: int, channel: BinaryIO) -> None:
-        """Answer calls until the other side is gone; then there is nobody to work for."""
+        """Answer calls until the client closes the channel; then end the process."""
         try:
             _send(channel, READY)
             while True:
@@ -73,12 +74,12 @@ class Worker:
 
     def _do(self, number: int, call: Call) -> object:
         for key in call.dropped:
-            self._kept.pop(key).close()
-        kept: Any = self._kept.pop(call.kept, None)
+            self._open.pop(key).close()
+        used: Any = self._open.pop(call.used, None)
         stop = cast("StopFlag", self._flags[number : number + 1])
         if call.verb == "apply":
-            return self._apply(kept, stop, *call.arguments)
-        return self._scan(kept, stop, *call.arguments)
+            return self._apply(used, stop, *call.arguments)
+        return self._scan(used, stop, *call.arguments)
 
     def _scan(
         self,
@@ -89,13 +90,13 @@ class Worker:
         options: ScanOptions,
         limits: tuple[float, int, int],
     ) -> tuple[Scan, int, int]:
-        """Return the scan without what cannot be sent; keys of its directories and its cursor."""
+        """Return the scan, without what cannot be sent; and keys of its directories and cursor."""
         limited = Limits(*limits, stop)
         scan = self._backend.scan(replace(unit, cursor=cursor), policy, options, limited)
-        retained = self._keep(scan.retained)
-        place = self._keep(scan.wide.cursor if scan.wide else None)
+        retained = self._store(scan.retained)
+        cursor_key = self._store(scan.wide.cursor if scan.wide else None)
         wide = replace(scan.wide, cursor=None) if scan.wide else None
-        return replace(scan, retained=None, wide=wide), retained, place
+        return replace(scan, retained=None, wide=wide), retained, cursor_key
 
     def _apply(
         self,
@@ -119,11 +120,12 @@ class Worker:
             if retained:
                 retained.close()
 
-    def _keep(self, thing: Retained | Cursor | None) -> int:
-        if thing is None:
+    def _store(self, opened: Retained | Cursor | None) -> int:
+        """Store what stays open; return its key."""
+        if opened is None:
             return 0
         key = next(self._keys)
-        self._kept[key] = thing
+        self._open[key] = opened
         return key
 
 
@@ -133,9 +135,9 @@ def _send(channel: BinaryIO, answer: object) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve: parent, fds of root and flags, fds and open directories a process, channels."""
+    """Serve: pid of the parent, fds of root and flags, descriptors, open_dirs, fds of channels."""
     parent, root, flags, descriptors, open_dirs, *channels = map(int, arguments)
-    # Whoever killed the parent must not find us at work; signals are blocked, they are its affair.
+    # A parent that was killed must not leave a worker that goes on changing entries.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)

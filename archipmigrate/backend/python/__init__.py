@@ -1,8 +1,8 @@
 """The `python` backend: the reference for what scan and apply mean, and the fallback without C.
 
-It needs nothing but the os module, and a C library that it can call: directories are opened step by
-step with O_NOFOLLOW, or by openat2 where that is far; entries are pinned with O_PATH and changed
-through /proc/self/fd.
+It needs the os module and a C library that ctypes can call. Directories are opened step by step
+with O_NOFOLLOW, or by openat2 over long ways; entries are pinned with O_PATH, and changed through
+the pinned descriptor.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class PythonBackend:
     def __init__(self, root: int, *, descriptors: int = 64, open_dirs: int = 0) -> None:
         """Work below *root*, a directory descriptor (duplicated).
 
-        A worker has at most *descriptors* open on its way; at most *open_dirs* directories in all
-        stay open from scan to apply.
+        A call keeps at most *descriptors* directories open while it works. At most *open_dirs*
+        directories, over all calls, stay open from scan to apply.
         """
         self._root = os.dup(root)
         self._border = Border.of(self._root)
@@ -41,11 +41,11 @@ class PythonBackend:
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
-        hold = self._pool.acquire() if options.retain else 0
-        walk = Walk(self._root, self._border, policy, options, limits, self._descriptors, hold)
+        reserved = self._pool.acquire() if options.retain else 0
+        walk = Walk(self._root, self._border, policy, options, limits, self._descriptors, reserved)
         scan = walk.run(unit)
-        retained = OpenDirs(self._pool, walk.open_dirs()) if hold else None
-        self._pool.release(hold - (retained.reserved if retained else 0))
+        retained = OpenDirs(self._pool, walk.open_dirs()) if reserved else None
+        self._pool.release(reserved - (retained.reserved if retained else 0))
         return replace(scan, retained=retained)
 
     def apply(
@@ -64,5 +64,5 @@ class PythonBackend:
         return apply.run(changes)
 
     def close(self) -> None:
-        """Give up the root's descriptor."""
+        """Close the root's descriptor."""
         os.close(self._root)

@@ -1,7 +1,8 @@
 """Apply, in Python: makes, settles, checks or puts back packed changes.
 
 Invariant: an entry is changed only through a descriptor that pins it, and only if inode, type,
-mode, uid and gid are those that its record allows. Group first, then mode; back the other way.
+mode, uid and gid are those that its record allows. Group first, then mode; on the way back mode
+first.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ...packed.changes import (
 )
 from ...policy import stripped, without_set_id
 from ...tree.beneath import PIN, PIN_DIRECTORY, open_beneath
-from .dirchain import Levels
+from .dirchain import DirChain
 from .setattr import change_group, change_mode
 from .statx import birth_time, protection
 
@@ -62,7 +63,7 @@ class Refused(Exception):
 
 
 class Apply:
-    """One call of apply; made for one call of `run`."""
+    """One call of apply. `run` may be called once."""
 
     def __init__(
         self,
@@ -71,21 +72,21 @@ class Apply:
         deny_limit: int,
         born_before: int,
         descriptors: int,
-        held: array[int],
+        open_dirs: array[int],
         stop: StopFlag,
     ) -> None:
         self._root = root
-        self._act = {
-            Verb.FORWARD: self._forward,
-            Verb.SETTLE: self._settle,
-            Verb.CHECK: self._check,
-            Verb.BACK: self._back,
+        self._verb = {
+            Verb.FORWARD: self._make_change,
+            Verb.SETTLE: self._settle_change,
+            Verb.CHECK: self._check_unwritten,
+            Verb.BACK: self._put_back,
         }[verb]
         self._deny_limit = deny_limit
         self._born_before = born_before
-        self._levels = Levels(root, descriptors)
-        self._is_pin = True  # what is being changed is open by O_PATH
-        self._held = held
+        self._chain = DirChain(root, descriptors)
+        self._is_pin = True  # the entry at hand is open by O_PATH
+        self._open_dirs = open_dirs
         self._stop = stop
         self._entered = 0
         self._new_gid = 0
@@ -96,12 +97,12 @@ class Apply:
         self._denied = 0
         self._succeeded = False
         self._ended = False
-        # Below a directory that cannot be entered: how deep, and what that means for what is in it.
+        # In a directory that cannot be entered: how deep, and the outcome of all changes in it.
         self._lost_depth = 0
         self._lost: Outcome | Refused = Outcome.GONE
 
     def run(self, changes: bytes) -> Applied:
-        """Go through the frames; see `base.Backend.apply`."""
+        """Apply all changes, frame by frame (see `base.Backend.apply`)."""
         version, self._new_gid = HEADER.unpack_from(changes, 0)
         if version != VERSION:
             raise ValueError(f"changes of version {version}, not {VERSION}")
@@ -112,11 +113,11 @@ class Apply:
             if kind == ENTER_KIND:
                 _, length, inode = ENTER.unpack_from(changes, at)
                 at += ENTER.size
-                self._enter(changes[at : at + length], inode)
+                self._enter_directory(changes[at : at + length], inode)
                 at += length
             elif kind == LEAVE_KIND:
                 at += 1
-                self._leave()
+                self._leave_directory()
             else:
                 record = Record(*CHANGE.unpack_from(changes, at))
                 at += CHANGE.size
@@ -124,36 +125,35 @@ class Apply:
                     record = Record(*record[:8], *SETID.unpack_from(changes, at))
                     at += SETID.size
                 start, at = at, at + record.length
-                self._change(changes[start:at], record)
+                self._apply_record(changes[start:at], record)
                 if kind == OWN_KIND:
-                    self._leave()
-        self._levels.close()
+                    self._leave_directory()
+        self._chain.close()
         return Applied(bytes(self._outcomes), self._failures, self._stamps, self._first_ctime)
 
-    def _take_held(self) -> int:
-        """Take the descriptor of the next directory, if scan kept it open; else -1."""
+    def _take_open_dir(self) -> int:
+        """Take the descriptor of the next directory, if scan left it open; else -1."""
         number, self._entered = self._entered, self._entered + 1
-        if number >= len(self._held):
+        if number >= len(self._open_dirs):
             return -1
-        fd, self._held[number] = self._held[number], -1
+        fd, self._open_dirs[number] = self._open_dirs[number], -1
         return fd
 
-    def _enter(self, name: bytes, inode: int) -> None:
-        held = self._take_held()
+    def _enter_directory(self, name: bytes, inode: int) -> None:
+        fd = self._take_open_dir()
         if self._lost_depth or self._ended:
             self._lost_depth += 1
-            if held >= 0:
-                os.close(held)
+            if fd >= 0:
+                os.close(fd)
             return
-        if held >= 0:
-            self._levels.push(name, inode, held, is_pin=False)
+        if fd >= 0:
+            self._chain.push(name, inode, fd, is_pin=False)
             return
-        fd = -1
         try:
-            fd = open_beneath(self._levels.fd(), name, PIN_DIRECTORY)
+            fd = open_beneath(self._chain.fd(), name, PIN_DIRECTORY)
             found = os.fstat(fd)
         except OSError as error:
-            self._lose(error)
+            self._lose_directory(error)
             if fd >= 0:
                 os.close(fd)
             return
@@ -161,21 +161,21 @@ class Apply:
             os.close(fd)
             self._lost_depth, self._lost = 1, Outcome.DIFFERENT
         else:
-            self._levels.push(name, inode, fd)
+            self._chain.push(name, inode, fd)
 
-    def _lose(self, error: OSError) -> None:
+    def _lose_directory(self, error: OSError) -> None:
         gone = error.errno in NOT_THERE
         self._lost_depth = 1
         self._lost = Outcome.GONE if gone else Refused("open", error.errno or 0)
 
-    def _leave(self) -> None:
+    def _leave_directory(self) -> None:
         if self._lost_depth:
             self._lost_depth -= 1
         else:
-            self._levels.pop()
+            self._chain.pop()
 
-    def _change(self, name: bytes, record: Record) -> None:
-        """Deal with one record and add its outcome. An empty name is the directory itself."""
+    def _apply_record(self, name: bytes, record: Record) -> None:
+        """Apply one record and add its outcome. An empty name is the directory itself."""
         try:
             if record.flags & DROPPED_FLAG:
                 outcome = Outcome.DROPPED
@@ -186,17 +186,17 @@ class Apply:
                     raise self._lost
                 outcome = self._lost
             else:
-                outcome = self._pinned(name, record)
+                outcome = self._pin_and_change(name, record)
         except Refused as refused:
-            self._refuse(refused)
+            self._put_refusal(refused)
             outcome = Outcome.FAILED
         self._outcomes.append(outcome)
         if not self._succeeded:
             self._succeeded = outcome in (Outcome.CHANGED, Outcome.SETID_OFF)
 
-    def _pinned(self, name: bytes, record: Record) -> Outcome:
+    def _pin_and_change(self, name: bytes, record: Record) -> Outcome:
         try:
-            fd = self._levels.fd()
+            fd = self._chain.fd()
             if name:
                 fd = os.open(name, PIN, dir_fd=fd)
         except OSError as error:
@@ -206,7 +206,7 @@ class Apply:
         try:
             found = _stat(fd)
             if not name and found.st_nlink == 0:
-                return Outcome.GONE  # removed, but scan kept it open
+                return Outcome.GONE  # removed, but scan left it open
             if (
                 found.st_ino != record.inode
                 or stat.S_IFMT(found.st_mode) != stat.S_IFMT(record.mode)
@@ -214,13 +214,13 @@ class Apply:
                 or (self._born_before and birth_time(fd) >= self._born_before)
             ):
                 return Outcome.DIFFERENT
-            self._is_pin = bool(name) or self._levels.is_pin
-            return self._act(fd, found, record)
+            self._is_pin = bool(name) or self._chain.is_pin
+            return self._verb(fd, found, record)
         finally:
             if name:
                 os.close(fd)
 
-    def _refuse(self, refused: Refused) -> None:
+    def _put_refusal(self, refused: Refused) -> None:
         index = len(self._outcomes)
         self._failures.append((index, refused.operation, refused.errno, refused.note))
         if refused.errno == errno.EROFS:
@@ -231,7 +231,7 @@ class Apply:
 
     # -- the verbs
 
-    def _forward(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+    def _make_change(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
         if (found.st_mode, found.st_gid) != (record.mode, record.gid):
             return Outcome.DIFFERENT
         if record.gid != self._new_gid:
@@ -243,7 +243,7 @@ class Apply:
         return Outcome.CHANGED
 
     def _read_back(self, fd: int, record: Record) -> None:
-        """Look at what the first change made of its entry, and when a set-id file lost its bits."""
+        """Check what the first change made of its entry; stamp a file that lost set-id bits."""
         now = _stat(fd)
         if not self._succeeded:
             if (now.st_mode, now.st_gid) != (record.new_mode, self._new_gid):
@@ -266,7 +266,7 @@ class Apply:
         except OSError as error:
             raise _refused("chmod", error, fd) from None
 
-    def _settle(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+    def _settle_change(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
         now = (found.st_mode, found.st_gid)
         if now != (record.new_mode, self._new_gid):
             if now == (record.mode, record.gid):
@@ -281,14 +281,14 @@ class Apply:
             self._stamps.append((len(self._outcomes), found.st_ctime_ns))
         return Outcome.CHANGED
 
-    def _check(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
-        """Stamp the set-id files to which nobody wrote, by size and mtime."""
+    def _check_unwritten(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+        """Stamp a file that lost set-id bits, if nobody wrote to it (by size and mtime)."""
         del fd
         if record.flags & SETID_FLAG and _untouched(found, record):
             self._stamps.append((len(self._outcomes), found.st_ctime_ns))
         return Outcome.UNCHANGED
 
-    def _back(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+    def _put_back(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
         if (found.st_mode, found.st_gid) == (record.mode, record.gid):
             return Outcome.UNCHANGED
         bare = without_set_id(record.mode)

@@ -1,7 +1,8 @@
 """Scan, in Python: one worker's depth-first walk over one unit.
 
-Invariant: when a walk ends, every name of the unit and every name found below it is either counted
-in the tally, or in `rest`, `chunks`, `wide` or `again`: nothing is looked at twice or forgotten.
+Invariant: when a walk ends, every name of the unit, and every name found below it, is either
+counted in the tally or in `rest`, `again`, `chunks` or `wide`: nothing is looked at twice, nothing
+forgotten.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ...policy import GroupPolicy
 from ...tree.beneath import PIN_DIRECTORY, open_beneath
 from ..base import CHUNKS, WIDE, ScanOptions, read_ahead
 from .border import Border
-from .dirchain import Levels
+from .dirchain import DirChain
 from .xattr import AttributeNames
 
 READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -33,7 +34,7 @@ NO_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
 SET_ID = stat.S_ISUID | stat.S_ISGID
 ANY_EXECUTE = 0o111
 ENCODING = sys.getfilesystemencoding()  # of the names that os.scandir gives
-# What is said to have failed where a name of a group could not be looked at, and what it counts as.
+# The operation that a failure to look at a name is reported with, and what the name counts as.
 FAILED_OPERATIONS = {
     Hint.WALK: "open",
     Hint.SELF: "revisit",
@@ -41,16 +42,16 @@ FAILED_OPERATIONS = {
     Hint.ENTRY: "stat",
 }
 KINDS = {Hint.DIRECTORY: "directories", Hint.ENTRY: "files"}
-# A unit whose place is n steps down looks at n / FAR entries at least, whatever its limits: finding
-# the place again, to look and to act, costs some 2 n openings, and an entry about 20.
+# A unit that begins n levels down looks at n / FAR entries at least, whatever its limits: finding
+# that directory, for scan and again for apply, costs some 2 n opens, and an entry about 20.
 FAR = 8
 # The C library reads some 340 names of 71 bytes at once, and an NFS client wants 9 looks between.
 READ_AT_ONCE, USED = 256, 16
 
 
 @dataclass(slots=True)
-class Place:
-    """A directory on the way: its own change, and the names in it still to be looked at."""
+class ScanLevel:
+    """A directory on the stack: its own change, and its names that are left."""
 
     inode: int
     start: int = 0  # of its part of the path
@@ -62,7 +63,7 @@ class Place:
 
 @dataclass(slots=True)
 class WideCursor:
-    """A wide directory whose reading goes on later."""
+    """A wide directory that is read in parts: its iterator stands where the reading goes on."""
 
     path: bytes
     inode: int
@@ -70,7 +71,7 @@ class WideCursor:
     names: Iterator[os.DirEntry[str]]
 
     def close(self) -> None:
-        """Give up the place and its descriptor."""
+        """Close the iterator and the descriptor."""
         if self.fd >= 0:
             self.names.close()  # type: ignore[attr-defined]  # scandir's iterator has it
             os.close(self.fd)
@@ -78,7 +79,7 @@ class WideCursor:
 
 
 class Walk:
-    """The walk over one unit; made for one call of `run`."""
+    """The walk over one unit. `run` may be called once."""
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class Walk:
         options: ScanOptions,
         limits: Limits,
         descriptors: int,
-        hold: int,
+        most_open_dirs: int,
     ) -> None:
         self._root = root
         self._border = border
@@ -97,11 +98,11 @@ class Walk:
         self._limits = limits
         self._deadline = monotonic() + limits.seconds
         self._ahead = read_ahead(WIDE, CHUNKS, remote=options.remote)
-        self._levels = Levels(root, descriptors)
-        self._hold = hold
-        self._kept: dict[int, int] = {}  # descriptors by number of frame
-        self._places: list[Place] = []
-        self._path = bytearray()  # of the deepest place: one for all, however many there are
+        self._chain = DirChain(root, descriptors)
+        self._most_open_dirs = most_open_dirs
+        self._open_dirs: dict[int, int] = {}  # descriptors by number of frame
+        self._levels: list[ScanLevel] = []
+        self._path = bytearray()  # of the deepest level: one for all, however many there are
         self._fewest = 0
         self._writer = ChangeWriter(policy.gid)
         self._wanted: dict[tuple[int, int], int] = {}  # what `_wants` has found
@@ -121,7 +122,7 @@ class Walk:
         """Walk the unit until it is done or a limit is reached."""
         rest: Unit | None = None
         if isinstance(unit.cursor, WideCursor):
-            self._read_wide(unit.cursor, [])
+            self._read_chunks(unit.cursor, [])
         else:
             self._counting = not unit.counted
             self._last_try = unit.retries >= RETRIES
@@ -134,9 +135,9 @@ class Walk:
                 chain(self._left_over(), groups), retries=unit.retries, counted=unit.counted
             )
             rest = left if left.entries else None
-        while self._places:
+        while self._levels:
             self._leave()
-        self._levels.close()
+        self._chain.close()
         return Scan(
             self._tally,
             self._writer.finish(),
@@ -155,8 +156,8 @@ class Walk:
         )
 
     def open_dirs(self) -> array[int]:
-        """Return what stays open: of each directory frame, the descriptor or -1."""
-        return array("i", (self._kept.get(n, -1) for n in range(self._writer.entered)))
+        """Return what stays open for apply: for each directory frame its descriptor, or -1."""
+        return array("i", (self._open_dirs.get(n, -1) for n in range(self._writer.entered)))
 
     # -- the loop
 
@@ -171,78 +172,78 @@ class Walk:
         )
 
     def _walk(self, base: int) -> None:
-        """Walk depth first from the deepest of *base* places, until done or a limit is reached."""
+        """Walk depth first from the deepest of *base* levels, until done or a limit is reached."""
         while True:
-            place = self._places[-1]
-            if not place.entries and not place.subdirectories:
-                if len(self._places) == base:
+            level = self._levels[-1]
+            if not level.entries and not level.subdirectories:
+                if len(self._levels) == base:
                     return
                 self._leave()
             elif self._looks and self._is_over():
                 return
-            elif place.entries:
-                self._look(place, place.entries.pop())
+            elif level.entries:
+                self._look_at(level, level.entries.pop())
             else:
-                self._descend(place, place.subdirectories.pop())
+                self._descend(level, level.subdirectories.pop())
 
     def _left_over(self) -> Iterator[Group]:
-        """Yield what is not looked at yet of all places, each once."""
-        ends = [place.start for place in self._places[1:]] + [len(self._path)]
-        for place, end in zip(self._places, ends, strict=False):  # without places, one end too many
-            names = [(Hint.ENTRY, name) for name in reversed(place.entries)]
-            names += [(Hint.DIRECTORY, name) for name in reversed(place.subdirectories)]
-            if not place.named and not self._counting:
+        """Yield the names that are not looked at yet, of all levels."""
+        ends = [level.start for level in self._levels[1:]] + [len(self._path)]
+        for level, end in zip(self._levels, ends, strict=False):  # without levels, one end too many
+            names = [(Hint.ENTRY, name) for name in reversed(level.entries)]
+            names += [(Hint.DIRECTORY, name) for name in reversed(level.subdirectories)]
+            if not level.named and not self._counting:
                 # The rest of a unit whose names are counted is one, too.
-                self._count("files", len(place.entries))
-                self._count("directories", len(place.subdirectories))
-            if names and place.own:
+                self._count("files", len(level.entries))
+                self._count("directories", len(level.subdirectories))
+            if names and level.own:
                 # After the content: NFSv4 clients look up all names of a directory that changed.
                 names.insert(0, (Hint.SELF, b""))
-                place.own = None
+                level.own = None
             if names:
-                yield Group(bytes(self._path[:end]), place.inode, tuple(names))
+                yield Group(bytes(self._path[:end]), level.inode, tuple(names))
 
-    def _enter(self, place: Place, name: bytes, fd: int) -> None:
-        place.start = len(self._path)
+    def _enter(self, level: ScanLevel, name: bytes, fd: int) -> None:
+        level.start = len(self._path)
         self._path += b"/" + name if self._path else name
-        self._places.append(place)
-        self._levels.push(name, place.inode, fd, is_pin=place.named)
-        self._writer.enter(name, place.inode)
+        self._levels.append(level)
+        self._chain.push(name, level.inode, fd, is_pin=level.named)
+        self._writer.enter(name, level.inode)
 
     def _leave(self) -> None:
-        place = self._places.pop()
-        del self._path[place.start :]
-        frame = self._writer.leave(place.own)
-        if frame < 0 or len(self._kept) >= self._hold:
-            self._levels.pop()
-        elif (fd := self._levels.pop_open()) >= 0:
-            self._kept[frame] = fd
+        level = self._levels.pop()
+        del self._path[level.start :]
+        frame = self._writer.leave(level.own)
+        if frame < 0 or len(self._open_dirs) >= self._most_open_dirs:
+            self._chain.pop()
+        elif (fd := self._chain.pop_open()) >= 0:
+            self._open_dirs[frame] = fd
 
     def _join(self, name: bytes) -> bytes:
-        """Return the path of an entry of the deepest place, from the root."""
+        """Return the path of an entry of the deepest level, from the root."""
         return bytes(self._path) + b"/" + name if self._path else name
 
     # -- directories
 
     def _walk_group(self, group: Group) -> None:
-        """Open a group's directory, from the deepest place above it, and walk its names.
+        """Open a group's directory, from the deepest level above it, and walk its names.
 
-        Places stay on the stack when their names are done: what a walk over a deep chain leaves
-        over is as many groups as there are levels.
+        Levels stay on the stack when their names are done: what a walk over a deep chain leaves
+        over is one group a level, and each is opened from the one before.
         """
-        if self._is_at(group):
-            self._take_names(self._places[-1], group)
+        if self._leave_others(group):
+            self._take_names(self._levels[-1], group)
         else:
             self._open_group(group)
-        if self._places:
-            self._walk(len(self._places))
+        if self._levels:
+            self._walk(len(self._levels))
 
-    def _is_at(self, group: Group) -> bool:
-        """Leave the places that a group is not below; say whether the deepest is its own."""
-        while self._places:
-            place = self._places[-1]
+    def _leave_others(self, group: Group) -> bool:
+        """Leave the levels that a group is not below; say whether the deepest is its own."""
+        while self._levels:
+            level = self._levels[-1]
             if len(group.path) == len(self._path) and group.path == self._path:
-                if place.named and group.inode in (0, place.inode) and _names_only(group):
+                if level.named and group.inode in (0, level.inode) and _names_only(group):
                     return True
             elif not self._path or group.path.startswith(self._path + b"/"):
                 break
@@ -252,13 +253,13 @@ class Walk:
     def _open_group(self, group: Group) -> None:
         itself = (Hint.SELF, b"") in group.names
         reads = walks = (Hint.WALK, b"") in group.names
-        at = self._held()
+        at = self._deepest_fd()
         way = group.path[len(self._path) + 1 :] if self._path else group.path
         self._fewest += way.count(b"/") // FAR
         try:
             fd, found = self._open(at, way, reads=reads)
             if not reads and group.inode not in (0, found.st_ino):
-                os.close(fd)  # another directory has its place: look at all of that one
+                os.close(fd)  # another directory is in its place: look at all of that one
                 reads = True
                 fd, found = self._open(at, way, reads=True)
                 self._tally.vanished += 0 if self._counting else len(group.names) - itself
@@ -269,50 +270,52 @@ class Walk:
             self._lost_group(group, error, counted=walks or not self._counting)
             return
         if reads:
-            # What is to be looked at itself is counted; else only its names were in the unit.
-            self._enter_whole(way, fd, found, counting=self._counting if walks else not itself)
+            # With SELF the directory is in the tally; without, only its names are.
+            self._read_directory(way, fd, found, counting=self._counting if walks else not itself)
             return
-        place = Place(found.st_ino, named=True)
+        level = ScanLevel(found.st_ino, named=True)
         if itself:
-            self._judge(place, found)
-        self._take_names(place, group)
-        self._enter(place, way, fd)
+            self._judge_directory(level, found)
+        self._take_names(level, group)
+        self._enter(level, way, fd)
 
     @staticmethod
-    def _take_names(place: Place, group: Group) -> None:
-        place.entries = [n for h, n in reversed(group.names) if h == Hint.ENTRY]
-        place.subdirectories = [n for h, n in reversed(group.names) if h == Hint.DIRECTORY]
+    def _take_names(level: ScanLevel, group: Group) -> None:
+        level.entries = [n for h, n in reversed(group.names) if h == Hint.ENTRY]
+        level.subdirectories = [n for h, n in reversed(group.names) if h == Hint.DIRECTORY]
 
-    def _held(self) -> int:
-        """Return a descriptor of the deepest place that is still where it was."""
+    def _deepest_fd(self) -> int:
+        """Return a descriptor of the deepest directory that is still there; leave those below."""
         while True:
             try:
-                return self._levels.fd()
+                return self._chain.fd()
             except OSError:
-                self._leave()  # it was moved away: the path from further up decides
+                self._leave()  # it was moved away: the path from above decides
 
-    def _descend(self, place: Place, name: bytes) -> None:
+    def _descend(self, level: ScanLevel, name: bytes) -> None:
         self._looks += 1
-        counting = self._counting or not place.named
+        counting = self._counting or not level.named
         if name in self._options.excludes:
             self._count("directories", counting=counting)
             self._tally.skipped += 1
             return
         try:
-            fd, found = self._open(self._levels.fd(), name, reads=True)
+            fd, found = self._open(self._chain.fd(), name, reads=True)
         except OSError as error:
             if error.errno in NO_DIRECTORY:
-                self._look(place, name, was_directory=True)
+                self._look_at(level, name, was_directory=True)
             else:
                 if error.errno != errno.ENOENT:
                     self._count("directories", counting=counting)
-                again = Group(bytes(self._path), place.inode, ((Hint.DIRECTORY, name),))
+                again = Group(bytes(self._path), level.inode, ((Hint.DIRECTORY, name),))
                 self._lost(self._join(name), error, "open", again)
             return
-        self._enter_whole(name, fd, found, counting=counting)
+        self._read_directory(name, fd, found, counting=counting)
 
-    def _enter_whole(self, name: bytes, fd: int, found: os.stat_result, *, counting: bool) -> None:
-        """Go into an open directory and take its names, or see that it is a border."""
+    def _read_directory(
+        self, name: bytes, fd: int, found: os.stat_result, *, counting: bool
+    ) -> None:
+        """Read the names of an open directory and enter it, unless it is outside."""
         self._looks += 1
         if counting:
             self._tally.entries += 1
@@ -334,22 +337,22 @@ class Walk:
             path = self._join(name)
             self._lost(path, error, "readdir", whole(path))
             return
-        place = Place(found.st_ino)
-        self._judge(place, found)
-        if place.own and self._options.xattrs:
+        level = ScanLevel(found.st_ino)
+        self._judge_directory(level, found)
+        if level.own and self._options.xattrs:
             self._notice(fd, b"", name, found.st_mode)
         if len(names) > wide:
-            cursor = WideCursor(self._join(name), place.inode, os.dup(fd), listing)
-            self._read_wide(cursor, names)
+            cursor = WideCursor(self._join(name), level.inode, os.dup(fd), listing)
+            self._read_chunks(cursor, names)
         else:
             listing.close()
-            self._sort(names, place.entries, place.subdirectories)
-            place.entries.reverse()
-            place.subdirectories.reverse()
-        self._enter(place, name, fd)
+            self._sort(names, level.entries, level.subdirectories)
+            level.entries.reverse()
+            level.subdirectories.reverse()
+        self._enter(level, name, fd)
 
-    def _read_wide(self, cursor: WideCursor, names: list[os.DirEntry[str]]) -> None:
-        """Read the next names of a wide directory into chunks; keep the place if there are more."""
+    def _read_chunks(self, cursor: WideCursor, names: list[os.DirEntry[str]]) -> None:
+        """Read the next names of a wide directory into chunks; leave the rest of it over."""
         self._looks += 1
         more = True
         wide, chunks = self._ahead
@@ -379,7 +382,10 @@ class Walk:
         wanted: int,
         fd: int,
     ) -> None:
-        """Read names until there are so many; on NFS look at some (see native/read.c, use_some)."""
+        """Read names until there are *wanted*.
+
+        On NFS look at some of them: see native/local/scan_dir.c, look_at_some.
+        """
         if not self._options.remote:
             names += islice(listing, wanted - len(names))
             return
@@ -393,7 +399,7 @@ class Walk:
     def _sort(
         names: list[os.DirEntry[str]], entries: list[bytes], subdirectories: list[bytes]
     ) -> None:
-        """Put names where they belong by their type (by a stat where the directory has none)."""
+        """Sort names by type; where the directory does not tell it, is_dir needs a stat."""
         for entry in names:
             name = entry.name.encode(ENCODING, "surrogateescape")
             try:
@@ -404,17 +410,17 @@ class Walk:
 
     # -- entries
 
-    def _look(self, place: Place, name: bytes, *, was_directory: bool = False) -> None:
+    def _look_at(self, level: ScanLevel, name: bytes, *, was_directory: bool = False) -> None:
         """Look at one entry by name and note what must change."""
         self._looks += 1
-        counting = self._counting or not place.named
+        counting = self._counting or not level.named
         try:
-            directory = self._levels.fd()
+            directory = self._chain.fd()
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError as error:
             if error.errno != errno.ENOENT:
                 self._count("files", counting=counting)
-            again = Group(bytes(self._path), place.inode, ((Hint.ENTRY, name),))
+            again = Group(bytes(self._path), level.inode, ((Hint.ENTRY, name),))
             self._lost(self._join(name), error, "stat", again)
             return
         kind = stat.S_IFMT(found.st_mode)
@@ -426,9 +432,9 @@ class Walk:
         elif kind != stat.S_IFDIR:
             self._count("others", counting=counting)
         elif was_directory:
-            self._tally.vanished += 1  # it is being exchanged as we look
+            self._tally.vanished += 1  # it is being exchanged at this moment
         else:
-            place.subdirectories.append(name)
+            level.subdirectories.append(name)
 
     def _judge_file(
         self, name: bytes, directory: int, found: os.stat_result, *, counting: bool
@@ -456,16 +462,19 @@ class Walk:
             if self._options.xattrs:
                 self._notice(directory, name, name, mode)
 
-    def _judge(self, place: Place, found: os.stat_result) -> None:
-        """Note the directory's own change, if it must."""
+    def _judge_directory(self, level: ScanLevel, found: os.stat_result) -> None:
+        """Note a directory's own change, if it does not comply."""
         mode, gid = found.st_mode, found.st_gid
         if wanted := self._wants(mode, gid):
-            place.own = (mode, wanted, found.st_uid, gid)
+            level.own = (mode, wanted, found.st_uid, gid)
         else:
             self._tally.compliant += 1
 
     def _wants(self, mode: int, gid: int) -> int:
-        """Return the mode that an entry must get; 0 if it complies. Few kinds make up a share."""
+        """Return the mode that an entry must get, 0 if it complies.
+
+        A share has few different modes and groups, so that the answers are remembered.
+        """
         wanted = self._wanted.get((mode, gid))
         if wanted is None:
             complies = self._policy.complies(mode, gid)
@@ -473,14 +482,14 @@ class Walk:
         return wanted
 
     def _notice(self, directory: int, entry: bytes, name: bytes, mode: int) -> None:
-        """Note what is special about an entry of a directory, or (`b""`) the directory itself.
+        """Note an ACL or capabilities of an entry of *directory*, or (`b""`) of that itself.
 
-        *name* is what it is called in the deepest place.
+        *name* is its name in the deepest level.
         """
         try:
             names = self._attributes.of(directory, entry) if entry else os.listxattr(directory)
         except OSError:
-            return  # no such attributes here, or the entry went: apply will see
+            return  # none on this filesystem, or the entry is gone: apply will see
         if not names:
             return
         if "system.posix_acl_access" in names:
@@ -489,7 +498,7 @@ class Walk:
         if runs and "security.capability" in names:
             self._notices.append(Notice(self._join(name), "capability"))
 
-    # -- small things
+    # -- opening, counting, errors
 
     @staticmethod
     def _open(directory: int, path: bytes, *, reads: bool) -> tuple[int, os.stat_result]:
@@ -512,9 +521,9 @@ class Walk:
             setattr(self._tally, kind, getattr(self._tally, kind) + number)
 
     def _lost_group(self, group: Group, error: OSError, *, counted: bool) -> None:
-        """Note that no name of a group could be looked at.
+        """Note that the directory of a group could not be opened.
 
-        If they fail for good each is counted, if it was not yet: no later look finds it again.
+        Names that fail are counted, if they were not yet: no later look will find them again.
         """
         gone = error.errno == errno.ENOENT or error.errno in NO_DIRECTORY
         if gone or (error.errno in TRANSIENT and not self._last_try):
@@ -535,7 +544,7 @@ class Walk:
         *,
         counted: bool = True,
     ) -> None:
-        """Note what could not be looked at: gone, to be looked at *again*, or a failure."""
+        """Note what could not be looked at: gone, to be retried (as *again*), or a failure."""
         if error.errno == errno.ENOENT or (error.errno in NO_DIRECTORY and operation == "open"):
             self._tally.vanished += len(again.names) if again else 1
         elif again is not None and error.errno in TRANSIENT and not self._last_try:

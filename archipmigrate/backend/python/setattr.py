@@ -1,7 +1,7 @@
-"""chown and chmod of what a descriptor is open on or pins (O_PATH), by way of the C library.
+"""chown and chmod of what a descriptor is open on, or pins (O_PATH), through the C library.
 
-Python's own os.chown and os.chmod reach an O_PATH descriptor through /proc/self/fd only, which
-takes twice as long: that is what older kernels get.
+os.chown and os.chmod reach an O_PATH descriptor only through /proc/self/fd, which takes twice as
+long; older kernels have nothing better for chmod.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import stat
 AT_EMPTY_PATH = 0x1000
 FCHMODAT2 = 452  # Linux 6.6; the same number on every machine but alpha
 SAME_OWNER = 2**32 - 1
-ABSENT = (errno.ENOSYS, errno.EPERM)  # EPERM: what a seccomp filter says; or a real refusal
+ABSENT = (errno.ENOSYS, errno.EPERM)  # EPERM: the answer of a seccomp filter, or a real refusal
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# Without argtypes, which take as long as all the rest of a call: the numbers are C ints, 32 bits.
+# Without argtypes, which take as long as the rest of a call: the numbers are C ints, 32 bits.
 _fchownat = _libc.fchownat
 _syscall = _libc.syscall
 
@@ -32,7 +32,7 @@ HAS_FCHMODAT2 = _has_fchmodat2()
 
 
 def change_group(fd: int, gid: int, *, is_pin: bool) -> None:
-    """Give what *fd* is open on, or (O_PATH) pins, to a group. Raises OSError."""
+    """Set the group of what *fd* is open on, or (O_PATH) pins. Raises OSError."""
     if not is_pin:
         os.fchown(fd, -1, gid)
     elif _fchownat(fd, b"", SAME_OWNER, gid, AT_EMPTY_PATH) != 0:

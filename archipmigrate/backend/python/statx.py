@@ -1,4 +1,4 @@
-"""statx(2) by way of the C library, for the two things that Python's os.stat does not tell."""
+"""statx(2) through the C library, for birth times and protection, which os.stat does not have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _statx(fd: int) -> bytes | None:
-    """Return struct statx of an open descriptor, None where the system has no statx."""
+    """Return struct statx of an open descriptor; None if the system has no statx, or it fails."""
     call = getattr(_libc, "statx", None)
     if call is None:
         return None
@@ -26,7 +26,7 @@ def _statx(fd: int) -> bytes | None:
 
 
 def birth_time(fd: int) -> int:
-    """Return when the inode was made, in ns since the epoch; 0 if the filesystem does not say."""
+    """Return when the inode was born, in ns since the epoch; 0 if that is unknown."""
     found = _statx(fd)
     if found is None or not _number(found, MASK, 4) & STATX_BTIME:
         return 0
@@ -35,7 +35,7 @@ def birth_time(fd: int) -> int:
 
 
 def protection(fd: int) -> str:
-    """Return "immutable", "append-only" or "" for an open descriptor."""
+    """Return whether an inode is "immutable" or "append-only"; "" if neither, or unknown."""
     found = _statx(fd)
     if found is None:
         return ""

@@ -1,6 +1,6 @@
-"""listxattrat(2) by way of the C library: the attributes of an entry beside a descriptor.
+"""listxattrat(2) through the C library: the attributes of an entry of an open directory.
 
-os.listxattr needs a path for that, and one through /proc/self/fd takes four times as long.
+os.listxattr needs a path, and one through /proc/self/fd takes four times as long.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 AT_SYMLINK_NOFOLLOW = 0x100
 LISTXATTRAT = 465  # Linux 6.13; the same number on every machine but alpha
 ABSENT = (errno.ENOSYS, errno.EPERM)
-# The kernel allocates as much as it is offered; os.listxattr, too, begins with so many bytes.
+# The kernel allocates as much as it is offered; os.listxattr, too, begins with 256 bytes.
 ROOM = 256
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -33,7 +33,7 @@ class AttributeNames:
         self._buffer = ctypes.create_string_buffer(ROOM)
 
     def of(self, directory: int, name: bytes) -> list[str]:
-        """Return those of an entry of a directory, not of what a link points to. Raises OSError."""
+        """Return the names for an entry of a directory, following no link. Raises OSError."""
         if HAS_LISTXATTRAT:
             length = _syscall(LISTXATTRAT, directory, name, AT_SYMLINK_NOFOLLOW, self._buffer, ROOM)
             if length >= 0:

@@ -1,7 +1,7 @@
-"""What Pithos knows about its maps: their names and their volumes' sizes, from CSV or its database.
+"""Names of Pithos' maps and sizes of their volumes, from CSV or from Pithos' database.
 
-Yields rows one by one, as `Sizes.load` takes them in. SQLAlchemy is an extra, imported only here
-and only when it is asked for.
+Yields rows one by one, for `Sizes.load`. SQLAlchemy is an extra, imported only here and only when
+it is needed.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 HEADER = ["mapfile", "size"]
 NAME = re.compile(r"[0-9a-f]{64}")
 NUMBER = re.compile(r"[0-9]{1,19}")
-LARGEST = 2**63 - 1  # what SQLite holds; `versions.size` is a BIGINT, too
-ROWS_AT_ONCE = 10_000  # of 80 bytes: what is in flight between the server and here
+LARGEST = 2**63 - 1  # that SQLite can store; `versions.size` is a BIGINT, too
+ROWS_AT_ONCE = 10_000  # of 80 bytes, in flight from the server
 INSTALL = "pip install 'archipmigrate[pithos]'"
 
 
 def read_sizes_csv(path: Path) -> Iterator[tuple[str, int]]:
     """Yield the rows of a CSV file `mapfile,size`, with or without these words as its first line.
 
-    Blank lines are skipped. Raises UsageError, with the line's number, on anything that is not a
-    name of 64 lowercase hex digits and a number of bytes below 2**63; without it if the file cannot
-    be read.
+    Skips blank lines. Raises UsageError if the file cannot be read, and, with the line's number, if
+    a row is not a name of 64 lowercase hex digits and a number of bytes below 2**63.
     """
     try:
         with path.open(encoding="utf-8-sig", errors="backslashreplace", newline="") as file:
@@ -51,7 +50,7 @@ def read_sizes_csv(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def _sized(row: list[str]) -> tuple[str, int]:
-    """Check a row. Raises ValueError with what is wrong with it."""
+    """Return a row, checked. Raises ValueError with what is wrong with it."""
     if len(row) != len(HEADER):
         raise ValueError(f"not a mapfile and a size, but {len(row)} fields")
     name, size = row
@@ -65,9 +64,10 @@ def _sized(row: list[str]) -> tuple[str, int]:
 def read_pithos_db(url: str) -> Iterator[tuple[str, int]]:
     """Yield the maps of a Pithos database and their sizes, from the table `versions`.
 
-    *url* is one of SQLAlchemy's. Maps whose names are not 64 lowercase hex digits are skipped: they
-    are no v0 maps. Raises UsageError without SQLAlchemy or the database's driver, and FatalError if
-    the URL is wrong, the connection fails or the table is not there. No message holds a password.
+    *url* is one of SQLAlchemy's. Skips maps whose names are not 64 lowercase hex digits: they are
+    not v0 maps. Raises UsageError if SQLAlchemy or the database's driver is missing, and FatalError
+    if the URL is wrong, the connection fails or the table is missing. No message has a password in
+    it.
     """
     try:
         import sqlalchemy  # noqa: PLC0415 -- an extra, and 0.3 s of start-up
@@ -80,27 +80,27 @@ def read_pithos_db(url: str) -> Iterator[tuple[str, int]]:
         raise FatalError(
             "this is no database URL; one looks like postgresql://USER:PASSWORD@HOST/DATABASE"
         ) from None
-    place = _place(address)
+    shown = _shown(address)
     if _is_missing_file(address):
-        raise FatalError(f"{place}: there is no such file")  # SQLite would make it
+        raise FatalError(f"{shown}: there is no such file")  # SQLite would make it
     try:
         engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.pool.NullPool)
     except ImportError as error:
         raise UsageError(
-            f"{place}: its driver {error.name} is missing: {INSTALL} and that driver"
+            f"{shown}: its driver {error.name} is missing: {INSTALL} and that driver"
         ) from None
     except (exc.SQLAlchemyError, TypeError, ValueError) as error:
-        raise FatalError(f"{place}: {_reason(error, address)}") from None
+        raise FatalError(f"{shown}: {_reason(error, address)}") from None
     try:
         yield from _versions(engine)
     except exc.SQLAlchemyError as error:
-        raise FatalError(f"{place}: {_reason(error, address)}") from None
+        raise FatalError(f"{shown}: {_reason(error, address)}") from None
     finally:
         engine.dispose()
 
 
 def _versions(engine: Engine) -> Iterator[tuple[str, int]]:
-    """Yield the rows of `versions` that have a map of Pithos', as the server sends them."""
+    """Yield the rows of `versions` that have a v0 map, as the server sends them."""
     import sqlalchemy  # noqa: PLC0415 -- the caller has it
 
     mapfile: ColumnClause[Any] = sqlalchemy.column("mapfile")
@@ -121,13 +121,13 @@ def _is_missing_file(url: URL) -> bool:
     return not Path(file).is_file()
 
 
-def _place(url: URL) -> str:
-    """Return how messages call the database: without user, password and options."""
+def _shown(url: URL) -> str:
+    """Return the database for messages: without user, password and options."""
     return f"Pithos' database {url.drivername}://{url.host or ''}/{url.database or ''}"
 
 
 def _reason(error: Exception, url: URL) -> str:
-    """Return the driver's words, unless there is something in them that must not be shown."""
+    """Return the driver's words, unless a secret is in them."""
     words = str(getattr(error, "orig", None) or error).strip()
     secrets = [str(url.password or "")]
     for option in url.query.values():  # psycopg2, for one, takes a password there

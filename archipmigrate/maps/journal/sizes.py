@@ -1,8 +1,8 @@
-"""The sizes of Pithos' maps by name: v0 maps do not say how large their volume is.
+"""The sizes of the volumes that have v0 maps, by the map's name: such a map does not tell its size.
 
-Owns a table in an SQLite database of its own, on disk: millions of rows take no memory but SQLite's
-cache. Rows are kept in the order of their keys, so that the digest is the same whatever order they
-came in. Where rows come from is `pithos`' concern.
+A table in an SQLite database of its own, on disk: millions of rows take no memory but SQLite's
+cache. The digest is that of the rows ordered by key, so the order in which they came does not
+matter. `pithos` says where they come from.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ CREATE TABLE size (
 ) WITHOUT ROWID;
 CREATE TABLE seal (digest TEXT NOT NULL);
 """
-# Rows come in the order of nothing: the more of the tree is in memory, the fewer pages are written
-# twice. A million rows take 47 MB.
+# Rows come in no order: the more of the tree is in memory, the fewer pages are written twice. A
+# million rows take 47 MB.
 CACHE_KIB = 32 << 10
 NAME = re.compile(rb"[0-9a-f]{64}")
 
 
 class Sizes:
-    """A table of sizes; see the module. `of` may be called from several threads at a time."""
+    """A table of sizes; see the module. Several threads may call `of` at a time."""
 
     def __init__(self, db: sqlite3.Connection, digest: str) -> None:
         self._db = db
@@ -45,15 +45,15 @@ class Sizes:
 
     @classmethod
     def empty(cls) -> Self:
-        """Return a table that knows no size."""
+        """Return a table without rows."""
         return cls.load(())
 
     @classmethod
     def load(cls, rows: Iterable[tuple[str, int]]) -> Self:
-        """Take in *rows*: names of maps (64 hex digits) and sizes (0 to 2**63 - 1 bytes).
+        """Make a table of *rows*: names of maps (64 hex digits) and sizes (0 to 2**63 - 1 bytes).
 
-        The table is temporary: it goes when it is closed. Raises JournalError if the disk (that of
-        TMPDIR, or /var/tmp) is full, and what the iteration raises.
+        The table is temporary: closing it removes it. Raises JournalError if the disk (that of
+        TMPDIR, or /var/tmp) is full, and whatever the iteration raises.
         """
         with _opened("", "the temporary table of sizes") as db:
             db.execute("PRAGMA journal_mode = OFF")
@@ -70,15 +70,15 @@ class Sizes:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a table that was saved, to read it. Raises JournalError if it is missing or damaged.
+        """Open a saved table for reading. Raises JournalError if it is missing or damaged.
 
-        Every row is read once, to see that none has changed: a second for two million.
+        Reads every row once to verify the digest: a second for two million.
         """
         with _opened(f"{path.absolute().as_uri()}?mode=ro", str(path)) as db:
             known = db.execute("PRAGMA user_version").fetchone() == (FORMAT,)
             digest = _digest(db) if known else ""
-            sealed = known and db.execute("SELECT digest FROM seal").fetchall() == [(digest,)]
-        if not sealed:
+            intact = known and db.execute("SELECT digest FROM seal").fetchall() == [(digest,)]
+        if not intact:
             db.close()
             raise JournalError(
                 f"{path} is damaged: its checksum is wrong"
@@ -88,10 +88,9 @@ class Sizes:
         return cls(db, digest)
 
     def of(self, name: bytes) -> tuple[int, ...]:
-        """Return what the volume of the map called *name* is said to hold, in bytes.
+        """Return the sizes given for the volume of the map called *name*, in bytes.
 
-        Nothing if it is not known; two sizes if there are several, the smallest ones. Raises
-        JournalError.
+        Empty if none is known; the two smallest ones if there are several. Raises JournalError.
         """
         if not NAME.fullmatch(name):
             return ()
@@ -106,10 +105,10 @@ class Sizes:
         return tuple(size for (size,) in found)
 
     def save(self, path: Path) -> None:
-        """Copy the table to *path*, which is new: mode 0600, durable on return.
+        """Copy the table to *path*, with mode 0600; durable on return.
 
-        It is there in full or not at all; what a kill may leave is *path* with a suffix. Raises
-        JournalError, also if *path* exists.
+        *path* appears complete or not at all; a kill may leave a file with its name and a suffix.
+        Raises JournalError, also if *path* exists.
         """
         try:
             fd, copy = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
@@ -135,14 +134,14 @@ class Sizes:
             target.close()
 
     def close(self) -> None:
-        """Close the database; a temporary one is gone then."""
+        """Close the database, and with it remove a temporary one."""
         with self._lock:
             self._db.close()
 
 
 @contextlib.contextmanager
 def _opened(uri: str, what: str) -> Iterator[sqlite3.Connection]:
-    """Open a database that stays open unless something is raised; SQLite's errors are reported."""
+    """Open a database, and close it if the block raises. SQLite's errors become JournalError."""
     try:
         db = sqlite3.connect(uri, isolation_level=None, check_same_thread=False, uri=True)
         with contextlib.ExitStack() as stack:
@@ -154,7 +153,7 @@ def _opened(uri: str, what: str) -> Iterator[sqlite3.Connection]:
 
 
 def _digest(db: sqlite3.Connection) -> str:
-    """Return the checksum of all rows, in the order of their keys; "" without any."""
+    """Return the checksum of all rows, ordered by key; "" if there are none."""
     checksum, some = xxh3_128(), False
     for name, size in db.execute("SELECT name, bytes FROM size ORDER BY name, bytes"):
         checksum.update(name)

@@ -9,7 +9,7 @@
 
 #include <errno.h>
 
-#include "nfs/idmap.h"
+#include "nfs/proto/idmap.h"
 
 #define NFS_PROGRAM  100003
 #define NFS_VERSION  4

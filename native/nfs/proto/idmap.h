@@ -12,8 +12,8 @@
  * errors. Owners are never sent: for them any mapping to a number will do.
  */
 
-#ifndef ARCHIPMIGRATE_NFS_IDMAP_H
-#define ARCHIPMIGRATE_NFS_IDMAP_H
+#ifndef ARCHIPMIGRATE_NFS_PROTO_IDMAP_H
+#define ARCHIPMIGRATE_NFS_PROTO_IDMAP_H
 
 #include <stdbool.h>
 #include <stddef.h>

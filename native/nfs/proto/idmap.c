@@ -6,7 +6,7 @@
  */
 
 #define _GNU_SOURCE
-#include "nfs/idmap.h"
+#include "nfs/proto/idmap.h"
 
 #include <errno.h>
 #include <grp.h>

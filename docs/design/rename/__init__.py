@@ -1,0 +1,1 @@
+"""The example of adding-a-job.md; `command` would be `cli/rename.py`."""
