@@ -59,7 +59,7 @@ def _refuse_half_done(state: Path, header: RunHeader, run_options: RunOptions) -
         half_done = bool(journal.unsettled())
     finally:
         journal.close(fold=False)
-    if half_done or header.is_unfinished:
+    if half_done or header.is_resumable:
         target = undo_target(header) or header.run
         raise UsageError(
             f"{header.run} ({header.status}) may have left {leaves_behind}, which only its journal "

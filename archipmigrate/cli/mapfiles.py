@@ -10,7 +10,7 @@ from functools import partial
 from ..maps.format.codec import codec_of
 from ..maps.kind import KIND
 from ..maps.locate import locate_maps
-from ..session.work import begin, look
+from ..session.work import begin, dry_run
 from ..share import open_share
 from ..ui.report import Report
 from . import options, places, show
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
             tell = partial(KIND.tell, report=report, words=words)
             if args.dry_run:
-                ended = look(KIND, settings, share, run_options, report, tell)
+                ended = dry_run(KIND, settings, share, run_options, report, tell)
             else:
                 ended = begin(KIND, settings, share, run_options, report, tell, fresh=args.fresh)
     return options.exit_status(ended)

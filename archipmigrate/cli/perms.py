@@ -9,7 +9,7 @@ from functools import partial
 from ..jobs.kind import JobKind
 from ..perms.kind import KIND
 from ..perms.settings import PermsSettings, read_excludes, resolve_group
-from ..session.work import begin, look
+from ..session.work import begin, dry_run
 from ..share import Share, open_share
 from ..share.url import domain_of
 from ..ui.report import Report
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     settings, share = settings_and_share(args, KIND)
     if args.dry_run:
-        return look_at(args, KIND, settings, share)
+        return scan_only(args, KIND, settings, share)
     run_options = options.run_options(args)
     with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
         tell = partial(KIND.tell, report=report, words=options.words(args))
@@ -80,14 +80,14 @@ def settings_and_share(
     return settings, share
 
 
-def look_at(
+def scan_only(
     args: argparse.Namespace,
     kind: JobKind[PermsSettings],
     settings: PermsSettings,
     share: Share,
 ) -> int:
-    """Only look: the dry run, and `verify`. Raises Error."""
+    """Change nothing: the dry run, and `verify`. Raises Error."""
     with closing(Report(kind.subject, options.verbosity(args), kind.decode)) as report:
         tell = partial(kind.tell, report=report, words=options.words(args))
-        ended = look(kind, settings, share, options.run_options(args), report, tell)
+        ended = dry_run(kind, settings, share, options.run_options(args), report, tell)
     return options.exit_status(ended)

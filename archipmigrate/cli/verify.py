@@ -31,6 +31,6 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look. Raises Error."""
+    """Verify a share. Raises Error."""
     settings, share = perms.settings_and_share(args, VERIFY)
-    return perms.look_at(args, VERIFY, settings, share)
+    return perms.scan_only(args, VERIFY, settings, share)

@@ -30,7 +30,7 @@ class Frontier:
         last_number: int,
     ) -> None:
         """Read units back from the journal by *load*, write them there by *store*."""
-        self.lanes = 1  # how many tasks take units
+        self.tasks = 1  # how many tasks take units
         self._load = load
         self._store = store
         self._last = last_number
@@ -122,7 +122,7 @@ class Frontier:
         self._stack.append((number, unit))
         self._bytes += len(unit.body)
         self.entries += unit.entries
-        while self._bytes > MEMORY and self._bottom < len(self._stack) - self.lanes:
+        while self._bytes > MEMORY and self._bottom < len(self._stack) - self.tasks:
             number, lowest = self._stack[self._bottom]
             if lowest is not None and lowest.cursor is None:
                 self._stack[self._bottom] = (number, None)

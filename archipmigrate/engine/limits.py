@@ -20,11 +20,11 @@ class UnitSize:
     def __init__(self, seconds: float) -> None:
         """Aim at units of *seconds* of work, waiting for the journal not counted."""
         self.changes = FIRST_CHANGES
-        self._seconds = seconds
+        self.seconds = seconds
 
     def observe(self, changes: int, seconds: float) -> None:
         """Take in what a unit with so many *changes* cost, looking and acting."""
-        fit = self._seconds / max(seconds, 1e-6)
+        fit = self.seconds / max(seconds, 1e-6)
         if fit < 1:
             wanted = changes * fit
         elif changes >= self.changes:

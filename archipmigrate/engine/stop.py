@@ -33,8 +33,8 @@ class EarlyStop:
         self.reason = ""
         self._succeeded = 0
         self._attempted = 0
-        self._denied_acts = 0
-        self._denied_looks = 0
+        self._denied_applying = 0
+        self._denied_scanning = 0
         self._first: Failure | None = None
 
     @property
@@ -44,29 +44,29 @@ class EarlyStop:
 
     @property
     def _denied(self) -> int:
-        return self._denied_acts + self._denied_looks
+        return self._denied_applying + self._denied_scanning
 
-    def looked(self, failures: Iterable[Failure], attempted: int = 0) -> None:
+    def scanned(self, failures: Iterable[Failure], attempted: int = 0) -> None:
         """Take in what could not be looked at, or not without an attempt to change something."""
         denied = self._sift(failures)
         if attempted:
             self._attempted += attempted
-            self._denied_acts += denied
+            self._denied_applying += denied
         else:
-            self._denied_looks += denied
+            self._denied_scanning += denied
 
-    def acted(self, attempted: int, succeeded: int, failures: Iterable[Failure]) -> None:
+    def applied(self, attempted: int, succeeded: int, failures: Iterable[Failure]) -> None:
         """Take in the attempts at the changes of a unit."""
         self._attempted += attempted
         self._succeeded += succeeded
-        self._denied_acts += self._sift(failures)
+        self._denied_applying += self._sift(failures)
 
     def at_end(self, entries: int) -> str:
         """Return why a session that saw so many *entries* counts as stopped, or ""."""
         if self._attempted:
-            hopeless = self._denied_acts >= self._attempted
+            hopeless = self._denied_applying >= self._attempted
         else:
-            hopeless = entries <= self._denied_looks
+            hopeless = entries <= self._denied_scanning
         if hopeless:
             self._refused()
         return self.reason

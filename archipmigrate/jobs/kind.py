@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..engine.job import Job, Observer
-from ..engine.run import Lanes
+from ..engine.session import Lanes
 from ..journal.store import Journal, RunHeader
 from ..share import Share
 from ..ui.progress import Subject
@@ -44,7 +44,7 @@ class Purpose(Enum):
     """What a job is opened for."""
 
     RUN = "run"  # to work, also on what an earlier session left
-    LOOK = "look"  # to see what would be done; nothing is changed
+    DRY_RUN = "dry run"  # to see what would be done; nothing is changed
     SETTLE = "settle"  # only to settle what a killed session left, before another run's work
 
 
@@ -52,8 +52,8 @@ class Purpose(Enum):
 class Opening(Generic[S]):
     """What a job is opened with.
 
-    `state` is the state directory, made and checked; `header.run` is empty for a job that only
-    looks, and `journal` a temporary one then.
+    `state` is the state directory, made and checked. In a dry run it may not be there, `header.run`
+    is empty, and `journal` is a temporary one.
     """
 
     share: Share

@@ -9,7 +9,7 @@ from ..backend.base import Backend
 from ..backend.python import PythonBackend
 from ..backend.select import CALLS, REMOTE_LANES, is_python, open_backend
 from ..engine.limits import UNIT_SECONDS
-from ..engine.run import Lanes
+from ..engine.session import Lanes
 from ..share import Share, unanswered
 from .options import AUTO, RunOptions
 

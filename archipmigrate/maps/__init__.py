@@ -1,15 +1,16 @@
-"""Maps of volumes, all about them.
+"""The maps of volumes: all that the program knows of them, and nothing else does.
 
-format/      pure: what is in a map, what it is called, where it lies, what is right about it
+format/      pure: contents and names of map files, where they lie, the verdict on a volume
 config, ini  pure: the blocker's configuration
-journal/     what a run over maps keeps beside the engine's tables: files, volumes, sizes, old maps
-blocker/     what touches maps and locks: prepare, upgrade, restore
-survey/      which files and volumes there are
+journal/     what a run over maps has beside the engine's tables: files, volumes, sizes, old maps
+blocker/     touches maps and locks, one volume at a time: prepare, upgrade, restore
+survey/      finds all files, and the volumes that they make
 jobs/        the upgrade and its undo, as the engine runs them
 settings     what must be the same for a run to be resumed
-locate, open where maps and locks are; opens them for a run
+locate       where maps and locks are
+open         opens them for a run
 report       results for people and scripts
-kind         what the program knows of the upgrade as a job
+kind         what the program knows of the upgrade as a kind of job
 
 Each imports only from those before it.
 """

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ..engine.limits import UNIT_SECONDS
-from ..engine.run import Lanes
+from ..engine.session import Lanes
 from ..engine.threads import call_on_loop
 from ..errors import JournalError
 from ..jobs.ended import Ended
@@ -91,7 +91,7 @@ class MapfilesKind(JobKind[MapfilesSettings]):
             stack.callback(os.umask, os.umask(settings.umask))
             job = MapfilesJob(
                 opened.store,
-                dry_run=opening.purpose is Purpose.LOOK,
+                dry_run=opening.purpose is Purpose.DRY_RUN,
                 check=settings.check,
                 say=partial(call_on_loop, opening.reporter.remark),
                 finish=opening.purpose is not Purpose.SETTLE,
@@ -128,7 +128,7 @@ def _sizes(opening: Opening[MapfilesSettings]) -> Iterator[Sizes]:
     Raises JournalError if a run's are not there.
     """
     settings = opening.settings
-    if opening.purpose is Purpose.LOOK and settings.table is not None:
+    if opening.purpose is Purpose.DRY_RUN and settings.table is not None:
         yield settings.table  # its owner closes it
         return
     sizes = Sizes.empty()

@@ -43,7 +43,7 @@ def open_store(
 ) -> OpenStore:
     """Open maps and locks for a run, or for the *undo* of one.
 
-    A run without a name only looks. Raises BackendMissing, ShareError, JournalError.
+    A run without a name is a dry run. Raises BackendMissing, ShareError, JournalError.
     """
     share, settings, state = opening.share, opening.settings, opening.state
     header = undo or opening.header

@@ -13,6 +13,7 @@ from itertools import groupby
 from ..backend.base import Backend, ScanOptions
 from ..engine.job import Job, UnitResult
 from ..jobs.outcome import all_of, failure_of, pack_outcome, unpack_outcome
+from ..journal import counting
 from ..journal.store import Journal
 from ..model import (
     RETRIES,
@@ -112,7 +113,7 @@ class PermsJob(Job[Scan]):
                 if change.flags & Flag.LINKED
                 and applied.outcomes[change.index] not in (Outcome.CHANGED, Outcome.DROPPED)
             ]
-        tally = Tally(changed=changed, compliant=-changed)
+        tally = counting.settled(changed)
         return UnitResult(pack_outcome(applied), tally, unchanged_inodes=freed)
 
 

@@ -1,4 +1,4 @@
-"""Permissions as a kind of job: `perms`, and `verify`, which only looks."""
+"""Permissions as a kind of job: `perms`, and `verify`, which changes nothing."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class PermsKind(JobKind[PermsSettings]):
 
 
 class VerifyKind(PermsKind):
-    """The same look, with another verdict. Never in a journal."""
+    """The dry run with another verdict. Never in a journal."""
 
     name = "verify"
 
@@ -108,7 +108,7 @@ class VerifyKind(PermsKind):
 def make_job(opening: Opening[PermsSettings], backend: Backend) -> PermsJob:
     """Return the job that an opening asks for."""
     settings, is_nfs = opening.settings, opening.share.is_nfs
-    dry_run = opening.purpose is Purpose.LOOK
+    dry_run = opening.purpose is Purpose.DRY_RUN
     options = ScanOptions(
         frozenset(os.fsencode(exclude) for exclude in settings.excludes),
         settings.skip_links,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from ..backend.base import Backend
 from ..engine.job import Job, UnitResult
 from ..jobs.outcome import all_of, failure_of, pack_outcome, unpack_outcome
+from ..journal import counting
 from ..journal.store import Journal
 from ..model import (
     Applied,
@@ -121,8 +122,7 @@ class UndoJob(Job[Scan]):
         acted = self._apply(preimage, 0, stop)
         if acted.again:
             raise Unsettled
-        changed = acted.tally.changed
-        return UnitResult(acted.outcome, Tally(changed=changed, compliant=-changed))
+        return UnitResult(acted.outcome, counting.settled(acted.tally.changed))
 
     # -- the run's journal
 

@@ -26,7 +26,7 @@ def undoable_run(state: Path, run: str | None = None) -> RunHeader:
     runs = [header for header in every if not undo_target(header)]
     if run is not None:
         return _named(state, run, runs)
-    undoing = {undo_target(header) for header in every if header.is_unfinished}
+    undoing = {undo_target(header) for header in every if header.is_resumable}
     fitting = [
         header
         for header in runs
@@ -56,7 +56,7 @@ def resumable_run(state: Path, run: str | None = None, *, failed: bool = False) 
 
 def can_resume(header: RunHeader, *, failed: bool = False) -> bool:
     """Say whether a run is unfinished or, with *failed*, has failures to try again."""
-    return header.is_unfinished or (failed and header.status == "failures" and not header.undone)
+    return header.is_resumable or (failed and header.status == "failures" and not header.undone)
 
 
 def _named(state: Path, run: str, runs: list[RunHeader]) -> RunHeader:

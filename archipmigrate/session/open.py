@@ -126,7 +126,7 @@ def find_or_make(
     kept = settings.as_dict()
     superseded = []
     for header in reversed(list(list_runs(state))):
-        if header.share != share.identity or not header.is_unfinished:
+        if header.share != share.identity or not header.is_resumable:
             continue
         if undo_target(header):
             raise FatalError(_refusal(header, options))
@@ -168,7 +168,7 @@ def find_or_make_undo(target: RunHeader, share: Share, state: Path, reporter: Re
     """
     stopped = []
     for header in list_runs(state):
-        if undo_target(header) == target.run and header.is_unfinished:
+        if undo_target(header) == target.run and header.is_resumable:
             if header.status != "stopped":
                 reporter.remark(f"resuming {header.run} ({header.status})")
                 return open_run(state, header.run)

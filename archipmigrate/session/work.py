@@ -1,4 +1,4 @@
-"""Sessions of runs: begin one, look, resume, undo. Each returns how the session ended.
+"""Sessions of runs: begin one, dry-run, resume, undo. Each returns how the session ended.
 
     lock     the share, and what else the job works on, against other runs on this host
     journal  of the run to continue, or of a new one
@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Any
 
 from ..engine.loop import run_loop
-from ..engine.run import Result, Run
+from ..engine.session import Result, Session
 from ..engine.settle import settle_run
 from ..errors import FatalError
 from ..jobs.ended import Ended
@@ -80,7 +80,7 @@ def begin(
         return _work(kind, opening, tell)
 
 
-def look(
+def dry_run(
     kind: JobKind[S],
     settings: S,
     share: Share,
@@ -88,7 +88,7 @@ def look(
     reporter: Reporter,
     tell: Tell,
 ) -> Ended:
-    """Look at what a job would do on an open share; change nothing.
+    """Scan an open share for what a job would do; change nothing.
 
     It takes no lock, and has no journal but a temporary one. The share is closed on return. Raises
     FatalError, UsageError.
@@ -102,7 +102,9 @@ def look(
         stack.callback(journal.close)
         shown = os.fsdecode(share.path)
         header = RunHeader("", kind.name, share.identity, shown, "", settings.as_dict())
-        opening = Opening(share, state, header, journal, settings, options, Purpose.LOOK, reporter)
+        opening = Opening(
+            share, state, header, journal, settings, options, Purpose.DRY_RUN, reporter
+        )
         return _work(kind, opening, tell)
 
 
@@ -156,12 +158,12 @@ def undo(target: RunHeader, options: RunOptions, reporter: Reporter, tell: Tell)
         stack.callback(journal.close)
         header = journal.read_header()
         locks.sign(header.run)
-        with_target = open_run(state, target.run)
-        stack.callback(with_target.close)
-        target = with_target.read_header()
-        with_target.check()
+        target_journal = open_run(state, target.run)
+        stack.callback(target_journal.close)
+        target = target_journal.read_header()
+        target_journal.check()
         forward = Opening(
-            share, state, target, with_target, settings, options, Purpose.SETTLE, reporter
+            share, state, target, target_journal, settings, options, Purpose.SETTLE, reporter
         )
         return _put_back(kind, forward, journal, header, tell)
 
@@ -208,7 +210,7 @@ def _run(opening: Opening[Any], work: Work, *, retry: bool = False) -> Ended:
     share, header, reporter = opening.share, opening.header, opening.reporter
     header.backend = work.backend
     began = monotonic()
-    run = Run(work.job, opening.journal, header, work.lanes, reporter, retry=retry)
+    run = Session(work.job, opening.journal, header, work.lanes, reporter, retry=retry)
     try:
         result = run_loop(run.execute)
     finally:
@@ -233,7 +235,7 @@ def _ended(
         opening.share.path,
         way,
         work.nfs_version,
-        opening.purpose is Purpose.LOOK,
+        opening.purpose is Purpose.DRY_RUN,
         opening.journal,
     )
 
@@ -258,7 +260,7 @@ def _settle_earlier(
     for header in list_runs(state):
         if header.job != kind.name or header.share != share.identity or header.undone:
             continue
-        if header.is_unfinished and not fresh and header.settings == settings.as_dict():
+        if header.is_resumable and not fresh and header.settings == settings.as_dict():
             continue
         with contextlib.closing(open_run(state, header.run)) as journal:
             if not journal.unsettled():

@@ -1,4 +1,4 @@
-"""Files and directories below an open root: no symbolic link is followed, and what is made lasts.
+"""Files and directories below an open root, without following links; what is made is durable.
 
 A directory is named by a `DirPath`, the names from the root. New files get mode 0666 and new
 directories 0777, less the umask of the process, which is for the caller to set; owner and group are
@@ -172,8 +172,8 @@ def read_pieces(fd: int, start: int = 0, end: int | None = None) -> Iterator[byt
 def same_on_disk(directory: int, name: bytes, length: int, digest: str) -> bool:
     """Whether a file has this length and digest.
 
-    Asks the kernel to drop the file's cached pages first, so that what is compared comes from the
-    disk or the server. Pages that were not synced stay.
+    Asks the kernel to drop the file's cached pages first, so that the comparison reads the disk or
+    the server. Pages that were not synced stay.
     """
     fd = open_file(directory, name)
     try:

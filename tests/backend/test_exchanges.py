@@ -14,7 +14,7 @@ import trio
 
 from archipmigrate.backend.base import Backend, ScanOptions
 from archipmigrate.backend.select import open_backend
-from archipmigrate.engine.run import Lanes, Result, Run
+from archipmigrate.engine.session import Lanes, Result, Session
 from archipmigrate.journal.store import Journal, RunHeader
 from archipmigrate.model import RETRIES, Limits, Outcome, Tally, Verb
 from archipmigrate.packed.changes import read_changes
@@ -174,7 +174,7 @@ def run(meddler: Meddler) -> tuple[Result, Tally, Watch]:
     header = RunHeader("", "perms", "", "", "")
     job = PermsJob(meddler, POLICY, OPTIONS)
     with closing(Journal(None, new=True)) as journal:
-        session = Run(job, journal, header, Lanes(1, 10.0), watch)
+        session = Session(job, journal, header, Lanes(1, 10.0), watch)
         return trio.run(session.execute), session.counters.tally, watch
 
 

@@ -21,34 +21,34 @@ def refusals(number: int, error: int = errno.EPERM, note: str = "") -> list[Fail
 
 def test_early_stop_waits_for_enough_refusals() -> None:
     early = EarlyStop()
-    early.acted(ENOUGH - 1, 0, refusals(ENOUGH - 1))
+    early.applied(ENOUGH - 1, 0, refusals(ENOUGH - 1))
     assert (early.reason, early.deny_limit) == ("", 1)
-    early.acted(1, 0, refusals(1, errno.EACCES))
+    early.applied(1, 0, refusals(1, errno.EACCES))
     assert "chown: EPERM" in early.reason
     assert "root_squash" in early.reason
 
 
 def test_early_stop_counts_what_cannot_be_looked_at() -> None:
     early = EarlyStop()
-    early.looked(refusals(ENOUGH // 2, errno.EACCES))
-    early.acted(ENOUGH // 2, 0, refusals(ENOUGH // 2))
+    early.scanned(refusals(ENOUGH // 2, errno.EACCES))
+    early.applied(ENOUGH // 2, 0, refusals(ENOUGH // 2))
     assert early.reason
 
 
 def test_full_share_stops_what_has_to_write_also_after_a_success() -> None:
     early = EarlyStop()
-    early.acted(1, 1, [])
-    early.acted(1, 0, [Failure(b"entry", "chown", errno.EDQUOT)])
+    early.applied(1, 1, [])
+    early.applied(1, 0, [Failure(b"entry", "chown", errno.EDQUOT)])
     assert early.reason == ""
-    early.acted(1, 0, [Failure(b"volume", "upgrade", errno.ENOSPC, kind=FailureKind.NO_ROOM)])
+    early.applied(1, 0, [Failure(b"volume", "upgrade", errno.ENOSPC, kind=FailureKind.NO_ROOM)])
     assert "ENOSPC" in early.reason
 
 
 def test_early_stop_never_comes_after_a_success() -> None:
     early = EarlyStop()
-    early.acted(3, 1, refusals(2))
+    early.applied(3, 1, refusals(2))
     assert early.deny_limit == 0
-    early.acted(5 * ENOUGH, 0, refusals(5 * ENOUGH))
+    early.applied(5 * ENOUGH, 0, refusals(5 * ENOUGH))
     assert early.reason == early.at_end(6 * ENOUGH) == ""
 
 
@@ -67,14 +67,14 @@ def test_early_stop_at_the_end_needs_all_to_be_refused(
     attempted: int, failures: list[Failure], stops: bool
 ) -> None:
     early = EarlyStop()
-    early.acted(attempted, 0, failures)
+    early.applied(attempted, 0, failures)
     assert early.reason == ""
     assert bool(early.at_end(10)) == stops
 
 
 def test_early_stop_at_the_end_of_a_share_that_cannot_be_entered() -> None:
     early = EarlyStop()
-    early.looked(refusals(1, errno.EACCES))
+    early.scanned(refusals(1, errno.EACCES))
     assert "EACCES" in early.at_end(1)
 
 
@@ -87,7 +87,7 @@ def test_early_stop_at_the_end_of_a_share_that_cannot_be_entered() -> None:
 )
 def test_early_stop_comes_at_once_where_nothing_can_work(failure: Failure, why: str) -> None:
     early = EarlyStop()
-    early.acted(1, 0, [failure])
+    early.applied(1, 0, [failure])
     assert why in early.reason
 
 

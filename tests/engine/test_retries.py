@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from archipmigrate.backend.base import ScanOptions
-from archipmigrate.engine.run import Lanes, Result, Run
+from archipmigrate.engine.session import Lanes, Result, Session
 from archipmigrate.journal.store import Journal, RunHeader
 from archipmigrate.model import (
     NEVER,
@@ -90,7 +90,7 @@ def run(backend: FakeBackend) -> tuple[Result, Tally, list[Failure], list[float]
     watch = Watch()
     header = RunHeader("", "perms", "", "", "")
     with closing(Journal(None, new=True)) as journal:
-        session = Run(job, journal, header, Lanes(1, 0.1), watch)
+        session = Session(job, journal, header, Lanes(1, 0.1), watch)
         result = trio.run(session.execute, clock=clock)
     times = backend.applied
     pauses = [after - before for before, after in pairwise(times)]
@@ -176,7 +176,7 @@ def test_look_only_pauses_too() -> None:
     job = PermsJob(backend, GroupPolicy(GID), ScanOptions(), dry_run=True)
     header = RunHeader("", "verify", "", "", "")
     with closing(Journal(None, new=True)) as journal:
-        session = Run(job, journal, header, Lanes(1, 0.1), Watch())
+        session = Session(job, journal, header, Lanes(1, 0.1), Watch())
         assert trio.run(session.execute, clock=clock) == Result("done")
     assert clock.current_time() >= 1.5
     assert not backend.applied

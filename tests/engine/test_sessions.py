@@ -9,7 +9,7 @@ import pytest
 from archipmigrate.backend.base import ScanOptions
 from archipmigrate.backend.select import open_backend
 from archipmigrate.engine.loop import run_loop
-from archipmigrate.engine.run import Lanes, Run
+from archipmigrate.engine.session import Lanes, Session
 from archipmigrate.journal.runs import new_run, open_run, supersede_run
 from archipmigrate.model import Limits, Scan, Unit
 from archipmigrate.perms.job import PermsJob
@@ -39,11 +39,11 @@ def test_session_killed_in_its_first_look_leaves_all_to_the_next(
     run = journal.read_header().run
     job = Mortal(open_backend(backend, opened, 1), GroupPolicy(GID), ScanOptions())
     with pytest.raises(Killed):
-        run_loop(Run(job, journal, journal.read_header(), Lanes(1, 0.1), Watch()).execute)
+        run_loop(Session(job, journal, journal.read_header(), Lanes(1, 0.1), Watch()).execute)
     journal.close()
     journal = open_run(state, run)
     looks = PermsJob(job.backend, job.policy, job.options, dry_run=True)
-    session = Run(looks, journal, journal.read_header(), Lanes(1, 0.1), Watch())
+    session = Session(looks, journal, journal.read_header(), Lanes(1, 0.1), Watch())
     assert run_loop(session.execute).status == "done"
     assert session.counters.tally.entries == 2
     journal.close()

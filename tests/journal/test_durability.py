@@ -16,8 +16,7 @@ import pytest
 
 from archipmigrate.cli.main import main
 from archipmigrate.engine import commit
-from archipmigrate.journal import location
-from archipmigrate.journal.checksummed import unseal
+from archipmigrate.journal import checksummed, location
 from archipmigrate.journal.store import Journal
 from archipmigrate.model import Tally, Unit
 from archipmigrate.packed.changes import read_changes
@@ -49,7 +48,7 @@ def covered(state: Path) -> set[bytes]:
     """Return the paths of which the latest journal holds a pre-image."""
     with copied(state) as journal:
         blobs = [blob for (blob,) in journal.execute("SELECT preimage FROM batch")]
-    return {change.path for blob in blobs for change in read_changes(unseal(blob))}
+    return {change.path for blob in blobs for change in read_changes(checksummed.unpack(blob))}
 
 
 def touched(before: dict[bytes, Attrs], share: Path) -> set[bytes]:

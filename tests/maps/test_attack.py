@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from archipmigrate.engine import lanes
+from archipmigrate.engine import controllers
 from tests.support import map_shares as mapshare
 from tests.support.inprocess import Program
 from tests.support.map_shares import sha256_place, snapshot
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(240)
 
 VOLUMES = 40
 RUNS = 20
-ENOUGH = VOLUMES // 4  # volumes acted on, in all runs together
+ENOUGH = VOLUMES // 4  # volumes upgraded, in all runs together
 CONTENT = mapshare.v1(mapshare.v1_entries(5))
 # renameat2(2) with RENAME_EXCHANGE, pair after pair, as nobody.
 ATTACKER = """
@@ -39,7 +39,7 @@ begun = False
 while True:
     for a, b in zip(pairs[::2], pairs[1::2]):
         if libc.renameat2(-100, a, -100, b, 2):
-            sys.exit("it cannot go on")
+            sys.exit("cannot exchange any more")
     if not begun:
         begun = True
         print("begun", flush=True)
@@ -137,7 +137,9 @@ def test_naive_tool_hits_the_victim(tmp_path: Path) -> None:
 def test_victim_never_changes_under_attack(
     program: Program, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "FIRST_PAUSE", 0.01)  # before what was in the way is tried again
+    monkeypatch.setattr(
+        controllers, "FIRST_PAUSE", 0.01
+    )  # before what was in the way is tried again
     arena = Arena(tmp_path / "arena")
     words = ("mapfiles", "-q", "--maps", arena.maps, "--fresh")
     acted = runs = 0

@@ -133,9 +133,9 @@ def test_error_says_what_is_wrong(text: str, message: str) -> None:
         ("LOCK_Dir : /a", "/a"),
         ("lock_dir=/a;b", "/a;b"),
         ("lock_dir = /a ; b", "/a"),
-        ("lock_dir = /a;b ;c", "/a;b ;c"),  # only the first ; is looked at
+        ("lock_dir = /a;b ;c", "/a;b ;c"),  # only the first ; counts
         ("lock_dir = ;b", ";b"),
-        ("lock_dir = ;b\r", ""),  # what is before the first character is the last one
+        ("lock_dir = ;b\r", ""),  # before the first character comes the last one
         ("lock_dir = /a # b", "/a # b"),
         ("lock_dir = /a\r", "/a"),
         ("lock_dir = /a\nrem lock_dir = /b", "/a"),

@@ -48,7 +48,7 @@ def test_full_share_stops_the_run_which_is_resumed_when_there_is_room(
     mount: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("archipmigrate.engine.lanes.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("archipmigrate.engine.controllers.FIRST_PAUSE", 0.01)
     maps = mount(tmp_path / "small", "-t", "tmpfs", "-o", "size=1m", "tmpfs")
     put_v1(maps, "foobar", "second", "another", objects=300)
     ballast = maps / "ballast"

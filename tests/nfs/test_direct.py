@@ -89,7 +89,7 @@ def test_end_state_and_tally_are_those_of_the_native_backend(
     narrow: bool,
 ) -> None:
     if narrow:
-        monkeypatch.setattr("archipmigrate.engine.run.MOST_ENTRIES", 3)
+        monkeypatch.setattr("archipmigrate.engine.throttle.MOST_ENTRIES", 3)
         monkeypatch.setattr("archipmigrate.engine.limits.FIRST_CHANGES", 2)
         monkeypatch.setattr("archipmigrate.engine.frontier.MEMORY", 256)
         monkeypatch.setattr("archipmigrate.engine.frontier.LARGE_BODY", 128)

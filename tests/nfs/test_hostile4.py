@@ -321,7 +321,7 @@ def test_refusal_in_the_middle_of_changes_is_one_failure(
     status: int,
     shown: int,
 ) -> None:
-    monkeypatch.setattr("archipmigrate.engine.lanes.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("archipmigrate.engine.controllers.FIRST_PAUSE", 0.01)
     node = server.root.children[b"05"]
     version(server).hook = always(fake4.SETATTR, node, status)
     ended = perms(program, server)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archipmigrate.errors import JournalError
-from archipmigrate.journal.checksummed import seal, unseal
+from archipmigrate.journal.checksummed import pack, unpack
 from archipmigrate.model import Unit
 from archipmigrate.packed.changes import ChangeWriter, Flag, read_changes, with_flags, wrapped
 from archipmigrate.packed.groups import (
@@ -273,30 +273,30 @@ def test_time_is_wrapped_to_64_bits(time: int, kept: int) -> None:
     assert wrapped(time) == kept
 
 
-# -- sealed blobs
+# -- checksummed blobs
 
 
 @quick
 @given(st.binary(max_size=2000))
-def test_sealed_content_comes_back(content: bytes) -> None:
-    assert unseal(seal(content)) == content
+def test_packed_content_comes_back(content: bytes) -> None:
+    assert unpack(pack(content)) == content
 
 
-def test_any_flipped_bit_of_a_sealed_blob_is_found() -> None:
-    blob = seal(bytes(range(256)) * 3)
+def test_any_flipped_bit_of_a_blob_is_found() -> None:
+    blob = pack(bytes(range(256)) * 3)
     for at in range(len(blob)):
         for bit in range(8):
             damaged = bytearray(blob)
             damaged[at] ^= 1 << bit
             with pytest.raises(JournalError, match="damaged"):
-                unseal(bytes(damaged))
+                unpack(bytes(damaged))
 
 
 @quick
 @given(st.binary(max_size=200), st.data())
-def test_sealed_blob_cut_or_prolonged_is_found(content: bytes, data: st.DataObject) -> None:
-    blob = seal(content)
+def test_blob_cut_or_prolonged_is_found(content: bytes, data: st.DataObject) -> None:
+    blob = pack(content)
     cut = data.draw(st.integers(0, len(blob) - 1))
     for damaged in (blob[:cut], blob + b"\0", blob + blob):
         with pytest.raises(JournalError, match="damaged"):
-            unseal(damaged)
+            unpack(damaged)

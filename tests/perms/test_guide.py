@@ -252,7 +252,7 @@ def test_notices_name_acls_and_capabilities(program: Program, tree: Path) -> Non
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every unit, chunk and wide directory tiny."""
-    monkeypatch.setattr("archipmigrate.engine.run.MOST_ENTRIES", 3)
+    monkeypatch.setattr("archipmigrate.engine.throttle.MOST_ENTRIES", 3)
     monkeypatch.setattr("archipmigrate.engine.limits.FIRST_CHANGES", 2)
     monkeypatch.setattr("archipmigrate.engine.frontier.MEMORY", 256)
     monkeypatch.setattr("archipmigrate.engine.frontier.LARGE_BODY", 128)

@@ -21,7 +21,7 @@ from archipmigrate.journal.runs import list_runs, new_run
 from archipmigrate.journal.store import RunHeader
 from archipmigrate.session.find import named_run, resumable_run, undoable_run
 from archipmigrate.session.open import locked
-from archipmigrate.session.work import begin, look, resume, undo
+from archipmigrate.session.work import begin, dry_run, resume, undo
 from archipmigrate.share import open_share
 from tests.session import toy
 from tests.support.doubles import Watch
@@ -104,7 +104,7 @@ def test_kind_that_is_not_registered_is_a_usage_error() -> None:
 def test_dry_run_changes_nothing_and_leaves_no_run(both: Toy) -> None:
     share = open_share(str(both.share))
     tell = both.told.ends.append
-    ended = look(toy.KIND, both.settings, share, both.options, both.told, tell)
+    ended = dry_run(toy.KIND, both.settings, share, both.options, both.told, tell)
     assert (ended.status, ended.tally.changed, ended.dry_run) == ("done", 6, True)
     assert both.texts() == set(FILES)
     assert not list(list_runs(both.options.state_path))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from archipmigrate.engine.job import Job, UnitResult
-from archipmigrate.engine.run import Lanes
+from archipmigrate.engine.session import Lanes
 from archipmigrate.jobs.ended import Ended
 from archipmigrate.jobs.kind import JobKind, Opening, Purpose, Words, Work
 from archipmigrate.journal.store import Journal, RunHeader
@@ -125,7 +125,7 @@ class ToyKind(JobKind[ToySettings]):
     @contextlib.contextmanager
     def open(self, opening: Opening[ToySettings]) -> Iterator[Work]:
         roots = (Path(os.fsdecode(opening.share.path)), Path(opening.settings.blocks))
-        job = ToyJob(roots, opening.purpose is Purpose.LOOK)
+        job = ToyJob(roots, opening.purpose is Purpose.DRY_RUN)
         yield ToyWork(job, Lanes(1, 0.1), "toy", opening.journal)
 
     def tell(self, ended: Ended, report: Report, words: Words) -> None:

@@ -84,8 +84,8 @@ def check_current(store: Store, volume: bytes, verdict: Verdict) -> Verdict:
 def prepare(store: Store, volume: bytes, plan: Plan) -> Prepared:
     """Acquire the locks that *plan* needs, judge the volume under them, keep what goes away.
 
-    What is kept is durable after `OldMaps.sync`. Raises Vanished, OSError, JournalError; no lock is
-    held then.
+    The files that are kept are durable after `OldMaps.sync`. Raises Vanished, OSError,
+    JournalError; no lock is held then.
     """
     for _ in range(ATTEMPTS):
         names = lock_names(volume, plan)

@@ -56,7 +56,7 @@ class VolumeFiles:
 
     @property
     def verdict(self) -> Verdict:
-        """What the volume is."""
+        """The verdict on the volume."""
         return self.volume.verdict()
 
     def of_name(self, *, prefixed: bool) -> list[VolumeFile]:

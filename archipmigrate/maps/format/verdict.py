@@ -1,4 +1,4 @@
-"""What a volume is, by the matrix of its two maps, `foobar` and `archip_foobar`. Pure.
+"""The verdict on a volume, by the matrix of its two maps, `foobar` and `archip_foobar`. Pure.
 
 A `Volume` takes in the files found of it: maps first, then blocks in the order of their numbers. Of
 the blocks it only knows up to which one all are there. Locks do not matter here.
@@ -19,7 +19,7 @@ MOST_CANDIDATES = 4
 
 
 class Result(StrEnum):
-    """What became of a volume; in a dry run `would-upgrade` stands for `upgraded`."""
+    """The result of a volume; in a dry run `would-upgrade` stands for `upgraded`."""
 
     PENDING = "pending"  # none yet
     UPGRADED = "upgraded"
@@ -37,7 +37,7 @@ GOOD = (Result.UPGRADED, Result.CURRENT, Result.WOULD_UPGRADE)
 
 
 class Plan(StrEnum):
-    """What is to be done with a volume."""
+    """How to upgrade a volume."""
 
     NONE = ""
     RENAME = "rename"  # v1 archip_foobar becomes v2 foobar
@@ -47,7 +47,7 @@ class Plan(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a volume is, why, and what is to be done with it.
+    """A volume's result so far, the reason, and the plan of its upgrade.
 
     `head` is that of the map that v0.4 opens, or would open once it is upgraded. `map_name` is the
     name of the map that decided.
@@ -188,7 +188,7 @@ class Volume:
         return number < v2.HeaderV2(head.size).blocks
 
     def verdict(self) -> Verdict:
-        """Return what the volume is, once all files are taken in."""
+        """Return the verdict, once all files are taken in."""
         decides = self.plain if self.plain.candidates else self.prefixed
         return replace(self._verdict(), map_name=decides.name)
 

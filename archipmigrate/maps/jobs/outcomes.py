@@ -1,4 +1,4 @@
-"""What became of the volumes of one unit: outcomes for the engine, rows for the tables."""
+"""The outcomes of one unit's volumes, for the engine, and their rows for the journal's tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 
 from ...engine.job import UnitResult
 from ...jobs.outcome import pack_outcome
-from ...journal.checksummed import seal
+from ...journal import checksummed
 from ...journal.store import Journal, Write
 from ...model import RETRIES, TRANSIENT, Applied, Failure, FailureKind, Outcome, Tally
 from ...packed.groups import Hint
@@ -28,7 +28,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(slots=True)
 class VolumeOutcomes:
-    """Collects what becomes of the volumes of one unit, in the order of its pre-image.
+    """Collects the outcomes of one unit's volumes, in the order of its pre-image.
 
     `retries` is that of the unit. With `settling`, volumes that cannot be settled now are left to
     the next session, and earlier failures of those that can are forgiven.
@@ -121,8 +121,8 @@ class VolumeOutcomes:
         writes: list[Write] = [partial(put_volumes, rows=self._rows)]
         writes += [partial(Journal.forgive, path=volume) for volume in self._settled]
         if self._half_done:
-            preimage = seal(pack_preimages(self._half_done))
-            writes.append(partial(Journal.add_unfinished, preimage=preimage))
+            preimage = checksummed.pack(pack_preimages(self._half_done))
+            writes.append(partial(Journal.add_unsettled, preimage=preimage))
         return writes
 
 

@@ -1,7 +1,7 @@
 """The scan of one unit of volumes: each is judged, and got ready for its upgrade.
 
-What is kept of the unit's volumes is made durable once, at the end. Their locks stay held, and go
-to `apply` with the scan.
+The old maps that are kept become durable once a unit, at the end. The volumes' locks stay held, and
+go to `apply` with the scan.
 """
 
 from __future__ import annotations

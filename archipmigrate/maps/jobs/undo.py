@@ -15,6 +15,7 @@ from functools import partial
 
 from ...engine.job import Job, UnitResult
 from ...jobs.outcome import pack_outcome, unpack_outcome
+from ...journal import counting
 from ...journal.store import Journal
 from ...model import Applied, Failure, Limits, Outcome, StopFlag, Tally, Unit
 from ..blocker import restore
@@ -78,8 +79,7 @@ class UndoMapfilesJob(Job[MapsScan]):
         """Finish a batch that a killed undo had begun; its unit is scanned again."""
         del stop  # a batch has few volumes
         result = self._apply(preimage, restore.settle, None)
-        changed = result.tally.changed
-        return UnitResult(result.outcome, Tally(changed=changed, compliant=-changed))
+        return UnitResult(result.outcome, counting.settled(result.tally.changed))
 
     def _apply(
         self,

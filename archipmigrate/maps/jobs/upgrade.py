@@ -15,6 +15,7 @@ from functools import partial
 
 from ...engine.job import Job, UnitResult
 from ...errors import FatalError
+from ...journal import counting
 from ...journal.location import SPARE_BYTES, spare_bytes
 from ...journal.store import Journal
 from ...model import RETRIES, Failure, Limits, StopFlag, Unit, Unsettled
@@ -137,7 +138,7 @@ class MapfilesJob(Job[MapsScan]):
             work = partial(upgrade.settle, self.store, volume, finish=self.finish)
             outcomes.attempt(volume, work)
         result = outcomes.result()
-        tally = replace(result.tally, compliant=-result.tally.changed)
+        tally = replace(counting.settled(result.tally.changed), failed=result.tally.failed)
         return replace(result, tally=tally, again=())
 
 

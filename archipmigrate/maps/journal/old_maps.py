@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...errors import JournalError
-from ...journal.checksummed import LEVEL, seal, unseal
+from ...journal import checksummed
+from ...journal.checksummed import LEVEL
 from ...journal.location import sync_directory
 
 SUFFIX = ".journal-kept"
@@ -44,7 +45,8 @@ class OldMaps:
     def add(self, content: bytes) -> Piece:
         """Add a piece; it is durable after `sync`. Raises JournalError."""
         sample = content[:SAMPLE]
-        packed = seal(content, LEVEL if len(seal(sample)) < WORTH * len(sample) else 0)
+        level = LEVEL if len(checksummed.pack(sample)) < WORTH * len(sample) else 0
+        packed = checksummed.pack(content, level)
         with self._adding:
             offset, self._end = self._end, self._end + len(packed)
         at = 0
@@ -72,7 +74,7 @@ class OldMaps:
         """
         for offset, length in pieces:
             try:
-                yield unseal(os.pread(self._fd, length, offset))
+                yield checksummed.unpack(os.pread(self._fd, length, offset))
             except JournalError:
                 raise OSError(errno.EIO, f"its old content in {self.path} is damaged") from None
 

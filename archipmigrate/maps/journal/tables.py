@@ -63,7 +63,7 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class VolumeRow:
-    """A volume and its result, or its plan while it has none; None is what is not known.
+    """A volume and its result, or its plan while that is pending. Unknown numbers are None.
 
     `plan` is a `format.verdict.Plan`, or `survey.judge.CHECK`. `map_name` is the name of the map
     that decided, `kept_bytes` how much the upgrade will keep at most, `size` in bytes.

@@ -2,6 +2,6 @@
 
 walk         lists directories, unit by unit
 classify     what one file is, by its name, its directory and its first bytes
-packed_head  what was read of a map, as the journal has it
+packed_head  packs a map's head for the journal
 judge        from files to volumes with a result or a plan, once all is found
 """

@@ -117,7 +117,7 @@ class _Walk:
             self._list(listing)
 
     def scan(self) -> MapsScan:
-        """Return what was found."""
+        """Return the result of the unit."""
         self._tally.entries = self._tally.files + self._tally.directories + self._tally.others
         again = replace(_unit(self._again, self.unit), retries=self.unit.retries + 1)
         return MapsScan(

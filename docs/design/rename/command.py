@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 
 from ..rename.kind import KIND, RenameSettings
-from ..session.work import begin, look
+from ..session.work import begin, dry_run
 from ..share import open_share
 from ..ui.report import Report
 from . import options
@@ -29,6 +29,6 @@ def run(args: argparse.Namespace) -> int:
     share, settings = open_share(args.path), RenameSettings()
     with closing(Report(KIND.subject, options.verbosity(args))) as report:
         tell = partial(KIND.tell, report=report, words=options.words(args))
-        do = look if args.dry_run else partial(begin, fresh=args.fresh)
+        do = dry_run if args.dry_run else partial(begin, fresh=args.fresh)
         ended = do(KIND, settings, share, options.run_options(args), report, tell)
     return options.exit_status(ended)

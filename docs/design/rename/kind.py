@@ -54,7 +54,7 @@ class RenameKind(JobKind[RenameSettings]):
         """Open the share's root."""
         root = os.open(b".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=opening.share.fd)
         try:
-            job = RenameJob(root, dry_run=opening.purpose is Purpose.LOOK)
+            job = RenameJob(root, dry_run=opening.purpose is Purpose.DRY_RUN)
             lanes = choose_lanes(opening.share, opening.options)
             yield RenameWork(job, lanes, "python", root, opening.journal)
         finally:

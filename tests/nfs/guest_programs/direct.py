@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from archipmigrate.backend.nfs import NfsBackend
-from archipmigrate.engine import lanes
+from archipmigrate.engine import controllers
 from archipmigrate.testshare import make_share
 from tests.nfs.guest_programs.inside import EXPORT, STATE, delay, export, report, serve
 from tests.support import crafted_tree as crafted
@@ -114,7 +114,7 @@ def quota(version: int, files: int, room: int) -> None:
 
     The calls are the user's: the server lets root exceed a quota.
     """
-    lanes.FIRST_PAUSE = lanes.LONGEST_PAUSE = 0.1
+    controllers.FIRST_PAUSE = controllers.LONGEST_PAUSE = 0.1
     serve("rw,root_squash", filesystem="ext4", quota=True)
     mounts = Path("/proc/self/mounts").read_text(encoding="ascii").split("\n")
     device = next(line.split()[0] for line in mounts if f" {EXPORT} " in line)

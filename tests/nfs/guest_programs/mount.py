@@ -20,7 +20,7 @@ import trio
 
 from archipmigrate.backend.base import ScanOptions
 from archipmigrate.backend.select import open_backend
-from archipmigrate.engine.run import Lanes, Run
+from archipmigrate.engine.session import Lanes, Session
 from archipmigrate.journal.store import Journal, RunHeader
 from archipmigrate.perms.job import PermsJob
 from archipmigrate.policy import GroupPolicy
@@ -183,7 +183,7 @@ def recreated(version: str, backend: str) -> None:
     job = PermsJob(meddler, GroupPolicy(GID), ScanOptions(xattrs=False, retain=True))
     header = RunHeader("", "perms", "", "", "")
     with closing(Journal(None, new=True)) as journal:
-        session = Run(job, journal, header, Lanes(4, 10.0), watch)
+        session = Session(job, journal, header, Lanes(4, 10.0), watch)
         result = trio.run(session.execute)
     tally = session.counters.tally
     report("result", [result.status, result.reason, [str(f) for f in watch.failures]])

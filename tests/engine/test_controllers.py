@@ -9,7 +9,7 @@ from statistics import mean
 
 import pytest
 
-from archipmigrate.engine.lanes import BackOff, Bucket, LaneController, Sample
+from archipmigrate.engine.controllers import BackOff, Bucket, LaneController, Sample
 from tests.support.program import GID, Cli
 
 LATENCY_BOUND, CPU_BOUND = 0.1, 0.95
