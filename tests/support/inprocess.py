@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 from archipmigrate.cli.main import COMMANDS, main
-from archipmigrate.engine import lanes
+from archipmigrate.engine import controllers
 from archipmigrate.jobs.registry import KINDS, kind_named
 from tests.support.program import GID, Ended
 
@@ -69,13 +69,13 @@ class Program:
 def _environment(values: dict[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     users = signal.getsignal(signal.SIGUSR1)
-    pause = lanes.FIRST_PAUSE
+    pause = controllers.FIRST_PAUSE
     os.environ.update(values)
-    lanes.FIRST_PAUSE = FIRST_PAUSE
+    controllers.FIRST_PAUSE = FIRST_PAUSE
     try:
         yield
     finally:
-        lanes.FIRST_PAUSE = pause
+        controllers.FIRST_PAUSE = pause
         os.environ.clear()
         os.environ.update(before)
         signal.signal(signal.SIGUSR1, users)
