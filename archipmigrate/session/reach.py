@@ -16,7 +16,7 @@ from ..jobs.options import RunOptions
 from ..journal.runs import list_runs
 from ..journal.store import SUFFIX
 from ..share import Share
-from ..share.bypass import is_version_4, label, memory, open_direct
+from ..share.bypass import cached_seconds, is_version_4, label, open_direct
 from ..ui.text import quoted
 
 
@@ -61,7 +61,7 @@ def wait_for_mount(share: Share, state: Path, reporter: Reporter) -> None:
     changed = [
         _written(state, header.run) for header in list_runs(state) if header.backend == "nfs"
     ]
-    longest = memory(share.mount)
+    longest = cached_seconds(share.mount)
     left = min(max(changed, default=0.0) + longest - time.time(), longest)
     if left > 0:
         reporter.remark(

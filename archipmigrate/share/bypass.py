@@ -129,7 +129,7 @@ def is_version_4(mount: Mount) -> bool:
     return mount.fstype == "nfs4" or mount.option_values().get("vers", "").startswith("4")
 
 
-def memory(mount: Mount) -> int:
+def cached_seconds(mount: Mount) -> int:
     """Return for how many seconds a mount may show attributes that it keeps."""
     options = mount.option_values()
     return max(int(options.get(name, CACHED_SECONDS)) for name in ("acregmax", "acdirmax")) + 1

@@ -81,7 +81,10 @@ int sys_list_attributes(int directory, const char *name, char *buffer, size_t si
 int64_t sys_monotonic_time(void);
 int64_t sys_deadline(double seconds);
 
-/* A time in ns; it wraps where 64 bits do not hold it (beyond the year 2262), as in frames.py. */
+/*
+ * A time in ns; it wraps where 64 bits do not hold it (beyond the year 2262), as in
+ * packed/changes.py.
+ */
 int64_t sys_nanoseconds(struct timespec time);
 
 #endif

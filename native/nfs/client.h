@@ -46,7 +46,7 @@ struct nfs_client_settings {
     int64_t gid;
     size_t calls;       /* in flight at most; up to NFS_MAX_CALLS */
     double patience;    /* seconds without any reply, after which calls fail */
-    const char *domain; /* of owners' names; "": none */
+    const char *domain; /* of owner names; "": none */
 };
 
 struct nfs_client;

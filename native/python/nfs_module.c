@@ -3,16 +3,7 @@
  * archipmigrate/_nfs.pyi has the signatures.
  *
  * This file parses arguments, runs the work without the GIL, and makes Python values of the
- * results.
- *
- *     nfs/client.c           the open share: mounting, connections, the cache of handles
- *     nfs/scan.c             scan, with scan_replies.c and scan_tree.c
- *     nfs/apply.c            apply, with apply_dirs.c, apply_calls.c, apply_entry.c
- *     nfs/proto/idmap.c      owners of version 4, which may be names
- *     nfs/kernel_handle.c    what the kernel's client knows of a mount
- *     nfs/proto/protocol.h   what a version of NFS provides: nfs3.c, nfs4.c
- *     nfs/proto/rpc.c        connections with many calls in flight, paced by pace.c
- *     core/                  packed buffers, rules and results, as for the local backend
+ * results. native_module.c has the map of the files.
  *
  *     struct module_state    the types of one instance of the module
  *     struct open_share      an OpenShare: its client is closed with the last reference

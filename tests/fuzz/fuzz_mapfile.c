@@ -1,5 +1,5 @@
 /*
- * Built with sanitizers by test_codec.py: native/mapfile.c on random and damaged entries.
+ * Built with sanitizers by test_codec.py: native/mapfile/entries.c on random and damaged entries.
  *
  *     fuzz_mapfile ITERATIONS SEED            must end well
  *     fuzz_mapfile entries | to | block       lies about that buffer's length: must be caught

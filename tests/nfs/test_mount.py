@@ -18,6 +18,7 @@ from tests.support import compiled
 pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(400)]
 
 VERSIONS = ("3", "4.2")
+ACTED_ON = 500  # entries, in all runs under attack together
 Guest = Callable[..., Result]
 
 
@@ -182,23 +183,20 @@ def test_run_on_a_soft_mount_whose_server_vanished_ends_and_resumes(guest: Guest
 
 def test_victim_never_changes_under_attack_from_the_server(guest: Guest) -> None:
     attacker = compiled.program("attacker")
-    found = reports(guest(programs.attacked, "3", 15.0, str(attacker), timeout=200))
+    found = reports(guest(programs.attacked, "3", ACTED_ON, str(attacker), timeout=200))
     assert found["victim"] is True
-    changed, pairs = found["done"]
-    assert changed > pairs, "it met next to nothing to act on"
+    assert found["done"] >= ACTED_ON
 
 
 # -- how many lanes
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("version", VERSIONS)
 def test_wide_directory_is_worked_by_all_lanes(guest: Guest, version: str) -> None:
-    """By Little's law: calls in flight are the rate of calls times the time each takes at least."""
-    found = reports(guest(programs.wide, version, 5_000, 16, 0.02, timeout=300))
+    found = reports(guest(programs.wide, version, 5_000, 16, 0.01, timeout=300))
     done(found["perms"], "perms")
     assert found["drift"] == 0
-    assert found["in flight"] > 8
+    assert found["in flight"][0] > 8
 
 
 @pytest.mark.alone

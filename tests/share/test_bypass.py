@@ -13,7 +13,14 @@ from archipmigrate import share as shares
 from archipmigrate.errors import ShareError
 from archipmigrate.journal.runs import new_run, open_run
 from archipmigrate.share import Share, bypass, open_share
-from archipmigrate.share.bypass import Server, memory, path_on_server, refusal, server_of, ways
+from archipmigrate.share.bypass import (
+    Server,
+    cached_seconds,
+    path_on_server,
+    refusal,
+    server_of,
+    ways,
+)
 from archipmigrate.share.mountinfo import parse_mount
 from tests.support import map_shares as mapshare
 from tests.support.inprocess import Program
@@ -109,9 +116,9 @@ def test_path_on_the_server_is_the_sources_and_what_is_below_the_mount(
 
 
 def test_mount_believes_what_it_knows_for_a_minute_or_as_its_options_say() -> None:
-    assert memory(parse_mount(V3)) == 61
-    assert memory(parse_mount(V3.replace("hard", "hard,acregmax=3"))) == 61
-    assert memory(parse_mount(V3.replace("hard", "hard,acregmax=3,acdirmax=5"))) == 6
+    assert cached_seconds(parse_mount(V3)) == 61
+    assert cached_seconds(parse_mount(V3.replace("hard", "hard,acregmax=3"))) == 61
+    assert cached_seconds(parse_mount(V3.replace("hard", "hard,acregmax=3,acdirmax=5"))) == 6
 
 
 def test_version_4_is_tried_first_and_the_handle_where_it_is_that_versions() -> None:

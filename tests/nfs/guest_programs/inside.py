@@ -163,6 +163,35 @@ def calls(at: Path = MOUNT) -> Iterator[Counter[str]]:
     made.update(calls_so_far(at) - before)
 
 
+@contextlib.contextmanager
+def in_flight(at: Path = MOUNT) -> Iterator[list[float]]:
+    """Count the calls that were without a reply when another one was sent: the average, at the end.
+
+    Unlike times it does not depend on how busy the machine is.
+    """
+    average: list[float] = []
+    sends, waiting = _sends_so_far(at)
+    yield average
+    sends_now, waiting_now = _sends_so_far(at)
+    average.append((waiting_now - waiting) / (sends_now - sends))
+
+
+def _sends_so_far(at: Path) -> tuple[int, int]:
+    """Return how many calls were sent, and the sum of those in flight at each.
+
+    Format: xs_tcp_print_stats in net/sunrpc/xprtsock.c; the latter is `req_u`.
+    """
+    ours = False
+    with open("/proc/self/mountstats", encoding="utf-8") as stats:
+        for line in stats:
+            if line.startswith("device "):
+                ours = f" mounted on {at} with " in line
+            elif ours and line.split()[:2] == ["xprt:", "tcp"]:
+                figures = line.split()
+                return int(figures[7]), int(figures[10])
+    raise LookupError(f"no TCP transport of {at}")
+
+
 def calls_so_far(at: Path = MOUNT) -> Counter[str]:
     """Return the calls by operation since the mount. Format: nfs_show_stats, fs/nfs/super.c."""
     found: Counter[str] = Counter()
