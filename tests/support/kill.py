@@ -30,8 +30,8 @@ LOADED = """
 import json, os, sys, traceback
 from archipmigrate.cli import mapfiles, perms, resume, undo, verify
 from archipmigrate.cli.main import main
-from archipmigrate.engine import lanes
-lanes.FIRST_PAUSE = 0.01  # what is made to fail once works at once
+from archipmigrate.engine import controllers
+controllers.FIRST_PAUSE = 0.01  # what is made to fail once works at once
 
 def child(order):
     os.environ.update(order["env"])
