@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from ..backend.select import served
 from ..errors import Error
 from ..ui.report import abandon_stdout
 from . import options
+from .streams import open_standard_streams
 
 # Each is a module of this room.
 COMMANDS = ("perms", "verify", "mapfiles", "undo", "status", "resume", "forget", "testshare")
@@ -36,8 +36,7 @@ Every option can also be given in the environment: --jobs 8 is ARCHIPMIGRATE_JOB
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    if sys.stdout is None:  # the caller had closed it
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- for as long as the process lives
+    open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(
             errors="backslashreplace"
