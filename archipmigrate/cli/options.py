@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..jobs.ended import Ended
 from ..jobs.kind import Words
 from ..jobs.options import AUTO, RunOptions
+from ..numerals import read_number
 from ..share.url import is_domain
 from ..ui.report import Verbosity
 
@@ -89,9 +90,10 @@ def _value(action: argparse.Action, name: str, text: str) -> object:
 
 def positive(text: str) -> int:
     """Read a positive number."""
-    if not text.isdecimal() or int(text) < 1:
+    number = read_number(text)
+    if not number:
         raise argparse.ArgumentTypeError(f"give a number from 1 on, not {text!r}")
-    return int(text)
+    return number
 
 
 def jobs(text: str) -> int:

@@ -8,6 +8,7 @@ import os
 import shlex
 
 from ..errors import FatalError, UsageError
+from ..numerals import read_number
 from ..testshare import Layout, MapPlacement, OtherVolumes, make_share
 
 DESCRIPTION = """\
@@ -65,9 +66,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=_count,
         default=0,
-        metavar="S",
+        metavar="N",
         help="another seed gives other names and contents",
     )
     parser.add_argument(
@@ -162,6 +163,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _count(text: str) -> int:
     """Read a number from 0 on."""
-    if not (text.isascii() and text.isdigit()):
+    number = read_number(text)
+    if number is None:
         raise argparse.ArgumentTypeError(f"give a number from 0 on, not {text!r}")
-    return int(text)
+    return number
