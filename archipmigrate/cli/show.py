@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 
 from ..errors import FatalError, ShareError
@@ -18,7 +17,7 @@ from ..maps.locate import locate_maps
 from ..maps.report import named
 from ..share import open_share
 from ..tree.files import Tree
-from ..ui.text import count, printable, quoted
+from ..ui.text import as_json, count, printable, quoted
 from . import options
 from .places import add_place, add_sizes, given_sizes
 
@@ -120,7 +119,7 @@ def _print_head(
             "flags": flags,
             "epoch": head.epoch if head.version == 2 else None,
         }
-        print(json.dumps(thing))
+        print(as_json(thing))
         return
     volume = quoted(file.name.removeprefix(PREFIX))
     print(f"{volume}: {result}{f' ({printable(reason)})' if reason else ''}")
@@ -137,7 +136,7 @@ def _print_entry(args: argparse.Namespace, number: int, raw: bytes) -> None:
     flags = _names(EntryFlag, entry.flags)
     if args.json:
         name = entry.name.decode(errors="replace")
-        print(json.dumps({"type": "entry", "number": number, "flags": flags, "name": name}))
+        print(as_json({"type": "entry", "number": number, "flags": flags, "name": name}))
     else:
         print(f"{number} {','.join(flags) or '-'} {quoted(entry.name)}")
 

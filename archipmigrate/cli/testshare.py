@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
-import shlex
 
 from ..errors import FatalError, UsageError
 from ..numerals import read_number
 from ..testshare import Layout, MapPlacement, OtherVolumes, make_share
+from ..ui.text import command_line
 
 DESCRIPTION = """\
 Make a share like those of Archipelago v0.3: objects in DIR/blocks, volumes with v1 mapfiles in
@@ -126,7 +125,7 @@ def _add_others(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the share; print what was made and what to try next. Return the exit status."""
-    shown = shlex.quote(os.fsencode(args.directory).decode(errors="backslashreplace"))
+    shown = command_line([args.directory])
     try:
         size = make_share(
             args.directory,

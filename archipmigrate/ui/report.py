@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from ..model import Failure, Notice
 from ..packed.changes import Change
 from .causes import Causes
 from .progress import LogProgress, NoProgress, Progress, Subject, TerminalProgress, status_line
-from .text import group_name, mode_bits, quoted, reason
+from .text import as_json, group_name, mode_bits, quoted, reason
 
 NOTICES = {
     "acl": "has an ACL: group bits are its mask, so the group may still have no access (getfacl)",
@@ -137,7 +136,7 @@ class Report:
 
     def emit(self, thing: Mapping[str, object]) -> None:
         """Print one JSON object."""
-        self.line(json.dumps(thing))
+        self.line(as_json(thing))
 
     def line(self, text: str) -> None:
         """Print one line of the results; the progress line is wiped meanwhile.
@@ -204,7 +203,7 @@ def _path(path: bytes) -> dict[str, str]:
 
 
 def _change_json(change: Change) -> str:
-    return json.dumps(
+    return as_json(
         {
             "type": "change",
             **_path(change.path),
