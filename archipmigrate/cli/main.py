@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import signal
 import sys
@@ -13,6 +12,7 @@ from types import ModuleType
 from .. import __version__
 from ..backend.select import served
 from ..errors import Error
+from ..ui.printer import print_line
 from ..ui.report import abandon_stdout
 from . import options
 from .streams import open_standard_streams
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(argv)
     except Error as error:
-        print(f"archipmigrate: {error}", file=sys.stderr)
+        print_line(f"archipmigrate: {error}", sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -55,12 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Such as a full disk behind stdout.
         abandon_stdout()
-        print(f"archipmigrate: {error}: what was done is in the journal", file=sys.stderr)
+        print_line(f"archipmigrate: {error}: what was done is in the journal", sys.stderr)
         return 1
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         "archipmigrate",
         description=DESCRIPTION,
         epilog=EPILOG,

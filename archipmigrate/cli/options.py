@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ..backend.select import NAMES
 from ..errors import UsageError
@@ -15,6 +16,7 @@ from ..jobs.options import AUTO, RunOptions
 from ..numerals import read_number
 from ..share.url import is_domain
 from ..ui.report import Verbosity
+from ..ui.text import printable
 
 PREFIX = "ARCHIPMIGRATE_"
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
@@ -31,8 +33,15 @@ NOT_ASKED: dict[str, object] = {
 TRUE = ("1", "yes", "true", "on")
 FALSE = ("", "0", "no", "false", "off")
 
-Parser = argparse.ArgumentParser
 Commands = argparse._SubParsersAction  # noqa: SLF001 -- argparse has no public name for it
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses a command line; a terminal obeys nothing that was wrong in it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and exit."""
+        super().error(printable(message))
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):

@@ -17,6 +17,7 @@ from ..journal.store import RunHeader
 from ..model import Tally
 from ..session.open import state_directory
 from ..ui.causes import Causes
+from ..ui.printer import print_line
 from ..ui.text import as_json, command_line, count, duration, quoted, reason
 from . import options
 
@@ -71,12 +72,13 @@ def run(args: argparse.Namespace) -> int:
             standing = _standing(state, header)
             resume = _resume(standing, run_options)
             if args.json:
-                print(as_json(_object(standing, resume)))
+                print_line(as_json(_object(standing, resume)))
             else:
-                print("\n".join(_lines(standing, resume)))
+                for line in _lines(standing, resume):
+                    print_line(line)
             shown += 1
     if not shown and not args.json:
-        print(f"no run {args.run_name or ''} in {state}".replace("  ", " "))
+        print_line(f"no run {args.run_name or ''} in {state}".replace("  ", " "))
     return 0
 
 

@@ -8,6 +8,7 @@ import errno
 from ..errors import FatalError, UsageError
 from ..numerals import read_number
 from ..testshare import Layout, MapPlacement, OtherVolumes, make_share
+from ..ui.printer import print_line
 from ..ui.text import command_line
 
 DESCRIPTION = """\
@@ -153,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
         if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
             raise UsageError(message) from error
         raise FatalError(message) from error
-    print(
+    print_line(
         f"made {shown}: {size.files} files ({args.objects} objects, {size.volumes} maps) in "
         f"{size.directories} directories; next: archipmigrate perms {shown} -n"
     )

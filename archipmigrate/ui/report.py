@@ -9,7 +9,7 @@ import base64
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol, TextIO
@@ -19,6 +19,7 @@ from ..engine.job import Counters
 from ..model import Failure, Notice
 from ..packed.changes import Change
 from .causes import Causes
+from .printer import print_line
 from .progress import LogProgress, NoProgress, Progress, Subject, TerminalProgress, status_line
 from .text import as_json, group_name, mode_bits, quoted, reason
 
@@ -104,9 +105,7 @@ class Report:
         if self._decode is None:
             return
         word = _change_json if self._see.json else _change_line
-        lines = [word(change) for change in self._decode(preimage, outcome)]
-        if lines:
-            self.line("\n".join(lines))
+        self._print(word(change) for change in self._decode(preimage, outcome))
 
     def noticed(self, notices: Sequence[Notice]) -> None:
         """Group notices."""
@@ -144,9 +143,13 @@ class Report:
         Raises BrokenPipeError, once, if nobody reads stdout any more. What follows, the summary,
         then goes to stderr.
         """
+        self._print([text])
+
+    def _print(self, lines: Iterable[str]) -> None:
         try:
             with self._progress.aside(self._out):
-                print(text, file=self._out)
+                for line in lines:
+                    print_line(line, self._out)
         except BrokenPipeError:
             abandon_stdout()
             self._out = sys.stderr
@@ -156,7 +159,7 @@ class Report:
         """Print one line to stderr, unless quiet."""
         if always or not self._see.quiet:
             with self._progress.aside(sys.stderr):
-                print(text, file=sys.stderr, flush=True)
+                print_line(text, sys.stderr)
 
     def summary(self, lines: Sequence[str], thing: Mapping[str, object], stopped: str = "") -> None:
         """End the report: print failures and notices by cause, then the summary, or its object.

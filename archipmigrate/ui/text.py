@@ -31,6 +31,8 @@ def quoted(path: bytes) -> str:
 
 def printable(words: str) -> str:
     """Return words as one line that no terminal obeys: names may be in them, or what locks hold."""
+    if words.isprintable():
+        return words
     return "".join(c if c.isprintable() else _escaped(c) for c in words)
 
 
