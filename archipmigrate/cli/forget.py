@@ -12,6 +12,7 @@ from ..journal.runs import forget_run, open_run
 from ..journal.store import RunHeader
 from ..session.find import named_run
 from ..session.open import locked, state_directory
+from ..ui.printer import print_line
 from . import options
 
 DESCRIPTION = """\
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         _refuse_half_done(state, header, run_options)
     with locked(state, {header.share: header.path, **header.roots}):
         freed = forget_run(state, header.run)
-    print(f"{header.run} is forgotten: {freed:,} bytes freed")
+    print_line(f"{header.run} is forgotten: {freed:,} bytes freed")
     return 0
 
 

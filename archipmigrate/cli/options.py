@@ -6,14 +6,17 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ..backend.select import NAMES
 from ..errors import UsageError
 from ..jobs.ended import Ended
 from ..jobs.kind import Words
 from ..jobs.options import AUTO, RunOptions
+from ..numerals import read_number
 from ..share.url import is_domain
 from ..ui.report import Verbosity
+from ..ui.text import printable
 
 PREFIX = "ARCHIPMIGRATE_"
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
@@ -30,8 +33,15 @@ NOT_ASKED: dict[str, object] = {
 TRUE = ("1", "yes", "true", "on")
 FALSE = ("", "0", "no", "false", "off")
 
-Parser = argparse.ArgumentParser
 Commands = argparse._SubParsersAction  # noqa: SLF001 -- argparse has no public name for it
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses a command line; a terminal obeys nothing that was wrong in it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and exit."""
+        super().error(printable(message))
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
@@ -89,9 +99,10 @@ def _value(action: argparse.Action, name: str, text: str) -> object:
 
 def positive(text: str) -> int:
     """Read a positive number."""
-    if not text.isdecimal() or int(text) < 1:
+    number = read_number(text)
+    if not number:
         raise argparse.ArgumentTypeError(f"give a number from 1 on, not {text!r}")
-    return int(text)
+    return number
 
 
 def jobs(text: str) -> int:
