@@ -49,15 +49,17 @@ def run(args: argparse.Namespace) -> int:
     run_options = options.run_options(args)
     state = state_directory(run_options)
     header = resumable_run(state, args.run_name, failed=args.failed)
-    log_dir = options.log_directory(args)
     kind, target = kind_of(header), undo_target(header)
     subject, decode = (Subject(UNDO, kind.noun), None) if target else (kind.subject, kind.decode)
-    with closing(Report(subject, options.verbosity(args), decode)) as report:
+    with (
+        options.log_directory(args) as logs,
+        closing(Report(subject, options.verbosity(args), decode)) as report,
+    ):
         if not can_resume(header, failed=args.failed):
             standing = f"undone by {header.undone}" if header.undone else header.status
             report.remark(f"{header.run} has nothing left to do ({standing})")
             return 0
         if target:
             return undo.undo_and_tell(args, undoable_run(state, target), report)
-        tell = partial(kind.tell, report=report, words=options.words(args, log_dir=log_dir))
+        tell = partial(kind.tell, report=report, words=options.words(args, logs=logs))
         return options.exit_status(resume(header, run_options, report, tell, failed=args.failed))

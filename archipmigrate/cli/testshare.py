@@ -7,7 +7,7 @@ import errno
 
 from ..errors import FatalError, UsageError
 from ..numerals import read_number
-from ..testshare import Layout, MapPlacement, OtherVolumes, make_share
+from ..testshare import Layout, MapPlacement, OtherVolumes, RefusedDirectory, make_share
 from ..ui.printer import print_line
 from ..ui.text import command_line
 
@@ -15,7 +15,7 @@ DESCRIPTION = """\
 Make a share like those of Archipelago v0.3: objects in DIR/blocks, volumes with v1 mapfiles in
 DIR/maps, DIR/locks. Volumes of other kinds can be added. Files are 0600 (locks 0660), directories
 0700, all owned by whoever runs this. The same arguments give the same share. DIR must not exist
-yet, or be empty.
+yet, or be an empty directory of the caller's that nobody else can write to, and no symbolic link.
 """
 
 EPILOG = """\
@@ -151,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     except OSError as error:
         message = f"cannot make a share in {shown}: {error.strerror}"
-        if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
+        if isinstance(error, RefusedDirectory) or error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
             raise UsageError(message) from error
         raise FatalError(message) from error
     print_line(

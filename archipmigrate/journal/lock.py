@@ -1,14 +1,31 @@
-"""No two runs on this host work on one share: an flock, which ends with its process."""
+"""No two runs on this host work on one share: an flock, which ends with its process.
+
+The file of a lock is removed when the lock is released. Only who holds the lock of a file may
+remove it, and the lock of a file without a name is worth nothing:
+
+    first     holds ........................ unlink, close
+    second    open ....................................... flock of a file that has no name now
+    third                                          open of a new file, flock
+
+So whoever has locked a file looks whether it is still the one of that name, and else begins again.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import re
 from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest
 
 from ..errors import Busy
+
+FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+STARTING = "just starting"
+# "1: FLOCK  ADVISORY  WRITE 1234 00:19:5678 0 EOF": proc(5); the device in hex, the inode not
+HELD = re.compile(r"\d+: FLOCK +\w+ +WRITE (-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) ")
 
 
 class ShareLock:
@@ -22,26 +39,26 @@ class ShareLock:
 
         Raises Busy.
         """
-        self.fd = os.open(
-            directory / f"{xxh3_64_hexdigest(identity.encode())}.lock",
-            os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
-            0o600,
-        )
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(self.fd, 200, 0).decode(errors="replace").strip()
-            os.close(self.fd)
-            raise Busy(path, holder or "just starting") from None
+        self._file = _file_of(directory, identity)
+        while (fd := _acquired(self._file, path)) < 0:
+            pass
+        self.fd = fd
 
-    @classmethod
-    def holder(cls, directory: Path, identity: str) -> str:
-        """Return who holds the lock of a share now; "" if nobody does."""
+    @staticmethod
+    def holder(directory: Path, identity: str) -> str:
+        """Return who holds the lock of a share now; "" if nobody does.
+
+        Takes no lock, not even for an instant: that would refuse a run that begins meanwhile.
+        """
         try:
-            cls(directory, identity, "").release()
-        except Busy as busy:
-            return busy.holder
-        return ""
+            fd = os.open(_file_of(directory, identity), FLAGS)
+        except FileNotFoundError:
+            return ""
+        try:
+            signed = _signature(fd)
+            return (signed or STARTING) if _is_held(os.fstat(fd), signed) else ""
+        finally:
+            os.close(fd)
 
     def sign(self, run: str) -> None:
         """Write down who holds the lock, for the message to others."""
@@ -49,5 +66,69 @@ class ShareLock:
         os.pwrite(self.fd, f"run {run}, process {os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Release the lock."""
+        """Release the lock, and remove its file, unless a process that inherited it holds it on."""
         os.close(self.fd)
+        with contextlib.suppress(OSError):
+            fd = os.open(self._file, FLAGS)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_named(fd, self._file):
+                    os.unlink(self._file)
+            finally:
+                os.close(fd)
+
+
+def _file_of(directory: Path, identity: str) -> Path:
+    return directory / f"{xxh3_64_hexdigest(identity.encode())}.lock"
+
+
+def _acquired(file: Path, path: str) -> int:
+    """Open and lock a file; -1 if it was removed meanwhile. Raises Busy."""
+    fd = os.open(file, FLAGS | os.O_CREAT, 0o600)
+    held = False
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if _is_named(fd, file):  # otherwise its holder is releasing it
+                raise Busy(path, _signature(fd) or STARTING) from None
+        else:
+            held = _is_named(fd, file)
+            if held:
+                os.ftruncate(fd, 0)  # of one that was killed
+        return fd if held else -1
+    finally:
+        if not held:
+            os.close(fd)
+
+
+def _is_named(fd: int, file: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(file))
+    except FileNotFoundError:
+        return False
+
+
+def _signature(fd: int) -> str:
+    return os.pread(fd, 200, 0).decode(errors="replace").strip()
+
+
+def _is_held(found: os.stat_result, signed: str) -> bool:
+    """Whether somebody holds the lock of a file, which a run has *signed*.
+
+    Filesystems with devices of their own (btrfs, overlayfs) are in /proc/locks with another device
+    than stat tells. There, the process that signed must be the one that took a lock.
+    """
+    process = signed.rpartition(" ")[2]
+    try:
+        with open("/proc/locks") as lines:
+            locks = [held for line in lines if (held := HELD.match(line))]
+    except OSError:
+        return process.isdecimal() and Path(f"/proc/{process}").exists()
+    device = (os.major(found.st_dev), os.minor(found.st_dev))
+    return any(
+        int(inode) == found.st_ino
+        and ((int(major, 16), int(minor, 16)) == device or pid == process)
+        for pid, major, minor, inode in (held.groups() for held in locks)
+    )
