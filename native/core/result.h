@@ -26,6 +26,15 @@
 
 /* ---- scan */
 
+/* Bytes of changes and of the paths of failures that end a scan: paths may be long. */
+#define SCAN_MAX_FOUND ((size_t)16 << 20)
+
+/*
+ * A unit that begins n levels down looks at n / SCAN_FAR entries at least, whatever its limits:
+ * finding that directory, for scan and again for apply, costs as much.
+ */
+#define SCAN_FAR 8
+
 struct tally {
     int64_t entries, directories, files, others;
     int64_t compliant, skipped, vanished, failed, hard_linked;

@@ -193,18 +193,15 @@ static int check_unwritten(struct applying *applying, struct pinned *pinned)
 static int give_back_set_id(struct applying *applying, struct pinned *pinned)
 {
     const struct change *record = pinned->record;
-    uint32_t lost = change_lost_bits(record);
     int result = 0;
-    if (lost && record->flags & FLAG_GRANTED) {
-        result = look_again(applying, pinned);
-        if (!result && is_untouched(pinned))
-            lost = 0;
-    }
-    if (!result && (record->mode & ~lost) != mode_without_set_id(record->mode))
-        result = set_mode(applying, pinned, record->mode & ~lost);
+    if (change_lost_bits(record) && record->flags & FLAG_GRANTED)
+        result = look_again(applying, pinned); /* as late as possible before the bits return */
+    uint32_t off = change_bits_off(record, is_untouched(pinned));
+    if (!result && (record->mode & ~off) != mode_without_set_id(record->mode))
+        result = set_mode(applying, pinned, record->mode & ~off);
     if (result)
         return result;
-    return lost ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
+    return off ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
 }
 
 static int put_back(struct applying *applying, struct pinned *pinned)

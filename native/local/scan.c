@@ -13,22 +13,13 @@
 #include "core/names.h"
 #include "local/scan_stack.h"
 
-/* This many bytes of changes, or of the paths of failures, end a walk: paths may be long. */
-#define MOST_FOUND ((size_t)16 << 20)
-
-/*
- * A unit that begins n levels down looks at n / FAR entries at least, whatever its limits: finding
- * that directory, for scan and again for apply, costs as much.
- */
-#define FAR 8
-
 /* ---- limits */
 
 static bool is_over(const struct scan_walk *walk)
 {
     const struct scan_result *found = walk->found;
     if (*walk->ask->stop || walk->result->wide >= 0 || walk->result->chunk_count > 0 ||
-        found->changes.length >= MOST_FOUND || found->text.length >= MOST_FOUND)
+        found->changes.length >= SCAN_MAX_FOUND || found->text.length >= SCAN_MAX_FOUND)
         return true;
     return walk->looks >= walk->fewest &&
            (walk->looks >= walk->ask->entries || found->count >= walk->ask->changes ||
@@ -178,7 +169,7 @@ static int open_group(struct scan_walk *walk, const struct group_reader *group, 
 {
     struct scan_entry way = way_to(walk, group);
     int directory = dirchain_fd(&walk->chain);
-    walk->fewest += (int64_t)count_bytes(way, '/') / FAR;
+    walk->fewest += (int64_t)count_bytes(way, '/') / SCAN_FAR;
     *reads = group->walks;
     int fd = scan_open_directory(walk, directory, way, *reads, status);
     if (fd < 0 || *reads || group->inode == 0 || group->inode == status->inode)

@@ -74,7 +74,8 @@ static int cut_chunk(struct scan_walk *walk, struct reading *reading)
 static int sort_name(struct scan_walk *walk, struct reading *reading, const struct dirent64 *record)
 {
     const char *name = record->d_name;
-    if (name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0')))
+    size_t length = strlen(name);
+    if (name_is_dots(name, length))
         return 0;
     const struct local_scan_request *ask = walk->ask;
     if (reading->names == ask->wide)
@@ -88,7 +89,7 @@ static int sort_name(struct scan_walk *walk, struct reading *reading, const stru
     reading->names++;
     reading->in_chunk++;
     bool is_directory = record->d_type == DT_DIR;
-    return scan_put_name(is_directory ? &walk->directories : &walk->entries, name, strlen(name));
+    return scan_put_name(is_directory ? &walk->directories : &walk->entries, name, length);
 }
 
 /*

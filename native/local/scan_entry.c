@@ -17,8 +17,8 @@ _Static_assert(RECORDS >= 65536, "a list of extended attributes must fit");
 void scan_judge_directory(struct scan_walk *walk, struct scan_level *level,
                           const struct status *status)
 {
-    uint32_t bits = walk->ask->directory_bits;
-    if (attrs_comply(status->mode, status->gid, walk->ask->gid, bits)) {
+    uint32_t bits = walk->ask->policy.directory_bits;
+    if (attrs_comply(status->mode, status->gid, walk->ask->policy.gid, bits)) {
         walk->found->tally.compliant++;
         return;
     }
@@ -76,7 +76,7 @@ static int change_file(struct scan_walk *walk, int directory, struct scan_entry 
         .size = (uint64_t)status->st_size,
         .mtime = sys_nanoseconds(status->st_mtim),
     };
-    change_complete(&change, ask->file_bits, status->st_nlink > 1);
+    change_complete(&change, ask->policy.file_bits, status->st_nlink > 1);
     int result = scan_write_enters(walk);
     if (result < 0)
         return result;
@@ -96,15 +96,18 @@ static int judge_file(struct scan_walk *walk, int directory, struct scan_entry e
     const struct local_scan_request *ask = walk->ask;
     struct tally *tally = &walk->found->tally;
     bool is_linked = status->st_nlink > 1;
-    bool outside = status->st_dev != walk->device && !ask->cross;
+    bool is_outside = status->st_dev != walk->device && !ask->cross;
     tally->hard_linked += is_linked && counting;
-    if (outside || (is_linked && ask->skip_links))
+    switch (attrs_judge(&ask->policy, status->st_mode, status->st_gid, is_linked, is_outside)) {
+    case VERDICT_SKIPPED:
         tally->skipped++;
-    else if (attrs_comply(status->st_mode, status->st_gid, ask->gid, ask->file_bits))
+        return 0;
+    case VERDICT_COMPLIANT:
         tally->compliant++;
-    else
+        return 0;
+    default:
         return change_file(walk, directory, entry, status);
-    return 0;
+    }
 }
 
 int scan_look_at(struct scan_walk *walk, struct scan_entry entry, bool was_directory)

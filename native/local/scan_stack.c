@@ -74,7 +74,7 @@ int scan_write_enters(struct scan_walk *walk)
 {
     const struct dirchain *chain = &walk->chain;
     struct buffer *changes = &walk->found->changes;
-    int result = changes->length ? 0 : changes_put_header(changes, walk->ask->gid);
+    int result = changes->length ? 0 : changes_put_header(changes, walk->ask->policy.gid);
     struct buffer *open_dirs = &walk->result->open_dirs;
     const int closed = -1;
     while (result == 0 && walk->entered < chain->depth) {

@@ -15,10 +15,6 @@
 #include "core/names.h"
 #include "core/system.h"
 
-/* Bytes of changes and of paths of failures after which a scan ends. */
-#define MAX_FOUND ((int64_t)16 << 20)
-/* A unit whose directory took n lookups looks at n / FAR entries at least (as in local/scan.c). */
-#define FAR  8
 #define STEP 100 /* ms between two looks at the stop flag */
 /*
  * How many directories are read at once at first; each reply adds one. So children come before
@@ -30,7 +26,7 @@ bool nfs_scan_is_over(const struct nfs_scan *scan)
 {
     const struct nfs_scan_request *request = scan->request;
     if (*request->stop || scan->result->is_wide ||
-        (int64_t)(scan->records.length + scan->found->text.length) >= MAX_FOUND)
+        scan->records.length + scan->found->text.length >= SCAN_MAX_FOUND)
         return true;
     /* Each call in flight will bring at least one entry: small units are to stay small. */
     return scan->looks >= scan->min_looks && (scan->looks + scan->reading >= request->entries ||
@@ -106,7 +102,7 @@ static int find_group(struct nfs_scan *scan, const struct group_reader *group, s
         return 0;
     }
     int error = find_path(scan, group->path.bytes, group->path.length, there);
-    scan->min_looks = min_looks + (scan->min_looks - min_looks) / FAR;
+    scan->min_looks = min_looks + (scan->min_looks - min_looks) / SCAN_FAR;
     return error;
 }
 

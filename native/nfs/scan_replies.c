@@ -249,12 +249,6 @@ void nfs_scan_send_question(struct nfs_scan *scan, struct questions *questions)
 
 /* ---- listings */
 
-static bool is_dot(const struct proto_entry *entry)
-{
-    return entry->name[0] == '.' &&
-           (entry->length == 1 || (entry->length == 2 && entry->name[1] == '.'));
-}
-
 /*
  * The key that identifies a name in its directory (FNV-1a). Two of a million names have the same
  * key with a probability of 10^-7.
@@ -331,7 +325,7 @@ static int read_listing(struct nfs_scan *scan, struct node *node, struct xdr_in 
     while ((error = scan->protocol->read_entry(reply, &listing, &entry)) > 0) {
         cookie = entry.cookie;
         node->names++; /* also dots, which a hostile server may send without end */
-        if (!is_dot(&entry))
+        if (!name_is_dots(entry.name, entry.length))
             read_entry(scan, node, &entry);
     }
     nfs_scan_close_segment(scan, node, segment);

@@ -105,11 +105,6 @@ void nfs_scan_count_directory(struct nfs_scan *scan, bool counting)
 
 /* ---- the policy (policy.py) */
 
-static bool complies(const struct nfs_scan *scan, uint32_t bits, const struct proto_attrs *attrs)
-{
-    return attrs_comply(attrs->mode, attrs->gid, scan->request->gid, bits);
-}
-
 /* Return the change of an entry as it was attrs, for it to be completed. */
 static struct change change_of(const struct proto_attrs *attrs)
 {
@@ -131,9 +126,9 @@ static void mark(struct node *node)
 
 void nfs_scan_judge_node(struct nfs_scan *scan, struct node *node)
 {
-    uint32_t bits = scan->request->directory_bits;
+    uint32_t bits = scan->request->policy.directory_bits;
     const struct proto_attrs *attrs = &node->attrs;
-    if (complies(scan, bits, attrs)) {
+    if (attrs_comply(attrs->mode, attrs->gid, scan->request->policy.gid, bits)) {
         scan->found->tally.compliant++;
         return;
     }
@@ -189,7 +184,7 @@ static int put_record(struct nfs_scan *scan, const struct proto_entry *entry)
     const struct proto_attrs *attrs = &entry->attrs;
     bool is_linked = attrs->links > 1;
     struct change change = change_of(attrs);
-    change_complete(&change, scan->request->file_bits, is_linked);
+    change_complete(&change, scan->request->policy.file_bits, is_linked);
     struct scan_link link = {scan->records.length, attrs->fsid & INT64_MAX, attrs->fileid};
     int error =
         changes_put_change(&scan->records, KIND_CHANGE, &change, entry->name, entry->length);
@@ -212,15 +207,20 @@ void nfs_scan_judge_entry(struct nfs_scan *scan, struct node *node, const struct
     bool is_linked = attrs->links > 1;
     tally->files += counting;
     tally->hard_linked += is_linked && counting;
-    if (nfs_scan_is_outside(scan, attrs) || (is_linked && scan->request->skip_links)) {
+    int error = 0;
+    switch (attrs_judge(&scan->request->policy, attrs->mode, attrs->gid, is_linked,
+                        nfs_scan_is_outside(scan, attrs))) {
+    case VERDICT_SKIPPED:
         tally->skipped++;
-    } else if (complies(scan, scan->request->file_bits, attrs)) {
+        break;
+    case VERDICT_COMPLIANT:
         tally->compliant++;
-    } else {
-        int error = put_record(scan, entry);
-        if (error < 0)
-            scan->error = error;
+        break;
+    default:
+        error = put_record(scan, entry);
     }
+    if (error < 0)
+        scan->error = error;
 }
 
 /* ---- discard and commit */
@@ -322,7 +322,7 @@ int nfs_scan_write_frames(struct nfs_scan *scan)
 {
     if (scan->found->count == 0)
         return 0;
-    int error = changes_put_header(&scan->found->changes, scan->request->gid);
+    int error = changes_put_header(&scan->found->changes, scan->request->policy.gid);
     struct node *node = next_marked(scan->tops);
     while (node && error == 0) {
         error = write_enter(scan, node);

@@ -205,9 +205,9 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
     if (!PyArg_ParseTupleAndKeywords(
             arguments, keywords, "$iy*iy*KppLIIy*ppppdLLy*nnnn:scan", names, &request->root,
             &buffers->body, &request->cursor, &buffers->cursor_path, &cursor_inode, &counted,
-            &last_try, &gid, &request->directory_bits, &request->file_bits, &buffers->excludes,
-            &skip_links, &cross, &xattrs, &remote, &request->seconds, &entries, &changes,
-            &buffers->stop, &descriptors, &most_open_dirs, &wide, &chunks))
+            &last_try, &gid, &request->policy.directory_bits, &request->policy.file_bits,
+            &buffers->excludes, &skip_links, &cross, &xattrs, &remote, &request->seconds, &entries,
+            &changes, &buffers->stop, &descriptors, &most_open_dirs, &wide, &chunks))
         return 1;
     request->body = buffers->body.buf;
     request->body_length = (size_t)buffers->body.len;
@@ -216,10 +216,10 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
     request->cursor_inode = cursor_inode;
     request->counted = counted;
     request->last_try = last_try;
-    request->gid = (uint32_t)gid;
+    request->policy.gid = (uint32_t)gid;
     request->excludes = buffers->excludes.buf;
     request->excludes_length = (size_t)buffers->excludes.len;
-    request->skip_links = skip_links;
+    request->policy.skip_links = skip_links;
     request->cross = cross;
     request->xattrs = xattrs;
     request->remote = remote;
@@ -355,7 +355,7 @@ static PyObject *native_check_entries(PyObject *module, PyObject *arguments)
 
 /* ---- the module */
 
-static int module_exec(PyObject *module)
+static int module_execute(PyObject *module)
 {
     struct module_state *state = state_of(module);
     state->features = sys_probe_features();
@@ -402,7 +402,7 @@ static PyMethodDef methods[] = {
 };
 
 static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, module_exec},
+    {Py_mod_exec, module_execute},
 #ifdef Py_MOD_PER_INTERPRETER_GIL_SUPPORTED
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif

@@ -317,12 +317,12 @@ static bool parse_scan(PyObject *arguments, PyObject *keywords, struct nfs_scan_
     int continues, wants_keys, counted, last_try, skip_links, cross, retain;
     long long gid, entries, changes;
     Py_ssize_t wide;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$y*y*y*py*pppLIIy*pppdLLy*n:scan", names,
-                                     &buffers->body, &buffers->cursor, &buffers->cursor_path,
-                                     &continues, &buffers->passed, &wants_keys, &counted, &last_try,
-                                     &gid, &request->directory_bits, &request->file_bits,
-                                     &buffers->excludes, &skip_links, &cross, &retain,
-                                     &request->seconds, &entries, &changes, &buffers->stop, &wide))
+    if (!PyArg_ParseTupleAndKeywords(
+            arguments, keywords, "$y*y*y*py*pppLIIy*pppdLLy*n:scan", names, &buffers->body,
+            &buffers->cursor, &buffers->cursor_path, &continues, &buffers->passed, &wants_keys,
+            &counted, &last_try, &gid, &request->policy.directory_bits, &request->policy.file_bits,
+            &buffers->excludes, &skip_links, &cross, &retain, &request->seconds, &entries, &changes,
+            &buffers->stop, &wide))
         return false;
     bool is_cursor = buffers->cursor.len == sizeof(*cursor);
     if (gid < 0 || gid >= UINT32_MAX || buffers->stop.len < 1 || wide < 1 ||
@@ -344,10 +344,10 @@ static bool parse_scan(PyObject *arguments, PyObject *keywords, struct nfs_scan_
     request->wants_keys = wants_keys;
     request->counted = counted;
     request->last_try = last_try;
-    request->gid = (uint32_t)gid;
+    request->policy.gid = (uint32_t)gid;
     request->excludes = buffers->excludes.buf;
     request->excludes_length = (size_t)buffers->excludes.len;
-    request->skip_links = skip_links;
+    request->policy.skip_links = skip_links;
     request->cross = cross;
     request->retain = retain;
     request->entries = entries;

@@ -121,12 +121,12 @@ static void set_scan(void)
     uint8_t options = take8();
     session.retains = options & 1;
     session.scan = (struct nfs_scan_request){
-        .gid = NEW_GID,
-        .directory_bits = 02070,
-        .file_bits = 060,
+        .policy.gid = NEW_GID,
+        .policy.directory_bits = 02070,
+        .policy.file_bits = 060,
         .excludes = EXCLUDES,
         .excludes_length = sizeof(EXCLUDES) - 1,
-        .skip_links = options & 2,
+        .policy.skip_links = options & 2,
         .cross = options & 4,
         .retain = session.retains,
         .seconds = options & 8 ? 1e9 : 3,
@@ -235,8 +235,8 @@ static void scan_all(void)
     for (; session.done < session.unit_count; session.done++)
         scan_unit(&session.units[session.done]);
     if (session.is_complete && !script.deviates && !stop && session.verbs == 0 &&
-        !session.scan.skip_links && !session.scan.cross)
-        check(server_complies(session.scan.directory_bits, session.scan.file_bits, EXCLUDED),
+        !session.scan.policy.skip_links && !session.scan.cross)
+        check(server_complies(session.scan.policy.directory_bits, session.scan.policy.file_bits, EXCLUDED),
               "an honest server's share is not migrated");
 }
 
