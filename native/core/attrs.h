@@ -65,8 +65,8 @@ bool change_sets_mode(const struct change *change);
 uint32_t change_lost_bits(const struct change *change);
 
 /*
- * Return those of them that stay off when the change is put back: all, unless the journal grants
- * them (FLAG_GRANTED) and nobody wrote to the file.
+ * Return those of them that stay off when the change is put back: all, unless undo granted them
+ * (FLAG_GRANTED) and the file is untouched.
  */
 uint32_t change_bits_off(const struct change *change, bool is_untouched);
 

@@ -78,8 +78,8 @@ static int fail_names(struct scan_result *result, const struct group_reader *gro
     return status;
 }
 
-int scan_lose_group(struct scan_result *result, const struct group_reader *group, int error,
-                    bool retries, bool counting, struct buffer *path)
+int scan_put_lost_group(struct scan_result *result, const struct group_reader *group, int error,
+                        bool retries, bool counting, struct buffer *path)
 {
     if (group->walks && counting) {
         result->tally.entries++;

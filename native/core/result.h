@@ -92,8 +92,8 @@ int scan_put_notice(struct scan_result *result, const struct buffer *path, const
  * `retries`; else each is a failure. `counting`: they are not in the tally yet. `path` is for
  * building.
  */
-int scan_lose_group(struct scan_result *result, const struct group_reader *group, int error,
-                    bool retries, bool counting, struct buffer *path);
+int scan_put_lost_group(struct scan_result *result, const struct group_reader *group, int error,
+                        bool retries, bool counting, struct buffer *path);
 
 /* Say whether an error (-errno) may pass, so that the entry is worth another look. */
 bool error_is_transient(int error);

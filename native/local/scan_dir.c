@@ -25,7 +25,7 @@
 
 struct reading {
     int fd;
-    struct scan_entry directory; /* its name; its path, if nothing is on the stack */
+    struct walk_entry directory; /* its name; its path, if nothing is on the stack */
     uint64_t inode;
     size_t begin; /* of its directories' names */
     size_t names;
@@ -39,7 +39,7 @@ struct reading {
 /* ---- reading directories */
 
 /* Move the names that were read last into a chunk of their own. */
-static int cut_chunk(struct scan_walk *walk, struct reading *reading)
+static int cut_chunk(struct walk *walk, struct reading *reading)
 {
     struct local_scan_result *found = walk->result;
     reading->in_chunk = 0;
@@ -53,14 +53,14 @@ static int cut_chunk(struct scan_walk *walk, struct reading *reading)
     found->chunks = chunks;
     struct group_writer *chunk = &chunks[found->chunk_count++];
     *chunk = (struct group_writer){0};
-    int result = scan_build_path(walk, reading->directory);
+    int result = walk_build_path(walk, reading->directory);
     if (result == 0)
         result = group_begin(chunk, walk->path.bytes, walk->path.length, 0, reading->inode);
     if (result < 0)
         return result;
-    int64_t names = scan_put_names(chunk, HINT_ENTRY, &walk->entries, 0, walk->entries.length);
+    int64_t names = walk_put_names(chunk, HINT_ENTRY, &walk->entries, 0, walk->entries.length);
     if (names >= 0)
-        names = scan_put_names(chunk, HINT_DIRECTORY, &walk->directories, reading->begin,
+        names = walk_put_names(chunk, HINT_DIRECTORY, &walk->directories, reading->begin,
                                walk->directories.length);
     if (names < 0)
         return (int)names;
@@ -71,7 +71,7 @@ static int cut_chunk(struct scan_walk *walk, struct reading *reading)
 }
 
 /* Put a name where it belongs by its type; without a type it is looked at as an entry. */
-static int sort_name(struct scan_walk *walk, struct reading *reading, const struct dirent64 *record)
+static int sort_name(struct walk *walk, struct reading *reading, const struct dirent64 *record)
 {
     const char *name = record->d_name;
     size_t length = strlen(name);
@@ -89,7 +89,7 @@ static int sort_name(struct scan_walk *walk, struct reading *reading, const stru
     reading->names++;
     reading->in_chunk++;
     bool is_directory = record->d_type == DT_DIR;
-    return scan_put_name(is_directory ? &walk->directories : &walk->entries, name, length);
+    return walk_put_name(is_directory ? &walk->directories : &walk->entries, name, length);
 }
 
 /*
@@ -98,7 +98,7 @@ static int sort_name(struct scan_walk *walk, struct reading *reading, const stru
  * reads of it (NFS_READDIR_CACHE_USAGE_THRESHOLD, fs/nfs/dir.c); otherwise each look costs a LOOKUP
  * later. These looks cost no calls.
  */
-static void look_at_some(const struct scan_walk *walk, int fd, int size)
+static void look_at_some(const struct walk *walk, int fd, int size)
 {
     struct stat unused;
     int looks = 0;
@@ -113,7 +113,7 @@ static void look_at_some(const struct scan_walk *walk, int fd, int size)
  * Read names until the end of the directory or, if it is wide, until there are `chunks` full ones.
  * All names of a call are taken, so that the descriptor stands where the reading goes on.
  */
-static int read_names(struct scan_walk *walk, struct reading *reading)
+static int read_names(struct walk *walk, struct reading *reading)
 {
     const struct local_scan_request *ask = walk->ask;
     size_t most = ask->wide * 32; /* a record with a short name takes 24 or 32 bytes */
@@ -141,15 +141,15 @@ static int read_names(struct scan_walk *walk, struct reading *reading)
 }
 
 /* Complete the last chunk of a wide directory, and leave the rest of it over; takes over `fd`. */
-static int finish_wide(struct scan_walk *walk, struct reading *reading)
+static int finish_wide(struct walk *walk, struct reading *reading)
 {
     struct local_scan_result *found = walk->result;
     walk->looks++;
     int result = cut_chunk(walk, reading);
     if (result == 0 && reading->error < 0)
-        result = scan_lost_directory(walk, reading->directory, reading->error, false);
+        result = walk_fail_directory(walk, reading->directory, reading->error, false);
     if (result == 0 && reading->has_more) {
-        result = scan_build_path(walk, reading->directory);
+        result = walk_build_path(walk, reading->directory);
         if (result == 0)
             result = scan_put_text(walk->found, &walk->path, &found->wide_path);
     }
@@ -164,7 +164,7 @@ static int finish_wide(struct scan_walk *walk, struct reading *reading)
 
 /* ---- directories */
 
-static int open_directory(const struct scan_walk *walk, int directory, struct scan_entry entry,
+static int open_directory(const struct walk *walk, int directory, struct walk_entry entry,
                           bool reads)
 {
     const struct features *features = &walk->ask->features;
@@ -177,8 +177,8 @@ static int open_directory(const struct scan_walk *walk, int directory, struct sc
     return fd;
 }
 
-int scan_open_directory(const struct scan_walk *walk, int directory, struct scan_entry entry,
-                        bool reads, struct status *status)
+int walk_open_directory(const struct walk *walk, int directory, struct walk_entry entry, bool reads,
+                        struct status *status)
 {
     int fd = directory < 0 ? directory : open_directory(walk, directory, entry, reads);
     if (fd < 0)
@@ -191,19 +191,19 @@ int scan_open_directory(const struct scan_walk *walk, int directory, struct scan
     return fd;
 }
 
-static bool is_outside(const struct scan_walk *walk, const struct status *status)
+static bool is_outside(const struct walk *walk, const struct status *status)
 {
     if (walk->ask->cross)
         return false;
     return status->device != walk->device || (walk->is_bounded && status->mount != walk->mount);
 }
 
-int scan_read_directory(struct scan_walk *walk, struct scan_entry entry, int fd,
+int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
                         const struct status *status, bool counting)
 {
     struct tally *tally = &walk->found->tally;
     walk->looks++;
-    scan_count(walk, &tally->directories, counting);
+    walk_count(walk, &tally->directories, counting);
     if (is_outside(walk, status)) {
         close(fd);
         tally->skipped++;
@@ -213,16 +213,16 @@ int scan_read_directory(struct scan_walk *walk, struct scan_entry entry, int fd,
     int result = read_names(walk, &reading);
     if (result < 0)
         goto out;
-    struct scan_level level = {.begin = reading.begin, .next = reading.begin};
+    struct walk_level level = {.begin = reading.begin, .next = reading.begin};
     if (reading.error < 0 && !reading.is_wide) {
         walk->entries.length = 0;
         walk->directories.length = reading.begin;
-        result = scan_lost_directory(walk, entry, reading.error, true);
+        result = walk_fail_directory(walk, entry, reading.error, true);
         goto out;
     }
-    scan_judge_directory(walk, &level, status);
+    walk_judge_directory(walk, &level, status);
     if (level.must_change && walk->ask->xattrs)
-        result = scan_look_at_xattrs(walk, fd, NULL, entry, status->mode);
+        result = walk_look_at_xattrs(walk, fd, NULL, entry, status->mode);
     if (result < 0)
         goto out;
     if (reading.is_wide) {
@@ -231,35 +231,35 @@ int scan_read_directory(struct scan_walk *walk, struct scan_entry entry, int fd,
         if (result < 0)
             goto out;
     }
-    return scan_enter(walk, &level, entry, status->inode, fd);
+    return walk_enter(walk, &level, entry, status->inode, fd);
 out:
     if (fd >= 0)
         close(fd);
     return result;
 }
 
-int scan_descend(struct scan_walk *walk, struct scan_entry entry)
+int walk_descend(struct walk *walk, struct walk_entry entry)
 {
     struct tally *tally = &walk->found->tally;
-    bool counting = walk->counting || !scan_deepest(walk)->named;
+    bool counting = walk->counting || !walk_deepest(walk)->named;
     walk->looks++;
     if (excludes_have(walk->ask->excludes, walk->ask->excludes_length, entry.name, entry.length)) {
-        scan_count(walk, &tally->directories, counting);
+        walk_count(walk, &tally->directories, counting);
         tally->skipped++;
         return 0;
     }
     struct status status;
-    int fd = scan_open_directory(walk, dirchain_fd(&walk->chain), entry, true, &status);
-    if (scan_is_no_directory(fd))
-        return scan_look_at(walk, entry, true);
+    int fd = walk_open_directory(walk, dirchain_fd(&walk->chain), entry, true, &status);
+    if (walk_is_no_directory(fd))
+        return walk_look_at(walk, entry, true);
     if (fd < 0) {
-        scan_count(walk, &tally->directories, counting && fd != -ENOENT);
-        return scan_lost_entry(walk, entry, HINT_DIRECTORY, fd);
+        walk_count(walk, &tally->directories, counting && fd != -ENOENT);
+        return walk_fail_entry(walk, entry, HINT_DIRECTORY, fd);
     }
-    return scan_read_directory(walk, entry, fd, &status, counting);
+    return walk_read_directory(walk, entry, fd, &status, counting);
 }
 
-int scan_read_cursor(struct scan_walk *walk)
+int walk_read_cursor(struct walk *walk)
 {
     const struct local_scan_request *ask = walk->ask;
     struct reading reading = {

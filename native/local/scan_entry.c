@@ -14,8 +14,7 @@
 /* XATTR_LIST_MAX: the names of an entry's extended attributes go into the buffer of the records. */
 _Static_assert(RECORDS >= 65536, "a list of extended attributes must fit");
 
-void scan_judge_directory(struct scan_walk *walk, struct scan_level *level,
-                          const struct status *status)
+void walk_judge_directory(struct walk *walk, struct walk_level *level, const struct status *status)
 {
     uint32_t bits = walk->ask->policy.directory_bits;
     if (attrs_comply(status->mode, status->gid, walk->ask->policy.gid, bits)) {
@@ -32,9 +31,9 @@ void scan_judge_directory(struct scan_walk *walk, struct scan_level *level,
     change_complete(&level->own, bits, false);
 }
 
-static int put_notice(struct scan_walk *walk, struct scan_entry entry, const char *kind)
+static int put_notice(struct walk *walk, struct walk_entry entry, const char *kind)
 {
-    int result = scan_build_path(walk, entry);
+    int result = walk_build_path(walk, entry);
     return result < 0 ? result : scan_put_notice(walk->found, &walk->path, kind);
 }
 
@@ -46,8 +45,8 @@ static bool has_attribute(const char *list, int length, const char *attribute)
     return false;
 }
 
-int scan_look_at_xattrs(struct scan_walk *walk, int directory, const char *name,
-                        struct scan_entry entry, uint32_t mode)
+int walk_look_at_xattrs(struct walk *walk, int directory, const char *name, struct walk_entry entry,
+                        uint32_t mode)
 {
     char *list = (char *)walk->records;
     int length = sys_list_attributes(directory, name, list, RECORDS, &walk->ask->features);
@@ -63,7 +62,7 @@ int scan_look_at_xattrs(struct scan_walk *walk, int directory, const char *name,
     return result;
 }
 
-static int change_file(struct scan_walk *walk, int directory, struct scan_entry entry,
+static int change_file(struct walk *walk, int directory, struct walk_entry entry,
                        const struct stat *status)
 {
     const struct local_scan_request *ask = walk->ask;
@@ -77,7 +76,7 @@ static int change_file(struct scan_walk *walk, int directory, struct scan_entry 
         .mtime = sys_nanoseconds(status->st_mtim),
     };
     change_complete(&change, ask->policy.file_bits, status->st_nlink > 1);
-    int result = scan_write_enters(walk);
+    int result = walk_write_enters(walk);
     if (result < 0)
         return result;
     struct scan_link link = {found->changes.length, status->st_dev, status->st_ino};
@@ -86,11 +85,11 @@ static int change_file(struct scan_walk *walk, int directory, struct scan_entry 
     if (result == 0 && status->st_nlink > 1)
         result = buffer_put(&found->links, &link, sizeof(link));
     if (result == 0 && ask->xattrs)
-        result = scan_look_at_xattrs(walk, directory, entry.name, entry, status->st_mode);
+        result = walk_look_at_xattrs(walk, directory, entry.name, entry, status->st_mode);
     return result;
 }
 
-static int judge_file(struct scan_walk *walk, int directory, struct scan_entry entry,
+static int judge_file(struct walk *walk, int directory, struct walk_entry entry,
                       const struct stat *status, bool counting)
 {
     const struct local_scan_request *ask = walk->ask;
@@ -110,28 +109,28 @@ static int judge_file(struct scan_walk *walk, int directory, struct scan_entry e
     }
 }
 
-int scan_look_at(struct scan_walk *walk, struct scan_entry entry, bool was_directory)
+int walk_look_at(struct walk *walk, struct walk_entry entry, bool was_directory)
 {
     struct tally *tally = &walk->found->tally;
-    bool counting = walk->counting || !scan_deepest(walk)->named;
+    bool counting = walk->counting || !walk_deepest(walk)->named;
     walk->looks++;
     int directory = dirchain_fd(&walk->chain);
     struct stat status;
     int error = directory < 0 ? directory : sys_entry_status(directory, entry.name, &status);
     if (error < 0) {
-        scan_count(walk, &tally->files, counting && error != -ENOENT);
-        return scan_lost_entry(walk, entry, HINT_ENTRY, error);
+        walk_count(walk, &tally->files, counting && error != -ENOENT);
+        return walk_fail_entry(walk, entry, HINT_ENTRY, error);
     }
     if (S_ISDIR(status.st_mode)) {
         if (!was_directory)
-            return scan_put_name(&walk->directories, entry.name, entry.length);
+            return walk_put_name(&walk->directories, entry.name, entry.length);
         tally->vanished++; /* it is being exchanged at this moment */
         return 0;
     }
     if (!S_ISREG(status.st_mode)) {
-        scan_count(walk, &tally->others, counting);
+        walk_count(walk, &tally->others, counting);
         return 0;
     }
-    scan_count(walk, &tally->files, counting);
+    walk_count(walk, &tally->files, counting);
     return judge_file(walk, directory, entry, &status, counting);
 }

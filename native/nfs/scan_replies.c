@@ -54,8 +54,8 @@ int nfs_scan_fail_group(struct nfs_scan *scan, const struct group_reader *group,
         return 0;
     }
     bool retries = error_is_transient(error) && !scan->request->last_try;
-    return scan_lose_group(scan->found, group, plain_error(error), retries, scan->counting,
-                           &scan->path);
+    return scan_put_lost_group(scan->found, group, plain_error(error), retries, scan->counting,
+                               &scan->path);
 }
 
 static int fail_node(struct nfs_scan *scan, struct node *node, int error)

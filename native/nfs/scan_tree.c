@@ -2,7 +2,7 @@
  * Directories as a tree of nodes, entries against the policy, and the frames of changes
  * (scan_tree.h has the structures).
  *
- *     struct chunk   a piece of the memory that lives until the end of the scan
+ *     struct memory_block   a piece of the memory that lives until the end of the scan
  */
 
 #define _GNU_SOURCE
@@ -14,44 +14,44 @@
 
 #include "core/attrs.h"
 
-#define CHUNK      ((size_t)256 * 1024)
-#define MAX_MEMORY ((size_t)1 << 30)
+#define BLOCK_BYTES ((size_t)256 * 1024)
+#define MAX_MEMORY  ((size_t)1 << 30)
 
 /* ---- memory */
 
-struct chunk {
-    struct chunk *before;
+struct memory_block {
+    struct memory_block *before;
     size_t used;
-    size_t total; /* bytes of this chunk and those before */
+    size_t total; /* bytes of this block and those before */
     _Alignas(16) uint8_t bytes[];
 };
 
 void *nfs_scan_alloc(struct nfs_scan *scan, size_t size)
 {
-    struct chunk *chunk = scan->memory;
+    struct memory_block *block = scan->memory;
     size = (size + 15) & ~(size_t)15;
-    if (!chunk || size > CHUNK - chunk->used) {
-        size_t room = size > CHUNK ? size : CHUNK;
-        size_t total = (chunk ? chunk->total : 0) + room;
-        struct chunk *next = total > MAX_MEMORY ? NULL : malloc(sizeof(*next) + room);
+    if (!block || size > BLOCK_BYTES - block->used) {
+        size_t room = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+        size_t total = (block ? block->total : 0) + room;
+        struct memory_block *next = total > MAX_MEMORY ? NULL : malloc(sizeof(*next) + room);
         if (!next) {
             scan->error = -ENOMEM;
             return NULL;
         }
-        *next = (struct chunk){.before = chunk, .total = total};
-        chunk = scan->memory = next;
+        *next = (struct memory_block){.before = block, .total = total};
+        block = scan->memory = next;
     }
-    void *memory = chunk->bytes + chunk->used;
-    chunk->used += size;
+    void *memory = block->bytes + block->used;
+    block->used += size;
     return memset(memory, 0, size);
 }
 
 void nfs_scan_free(struct nfs_scan *scan)
 {
     while (scan->memory) {
-        struct chunk *chunk = scan->memory;
-        scan->memory = chunk->before;
-        free(chunk);
+        struct memory_block *block = scan->memory;
+        scan->memory = block->before;
+        free(block);
     }
     buffer_free(&scan->records);
     buffer_free(&scan->handles);

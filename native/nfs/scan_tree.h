@@ -82,7 +82,7 @@ struct question {
     char name[PROTO_MAX_NAME];
 };
 
-struct chunk;
+struct memory_block;
 
 struct questions {
     struct question *first, *last;
@@ -101,7 +101,7 @@ struct nfs_scan {
     struct nfs_client *client;
     const struct protocol *protocol;
     struct rpc *rpc;
-    struct chunk *memory;
+    struct memory_block *memory;
     struct node *tops, *last_top; /* the nodes of the unit */
     struct node *stack;
     struct questions
