@@ -10,7 +10,8 @@
  * Two Python modules are built from it. Only python/ includes Python.h: it parses arguments, runs
  * the work without the GIL, and makes Python values of the results. All other files compile, are
  * tested and fuzzed without it. A folder includes core/ and itself; functions have their folder's
- * prefix, or that of their structure (walk_ in local/scan*.c); they return 0 or a number, or -errno.
+ * prefix, or that of their structure (walk_ in local/scan*.c); they return 0 or a number, or
+ * -errno.
  *
  *     python/native_module.c         _native: local/ and mapfile/
  *     python/nfs_module.c            _nfs: nfs/
