@@ -236,7 +236,8 @@ static void scan_all(void)
         scan_unit(&session.units[session.done]);
     if (session.is_complete && !script.deviates && !stop && session.verbs == 0 &&
         !session.scan.policy.skip_links && !session.scan.cross)
-        check(server_complies(session.scan.policy.directory_bits, session.scan.policy.file_bits, EXCLUDED),
+        check(server_complies(session.scan.policy.directory_bits, session.scan.policy.file_bits,
+                              EXCLUDED),
               "an honest server's share is not migrated");
 }
 
