@@ -52,7 +52,7 @@ struct scan_failure {
 };
 
 struct scan_link {
-    size_t offset; /* of the record in the changes */
+    size_t offset; /* of the change in `changes` */
     uint64_t device;
     uint64_t inode;
 };
@@ -89,11 +89,11 @@ int scan_put_notice(struct scan_result *result, const struct buffer *path, const
 
 /*
  * The directory of a group could not be opened, though it is there. Its names are to be retried, if
- * `retries`; else each is a failure. `counting`: they are not in the tally yet. `path` is for
+ * `retries`; else each is a failure. `is_counting`: they are not in the tally yet. `path` is for
  * building.
  */
 int scan_put_lost_group(struct scan_result *result, const struct group_reader *group, int error,
-                        bool retries, bool counting, struct buffer *path);
+                        bool retries, bool is_counting, struct buffer *path);
 
 /* Say whether an error (-errno) may pass, so that the entry is worth another look. */
 bool error_is_transient(int error);

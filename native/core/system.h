@@ -62,7 +62,7 @@ int64_t sys_birth_time(int fd, const struct features *features);
 /* Return "immutable", "append-only" or "". */
 const char *sys_protection(int fd, const struct features *features);
 
-/* Read directory records (struct dirent64) into a buffer: their bytes, 0 at the end. */
+/* Read dirents (struct dirent64) into a buffer: their bytes, 0 at the end. */
 int sys_read_directory(int fd, void *buffer, size_t size);
 
 /* Change the group, or the permission bits, of what a descriptor is open on, or (O_PATH) pins. */

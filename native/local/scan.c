@@ -18,11 +18,11 @@
 static bool is_over(const struct walk *walk)
 {
     const struct scan_result *found = walk->found;
-    if (*walk->ask->stop || walk->result->wide >= 0 || walk->result->chunk_count > 0 ||
+    if (*walk->request->stop || walk->result->wide >= 0 || walk->result->chunk_count > 0 ||
         found->changes.length >= SCAN_MAX_FOUND || found->text.length >= SCAN_MAX_FOUND)
         return true;
-    return walk->looks >= walk->fewest &&
-           (walk->looks >= walk->ask->entries || found->count >= walk->ask->changes ||
+    return walk->looks >= walk->min_looks &&
+           (walk->looks >= walk->request->entries || found->count >= walk->request->changes ||
             sys_monotonic_time() >= walk->deadline);
 }
 
@@ -61,7 +61,8 @@ static int leave_over(struct walk *walk)
             return -ENOMEM;
         group_end(rest);
         same = directory->end;
-        if (!walk->counting && !level->named) { /* the rest is a unit whose names are counted */
+        /* The rest is a unit whose names are counted. */
+        if (!walk->is_counting && !level->is_named) {
             tally->entries += files + directories;
             tally->files += files;
             tally->directories += directories;
@@ -132,7 +133,7 @@ static int leave_others(struct walk *walk, const struct group_reader *group)
         size_t end = chain->path.length;
         if (end <= group->keep) {
             bool is_same = end == path->length;
-            if (is_same && walk_deepest(walk)->named && !group->walks && !group->itself &&
+            if (is_same && walk_deepest(walk)->is_named && !group->walks && !group->itself &&
                 (group->inode == 0 || group->inode == chain->levels[chain->depth - 1].inode))
                 return 1;
             if (!is_same && (end == 0 || path->bytes[end] == '/'))
@@ -169,7 +170,7 @@ static int open_group(struct walk *walk, const struct group_reader *group, bool 
 {
     struct walk_entry way = way_to(walk, group);
     int directory = dirchain_fd(&walk->chain);
-    walk->fewest += (int64_t)count_bytes(way, '/') / SCAN_FAR;
+    walk->min_looks += (int64_t)count_bytes(way, '/') / SCAN_FAR;
     *reads = group->walks;
     int fd = walk_open_directory(walk, directory, way, *reads, status);
     if (fd < 0 || *reads || group->inode == 0 || group->inode == status->inode)
@@ -177,7 +178,7 @@ static int open_group(struct walk *walk, const struct group_reader *group, bool 
     close(fd); /* another directory is in its place: look at all of that one */
     *reads = true;
     fd = walk_open_directory(walk, directory, way, true, status);
-    if (fd >= 0 && !walk->counting)
+    if (fd >= 0 && !walk->is_counting)
         walk->found->tally.vanished += (int64_t)group->count - group->itself;
     return fd;
 }
@@ -204,10 +205,10 @@ static int walk_group(struct walk *walk, const struct group_reader *group)
     }
     if (reads) {
         /* With HINT_SELF the directory is in the tally; without, only its names are. */
-        bool counting = group->walks ? walk->counting : !group->itself;
-        result = walk_read_directory(walk, way_to(walk, group), fd, &status, counting);
+        bool is_counting = group->walks ? walk->is_counting : !group->itself;
+        result = walk_read_directory(walk, way_to(walk, group), fd, &status, is_counting);
     } else {
-        struct walk_level level = {.named = true};
+        struct walk_level level = {.is_named = true};
         level.begin = level.next = walk->directories.length;
         if (group->itself)
             walk_judge_directory(walk, &level, &status);
@@ -222,7 +223,7 @@ static int walk_group(struct walk *walk, const struct group_reader *group)
 
 static int walk_groups(struct walk *walk)
 {
-    struct group_reader group = {.body = walk->ask->body, .length = walk->ask->body_length};
+    struct group_reader group = {.body = walk->request->body, .length = walk->request->body_length};
     struct group_writer *rest = &walk->found->rest;
     int result = 0; /* of a group: 1 if a limit was reached in it */
     int more = 1;
@@ -243,7 +244,7 @@ static int walk_groups(struct walk *walk)
 static int find_border(struct walk *walk)
 {
     struct status root;
-    int result = sys_directory_status(walk->ask->root, &walk->ask->features, &root);
+    int result = sys_directory_status(walk->request->root, &walk->request->features, &root);
     if (result < 0)
         return result;
     walk->device = root.device;
@@ -261,19 +262,19 @@ static bool is_sane(const struct local_scan_request *request)
 int local_scan(const struct local_scan_request *request, struct local_scan_result *result)
 {
     struct walk walk = {
-        .ask = request,
+        .request = request,
         .found = &result->found,
         .result = result,
-        .counting = !request->counted,
+        .is_counting = !request->counted,
         .deadline = sys_deadline(request->seconds),
     };
     *result = (struct local_scan_result){.wide = -1};
     int cursor = request->cursor;
     int status =
         dirchain_init(&walk.chain, request->root, request->descriptors, &request->features);
-    walk.records = malloc(RECORDS + 1);
+    walk.listing = malloc(LISTING_BYTES + 1);
     if (status == 0)
-        status = !walk.records ? -ENOMEM : is_sane(request) ? find_border(&walk) : -EINVAL;
+        status = !walk.listing ? -ENOMEM : is_sane(request) ? find_border(&walk) : -EINVAL;
     if (status == 0 && cursor >= 0) {
         cursor = -1;
         status = walk_read_cursor(&walk);
@@ -286,7 +287,7 @@ int local_scan(const struct local_scan_request *request, struct local_scan_resul
         close(cursor);
     dirchain_free(&walk.chain);
     free(walk.levels);
-    free(walk.records);
+    free(walk.listing);
     buffer_free(&walk.entries);
     buffer_free(&walk.directories);
     buffer_free(&walk.path);

@@ -17,8 +17,10 @@
 
 #include "core/names.h"
 
-/* Less than RECORDS if `wide` is small (in tests): one call's names may all go into one chunk. */
-#define FEW_RECORDS 1024
+/*
+ * Bytes that one call reads if `wide` is small (in tests): its names may all go into one chunk.
+ */
+#define MIN_LISTING_BYTES 1024
 
 /* More than an NFS client's threshold, with room for `.` and `..`: see look_at_some(). */
 #define LOOKED_AT 16
@@ -71,16 +73,16 @@ static int cut_chunk(struct walk *walk, struct reading *reading)
 }
 
 /* Put a name where it belongs by its type; without a type it is looked at as an entry. */
-static int sort_name(struct walk *walk, struct reading *reading, const struct dirent64 *record)
+static int sort_name(struct walk *walk, struct reading *reading, const struct dirent64 *dirent)
 {
-    const char *name = record->d_name;
+    const char *name = dirent->d_name;
     size_t length = strlen(name);
     if (name_is_dots(name, length))
         return 0;
-    const struct local_scan_request *ask = walk->ask;
-    if (reading->names == ask->wide)
+    const struct local_scan_request *request = walk->request;
+    if (reading->names == request->wide)
         reading->is_wide = true;
-    if (reading->in_chunk == ask->wide && reading->cut + 1 < ask->chunks) {
+    if (reading->in_chunk == request->wide && reading->cut + 1 < request->chunks) {
         int result = cut_chunk(walk, reading);
         if (result < 0)
             return result;
@@ -88,7 +90,7 @@ static int sort_name(struct walk *walk, struct reading *reading, const struct di
     }
     reading->names++;
     reading->in_chunk++;
-    bool is_directory = record->d_type == DT_DIR;
+    bool is_directory = dirent->d_type == DT_DIR;
     return walk_put_name(is_directory ? &walk->directories : &walk->entries, name, length);
 }
 
@@ -103,9 +105,9 @@ static void look_at_some(const struct walk *walk, int fd, int size)
     struct stat unused;
     int looks = 0;
     for (int at = 0; at < size && looks < LOOKED_AT; looks++) {
-        const struct dirent64 *record = (const void *)(walk->records + at);
-        sys_entry_status(fd, record->d_name, &unused);
-        at += record->d_reclen;
+        const struct dirent64 *dirent = (const void *)(walk->listing + at);
+        sys_entry_status(fd, dirent->d_name, &unused);
+        at += dirent->d_reclen;
     }
 }
 
@@ -115,27 +117,27 @@ static void look_at_some(const struct walk *walk, int fd, int size)
  */
 static int read_names(struct walk *walk, struct reading *reading)
 {
-    const struct local_scan_request *ask = walk->ask;
-    size_t most = ask->wide * 32; /* a record with a short name takes 24 or 32 bytes */
-    most = most < FEW_RECORDS ? FEW_RECORDS : most > RECORDS ? RECORDS : most;
+    const struct local_scan_request *request = walk->request;
+    size_t max = request->wide * 32; /* a dirent with a short name takes 24 or 32 bytes */
+    max = max < MIN_LISTING_BYTES ? MIN_LISTING_BYTES : max > LISTING_BYTES ? LISTING_BYTES : max;
     walk->entries.length = walk->entry = 0;
     reading->begin = walk->directories.length;
     do {
-        int size = sys_read_directory(reading->fd, walk->records, most);
+        int size = sys_read_directory(reading->fd, walk->listing, max);
         if (size <= 0) {
             reading->error = size;
             return 0;
         }
         for (int at = 0; at < size;) {
-            const struct dirent64 *record = (const void *)(walk->records + at);
-            int result = sort_name(walk, reading, record);
+            const struct dirent64 *dirent = (const void *)(walk->listing + at);
+            int result = sort_name(walk, reading, dirent);
             if (result < 0)
                 return result;
-            at += record->d_reclen;
+            at += dirent->d_reclen;
         }
-        if (ask->remote && (size_t)size > most / 2)
+        if (request->remote && (size_t)size > max / 2)
             look_at_some(walk, reading->fd, size);
-    } while (reading->names < ask->wide * ask->chunks || !reading->is_wide);
+    } while (reading->names < request->wide * request->chunks || !reading->is_wide);
     reading->has_more = true;
     return 0;
 }
@@ -167,7 +169,7 @@ static int finish_wide(struct walk *walk, struct reading *reading)
 static int open_directory(const struct walk *walk, int directory, struct walk_entry entry,
                           bool reads)
 {
-    const struct features *features = &walk->ask->features;
+    const struct features *features = &walk->request->features;
     if (!reads)
         return sys_open_beneath(directory, entry.name, entry.length, PIN_DIRECTORY, features);
     int flags = READ_DIRECTORY | O_NOATIME;
@@ -183,7 +185,7 @@ int walk_open_directory(const struct walk *walk, int directory, struct walk_entr
     int fd = directory < 0 ? directory : open_directory(walk, directory, entry, reads);
     if (fd < 0)
         return fd;
-    int result = sys_directory_status(fd, &walk->ask->features, status);
+    int result = sys_directory_status(fd, &walk->request->features, status);
     if (result < 0) {
         close(fd);
         return result;
@@ -193,17 +195,17 @@ int walk_open_directory(const struct walk *walk, int directory, struct walk_entr
 
 static bool is_outside(const struct walk *walk, const struct status *status)
 {
-    if (walk->ask->cross)
+    if (walk->request->cross)
         return false;
     return status->device != walk->device || (walk->is_bounded && status->mount != walk->mount);
 }
 
 int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
-                        const struct status *status, bool counting)
+                        const struct status *status, bool is_counting)
 {
     struct tally *tally = &walk->found->tally;
     walk->looks++;
-    walk_count(walk, &tally->directories, counting);
+    walk_count(walk, &tally->directories, is_counting);
     if (is_outside(walk, status)) {
         close(fd);
         tally->skipped++;
@@ -221,7 +223,7 @@ int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
         goto out;
     }
     walk_judge_directory(walk, &level, status);
-    if (level.must_change && walk->ask->xattrs)
+    if (level.must_change && walk->request->xattrs)
         result = walk_look_at_xattrs(walk, fd, NULL, entry, status->mode);
     if (result < 0)
         goto out;
@@ -241,10 +243,11 @@ out:
 int walk_descend(struct walk *walk, struct walk_entry entry)
 {
     struct tally *tally = &walk->found->tally;
-    bool counting = walk->counting || !walk_deepest(walk)->named;
+    bool is_counting = walk->is_counting || !walk_deepest(walk)->is_named;
     walk->looks++;
-    if (excludes_have(walk->ask->excludes, walk->ask->excludes_length, entry.name, entry.length)) {
-        walk_count(walk, &tally->directories, counting);
+    if (excludes_have(walk->request->excludes, walk->request->excludes_length, entry.name,
+                      entry.length)) {
+        walk_count(walk, &tally->directories, is_counting);
         tally->skipped++;
         return 0;
     }
@@ -253,19 +256,19 @@ int walk_descend(struct walk *walk, struct walk_entry entry)
     if (walk_is_no_directory(fd))
         return walk_look_at(walk, entry, true);
     if (fd < 0) {
-        walk_count(walk, &tally->directories, counting && fd != -ENOENT);
+        walk_count(walk, &tally->directories, is_counting && fd != -ENOENT);
         return walk_fail_entry(walk, entry, HINT_DIRECTORY, fd);
     }
-    return walk_read_directory(walk, entry, fd, &status, counting);
+    return walk_read_directory(walk, entry, fd, &status, is_counting);
 }
 
 int walk_read_cursor(struct walk *walk)
 {
-    const struct local_scan_request *ask = walk->ask;
+    const struct local_scan_request *request = walk->request;
     struct reading reading = {
-        .fd = ask->cursor,
-        .directory = {(const char *)ask->cursor_path, ask->cursor_path_length},
-        .inode = ask->cursor_inode,
+        .fd = request->cursor,
+        .directory = {(const char *)request->cursor_path, request->cursor_path_length},
+        .inode = request->cursor_inode,
         .is_wide = true,
     };
     int result = read_names(walk, &reading);

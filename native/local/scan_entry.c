@@ -11,13 +11,13 @@
 
 #define ANY_EXECUTE 0111
 
-/* XATTR_LIST_MAX: the names of an entry's extended attributes go into the buffer of the records. */
-_Static_assert(RECORDS >= 65536, "a list of extended attributes must fit");
+/* XATTR_LIST_MAX: the names of an entry's extended attributes go into the buffer of dirents. */
+_Static_assert(LISTING_BYTES >= 65536, "a list of extended attributes must fit");
 
 void walk_judge_directory(struct walk *walk, struct walk_level *level, const struct status *status)
 {
-    uint32_t bits = walk->ask->policy.directory_bits;
-    if (attrs_comply(status->mode, status->gid, walk->ask->policy.gid, bits)) {
+    uint32_t bits = walk->request->policy.directory_bits;
+    if (attrs_comply(status->mode, status->gid, walk->request->policy.gid, bits)) {
         walk->found->tally.compliant++;
         return;
     }
@@ -48,8 +48,9 @@ static bool has_attribute(const char *list, int length, const char *attribute)
 int walk_look_at_xattrs(struct walk *walk, int directory, const char *name, struct walk_entry entry,
                         uint32_t mode)
 {
-    char *list = (char *)walk->records;
-    int length = sys_list_attributes(directory, name, list, RECORDS, &walk->ask->features);
+    char *list = (char *)walk->listing;
+    int length =
+        sys_list_attributes(directory, name, list, LISTING_BYTES, &walk->request->features);
     if (length <= 0)
         return 0; /* none, none on this filesystem, or the entry is gone: apply will see */
     list[length] = '\0';
@@ -65,7 +66,7 @@ int walk_look_at_xattrs(struct walk *walk, int directory, const char *name, stru
 static int change_file(struct walk *walk, int directory, struct walk_entry entry,
                        const struct stat *status)
 {
-    const struct local_scan_request *ask = walk->ask;
+    const struct local_scan_request *request = walk->request;
     struct scan_result *found = walk->found;
     struct change change = {
         .mode = (uint16_t)status->st_mode,
@@ -75,7 +76,7 @@ static int change_file(struct walk *walk, int directory, struct walk_entry entry
         .size = (uint64_t)status->st_size,
         .mtime = sys_nanoseconds(status->st_mtim),
     };
-    change_complete(&change, ask->policy.file_bits, status->st_nlink > 1);
+    change_complete(&change, request->policy.file_bits, status->st_nlink > 1);
     int result = walk_write_enters(walk);
     if (result < 0)
         return result;
@@ -84,20 +85,20 @@ static int change_file(struct walk *walk, int directory, struct walk_entry entry
     found->count++;
     if (result == 0 && status->st_nlink > 1)
         result = buffer_put(&found->links, &link, sizeof(link));
-    if (result == 0 && ask->xattrs)
+    if (result == 0 && request->xattrs)
         result = walk_look_at_xattrs(walk, directory, entry.name, entry, status->st_mode);
     return result;
 }
 
 static int judge_file(struct walk *walk, int directory, struct walk_entry entry,
-                      const struct stat *status, bool counting)
+                      const struct stat *status, bool is_counting)
 {
-    const struct local_scan_request *ask = walk->ask;
+    const struct local_scan_request *request = walk->request;
     struct tally *tally = &walk->found->tally;
     bool is_linked = status->st_nlink > 1;
-    bool is_outside = status->st_dev != walk->device && !ask->cross;
-    tally->hard_linked += is_linked && counting;
-    switch (attrs_judge(&ask->policy, status->st_mode, status->st_gid, is_linked, is_outside)) {
+    bool is_outside = status->st_dev != walk->device && !request->cross;
+    tally->hard_linked += is_linked && is_counting;
+    switch (attrs_judge(&request->policy, status->st_mode, status->st_gid, is_linked, is_outside)) {
     case VERDICT_SKIPPED:
         tally->skipped++;
         return 0;
@@ -112,13 +113,13 @@ static int judge_file(struct walk *walk, int directory, struct walk_entry entry,
 int walk_look_at(struct walk *walk, struct walk_entry entry, bool was_directory)
 {
     struct tally *tally = &walk->found->tally;
-    bool counting = walk->counting || !walk_deepest(walk)->named;
+    bool is_counting = walk->is_counting || !walk_deepest(walk)->is_named;
     walk->looks++;
     int directory = dirchain_fd(&walk->chain);
     struct stat status;
     int error = directory < 0 ? directory : sys_entry_status(directory, entry.name, &status);
     if (error < 0) {
-        walk_count(walk, &tally->files, counting && error != -ENOENT);
+        walk_count(walk, &tally->files, is_counting && error != -ENOENT);
         return walk_fail_entry(walk, entry, HINT_ENTRY, error);
     }
     if (S_ISDIR(status.st_mode)) {
@@ -128,9 +129,9 @@ int walk_look_at(struct walk *walk, struct walk_entry entry, bool was_directory)
         return 0;
     }
     if (!S_ISREG(status.st_mode)) {
-        walk_count(walk, &tally->others, counting);
+        walk_count(walk, &tally->others, is_counting);
         return 0;
     }
-    walk_count(walk, &tally->files, counting);
-    return judge_file(walk, directory, entry, &status, counting);
+    walk_count(walk, &tally->files, is_counting);
+    return judge_file(walk, directory, entry, &status, is_counting);
 }

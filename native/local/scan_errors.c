@@ -15,7 +15,7 @@ bool walk_is_no_directory(int error)
 
 static bool is_retried(const struct walk *walk, int error)
 {
-    return error_is_transient(error) && !walk->ask->last_try;
+    return error_is_transient(error) && !walk->request->last_try;
 }
 
 /* The entry at the path that was built last fails. */
@@ -30,8 +30,8 @@ int walk_fail_group(struct walk *walk, const struct group_reader *group, int err
         walk->found->tally.vanished += (int64_t)group->count;
         return 0;
     }
-    return scan_put_lost_group(walk->found, group, error, is_retried(walk, error), walk->counting,
-                               &walk->path);
+    return scan_put_lost_group(walk->found, group, error, is_retried(walk, error),
+                               walk->is_counting, &walk->path);
 }
 
 int walk_fail_entry(struct walk *walk, struct walk_entry entry, enum hint hint, int error)

@@ -18,10 +18,10 @@ struct walk_level *walk_deepest(struct walk *walk)
     return &walk->levels[walk->chain.depth - 1];
 }
 
-void walk_count(struct walk *walk, int64_t *kind, bool counting)
+void walk_count(struct walk *walk, int64_t *kind, bool is_counting)
 {
-    walk->found->tally.entries += counting;
-    *kind += counting;
+    walk->found->tally.entries += is_counting;
+    *kind += is_counting;
 }
 
 int walk_put_name(struct buffer *names, const void *name, size_t length)
@@ -74,7 +74,7 @@ int walk_write_enters(struct walk *walk)
 {
     const struct dirchain *chain = &walk->chain;
     struct buffer *changes = &walk->found->changes;
-    int result = changes->length ? 0 : changes_put_header(changes, walk->ask->policy.gid);
+    int result = changes->length ? 0 : changes_put_header(changes, walk->request->policy.gid);
     struct buffer *open_dirs = &walk->result->open_dirs;
     const int closed = -1;
     while (result == 0 && walk->entered < chain->depth) {
@@ -111,7 +111,7 @@ int walk_enter(struct walk *walk, const struct walk_level *level, struct walk_en
             close(fd);
         return result;
     }
-    result = dirchain_push(&walk->chain, entry.name, entry.length, inode, fd, level->named);
+    result = dirchain_push(&walk->chain, entry.name, entry.length, inode, fd, level->is_named);
     if (result == 0)
         *walk_deepest(walk) = *level;
     return result;
@@ -132,7 +132,7 @@ int walk_leave(struct walk *walk)
     size_t depth = walk->chain.depth;
     int result = level->must_change ? walk_write_enters(walk) : 0;
     bool retains =
-        walk->entered == depth && walk->result->open_dirs_count < walk->ask->most_open_dirs;
+        walk->entered == depth && walk->result->open_dirs_count < walk->request->most_open_dirs;
     if (result == 0 && walk->entered == depth) {
         struct buffer *changes = &walk->found->changes;
         result = level->must_change ? changes_put_change(changes, KIND_OWN, &level->own, "", 0)

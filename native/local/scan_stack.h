@@ -36,20 +36,20 @@
 #include "local/dirchain.h"
 #include "local/scan.h"
 
-/* Bytes of directory records that one call reads: more gains nothing, less costs calls. */
-#define RECORDS ((size_t)64 * 1024)
+/* Bytes of dirents that one call reads: more gains nothing, less costs calls. */
+#define LISTING_BYTES ((size_t)64 * 1024)
 
 struct walk_level {
-    size_t begin; /* of its part of `directories` */
-    size_t next;  /* of these that is not entered yet */
-    size_t frame; /* the number of its frame among those of directories, once that is written */
-    bool named;   /* its names come from the unit, not from reading the directory */
+    size_t begin;  /* of its part of `directories` */
+    size_t next;   /* of these that is not entered yet */
+    size_t frame;  /* the number of its frame among those of directories, once that is written */
+    bool is_named; /* its names come from the unit, not from reading the directory */
     bool must_change;
     struct change own;
 };
 
 struct walk {
-    const struct local_scan_request *ask;
+    const struct local_scan_request *request;
     struct scan_result *found; /* in `result` */
     struct local_scan_result *result;
     struct dirchain chain;
@@ -61,13 +61,13 @@ struct walk {
     struct buffer path; /* for building */
     size_t entered;     /* levels that have their frames in the changes */
     int64_t looks;
-    int64_t fewest; /* looks before a limit counts */
+    int64_t min_looks; /* before a limit counts */
     int64_t deadline;
-    bool counting;
+    bool is_counting;
     bool is_bounded; /* `mount` is to be compared */
     uint64_t device;
     uint64_t mount;
-    uint8_t *records;
+    uint8_t *listing; /* dirents, or the names of extended attributes */
 };
 
 struct walk_entry {
@@ -90,7 +90,7 @@ int walk_leave(struct walk *walk);
 int walk_write_enters(struct walk *walk);
 
 /* Count an entry of a kind, unless it is counted already. */
-void walk_count(struct walk *walk, int64_t *kind, bool counting);
+void walk_count(struct walk *walk, int64_t *kind, bool is_counting);
 
 /* Append a name to a buffer of names; take the name at *at. */
 int walk_put_name(struct buffer *names, const void *name, size_t length);
@@ -139,7 +139,7 @@ int walk_open_directory(const struct walk *walk, int directory, struct walk_entr
 
 /* Read the names of an open directory and enter it, unless it is outside. Takes over `fd`. */
 int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
-                        const struct status *status, bool counting);
+                        const struct status *status, bool is_counting);
 
 /* Open, read and enter a directory of the deepest level. */
 int walk_descend(struct walk *walk, struct walk_entry entry);

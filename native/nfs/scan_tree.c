@@ -53,12 +53,12 @@ void nfs_scan_free(struct nfs_scan *scan)
         scan->memory = block->before;
         free(block);
     }
-    buffer_free(&scan->records);
+    buffer_free(&scan->changes);
     buffer_free(&scan->handles);
     buffer_free(&scan->links);
     buffer_free(&scan->path);
     buffer_free(&scan->way);
-    buffer_free(&scan->steps);
+    buffer_free(&scan->known);
 }
 
 /* ---- nodes */
@@ -74,7 +74,7 @@ struct node *nfs_scan_add_node(struct nfs_scan *scan, struct node *parent, const
     node->name = copy;
     node->length = length;
     node->parent = parent;
-    node->counting = true;
+    node->is_counting = true;
     if (parent) {
         node->sibling = parent->children;
         parent->children = node;
@@ -97,10 +97,10 @@ bool nfs_scan_is_outside(const struct nfs_scan *scan, const struct proto_attrs *
     return !scan->request->cross && attrs->fsid != nfs_client_fsid(scan->client);
 }
 
-void nfs_scan_count_directory(struct nfs_scan *scan, bool counting)
+void nfs_scan_count_directory(struct nfs_scan *scan, bool is_counting)
 {
-    scan->found->tally.entries += counting;
-    scan->found->tally.directories += counting;
+    scan->found->tally.entries += is_counting;
+    scan->found->tally.directories += is_counting;
 }
 
 /* ---- the policy (policy.py) */
@@ -142,19 +142,19 @@ void nfs_scan_judge_node(struct nfs_scan *scan, struct node *node)
 struct segment nfs_scan_open_segment(const struct nfs_scan *scan)
 {
     return (struct segment){
-        .from = scan->records.length,
+        .from = scan->changes.length,
         .handles_from = scan->handles.length,
         .link_from = scan->links.length / sizeof(struct scan_link),
-        .count = -scan->count,
+        .count = -scan->gathered,
     };
 }
 
 void nfs_scan_close_segment(struct nfs_scan *scan, struct node *node, struct segment segment)
 {
-    segment.to = scan->records.length;
+    segment.to = scan->changes.length;
     segment.handles_to = scan->handles.length;
     segment.link_to = scan->links.length / sizeof(struct scan_link);
-    segment.count += scan->count;
+    segment.count += scan->gathered;
     if (segment.count == 0)
         return;
     struct segment *copy = nfs_scan_alloc(scan, sizeof(*copy));
@@ -179,34 +179,34 @@ static int put_handle(struct buffer *handles, const struct proto_handle *handle,
     return error < 0 ? error : buffer_put(handles, &attrs->mtime, sizeof(attrs->mtime));
 }
 
-static int put_record(struct nfs_scan *scan, const struct proto_entry *entry)
+static int put_change(struct nfs_scan *scan, const struct proto_entry *entry)
 {
     const struct proto_attrs *attrs = &entry->attrs;
     bool is_linked = attrs->links > 1;
     struct change change = change_of(attrs);
     change_complete(&change, scan->request->policy.file_bits, is_linked);
-    struct scan_link link = {scan->records.length, attrs->fsid & INT64_MAX, attrs->fileid};
+    struct scan_link link = {scan->changes.length, attrs->fsid & INT64_MAX, attrs->fileid};
     int error =
-        changes_put_change(&scan->records, KIND_CHANGE, &change, entry->name, entry->length);
+        changes_put_change(&scan->changes, KIND_CHANGE, &change, entry->name, entry->length);
     if (error == 0 && is_linked)
         error = buffer_put(&scan->links, &link, sizeof(link));
-    scan->count++;
+    scan->gathered++;
     return error < 0 ? error : put_handle(&scan->handles, &entry->handle, attrs);
 }
 
 void nfs_scan_judge_entry(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry,
-                          bool counting)
+                          bool is_counting)
 {
     const struct proto_attrs *attrs = &entry->attrs;
     struct tally *tally = &node->tally;
-    tally->entries += counting;
+    tally->entries += is_counting;
     if (!S_ISREG(attrs->mode)) {
-        tally->others += counting;
+        tally->others += is_counting;
         return;
     }
     bool is_linked = attrs->links > 1;
-    tally->files += counting;
-    tally->hard_linked += is_linked && counting;
+    tally->files += is_counting;
+    tally->hard_linked += is_linked && is_counting;
     int error = 0;
     switch (attrs_judge(&scan->request->policy, attrs->mode, attrs->gid, is_linked,
                         nfs_scan_is_outside(scan, attrs))) {
@@ -217,7 +217,7 @@ void nfs_scan_judge_entry(struct nfs_scan *scan, struct node *node, const struct
         tally->compliant++;
         break;
     default:
-        error = put_record(scan, entry);
+        error = put_change(scan, entry);
     }
     if (error < 0)
         scan->error = error;
@@ -227,8 +227,8 @@ void nfs_scan_judge_entry(struct nfs_scan *scan, struct node *node, const struct
 
 void nfs_scan_discard(struct node *node)
 {
-    node->reading++;
-    node->questions = node->names = 0;
+    node->attempt++;
+    node->questions = node->name_count = 0;
     node->tally = (struct tally){0};
     node->segments = node->last = NULL;
     node->children = NULL;
@@ -277,7 +277,7 @@ static int write_segment(struct nfs_scan *scan, const struct segment *segment)
 {
     struct scan_result *found = scan->found;
     size_t start = found->changes.length;
-    int error = buffer_put(&found->changes, scan->records.bytes + segment->from,
+    int error = buffer_put(&found->changes, scan->changes.bytes + segment->from,
                            segment->to - segment->from);
     if (error == 0 && scan->request->retain)
         error = buffer_put(&scan->result->handles, scan->handles.bytes + segment->handles_from,

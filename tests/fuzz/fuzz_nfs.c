@@ -255,7 +255,7 @@ static bool open_share(int version, uint8_t options)
         .domain = script.deviates && options & 64 ? "example.org" : "",
     };
     const char *operation = NULL;
-    most_unsent = (settings.calls * PROTO_MAX_BATCH + 8) * RPC_MAX_CALL;
+    max_unsent = (settings.calls * PROTO_MAX_BATCH + 8) * RPC_MAX_CALL;
     is_at_work = true;
     int error = nfs_client_open(&settings, &session.client, &operation);
     is_at_work = false;
@@ -480,7 +480,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (argc == 4 && strcmp(argv[2], "steps") == 0) {
-        most_steps = atol(argv[3]);
+        max_steps = atol(argv[3]);
         argc = 2;
     }
     for (int i = 1; i < argc; i++)
