@@ -76,7 +76,7 @@ int sys_list_attributes(int directory, const char *name, char *buffer, size_t si
                         const struct features *features);
 
 /*
- * The monotonic clock, in ns; and what it will show in so many seconds, INT64_MAX if that is never.
+ * The monotonic clock, in ns; and its value `seconds` from now, INT64_MAX if that is never.
  */
 int64_t sys_monotonic_time(void);
 int64_t sys_deadline(double seconds);

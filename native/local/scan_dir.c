@@ -1,6 +1,6 @@
 /*
  * Directories of a walk: opened, read, and entered. The names of a wide one are cut into chunks,
- * for other lanes; so many at a time that its descriptor stands where the reading goes on.
+ * for other lanes; chunks end at a getdents boundary, so the descriptor can continue.
  *
  *     struct reading   the reading of one directory's names
  */

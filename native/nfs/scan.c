@@ -17,8 +17,8 @@
 
 #define STOP_CHECK_MS 100 /* ms between two looks at the stop flag */
 /*
- * How many directories are read at once at first; each reply adds one. So children come before
- * neighbours, and no unit leaves half of the share over.
+ * How many directories are read at once at first; each reply adds one. A unit is walked depth
+ * first, so the rest stays small.
  */
 #define FIRST_WINDOW 16
 
