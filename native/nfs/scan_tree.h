@@ -104,8 +104,7 @@ struct nfs_scan {
     struct memory_block *memory;
     struct node *tops, *last_top; /* the nodes of the unit */
     struct node *stack;
-    struct questions
-        questions; /* sent beyond all limits, because directories wait for the answers */
+    struct questions questions;      /* sent beyond all limits: directories wait for the answers */
     struct questions unit_questions; /* about names of the unit */
     struct buffer changes, handles, links;
     int64_t gathered; /* changes */
