@@ -5,9 +5,9 @@
  *     limit DIR GID [THREADS [reset]]
  *
  * With "reset" it gives every directory mode 0700 and every file 0600 instead, for the next run.
- * Directories are opened relative to their parents (O_NOFOLLOW, O_NOATIME), entries that must change
- * are pinned (O_PATH), compared and changed through the pin. Threads share a short queue of paths;
- * whoever finds a directory while the queue is full walks it itself.
+ * Directories are opened relative to their parents (O_NOFOLLOW, O_NOATIME), entries that must
+ * change are pinned (O_PATH), compared and changed through the pin. Threads share a short queue of
+ * paths; whoever finds a directory while the queue is full walks it itself.
  */
 #define _GNU_SOURCE
 #include <dirent.h>

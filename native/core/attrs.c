@@ -2,7 +2,8 @@
 
 #include "core/attrs.h"
 
-uint32_t mode_stripped(uint32_t mode)
+/* Return what the kernel leaves of a mode when owner or group change (policy.py, stripped). */
+static uint32_t mode_stripped(uint32_t mode)
 {
     if (S_ISDIR(mode))
         return mode;
@@ -18,6 +19,15 @@ uint32_t mode_without_set_id(uint32_t mode)
 bool attrs_comply(uint32_t mode, uint32_t gid, uint32_t wanted_gid, uint32_t bits)
 {
     return gid == wanted_gid && (mode & bits) == bits;
+}
+
+enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked,
+                         bool is_outside)
+{
+    if (is_outside || (is_linked && policy->skip_links))
+        return VERDICT_SKIPPED;
+    return attrs_comply(mode, gid, policy->gid, policy->file_bits) ? VERDICT_COMPLIANT
+                                                                   : VERDICT_CHANGE;
 }
 
 void change_complete(struct change *change, uint32_t bits, bool is_linked)
@@ -46,6 +56,11 @@ bool change_sets_mode(const struct change *change)
 uint32_t change_lost_bits(const struct change *change)
 {
     return change->mode & ~(uint32_t)change->new_mode & SET_ID;
+}
+
+uint32_t change_bits_off(const struct change *change, bool is_untouched)
+{
+    return change->flags & FLAG_GRANTED && is_untouched ? 0 : change_lost_bits(change);
 }
 
 /* Say whether an entry may have this mode between the calls that change it. */

@@ -3,6 +3,8 @@
  * a change (changes.h) allows to be done with the entry as it is found. Modes have the file type,
  * as in st_mode.
  *
+ *     struct policy       what entries are to become, and which are skipped
+ *     enum verdict        what is to be done with a file
  *     enum change_state   where an entry is on its way from the pre-image to the change, and back
  */
 
@@ -18,12 +20,27 @@
 
 #define SET_ID (S_ISUID | S_ISGID)
 
-/* What the kernel leaves of a mode when owner or group change (policy.py, stripped). */
-uint32_t mode_stripped(uint32_t mode);
 uint32_t mode_without_set_id(uint32_t mode);
 
 /* Say whether an entry may stay as it is: it has the policy's group, and its bits at least. */
 bool attrs_comply(uint32_t mode, uint32_t gid, uint32_t wanted_gid, uint32_t bits);
+
+struct policy {
+    uint32_t gid;
+    uint32_t directory_bits;
+    uint32_t file_bits;
+    bool skip_links;
+};
+
+enum verdict {
+    VERDICT_SKIPPED,
+    VERDICT_COMPLIANT,
+    VERDICT_CHANGE,
+};
+
+/* Judge a regular file; `is_outside`: on another filesystem, which is not to be entered. */
+enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked,
+                         bool is_outside);
 
 /*
  * Complete the change of an entry that does not comply: `new_mode` and `flags` are set; the rest of
@@ -46,6 +63,12 @@ bool change_sets_mode(const struct change *change);
 
 /* Return the set-id bits that the change takes from the entry. */
 uint32_t change_lost_bits(const struct change *change);
+
+/*
+ * Return those of them that stay off when the change is put back: all, unless undo granted them
+ * (FLAG_GRANTED) and the file is untouched.
+ */
+uint32_t change_bits_off(const struct change *change, bool is_untouched);
 
 /*
  * Group and mode are set by two calls, and a kill, or somebody else, may come between them:

@@ -9,14 +9,14 @@
 /*
  * The buffers of a unit take a few megabytes: a request for this much comes from an endless loop.
  */
-#define MOST_BYTES ((size_t)1 << 30)
+#define MAX_BYTES  ((size_t)1 << 30)
 #define LEAST_ROOM 4096
 
 int buffer_reserve(struct buffer *buffer, size_t more)
 {
     if (more <= buffer->room - buffer->length)
         return 0;
-    if (more > MOST_BYTES - buffer->length)
+    if (more > MAX_BYTES - buffer->length)
         return -ENOMEM;
     size_t room = buffer->room ? buffer->room * 2 : LEAST_ROOM;
     if (room < buffer->length + more)

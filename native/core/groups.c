@@ -158,7 +158,9 @@ int group_name(struct group_writer *writer, enum hint hint, const void *name, si
     return result;
 }
 
-int group_names(struct group_writer *writer, const uint8_t *names, size_t length, size_t count)
+/* Add `count` names that are packed already to the open group. */
+static int group_names(struct group_writer *writer, const uint8_t *names, size_t length,
+                       size_t count)
 {
     writer->names += count;
     return buffer_put(&writer->body, names, length);

@@ -70,9 +70,8 @@ struct group_writer {
 int group_begin(struct group_writer *writer, const void *path, size_t length, size_t same,
                 uint64_t inode);
 
-/* Add a name to the open group, or `count` names that are packed already. */
+/* Add a name to the open group. */
 int group_name(struct group_writer *writer, enum hint hint, const void *name, size_t length);
-int group_names(struct group_writer *writer, const uint8_t *names, size_t length, size_t count);
 
 /* Complete the open group. */
 void group_end(struct group_writer *writer);

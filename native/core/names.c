@@ -5,11 +5,15 @@
 
 #include <string.h>
 
+bool name_is_dots(const void *name, size_t length)
+{
+    return (length == 1 || length == 2) && memcmp(name, "..", length) == 0;
+}
+
 bool name_is_component(const uint8_t *name, size_t length)
 {
-    if (length == 0 || memchr(name, '\0', length) || memchr(name, '/', length))
-        return false;
-    return name[0] != '.' || length > 2 || (length == 2 && name[1] != '.');
+    return length > 0 && !memchr(name, '\0', length) && !memchr(name, '/', length) &&
+           !name_is_dots(name, length);
 }
 
 bool path_is_plain(const uint8_t *path, size_t length, size_t checked)

@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Say whether this is `.` or `..`. */
+bool name_is_dots(const void *name, size_t length);
+
 /*
  * Say whether this may be the name of an entry: not empty, no slash, no NUL, neither `.` nor `..`.
  */

@@ -59,7 +59,7 @@ int scan_put_notice(struct scan_result *result, const struct buffer *path, const
  * Each name of a group fails, and is counted if it was not yet: no later look will find it again.
  */
 static int fail_names(struct scan_result *result, const struct group_reader *group, int error,
-                      bool counting, struct buffer *path)
+                      bool is_counting, struct buffer *path)
 {
     struct tally *tally = &result->tally;
     struct name name;
@@ -67,7 +67,7 @@ static int fail_names(struct scan_result *result, const struct group_reader *gro
     int status = 0;
     while (status == 0 && group_next_name(&at, end, &name)) {
         bool is_directory = name.hint == HINT_DIRECTORY;
-        if (counting && (is_directory || name.hint == HINT_ENTRY)) {
+        if (is_counting && (is_directory || name.hint == HINT_ENTRY)) {
             tally->entries++;
             *(is_directory ? &tally->directories : &tally->files) += 1;
         }
@@ -78,16 +78,16 @@ static int fail_names(struct scan_result *result, const struct group_reader *gro
     return status;
 }
 
-int scan_lose_group(struct scan_result *result, const struct group_reader *group, int error,
-                    bool retries, bool counting, struct buffer *path)
+int scan_put_lost_group(struct scan_result *result, const struct group_reader *group, int error,
+                        bool retries, bool is_counting, struct buffer *path)
 {
-    if (group->walks && counting) {
+    if (group->walks && is_counting) {
         result->tally.entries++;
         result->tally.directories++;
     }
     if (retries)
-        return group_put_copy(&result->again[group->walks || !counting], group, 0);
-    return fail_names(result, group, error, counting, path);
+        return group_put_copy(&result->again[group->walks || !is_counting], group, 0);
+    return fail_names(result, group, error, is_counting, path);
 }
 
 bool error_is_transient(int error)

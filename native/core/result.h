@@ -26,6 +26,15 @@
 
 /* ---- scan */
 
+/* Bytes of changes and of the paths of failures that end a scan: paths may be long. */
+#define SCAN_MAX_FOUND ((size_t)16 << 20)
+
+/*
+ * A unit that begins n levels down looks at n / SCAN_FAR entries at least, whatever its limits:
+ * finding that directory, for scan and again for apply, costs as much.
+ */
+#define SCAN_FAR 8
+
 struct tally {
     int64_t entries, directories, files, others;
     int64_t compliant, skipped, vanished, failed, hard_linked;
@@ -43,7 +52,7 @@ struct scan_failure {
 };
 
 struct scan_link {
-    size_t offset; /* of the record in the changes */
+    size_t offset; /* of the change in `changes` */
     uint64_t device;
     uint64_t inode;
 };
@@ -80,11 +89,11 @@ int scan_put_notice(struct scan_result *result, const struct buffer *path, const
 
 /*
  * The directory of a group could not be opened, though it is there. Its names are to be retried, if
- * `retries`; else each is a failure. `counting`: they are not in the tally yet. `path` is for
+ * `retries`; else each is a failure. `is_counting`: they are not in the tally yet. `path` is for
  * building.
  */
-int scan_lose_group(struct scan_result *result, const struct group_reader *group, int error,
-                    bool retries, bool counting, struct buffer *path);
+int scan_put_lost_group(struct scan_result *result, const struct group_reader *group, int error,
+                        bool retries, bool is_counting, struct buffer *path);
 
 /* Say whether an error (-errno) may pass, so that the entry is worth another look. */
 bool error_is_transient(int error);

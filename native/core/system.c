@@ -77,7 +77,7 @@ _Static_assert(sizeof(struct extended) == 256, "struct statx has 256 bytes");
 #define FEW_ATTRIBUTES 512
 
 /*
- * A path is opened at once, or step by step if a rename elsewhere disturbs that (EAGAIN) so often.
+ * A path is opened at once; after TRIES failures with EAGAIN (a rename elsewhere), step by step.
  */
 #define TRIES 32
 

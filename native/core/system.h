@@ -62,7 +62,7 @@ int64_t sys_birth_time(int fd, const struct features *features);
 /* Return "immutable", "append-only" or "". */
 const char *sys_protection(int fd, const struct features *features);
 
-/* Read directory records (struct dirent64) into a buffer: their bytes, 0 at the end. */
+/* Read dirents (struct dirent64) into a buffer: their bytes, 0 at the end. */
 int sys_read_directory(int fd, void *buffer, size_t size);
 
 /* Change the group, or the permission bits, of what a descriptor is open on, or (O_PATH) pins. */
@@ -76,7 +76,7 @@ int sys_list_attributes(int directory, const char *name, char *buffer, size_t si
                         const struct features *features);
 
 /*
- * The monotonic clock, in ns; and what it will show in so many seconds, INT64_MAX if that is never.
+ * The monotonic clock, in ns; and its value `seconds` from now, INT64_MAX if that is never.
  */
 int64_t sys_monotonic_time(void);
 int64_t sys_deadline(double seconds);

@@ -1,8 +1,8 @@
 /*
- * Apply, frame by frame (apply.h). A record's outcome is decided as soon as its frame is read.
+ * Apply, frame by frame (apply.h). A change's outcome is decided as soon as its frame is read.
  *
  *     struct applying   one call of apply
- *     struct pinned     an entry that is pinned, as it was found, and its record
+ *     struct pinned     an entry that is pinned, as it was found, and its change
  *     apply_verb        what a verb does with a pinned entry; returns an outcome, or -ENOMEM
  */
 
@@ -21,7 +21,7 @@
 #include "local/dirchain.h"
 
 struct applying {
-    const struct local_apply_request *ask;
+    const struct local_apply_request *request;
     struct apply_result *result;
     struct dirchain chain;
     size_t entered; /* directories so far */
@@ -39,7 +39,7 @@ struct pinned {
     int fd;
     bool is_pin; /* O_PATH; else a directory that is open for reading */
     struct stat found;
-    const struct change *record;
+    const struct change *change;
 };
 
 typedef int apply_verb(struct applying *applying, struct pinned *pinned);
@@ -55,14 +55,14 @@ static int put_refusal(struct applying *applying, const char *operation, int err
     if (result < 0)
         return result;
     if (!note[0]) /* else it is this entry that is protected, and others may not be */
-        applying->ended |=
-            refusal_ends(error, applying->succeeded, applying->ask->deny_limit, &applying->denied);
+        applying->ended |= refusal_ends(error, applying->succeeded, applying->request->deny_limit,
+                                        &applying->denied);
     return OUTCOME_FAILED;
 }
 
 static int put_refused_change(struct applying *applying, const char *operation, int error, int fd)
 {
-    const char *note = error == -EPERM ? sys_protection(fd, &applying->ask->features) : "";
+    const char *note = error == -EPERM ? sys_protection(fd, &applying->request->features) : "";
     return put_refusal(applying, operation, error, note);
 }
 
@@ -71,19 +71,19 @@ static bool is_gone(int error)
     return error == -ENOENT || error == -ENOTDIR || error == -ELOOP;
 }
 
-/* ---- what a record allows */
+/* ---- what a change allows */
 
 static enum change_state state_of(const struct applying *applying, const struct pinned *pinned)
 {
-    return change_state(applying->ask->verb, pinned->record, applying->new_gid,
+    return change_state(applying->request->verb, pinned->change, applying->new_gid,
                         pinned->found.st_mode, pinned->found.st_gid);
 }
 
-/* Say whether nobody wrote to the file since its record was made. */
+/* Say whether nobody wrote to the file since the pre-image was taken. */
 static bool is_untouched(const struct pinned *pinned)
 {
     const struct stat *found = &pinned->found;
-    return change_is_untouched(pinned->record, (uint64_t)found->st_size,
+    return change_is_untouched(pinned->change, (uint64_t)found->st_size,
                                sys_nanoseconds(found->st_mtim));
 }
 
@@ -96,7 +96,7 @@ static int put_stamp(struct applying *applying, const struct stat *found)
 /* Stamp a file that lost set-id bits, if nobody wrote to it. */
 static int stamp_untouched(struct applying *applying, const struct pinned *pinned)
 {
-    if (!(pinned->record->flags & FLAG_SETID) || !is_untouched(pinned))
+    if (!(pinned->change->flags & FLAG_SETID) || !is_untouched(pinned))
         return 0;
     return put_stamp(applying, &pinned->found);
 }
@@ -111,7 +111,7 @@ static int look_again(struct applying *applying, struct pinned *pinned)
 
 static int set_mode(struct applying *applying, const struct pinned *pinned, uint32_t mode)
 {
-    const struct features *features = &applying->ask->features;
+    const struct features *features = &applying->request->features;
     int error = sys_change_mode(pinned->fd, pinned->is_pin, mode, features);
     return error < 0 ? put_refused_change(applying, "chmod", error, pinned->fd) : 0;
 }
@@ -127,13 +127,13 @@ static int set_group(struct applying *applying, const struct pinned *pinned, uin
 /* Check what the first change made of its entry; stamp a file that lost set-id bits. */
 static int read_back(struct applying *applying, struct pinned *pinned)
 {
-    const struct change *record = pinned->record;
+    const struct change *change = pinned->change;
     const struct stat *now = &pinned->found;
     int result = look_again(applying, pinned);
     if (result)
         return result;
     if (!applying->succeeded) {
-        if (now->st_mode != record->new_mode || now->st_gid != applying->new_gid) {
+        if (now->st_mode != change->new_mode || now->st_gid != applying->new_gid) {
             applying->ended = true;
             result = apply_put_misread(applying->result, applying->result->count, now->st_mode,
                                        now->st_gid);
@@ -141,24 +141,24 @@ static int read_back(struct applying *applying, struct pinned *pinned)
         }
         applying->result->first_ctime = sys_nanoseconds(now->st_ctim);
     }
-    if (record->flags & FLAG_SETID)
+    if (change->flags & FLAG_SETID)
         result = put_stamp(applying, now);
     return result < 0 ? result : OUTCOME_CHANGED;
 }
 
 static int make_change(struct applying *applying, struct pinned *pinned)
 {
-    const struct change *record = pinned->record;
+    const struct change *change = pinned->change;
     if (state_of(applying, pinned) != STATE_OLD)
         return OUTCOME_DIFFERENT;
     int result = 0;
-    if (record->gid != applying->new_gid)
+    if (change->gid != applying->new_gid)
         result = set_group(applying, pinned, applying->new_gid);
-    if (!result && change_sets_mode(record))
-        result = set_mode(applying, pinned, record->new_mode);
+    if (!result && change_sets_mode(change))
+        result = set_mode(applying, pinned, change->new_mode);
     if (result)
         return result;
-    if (!applying->succeeded || record->flags & FLAG_SETID)
+    if (!applying->succeeded || change->flags & FLAG_SETID)
         return read_back(applying, pinned);
     return OUTCOME_CHANGED;
 }
@@ -172,7 +172,7 @@ static int settle_change(struct applying *applying, struct pinned *pinned)
         return OUTCOME_DIFFERENT;
     int result = 0;
     if (state == STATE_BETWEEN) {
-        result = set_mode(applying, pinned, pinned->record->new_mode);
+        result = set_mode(applying, pinned, pinned->change->new_mode);
         if (!result)
             result = look_again(applying, pinned);
         if (result)
@@ -192,25 +192,22 @@ static int check_unwritten(struct applying *applying, struct pinned *pinned)
 /* The group is back: set the old mode, with its set-id bits if that is safe. */
 static int give_back_set_id(struct applying *applying, struct pinned *pinned)
 {
-    const struct change *record = pinned->record;
-    uint32_t lost = change_lost_bits(record);
+    const struct change *change = pinned->change;
     int result = 0;
-    if (lost && record->flags & FLAG_GRANTED) {
-        result = look_again(applying, pinned);
-        if (!result && is_untouched(pinned))
-            lost = 0;
-    }
-    if (!result && (record->mode & ~lost) != mode_without_set_id(record->mode))
-        result = set_mode(applying, pinned, record->mode & ~lost);
+    if (change_lost_bits(change) && change->flags & FLAG_GRANTED)
+        result = look_again(applying, pinned); /* as late as possible before the bits return */
+    uint32_t off = change_bits_off(change, is_untouched(pinned));
+    if (!result && (change->mode & ~off) != mode_without_set_id(change->mode))
+        result = set_mode(applying, pinned, change->mode & ~off);
     if (result)
         return result;
-    return lost ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
+    return off ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
 }
 
 static int put_back(struct applying *applying, struct pinned *pinned)
 {
-    const struct change *record = pinned->record;
-    uint32_t bare = mode_without_set_id(record->mode);
+    const struct change *change = pinned->change;
+    uint32_t bare = mode_without_set_id(change->mode);
     enum change_state state = state_of(applying, pinned);
     if (state == STATE_OLD)
         return OUTCOME_UNCHANGED;
@@ -219,8 +216,8 @@ static int put_back(struct applying *applying, struct pinned *pinned)
     int result = 0;
     if (pinned->found.st_mode != bare)
         result = set_mode(applying, pinned, bare);
-    if (!result && pinned->found.st_gid != record->gid)
-        result = set_group(applying, pinned, record->gid);
+    if (!result && pinned->found.st_gid != change->gid)
+        result = set_group(applying, pinned, change->gid);
     return result ? result : give_back_set_id(applying, pinned);
 }
 
@@ -236,12 +233,12 @@ static apply_verb *const VERBS[] = {
 /* Take the descriptor of the next directory, if scan left it open; else -1. */
 static int take_open_dir(struct applying *applying)
 {
-    const struct local_apply_request *ask = applying->ask;
+    const struct local_apply_request *request = applying->request;
     size_t number = applying->entered++;
-    if (number >= ask->open_dirs_count)
+    if (number >= request->open_dirs_count)
         return -1;
-    int fd = ask->open_dirs[number];
-    ask->open_dirs[number] = -1;
+    int fd = request->open_dirs[number];
+    request->open_dirs[number] = -1;
     return fd;
 }
 
@@ -260,7 +257,7 @@ static int enter_directory(struct applying *applying, const struct frame *frame)
     int above = dirchain_fd(chain);
     fd = above < 0 ? above
                    : sys_open_beneath(above, (const char *)frame->name, frame->length,
-                                      PIN_DIRECTORY, &applying->ask->features);
+                                      PIN_DIRECTORY, &applying->request->features);
     struct stat found;
     int error = fd < 0 ? fd : sys_pinned_status(fd, &found);
     if (error >= 0 && found.st_ino == frame->inode)
@@ -295,19 +292,19 @@ static int pin_entry(struct applying *applying, const struct frame *frame)
     return sys_open_entry(directory, name, PIN);
 }
 
-/* Say whether the pinned entry is another one than the record's. */
+/* Say whether the pinned entry is not the one that the change is for. */
 static bool is_another_entry(const struct applying *applying, const struct pinned *pinned)
 {
     const struct stat *found = &pinned->found;
-    const struct change *record = pinned->record;
-    int64_t born_before = applying->ask->born_before;
-    return !change_is_for(record, found->st_ino, found->st_mode, found->st_uid) ||
-           (born_before && sys_birth_time(pinned->fd, &applying->ask->features) >= born_before);
+    const struct change *change = pinned->change;
+    int64_t born_before = applying->request->born_before;
+    return !change_is_for(change, found->st_ino, found->st_mode, found->st_uid) ||
+           (born_before && sys_birth_time(pinned->fd, &applying->request->features) >= born_before);
 }
 
 static int pin_and_change(struct applying *applying, const struct frame *frame)
 {
-    struct pinned pinned = {.fd = pin_entry(applying, frame), .record = &frame->change};
+    struct pinned pinned = {.fd = pin_entry(applying, frame), .change = &frame->change};
     pinned.is_pin = frame->length > 0 || dirchain_is_pin(&applying->chain);
     if (is_gone(pinned.fd))
         return OUTCOME_GONE;
@@ -322,14 +319,14 @@ static int pin_and_change(struct applying *applying, const struct frame *frame)
     else if (is_another_entry(applying, &pinned))
         outcome = OUTCOME_DIFFERENT;
     else
-        outcome = VERBS[applying->ask->verb](applying, &pinned);
+        outcome = VERBS[applying->request->verb](applying, &pinned);
     if (frame->length > 0)
         close(pinned.fd);
     return outcome;
 }
 
-/* Apply one record and add its outcome. */
-static int apply_record(struct applying *applying, const struct frame *frame)
+/* Apply the change of a frame and add its outcome. */
+static int apply_change(struct applying *applying, const struct frame *frame)
 {
     struct apply_result *result = applying->result;
     int outcome;
@@ -353,15 +350,15 @@ static int apply_record(struct applying *applying, const struct frame *frame)
 
 static int apply_frames(struct applying *applying, size_t at)
 {
-    const struct local_apply_request *ask = applying->ask;
-    while (at < ask->length) {
+    const struct local_apply_request *request = applying->request;
+    while (at < request->length) {
         struct frame frame;
-        int result = frame_read(ask->changes, ask->length, &at, &frame);
-        applying->ended |= *ask->stop != 0;
+        int result = frame_read(request->changes, request->length, &at, &frame);
+        applying->ended |= *request->stop != 0;
         if (result == 0 && frame.kind == KIND_ENTER)
             result = enter_directory(applying, &frame);
         else if (result == 0 && frame.kind != KIND_LEAVE)
-            result = apply_record(applying, &frame);
+            result = apply_change(applying, &frame);
         if (result < 0)
             return result;
         if (frame.kind == KIND_LEAVE || frame.kind == KIND_OWN)
@@ -372,7 +369,7 @@ static int apply_frames(struct applying *applying, size_t at)
 
 int local_apply(const struct local_apply_request *request, struct apply_result *result)
 {
-    struct applying applying = {.ask = request, .result = result};
+    struct applying applying = {.request = request, .result = result};
     *result = (struct apply_result){0};
     size_t first, count;
     int status =

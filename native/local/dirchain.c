@@ -11,12 +11,12 @@
 #include <unistd.h>
 
 /* A process cannot have more open (fs.nr_open): a higher limit means nothing. */
-#define MOST_DESCRIPTORS 1048576
+#define MAX_DESCRIPTORS 1048576
 
 int dirchain_init(struct dirchain *chain, int root, size_t limit, const struct features *features)
 {
-    if (limit > MOST_DESCRIPTORS)
-        limit = MOST_DESCRIPTORS;
+    if (limit > MAX_DESCRIPTORS)
+        limit = MAX_DESCRIPTORS;
     size_t window = limit / 2 > 2 ? limit / 2 : 2;
     size_t ladder = limit > window + 2 ? limit - window - 1 : 1;
     *chain = (struct dirchain){

@@ -13,25 +13,16 @@
 #include "core/names.h"
 #include "local/scan_stack.h"
 
-/* This many bytes of changes, or of the paths of failures, end a walk: paths may be long. */
-#define MOST_FOUND ((size_t)16 << 20)
-
-/*
- * A unit that begins n levels down looks at n / FAR entries at least, whatever its limits: finding
- * that directory, for scan and again for apply, costs as much.
- */
-#define FAR 8
-
 /* ---- limits */
 
-static bool is_over(const struct scan_walk *walk)
+static bool is_over(const struct walk *walk)
 {
     const struct scan_result *found = walk->found;
-    if (*walk->ask->stop || walk->result->wide >= 0 || walk->result->chunk_count > 0 ||
-        found->changes.length >= MOST_FOUND || found->text.length >= MOST_FOUND)
+    if (*walk->request->stop || walk->result->wide >= 0 || walk->result->chunk_count > 0 ||
+        found->changes.length >= SCAN_MAX_FOUND || found->text.length >= SCAN_MAX_FOUND)
         return true;
-    return walk->looks >= walk->fewest &&
-           (walk->looks >= walk->ask->entries || found->count >= walk->ask->changes ||
+    return walk->looks >= walk->min_looks &&
+           (walk->looks >= walk->request->entries || found->count >= walk->request->changes ||
             sys_monotonic_time() >= walk->deadline);
 }
 
@@ -42,14 +33,14 @@ static bool is_over(const struct scan_walk *walk)
  * own change: a directory is changed after its content (NFSv4 clients look up all its names again
  * then).
  */
-static int leave_over(struct scan_walk *walk)
+static int leave_over(struct walk *walk)
 {
     struct tally *tally = &walk->found->tally;
     struct group_writer *rest = &walk->found->rest;
     const struct dirchain *chain = &walk->chain;
     size_t same = 0;
     for (size_t i = 0; i < chain->depth; i++) {
-        struct scan_level *level = &walk->levels[i];
+        struct walk_level *level = &walk->levels[i];
         bool is_last = i + 1 == chain->depth;
         size_t end = is_last ? walk->directories.length : level[1].begin;
         size_t entry = is_last ? walk->entry : walk->entries.length;
@@ -63,14 +54,15 @@ static int leave_over(struct scan_walk *walk)
             return result;
         level->must_change = false;
         int64_t files =
-            scan_put_names(rest, HINT_ENTRY, &walk->entries, entry, walk->entries.length);
+            walk_put_names(rest, HINT_ENTRY, &walk->entries, entry, walk->entries.length);
         int64_t directories =
-            scan_put_names(rest, HINT_DIRECTORY, &walk->directories, level->next, end);
+            walk_put_names(rest, HINT_DIRECTORY, &walk->directories, level->next, end);
         if (files < 0 || directories < 0)
             return -ENOMEM;
         group_end(rest);
         same = directory->end;
-        if (!walk->counting && !level->named) { /* the rest is a unit whose names are counted */
+        /* The rest is a unit whose names are counted. */
+        if (!walk->is_counting && !level->is_named) {
             tally->entries += files + directories;
             tally->files += files;
             tally->directories += directories;
@@ -80,29 +72,29 @@ static int leave_over(struct scan_walk *walk)
 }
 
 /* Walk depth first from the deepest level; 1 if a limit was reached before all was looked at. */
-static int walk_down(struct scan_walk *walk)
+static int walk_down(struct walk *walk)
 {
     char name[UINT8_MAX + 1]; /* the buffers move while a directory is read */
     size_t base = walk->chain.depth;
     for (;;) {
-        struct scan_level *level = scan_deepest(walk);
+        struct walk_level *level = walk_deepest(walk);
         bool has_entries = walk->entry < walk->entries.length;
         bool has_directories = level->next < walk->directories.length;
         int result;
         if (!has_entries && !has_directories) {
             if (walk->chain.depth == base)
                 return 0;
-            result = scan_leave(walk);
+            result = walk_leave(walk);
         } else if (walk->looks && is_over(walk)) {
             result = leave_over(walk);
             return result < 0 ? result : 1;
         } else if (has_entries) {
-            result = scan_look_at(walk, scan_take_name(&walk->entries, &walk->entry), false);
+            result = walk_look_at(walk, walk_take_name(&walk->entries, &walk->entry), false);
         } else {
-            struct scan_entry entry = scan_take_name(&walk->directories, &level->next);
+            struct walk_entry entry = walk_take_name(&walk->directories, &level->next);
             memcpy(name, entry.name, entry.length + 1);
             entry.name = name;
-            result = scan_descend(walk, entry);
+            result = walk_descend(walk, entry);
         }
         if (result < 0)
             return result;
@@ -112,7 +104,7 @@ static int walk_down(struct scan_walk *walk)
 /* ---- groups */
 
 /* Give the names of a group to the deepest level. */
-static int take_group(struct scan_walk *walk, const struct group_reader *group)
+static int take_group(struct walk *walk, const struct group_reader *group)
 {
     const uint8_t *at = group->names;
     const uint8_t *end = at + group->names_length;
@@ -121,9 +113,9 @@ static int take_group(struct scan_walk *walk, const struct group_reader *group)
     walk->entries.length = walk->entry = 0;
     while (result == 0 && group_next_name(&at, end, &name)) {
         if (name.hint == HINT_ENTRY)
-            result = scan_put_name(&walk->entries, name.bytes, name.length);
+            result = walk_put_name(&walk->entries, name.bytes, name.length);
         else if (name.hint == HINT_DIRECTORY)
-            result = scan_put_name(&walk->directories, name.bytes, name.length);
+            result = walk_put_name(&walk->directories, name.bytes, name.length);
     }
     return result;
 }
@@ -133,7 +125,7 @@ static int take_group(struct scan_walk *walk, const struct group_reader *group)
  * path of the deepest level is the beginning of that of the group before, so `keep` bytes of it are
  * this group's.
  */
-static int leave_others(struct scan_walk *walk, const struct group_reader *group)
+static int leave_others(struct walk *walk, const struct group_reader *group)
 {
     const struct dirchain *chain = &walk->chain;
     const struct buffer *path = &group->path;
@@ -141,20 +133,20 @@ static int leave_others(struct scan_walk *walk, const struct group_reader *group
         size_t end = chain->path.length;
         if (end <= group->keep) {
             bool is_same = end == path->length;
-            if (is_same && scan_deepest(walk)->named && !group->walks && !group->itself &&
+            if (is_same && walk_deepest(walk)->is_named && !group->walks && !group->itself &&
                 (group->inode == 0 || group->inode == chain->levels[chain->depth - 1].inode))
                 return 1;
             if (!is_same && (end == 0 || path->bytes[end] == '/'))
                 break;
         }
-        int result = scan_leave(walk);
+        int result = walk_leave(walk);
         if (result < 0)
             return result;
     }
     return 0;
 }
 
-static size_t count_bytes(struct scan_entry entry, char wanted)
+static size_t count_bytes(struct walk_entry entry, char wanted)
 {
     size_t number = 0;
     for (size_t i = 0; i < entry.length; i++)
@@ -163,35 +155,35 @@ static size_t count_bytes(struct scan_entry entry, char wanted)
 }
 
 /* Return the rest of a group's path, from the deepest level. */
-static struct scan_entry way_to(const struct scan_walk *walk, const struct group_reader *group)
+static struct walk_entry way_to(const struct walk *walk, const struct group_reader *group)
 {
     size_t above = walk->chain.path.length;
     if (above > 0)
         above++; /* the slash */
     const char *path = group->path.length ? (const char *)group->path.bytes + above : "";
-    return (struct scan_entry){path, group->path.length - above};
+    return (struct walk_entry){path, group->path.length - above};
 }
 
 /* Open the directory of a group, from the deepest level. */
-static int open_group(struct scan_walk *walk, const struct group_reader *group, bool *reads,
+static int open_group(struct walk *walk, const struct group_reader *group, bool *reads,
                       struct status *status)
 {
-    struct scan_entry way = way_to(walk, group);
+    struct walk_entry way = way_to(walk, group);
     int directory = dirchain_fd(&walk->chain);
-    walk->fewest += (int64_t)count_bytes(way, '/') / FAR;
+    walk->min_looks += (int64_t)count_bytes(way, '/') / SCAN_FAR;
     *reads = group->walks;
-    int fd = scan_open_directory(walk, directory, way, *reads, status);
+    int fd = walk_open_directory(walk, directory, way, *reads, status);
     if (fd < 0 || *reads || group->inode == 0 || group->inode == status->inode)
         return fd;
     close(fd); /* another directory is in its place: look at all of that one */
     *reads = true;
-    fd = scan_open_directory(walk, directory, way, true, status);
-    if (fd >= 0 && !walk->counting)
+    fd = walk_open_directory(walk, directory, way, true, status);
+    if (fd >= 0 && !walk->is_counting)
         walk->found->tally.vanished += (int64_t)group->count - group->itself;
     return fd;
 }
 
-static int walk_group(struct scan_walk *walk, const struct group_reader *group)
+static int walk_group(struct walk *walk, const struct group_reader *group)
 {
     int result = leave_others(walk, group);
     if (result < 0)
@@ -201,7 +193,7 @@ static int walk_group(struct scan_walk *walk, const struct group_reader *group)
         return result < 0 ? result : walk_down(walk);
     }
     while (walk->chain.depth > 0 && dirchain_fd(&walk->chain) < 0)
-        if ((result = scan_leave(walk)) < 0) /* it was moved away: the path from above decides */
+        if ((result = walk_leave(walk)) < 0) /* it was moved away: the path from above decides */
             return result;
     bool reads;
     struct status status;
@@ -209,18 +201,18 @@ static int walk_group(struct scan_walk *walk, const struct group_reader *group)
     int fd = open_group(walk, group, &reads, &status);
     if (fd < 0) {
         walk->looks++;
-        return scan_lost_group(walk, group, fd);
+        return walk_fail_group(walk, group, fd);
     }
     if (reads) {
         /* With HINT_SELF the directory is in the tally; without, only its names are. */
-        bool counting = group->walks ? walk->counting : !group->itself;
-        result = scan_read_directory(walk, way_to(walk, group), fd, &status, counting);
+        bool is_counting = group->walks ? walk->is_counting : !group->itself;
+        result = walk_read_directory(walk, way_to(walk, group), fd, &status, is_counting);
     } else {
-        struct scan_level level = {.named = true};
+        struct walk_level level = {.is_named = true};
         level.begin = level.next = walk->directories.length;
         if (group->itself)
-            scan_judge_directory(walk, &level, &status);
-        result = scan_enter(walk, &level, way_to(walk, group), status.inode, fd);
+            walk_judge_directory(walk, &level, &status);
+        result = walk_enter(walk, &level, way_to(walk, group), status.inode, fd);
         if (result == 0)
             result = take_group(walk, group);
     }
@@ -229,9 +221,9 @@ static int walk_group(struct scan_walk *walk, const struct group_reader *group)
     return walk_down(walk);
 }
 
-static int walk_groups(struct scan_walk *walk)
+static int walk_groups(struct walk *walk)
 {
-    struct group_reader group = {.body = walk->ask->body, .length = walk->ask->body_length};
+    struct group_reader group = {.body = walk->request->body, .length = walk->request->body_length};
     struct group_writer *rest = &walk->found->rest;
     int result = 0; /* of a group: 1 if a limit was reached in it */
     int more = 1;
@@ -249,10 +241,10 @@ static int walk_groups(struct scan_walk *walk)
 
 /* ---- one scan */
 
-static int find_border(struct scan_walk *walk)
+static int find_border(struct walk *walk)
 {
     struct status root;
-    int result = sys_directory_status(walk->ask->root, &walk->ask->features, &root);
+    int result = sys_directory_status(walk->request->root, &walk->request->features, &root);
     if (result < 0)
         return result;
     walk->device = root.device;
@@ -269,33 +261,33 @@ static bool is_sane(const struct local_scan_request *request)
 
 int local_scan(const struct local_scan_request *request, struct local_scan_result *result)
 {
-    struct scan_walk walk = {
-        .ask = request,
+    struct walk walk = {
+        .request = request,
         .found = &result->found,
         .result = result,
-        .counting = !request->counted,
+        .is_counting = !request->counted,
         .deadline = sys_deadline(request->seconds),
     };
     *result = (struct local_scan_result){.wide = -1};
     int cursor = request->cursor;
     int status =
         dirchain_init(&walk.chain, request->root, request->descriptors, &request->features);
-    walk.records = malloc(RECORDS + 1);
+    walk.listing = malloc(LISTING_BYTES + 1);
     if (status == 0)
-        status = !walk.records ? -ENOMEM : is_sane(request) ? find_border(&walk) : -EINVAL;
+        status = !walk.listing ? -ENOMEM : is_sane(request) ? find_border(&walk) : -EINVAL;
     if (status == 0 && cursor >= 0) {
         cursor = -1;
-        status = scan_read_cursor(&walk);
+        status = walk_read_cursor(&walk);
     } else if (status == 0) {
         status = walk_groups(&walk);
     }
     while (status == 0 && walk.chain.depth > 0)
-        status = scan_leave(&walk);
+        status = walk_leave(&walk);
     if (cursor >= 0)
         close(cursor);
     dirchain_free(&walk.chain);
     free(walk.levels);
-    free(walk.records);
+    free(walk.listing);
     buffer_free(&walk.entries);
     buffer_free(&walk.directories);
     buffer_free(&walk.path);

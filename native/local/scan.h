@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/attrs.h"
 #include "core/buffer.h"
 #include "core/groups.h"
 #include "core/result.h"
@@ -38,14 +39,10 @@ struct local_scan_request {
     uint64_t cursor_inode;
     bool counted;  /* the unit's names are in the tally already */
     bool last_try; /* transient errors are failures now */
-    /* The policy. */
-    uint32_t gid;
-    uint32_t directory_bits;
-    uint32_t file_bits;
+    struct policy policy;
     /* The options. */
     const uint8_t *excludes; /* u8 length, name; for each */
     size_t excludes_length;
-    bool skip_links;
     bool cross;
     bool xattrs;
     bool remote; /* the share is on NFS */

@@ -1,6 +1,6 @@
 /*
  * Directories of a walk: opened, read, and entered. The names of a wide one are cut into chunks,
- * for other lanes; so many at a time that its descriptor stands where the reading goes on.
+ * for other lanes; chunks end at a getdents boundary, so the descriptor can continue.
  *
  *     struct reading   the reading of one directory's names
  */
@@ -17,15 +17,17 @@
 
 #include "core/names.h"
 
-/* Less than RECORDS if `wide` is small (in tests): one call's names may all go into one chunk. */
-#define FEW_RECORDS 1024
+/*
+ * Bytes that one call reads if `wide` is small (in tests): its names may all go into one chunk.
+ */
+#define MIN_LISTING_BYTES 1024
 
 /* More than an NFS client's threshold, with room for `.` and `..`: see look_at_some(). */
 #define LOOKED_AT 16
 
 struct reading {
     int fd;
-    struct scan_entry directory; /* its name; its path, if nothing is on the stack */
+    struct walk_entry directory; /* its name; its path, if nothing is on the stack */
     uint64_t inode;
     size_t begin; /* of its directories' names */
     size_t names;
@@ -39,7 +41,7 @@ struct reading {
 /* ---- reading directories */
 
 /* Move the names that were read last into a chunk of their own. */
-static int cut_chunk(struct scan_walk *walk, struct reading *reading)
+static int cut_chunk(struct walk *walk, struct reading *reading)
 {
     struct local_scan_result *found = walk->result;
     reading->in_chunk = 0;
@@ -53,14 +55,14 @@ static int cut_chunk(struct scan_walk *walk, struct reading *reading)
     found->chunks = chunks;
     struct group_writer *chunk = &chunks[found->chunk_count++];
     *chunk = (struct group_writer){0};
-    int result = scan_build_path(walk, reading->directory);
+    int result = walk_build_path(walk, reading->directory);
     if (result == 0)
         result = group_begin(chunk, walk->path.bytes, walk->path.length, 0, reading->inode);
     if (result < 0)
         return result;
-    int64_t names = scan_put_names(chunk, HINT_ENTRY, &walk->entries, 0, walk->entries.length);
+    int64_t names = walk_put_names(chunk, HINT_ENTRY, &walk->entries, 0, walk->entries.length);
     if (names >= 0)
-        names = scan_put_names(chunk, HINT_DIRECTORY, &walk->directories, reading->begin,
+        names = walk_put_names(chunk, HINT_DIRECTORY, &walk->directories, reading->begin,
                                walk->directories.length);
     if (names < 0)
         return (int)names;
@@ -71,15 +73,16 @@ static int cut_chunk(struct scan_walk *walk, struct reading *reading)
 }
 
 /* Put a name where it belongs by its type; without a type it is looked at as an entry. */
-static int sort_name(struct scan_walk *walk, struct reading *reading, const struct dirent64 *record)
+static int sort_name(struct walk *walk, struct reading *reading, const struct dirent64 *dirent)
 {
-    const char *name = record->d_name;
-    if (name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0')))
+    const char *name = dirent->d_name;
+    size_t length = strlen(name);
+    if (name_is_dots(name, length))
         return 0;
-    const struct local_scan_request *ask = walk->ask;
-    if (reading->names == ask->wide)
+    const struct local_scan_request *request = walk->request;
+    if (reading->names == request->wide)
         reading->is_wide = true;
-    if (reading->in_chunk == ask->wide && reading->cut + 1 < ask->chunks) {
+    if (reading->in_chunk == request->wide && reading->cut + 1 < request->chunks) {
         int result = cut_chunk(walk, reading);
         if (result < 0)
             return result;
@@ -87,8 +90,8 @@ static int sort_name(struct scan_walk *walk, struct reading *reading, const stru
     }
     reading->names++;
     reading->in_chunk++;
-    bool is_directory = record->d_type == DT_DIR;
-    return scan_put_name(is_directory ? &walk->directories : &walk->entries, name, strlen(name));
+    bool is_directory = dirent->d_type == DT_DIR;
+    return walk_put_name(is_directory ? &walk->directories : &walk->entries, name, length);
 }
 
 /*
@@ -97,14 +100,14 @@ static int sort_name(struct scan_walk *walk, struct reading *reading, const stru
  * reads of it (NFS_READDIR_CACHE_USAGE_THRESHOLD, fs/nfs/dir.c); otherwise each look costs a LOOKUP
  * later. These looks cost no calls.
  */
-static void look_at_some(const struct scan_walk *walk, int fd, int size)
+static void look_at_some(const struct walk *walk, int fd, int size)
 {
     struct stat unused;
     int looks = 0;
     for (int at = 0; at < size && looks < LOOKED_AT; looks++) {
-        const struct dirent64 *record = (const void *)(walk->records + at);
-        sys_entry_status(fd, record->d_name, &unused);
-        at += record->d_reclen;
+        const struct dirent64 *dirent = (const void *)(walk->listing + at);
+        sys_entry_status(fd, dirent->d_name, &unused);
+        at += dirent->d_reclen;
     }
 }
 
@@ -112,43 +115,43 @@ static void look_at_some(const struct scan_walk *walk, int fd, int size)
  * Read names until the end of the directory or, if it is wide, until there are `chunks` full ones.
  * All names of a call are taken, so that the descriptor stands where the reading goes on.
  */
-static int read_names(struct scan_walk *walk, struct reading *reading)
+static int read_names(struct walk *walk, struct reading *reading)
 {
-    const struct local_scan_request *ask = walk->ask;
-    size_t most = ask->wide * 32; /* a record with a short name takes 24 or 32 bytes */
-    most = most < FEW_RECORDS ? FEW_RECORDS : most > RECORDS ? RECORDS : most;
+    const struct local_scan_request *request = walk->request;
+    size_t max = request->wide * 32; /* a dirent with a short name takes 24 or 32 bytes */
+    max = max < MIN_LISTING_BYTES ? MIN_LISTING_BYTES : max > LISTING_BYTES ? LISTING_BYTES : max;
     walk->entries.length = walk->entry = 0;
     reading->begin = walk->directories.length;
     do {
-        int size = sys_read_directory(reading->fd, walk->records, most);
+        int size = sys_read_directory(reading->fd, walk->listing, max);
         if (size <= 0) {
             reading->error = size;
             return 0;
         }
         for (int at = 0; at < size;) {
-            const struct dirent64 *record = (const void *)(walk->records + at);
-            int result = sort_name(walk, reading, record);
+            const struct dirent64 *dirent = (const void *)(walk->listing + at);
+            int result = sort_name(walk, reading, dirent);
             if (result < 0)
                 return result;
-            at += record->d_reclen;
+            at += dirent->d_reclen;
         }
-        if (ask->remote && (size_t)size > most / 2)
+        if (request->remote && (size_t)size > max / 2)
             look_at_some(walk, reading->fd, size);
-    } while (reading->names < ask->wide * ask->chunks || !reading->is_wide);
+    } while (reading->names < request->wide * request->chunks || !reading->is_wide);
     reading->has_more = true;
     return 0;
 }
 
 /* Complete the last chunk of a wide directory, and leave the rest of it over; takes over `fd`. */
-static int finish_wide(struct scan_walk *walk, struct reading *reading)
+static int finish_wide(struct walk *walk, struct reading *reading)
 {
     struct local_scan_result *found = walk->result;
     walk->looks++;
     int result = cut_chunk(walk, reading);
     if (result == 0 && reading->error < 0)
-        result = scan_lost_directory(walk, reading->directory, reading->error, false);
+        result = walk_fail_directory(walk, reading->directory, reading->error, false);
     if (result == 0 && reading->has_more) {
-        result = scan_build_path(walk, reading->directory);
+        result = walk_build_path(walk, reading->directory);
         if (result == 0)
             result = scan_put_text(walk->found, &walk->path, &found->wide_path);
     }
@@ -163,10 +166,10 @@ static int finish_wide(struct scan_walk *walk, struct reading *reading)
 
 /* ---- directories */
 
-static int open_directory(const struct scan_walk *walk, int directory, struct scan_entry entry,
+static int open_directory(const struct walk *walk, int directory, struct walk_entry entry,
                           bool reads)
 {
-    const struct features *features = &walk->ask->features;
+    const struct features *features = &walk->request->features;
     if (!reads)
         return sys_open_beneath(directory, entry.name, entry.length, PIN_DIRECTORY, features);
     int flags = READ_DIRECTORY | O_NOATIME;
@@ -176,13 +179,13 @@ static int open_directory(const struct scan_walk *walk, int directory, struct sc
     return fd;
 }
 
-int scan_open_directory(const struct scan_walk *walk, int directory, struct scan_entry entry,
-                        bool reads, struct status *status)
+int walk_open_directory(const struct walk *walk, int directory, struct walk_entry entry, bool reads,
+                        struct status *status)
 {
     int fd = directory < 0 ? directory : open_directory(walk, directory, entry, reads);
     if (fd < 0)
         return fd;
-    const struct local_scan_request *ask = walk->ask;
+    const struct local_scan_request *ask = walk->request;
     int result = sys_directory_status(fd, &ask->features, status);
     if (result == 0 && ask->never_inode != 0 && status->inode == ask->never_inode &&
         status->device == ask->never_device)
@@ -194,19 +197,19 @@ int scan_open_directory(const struct scan_walk *walk, int directory, struct scan
     return fd;
 }
 
-static bool is_outside(const struct scan_walk *walk, const struct status *status)
+static bool is_outside(const struct walk *walk, const struct status *status)
 {
-    if (walk->ask->cross)
+    if (walk->request->cross)
         return false;
     return status->device != walk->device || (walk->is_bounded && status->mount != walk->mount);
 }
 
-int scan_read_directory(struct scan_walk *walk, struct scan_entry entry, int fd,
-                        const struct status *status, bool counting)
+int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
+                        const struct status *status, bool is_counting)
 {
     struct tally *tally = &walk->found->tally;
     walk->looks++;
-    scan_count(walk, &tally->directories, counting);
+    walk_count(walk, &tally->directories, is_counting);
     if (is_outside(walk, status)) {
         close(fd);
         tally->skipped++;
@@ -216,16 +219,16 @@ int scan_read_directory(struct scan_walk *walk, struct scan_entry entry, int fd,
     int result = read_names(walk, &reading);
     if (result < 0)
         goto out;
-    struct scan_level level = {.begin = reading.begin, .next = reading.begin};
+    struct walk_level level = {.begin = reading.begin, .next = reading.begin};
     if (reading.error < 0 && !reading.is_wide) {
         walk->entries.length = 0;
         walk->directories.length = reading.begin;
-        result = scan_lost_directory(walk, entry, reading.error, true);
+        result = walk_fail_directory(walk, entry, reading.error, true);
         goto out;
     }
-    scan_judge_directory(walk, &level, status);
-    if (level.must_change && walk->ask->xattrs)
-        result = scan_look_at_xattrs(walk, fd, NULL, entry, status->mode);
+    walk_judge_directory(walk, &level, status);
+    if (level.must_change && walk->request->xattrs)
+        result = walk_look_at_xattrs(walk, fd, NULL, entry, status->mode);
     if (result < 0)
         goto out;
     if (reading.is_wide) {
@@ -234,41 +237,42 @@ int scan_read_directory(struct scan_walk *walk, struct scan_entry entry, int fd,
         if (result < 0)
             goto out;
     }
-    return scan_enter(walk, &level, entry, status->inode, fd);
+    return walk_enter(walk, &level, entry, status->inode, fd);
 out:
     if (fd >= 0)
         close(fd);
     return result;
 }
 
-int scan_descend(struct scan_walk *walk, struct scan_entry entry)
+int walk_descend(struct walk *walk, struct walk_entry entry)
 {
     struct tally *tally = &walk->found->tally;
-    bool counting = walk->counting || !scan_deepest(walk)->named;
+    bool is_counting = walk->is_counting || !walk_deepest(walk)->is_named;
     walk->looks++;
-    if (excludes_have(walk->ask->excludes, walk->ask->excludes_length, entry.name, entry.length)) {
-        scan_count(walk, &tally->directories, counting);
+    if (excludes_have(walk->request->excludes, walk->request->excludes_length, entry.name,
+                      entry.length)) {
+        walk_count(walk, &tally->directories, is_counting);
         tally->skipped++;
         return 0;
     }
     struct status status;
-    int fd = scan_open_directory(walk, dirchain_fd(&walk->chain), entry, true, &status);
-    if (scan_is_no_directory(fd))
-        return scan_look_at(walk, entry, true);
+    int fd = walk_open_directory(walk, dirchain_fd(&walk->chain), entry, true, &status);
+    if (walk_is_no_directory(fd))
+        return walk_look_at(walk, entry, true);
     if (fd < 0) {
-        scan_count(walk, &tally->directories, counting && fd != -ENOENT);
-        return scan_lost_entry(walk, entry, HINT_DIRECTORY, fd);
+        walk_count(walk, &tally->directories, is_counting && fd != -ENOENT);
+        return walk_fail_entry(walk, entry, HINT_DIRECTORY, fd);
     }
-    return scan_read_directory(walk, entry, fd, &status, counting);
+    return walk_read_directory(walk, entry, fd, &status, is_counting);
 }
 
-int scan_read_cursor(struct scan_walk *walk)
+int walk_read_cursor(struct walk *walk)
 {
-    const struct local_scan_request *ask = walk->ask;
+    const struct local_scan_request *request = walk->request;
     struct reading reading = {
-        .fd = ask->cursor,
-        .directory = {(const char *)ask->cursor_path, ask->cursor_path_length},
-        .inode = ask->cursor_inode,
+        .fd = request->cursor,
+        .directory = {(const char *)request->cursor_path, request->cursor_path_length},
+        .inode = request->cursor_inode,
         .is_wide = true,
     };
     int result = read_names(walk, &reading);

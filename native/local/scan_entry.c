@@ -11,14 +11,13 @@
 
 #define ANY_EXECUTE 0111
 
-/* XATTR_LIST_MAX: the names of an entry's extended attributes go into the buffer of the records. */
-_Static_assert(RECORDS >= 65536, "a list of extended attributes must fit");
+/* XATTR_LIST_MAX: the names of an entry's extended attributes go into the buffer of dirents. */
+_Static_assert(LISTING_BYTES >= 65536, "a list of extended attributes must fit");
 
-void scan_judge_directory(struct scan_walk *walk, struct scan_level *level,
-                          const struct status *status)
+void walk_judge_directory(struct walk *walk, struct walk_level *level, const struct status *status)
 {
-    uint32_t bits = walk->ask->directory_bits;
-    if (attrs_comply(status->mode, status->gid, walk->ask->gid, bits)) {
+    uint32_t bits = walk->request->policy.directory_bits;
+    if (attrs_comply(status->mode, status->gid, walk->request->policy.gid, bits)) {
         walk->found->tally.compliant++;
         return;
     }
@@ -32,9 +31,9 @@ void scan_judge_directory(struct scan_walk *walk, struct scan_level *level,
     change_complete(&level->own, bits, false);
 }
 
-static int put_notice(struct scan_walk *walk, struct scan_entry entry, const char *kind)
+static int put_notice(struct walk *walk, struct walk_entry entry, const char *kind)
 {
-    int result = scan_build_path(walk, entry);
+    int result = walk_build_path(walk, entry);
     return result < 0 ? result : scan_put_notice(walk->found, &walk->path, kind);
 }
 
@@ -46,11 +45,12 @@ static bool has_attribute(const char *list, int length, const char *attribute)
     return false;
 }
 
-int scan_look_at_xattrs(struct scan_walk *walk, int directory, const char *name,
-                        struct scan_entry entry, uint32_t mode)
+int walk_look_at_xattrs(struct walk *walk, int directory, const char *name, struct walk_entry entry,
+                        uint32_t mode)
 {
-    char *list = (char *)walk->records;
-    int length = sys_list_attributes(directory, name, list, RECORDS, &walk->ask->features);
+    char *list = (char *)walk->listing;
+    int length =
+        sys_list_attributes(directory, name, list, LISTING_BYTES, &walk->request->features);
     if (length <= 0)
         return 0; /* none, none on this filesystem, or the entry is gone: apply will see */
     list[length] = '\0';
@@ -63,10 +63,10 @@ int scan_look_at_xattrs(struct scan_walk *walk, int directory, const char *name,
     return result;
 }
 
-static int change_file(struct scan_walk *walk, int directory, struct scan_entry entry,
+static int change_file(struct walk *walk, int directory, struct walk_entry entry,
                        const struct stat *status)
 {
-    const struct local_scan_request *ask = walk->ask;
+    const struct local_scan_request *request = walk->request;
     struct scan_result *found = walk->found;
     struct change change = {
         .mode = (uint16_t)status->st_mode,
@@ -76,8 +76,8 @@ static int change_file(struct scan_walk *walk, int directory, struct scan_entry 
         .size = (uint64_t)status->st_size,
         .mtime = sys_nanoseconds(status->st_mtim),
     };
-    change_complete(&change, ask->file_bits, status->st_nlink > 1);
-    int result = scan_write_enters(walk);
+    change_complete(&change, request->policy.file_bits, status->st_nlink > 1);
+    int result = walk_write_enters(walk);
     if (result < 0)
         return result;
     struct scan_link link = {found->changes.length, status->st_dev, status->st_ino};
@@ -85,50 +85,53 @@ static int change_file(struct scan_walk *walk, int directory, struct scan_entry 
     found->count++;
     if (result == 0 && status->st_nlink > 1)
         result = buffer_put(&found->links, &link, sizeof(link));
-    if (result == 0 && ask->xattrs)
-        result = scan_look_at_xattrs(walk, directory, entry.name, entry, status->st_mode);
+    if (result == 0 && request->xattrs)
+        result = walk_look_at_xattrs(walk, directory, entry.name, entry, status->st_mode);
     return result;
 }
 
-static int judge_file(struct scan_walk *walk, int directory, struct scan_entry entry,
-                      const struct stat *status, bool counting)
+static int judge_file(struct walk *walk, int directory, struct walk_entry entry,
+                      const struct stat *status, bool is_counting)
 {
-    const struct local_scan_request *ask = walk->ask;
+    const struct local_scan_request *request = walk->request;
     struct tally *tally = &walk->found->tally;
     bool is_linked = status->st_nlink > 1;
-    bool outside = status->st_dev != walk->device && !ask->cross;
-    tally->hard_linked += is_linked && counting;
-    if (outside || (is_linked && ask->skip_links))
+    bool is_outside = status->st_dev != walk->device && !request->cross;
+    tally->hard_linked += is_linked && is_counting;
+    switch (attrs_judge(&request->policy, status->st_mode, status->st_gid, is_linked, is_outside)) {
+    case VERDICT_SKIPPED:
         tally->skipped++;
-    else if (attrs_comply(status->st_mode, status->st_gid, ask->gid, ask->file_bits))
+        return 0;
+    case VERDICT_COMPLIANT:
         tally->compliant++;
-    else
+        return 0;
+    default:
         return change_file(walk, directory, entry, status);
-    return 0;
+    }
 }
 
-int scan_look_at(struct scan_walk *walk, struct scan_entry entry, bool was_directory)
+int walk_look_at(struct walk *walk, struct walk_entry entry, bool was_directory)
 {
     struct tally *tally = &walk->found->tally;
-    bool counting = walk->counting || !scan_deepest(walk)->named;
+    bool is_counting = walk->is_counting || !walk_deepest(walk)->is_named;
     walk->looks++;
     int directory = dirchain_fd(&walk->chain);
     struct stat status;
     int error = directory < 0 ? directory : sys_entry_status(directory, entry.name, &status);
     if (error < 0) {
-        scan_count(walk, &tally->files, counting && error != -ENOENT);
-        return scan_lost_entry(walk, entry, HINT_ENTRY, error);
+        walk_count(walk, &tally->files, is_counting && error != -ENOENT);
+        return walk_fail_entry(walk, entry, HINT_ENTRY, error);
     }
     if (S_ISDIR(status.st_mode)) {
         if (!was_directory)
-            return scan_put_name(&walk->directories, entry.name, entry.length);
+            return walk_put_name(&walk->directories, entry.name, entry.length);
         tally->vanished++; /* it is being exchanged at this moment */
         return 0;
     }
     if (!S_ISREG(status.st_mode)) {
-        scan_count(walk, &tally->others, counting);
+        walk_count(walk, &tally->others, is_counting);
         return 0;
     }
-    scan_count(walk, &tally->files, counting);
-    return judge_file(walk, directory, entry, &status, counting);
+    walk_count(walk, &tally->files, is_counting);
+    return judge_file(walk, directory, entry, &status, is_counting);
 }

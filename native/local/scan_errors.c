@@ -8,40 +8,40 @@
 
 #include <errno.h>
 
-bool scan_is_no_directory(int error)
+bool walk_is_no_directory(int error)
 {
     return error == -ENOTDIR || error == -ELOOP;
 }
 
-static bool is_retried(const struct scan_walk *walk, int error)
+static bool is_retried(const struct walk *walk, int error)
 {
-    return error_is_transient(error) && !walk->ask->last_try;
+    return error_is_transient(error) && !walk->request->last_try;
 }
 
 /* The entry at the path that was built last fails. */
-static int fail(struct scan_walk *walk, const char *operation, int error)
+static int fail(struct walk *walk, const char *operation, int error)
 {
     return scan_put_failure(walk->found, &walk->path, operation, error);
 }
 
-int scan_lost_group(struct scan_walk *walk, const struct group_reader *group, int error)
+int walk_fail_group(struct walk *walk, const struct group_reader *group, int error)
 {
-    if (error == -ENOENT || scan_is_no_directory(error)) {
+    if (error == -ENOENT || walk_is_no_directory(error)) {
         walk->found->tally.vanished += (int64_t)group->count;
         return 0;
     }
-    return scan_lose_group(walk->found, group, error, is_retried(walk, error), walk->counting,
-                           &walk->path);
+    return scan_put_lost_group(walk->found, group, error, is_retried(walk, error),
+                               walk->is_counting, &walk->path);
 }
 
-int scan_lost_entry(struct scan_walk *walk, struct scan_entry entry, enum hint hint, int error)
+int walk_fail_entry(struct walk *walk, struct walk_entry entry, enum hint hint, int error)
 {
     if (error == -ENOENT) {
         walk->found->tally.vanished++;
         return 0;
     }
     if (!is_retried(walk, error)) {
-        int result = scan_build_path(walk, entry);
+        int result = walk_build_path(walk, entry);
         return result < 0 ? result : fail(walk, hint_operation(hint), error);
     }
     const struct dirchain *chain = &walk->chain;
@@ -49,14 +49,13 @@ int scan_lost_entry(struct scan_walk *walk, struct scan_entry entry, enum hint h
                          chain->levels[chain->depth - 1].inode, hint, entry.name, entry.length);
 }
 
-int scan_lost_directory(struct scan_walk *walk, struct scan_entry directory, int error,
-                        bool retries)
+int walk_fail_directory(struct walk *walk, struct walk_entry directory, int error, bool retries)
 {
     if (error == -ENOENT) {
         walk->found->tally.vanished++;
         return 0;
     }
-    int result = scan_build_path(walk, directory);
+    int result = walk_build_path(walk, directory);
     if (result < 0)
         return result;
     if (!retries || !is_retried(walk, error))

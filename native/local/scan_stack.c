@@ -13,18 +13,18 @@
 
 /* ---- names and paths */
 
-struct scan_level *scan_deepest(struct scan_walk *walk)
+struct walk_level *walk_deepest(struct walk *walk)
 {
     return &walk->levels[walk->chain.depth - 1];
 }
 
-void scan_count(struct scan_walk *walk, int64_t *kind, bool counting)
+void walk_count(struct walk *walk, int64_t *kind, bool is_counting)
 {
-    walk->found->tally.entries += counting;
-    *kind += counting;
+    walk->found->tally.entries += is_counting;
+    *kind += is_counting;
 }
 
-int scan_put_name(struct buffer *names, const void *name, size_t length)
+int walk_put_name(struct buffer *names, const void *name, size_t length)
 {
     int result = buffer_reserve(names, length + 2);
     if (result < 0)
@@ -37,19 +37,19 @@ int scan_put_name(struct buffer *names, const void *name, size_t length)
     return 0;
 }
 
-struct scan_entry scan_take_name(const struct buffer *names, size_t *at)
+struct walk_entry walk_take_name(const struct buffer *names, size_t *at)
 {
     const uint8_t *name = names->bytes + *at;
     *at += (size_t)name[0] + 2;
-    return (struct scan_entry){(const char *)name + 1, name[0]};
+    return (struct walk_entry){(const char *)name + 1, name[0]};
 }
 
-int64_t scan_put_names(struct group_writer *writer, enum hint hint, const struct buffer *names,
+int64_t walk_put_names(struct group_writer *writer, enum hint hint, const struct buffer *names,
                        size_t from, size_t to)
 {
     int64_t number = 0;
     while (from < to) {
-        struct scan_entry entry = scan_take_name(names, &from);
+        struct walk_entry entry = walk_take_name(names, &from);
         int result = group_name(writer, hint, entry.name, entry.length);
         if (result < 0)
             return result;
@@ -58,7 +58,7 @@ int64_t scan_put_names(struct group_writer *writer, enum hint hint, const struct
     return number;
 }
 
-int scan_build_path(struct scan_walk *walk, struct scan_entry entry)
+int walk_build_path(struct walk *walk, struct walk_entry entry)
 {
     const struct buffer *above = &walk->chain.path;
     walk->path.length = 0;
@@ -70,11 +70,11 @@ int scan_build_path(struct scan_walk *walk, struct scan_entry entry)
 
 /* ---- the stack and its frames */
 
-int scan_write_enters(struct scan_walk *walk)
+int walk_write_enters(struct walk *walk)
 {
     const struct dirchain *chain = &walk->chain;
     struct buffer *changes = &walk->found->changes;
-    int result = changes->length ? 0 : changes_put_header(changes, walk->ask->gid);
+    int result = changes->length ? 0 : changes_put_header(changes, walk->request->policy.gid);
     struct buffer *open_dirs = &walk->result->open_dirs;
     const int closed = -1;
     while (result == 0 && walk->entered < chain->depth) {
@@ -89,12 +89,12 @@ int scan_write_enters(struct scan_walk *walk)
     return result;
 }
 
-static int make_room(struct scan_walk *walk)
+static int make_room(struct walk *walk)
 {
     if (walk->chain.depth < walk->levels_room)
         return 0;
     size_t room = walk->levels_room ? walk->levels_room * 2 : 64;
-    struct scan_level *levels = realloc(walk->levels, room * sizeof(*levels));
+    struct walk_level *levels = realloc(walk->levels, room * sizeof(*levels));
     if (!levels)
         return -ENOMEM;
     walk->levels = levels;
@@ -102,7 +102,7 @@ static int make_room(struct scan_walk *walk)
     return 0;
 }
 
-int scan_enter(struct scan_walk *walk, const struct scan_level *level, struct scan_entry entry,
+int walk_enter(struct walk *walk, const struct walk_level *level, struct walk_entry entry,
                uint64_t inode, int fd)
 {
     int result = make_room(walk);
@@ -111,14 +111,14 @@ int scan_enter(struct scan_walk *walk, const struct scan_level *level, struct sc
             close(fd);
         return result;
     }
-    result = dirchain_push(&walk->chain, entry.name, entry.length, inode, fd, level->named);
+    result = dirchain_push(&walk->chain, entry.name, entry.length, inode, fd, level->is_named);
     if (result == 0)
-        *scan_deepest(walk) = *level;
+        *walk_deepest(walk) = *level;
     return result;
 }
 
 /* Leave the deepest directory of the chain, which has a frame; it stays open for apply. */
-static void retain(struct scan_walk *walk, size_t frame)
+static void retain(struct walk *walk, size_t frame)
 {
     struct local_scan_result *result = walk->result;
     int fd = dirchain_pop_open(&walk->chain);
@@ -126,13 +126,13 @@ static void retain(struct scan_walk *walk, size_t frame)
     result->open_dirs_count += fd >= 0;
 }
 
-int scan_leave(struct scan_walk *walk)
+int walk_leave(struct walk *walk)
 {
-    struct scan_level *level = scan_deepest(walk);
+    struct walk_level *level = walk_deepest(walk);
     size_t depth = walk->chain.depth;
-    int result = level->must_change ? scan_write_enters(walk) : 0;
+    int result = level->must_change ? walk_write_enters(walk) : 0;
     bool retains =
-        walk->entered == depth && walk->result->open_dirs_count < walk->ask->most_open_dirs;
+        walk->entered == depth && walk->result->open_dirs_count < walk->request->most_open_dirs;
     if (result == 0 && walk->entered == depth) {
         struct buffer *changes = &walk->found->changes;
         result = level->must_change ? changes_put_change(changes, KIND_OWN, &level->own, "", 0)

@@ -7,9 +7,9 @@
  *     scan_errors.c   what could not be looked at: gone, to be retried, or failed
  *     scan_stack.c    the stack of levels, names, and frames
  *
- *     struct scan_walk    one scan
- *     struct scan_level   a directory on the stack: its own change, and its names that are left
- *     struct scan_entry   a name in the deepest level; a path, for a directory further down
+ *     struct walk         one scan
+ *     struct walk_level   a directory on the stack: its own change, and its names that are left
+ *     struct walk_entry   a name in the deepest level; a path, for a directory further down
  *
  * The levels of the walk are a stack beside that of the dirchain (dirchain.h), which has their
  * paths and descriptors. Their names lie in two buffers, each name as u8 length, bytes, NUL:
@@ -36,24 +36,24 @@
 #include "local/dirchain.h"
 #include "local/scan.h"
 
-/* Bytes of directory records that one call reads: more gains nothing, less costs calls. */
-#define RECORDS ((size_t)64 * 1024)
+/* Bytes of dirents that one call reads: more gains nothing, less costs calls. */
+#define LISTING_BYTES ((size_t)64 * 1024)
 
-struct scan_level {
-    size_t begin; /* of its part of `directories` */
-    size_t next;  /* of these that is not entered yet */
-    size_t frame; /* the number of its frame among those of directories, once that is written */
-    bool named;   /* its names come from the unit, not from reading the directory */
+struct walk_level {
+    size_t begin;  /* of its part of `directories` */
+    size_t next;   /* of these that is not entered yet */
+    size_t frame;  /* the number of its frame among those of directories, once that is written */
+    bool is_named; /* its names come from the unit, not from reading the directory */
     bool must_change;
     struct change own;
 };
 
-struct scan_walk {
-    const struct local_scan_request *ask;
+struct walk {
+    const struct local_scan_request *request;
     struct scan_result *found; /* in `result` */
     struct local_scan_result *result;
     struct dirchain chain;
-    struct scan_level *levels;
+    struct walk_level *levels;
     size_t levels_room;
     struct buffer entries;
     size_t entry; /* that is looked at next */
@@ -61,74 +61,72 @@ struct scan_walk {
     struct buffer path; /* for building */
     size_t entered;     /* levels that have their frames in the changes */
     int64_t looks;
-    int64_t fewest; /* looks before a limit counts */
+    int64_t min_looks; /* before a limit counts */
     int64_t deadline;
-    bool counting;
+    bool is_counting;
     bool is_bounded; /* `mount` is to be compared */
     uint64_t device;
     uint64_t mount;
-    uint8_t *records;
+    uint8_t *listing; /* dirents, or the names of extended attributes */
 };
 
-struct scan_entry {
+struct walk_entry {
     const char *name;
     size_t length;
 };
 
 /* ---- scan_stack.c */
 
-struct scan_level *scan_deepest(struct scan_walk *walk);
+struct walk_level *walk_deepest(struct walk *walk);
 
 /* Enter a directory; takes over its descriptor (-1: nothing will be looked at in it). */
-int scan_enter(struct scan_walk *walk, const struct scan_level *level, struct scan_entry entry,
+int walk_enter(struct walk *walk, const struct walk_level *level, struct walk_entry entry,
                uint64_t inode, int fd);
 
 /* Leave the deepest level, with its own change, if it has one. */
-int scan_leave(struct scan_walk *walk);
+int walk_leave(struct walk *walk);
 
 /* Write the frames that enter the directories on the stack, those that are not written yet. */
-int scan_write_enters(struct scan_walk *walk);
+int walk_write_enters(struct walk *walk);
 
 /* Count an entry of a kind, unless it is counted already. */
-void scan_count(struct scan_walk *walk, int64_t *kind, bool counting);
+void walk_count(struct walk *walk, int64_t *kind, bool is_counting);
 
 /* Append a name to a buffer of names; take the name at *at. */
-int scan_put_name(struct buffer *names, const void *name, size_t length);
-struct scan_entry scan_take_name(const struct buffer *names, size_t *at);
+int walk_put_name(struct buffer *names, const void *name, size_t length);
+struct walk_entry walk_take_name(const struct buffer *names, size_t *at);
 
 /* Add the names between two offsets to a group; return how many, or -ENOMEM. */
-int64_t scan_put_names(struct group_writer *writer, enum hint hint, const struct buffer *names,
+int64_t walk_put_names(struct group_writer *writer, enum hint hint, const struct buffer *names,
                        size_t from, size_t to);
 
 /* Set walk->path to the path of an entry of the deepest level (an empty name: of that itself). */
-int scan_build_path(struct scan_walk *walk, struct scan_entry entry);
+int walk_build_path(struct walk *walk, struct walk_entry entry);
 
 /* ---- scan_errors.c */
 
-bool scan_is_no_directory(int error);
+bool walk_is_no_directory(int error);
 
 /* The directory of a group could not be opened. */
-int scan_lost_group(struct scan_walk *walk, const struct group_reader *group, int error);
+int walk_fail_group(struct walk *walk, const struct group_reader *group, int error);
 
 /* An entry of the deepest level could not be opened or looked at, as its hint says. */
-int scan_lost_entry(struct scan_walk *walk, struct scan_entry entry, enum hint hint, int error);
+int walk_fail_entry(struct walk *walk, struct walk_entry entry, enum hint hint, int error);
 
 /* A directory could not be read. Transient errors are retried for all of it, if `retries`. */
-int scan_lost_directory(struct scan_walk *walk, struct scan_entry directory, int error,
-                        bool retries);
+int walk_fail_directory(struct walk *walk, struct walk_entry directory, int error, bool retries);
 
 /* ---- scan_entry.c */
 
 /* Look at one entry of the deepest level by name, and note what must change. */
-int scan_look_at(struct scan_walk *walk, struct scan_entry entry, bool was_directory);
+int walk_look_at(struct walk *walk, struct walk_entry entry, bool was_directory);
 
 /* Note a directory's own change, if it does not comply. */
-void scan_judge_directory(struct scan_walk *walk, struct scan_level *level,
-                          const struct status *status);
+void walk_judge_directory(struct walk *walk, struct walk_level *level, const struct status *status);
 
 /* Note an ACL, or file capabilities, of what must change; name NULL: of the directory itself. */
-int scan_look_at_xattrs(struct scan_walk *walk, int directory, const char *name,
-                        struct scan_entry entry, uint32_t mode);
+int walk_look_at_xattrs(struct walk *walk, int directory, const char *name, struct walk_entry entry,
+                        uint32_t mode);
 
 /* ---- scan_dir.c */
 
@@ -136,17 +134,17 @@ int scan_look_at_xattrs(struct scan_walk *walk, int directory, const char *name,
  * Open a directory (`reads`: for reading, else pinned) and get its status; the descriptor or
  * -errno.
  */
-int scan_open_directory(const struct scan_walk *walk, int directory, struct scan_entry entry,
-                        bool reads, struct status *status);
+int walk_open_directory(const struct walk *walk, int directory, struct walk_entry entry, bool reads,
+                        struct status *status);
 
 /* Read the names of an open directory and enter it, unless it is outside. Takes over `fd`. */
-int scan_read_directory(struct scan_walk *walk, struct scan_entry entry, int fd,
-                        const struct status *status, bool counting);
+int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
+                        const struct status *status, bool is_counting);
 
 /* Open, read and enter a directory of the deepest level. */
-int scan_descend(struct scan_walk *walk, struct scan_entry entry);
+int walk_descend(struct walk *walk, struct walk_entry entry);
 
 /* Read the next chunks of a wide directory; takes over the cursor. */
-int scan_read_cursor(struct scan_walk *walk);
+int walk_read_cursor(struct walk *walk);
 
 #endif

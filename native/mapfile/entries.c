@@ -81,7 +81,7 @@ int mapfile_check_entries(const uint8_t *block, size_t length, size_t *first)
     size_t i = 0;
     for (; i < count; i++) {
         const uint8_t *at = block + i * ENTRY_BYTES + LENGTH_AT;
-        if (at[0] > MOST_NAME_SIZE || at[1] || at[2] || at[3])
+        if (at[0] > MAX_NAME_SIZE || at[1] || at[2] || at[3])
             break;
     }
     *first = i;

@@ -16,9 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DIGEST_BYTES   32
-#define ENTRY_BYTES    128
-#define MOST_NAME_SIZE (ENTRY_BYTES - 5)
+#define DIGEST_BYTES  32
+#define ENTRY_BYTES   128
+#define MAX_NAME_SIZE (ENTRY_BYTES - 5)
 
 /* Count the entries of a map of `version` 0 or 1; -EINVAL unless the bytes are whole entries. */
 int mapfile_count_entries(int version, size_t length, size_t *count);

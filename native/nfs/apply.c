@@ -12,7 +12,7 @@
 
 #include "core/system.h"
 
-#define STEP 200 /* ms between two looks at the stop flag */
+#define STOP_CHECK_MS 200 /* ms between two looks at the stop flag */
 
 /* ---- finished entries */
 
@@ -115,7 +115,7 @@ static int apply_all(struct nfs_apply *apply)
         if (!entry || rpc_waiting(apply->rpc) == 0)
             nfs_apply_close_batch(apply);
         if (rpc_waiting(apply->rpc) > 0)
-            rpc_step(apply->rpc, STEP);
+            rpc_step(apply->rpc, STOP_CHECK_MS);
         nfs_apply_find_directories(apply);
         check_stop(apply);
     }

@@ -119,8 +119,10 @@ static int answer_batch(void *owner, uint64_t tag, int error, struct xdr_in *rep
     const struct batch batch = apply->batches[tag];
     struct proto_attrs after = {0};
     struct proto_setattr sets[PROTO_MAX_BATCH];
-    int errors[PROTO_MAX_BATCH] = {error, error, error, error, error};
+    int errors[PROTO_MAX_BATCH];
     size_t tried = batch.count;
+    for (size_t i = 0; i < PROTO_MAX_BATCH; i++)
+        errors[i] = error;
     for (size_t i = 0; i < batch.count; i++)
         sets[i] = apply->entries[batch.entries[i]].set;
     if (error == 0)

@@ -93,6 +93,13 @@ static void stamp(struct nfs_apply *apply, const struct nfs_entry_change *entry)
         apply->error = -ENOMEM;
 }
 
+/* Stamp a file that lost set-id bits, if nobody wrote to it. */
+static void stamp_untouched(struct nfs_apply *apply, const struct nfs_entry_change *entry)
+{
+    if (entry->change.flags & FLAG_SETID && is_untouched(&entry->found, &entry->change))
+        stamp(apply, entry);
+}
+
 static int set(struct nfs_apply *apply, struct nfs_entry_change *entry, struct proto_setattr set)
 {
     set.guarded = entry->tries < MAX_GUARDED;
@@ -153,8 +160,7 @@ static int forward(struct nfs_apply *apply, struct nfs_entry_change *entry)
 static int settled(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     apply_note_ctime(apply->result, proto_time(entry->found.ctime));
-    if (entry->change.flags & FLAG_SETID && is_untouched(&entry->found, &entry->change))
-        stamp(apply, entry);
+    stamp_untouched(apply, entry);
     return OUTCOME_CHANGED;
 }
 
@@ -175,8 +181,7 @@ static int settle(struct nfs_apply *apply, struct nfs_entry_change *entry)
 
 static int check(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    if (entry->change.flags & FLAG_SETID && is_untouched(&entry->found, &entry->change))
-        stamp(apply, entry);
+    stamp_untouched(apply, entry);
     return OUTCOME_UNCHANGED;
 }
 
@@ -191,11 +196,9 @@ static int restored(const struct nfs_entry_change *entry)
 static int restore_setid(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     const struct change *change = &entry->change;
-    uint32_t lost = change_lost_bits(change);
-    if (lost && change->flags & FLAG_GRANTED && is_untouched(&entry->found, change))
-        lost = 0;
-    entry->drops_setid = lost != 0;
-    uint32_t mode = change->mode & ~lost;
+    uint32_t off = change_bits_off(change, is_untouched(&entry->found, change));
+    entry->drops_setid = off != 0;
+    uint32_t mode = change->mode & ~off;
     if (mode == entry->found.mode)
         return restored(entry);
     return set(apply, entry, (struct proto_setattr){.sets_mode = true, .mode = mode});

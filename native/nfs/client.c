@@ -31,7 +31,7 @@
 #define CACHE_SIZE      65536         /* handles; 10 MB */
 #define CACHE_AGE       (60 * SECOND)
 #define SPARE_CALLS     8   /* room for single calls while all others are in flight */
-#define STEP            200 /* ms between two looks at the stop flag */
+#define STOP_CHECK_MS   200 /* ms between two looks at the stop flag */
 #define MAX_USER_GROUPS 1024
 
 struct cached_handle {
@@ -86,7 +86,7 @@ static int answer_single(void *owner, uint64_t tag, int error, struct xdr_in *re
 static int wait_for(struct rpc *rpc, const struct single *single, const volatile uint8_t *stop)
 {
     while (!single->is_done) {
-        rpc_step(rpc, STEP);
+        rpc_step(rpc, STOP_CHECK_MS);
         if (stop && *stop && rpc_is_silent(rpc, NFS_STOP_PATIENCE))
             rpc_cancel(rpc, -ECANCELED);
     }

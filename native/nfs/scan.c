@@ -2,8 +2,8 @@
  * The loop of a scan: decides which call to make next, ends at limits, and hands over what is left
  * (scan_tree.h has the structures).
  *
- *     groups of the unit -> [ stack, names ] -> calls in flight -> scan_replies.c
- *              '---------------'----- at a limit -----> rest
+ *     groups of the unit -> [ stack, questions ] -> calls in flight -> scan_replies.c
+ *              '-----------------'--- at a limit -----> rest
  */
 
 #define _GNU_SOURCE
@@ -15,14 +15,10 @@
 #include "core/names.h"
 #include "core/system.h"
 
-/* Bytes of changes and of paths of failures after which a scan ends. */
-#define MAX_FOUND ((int64_t)16 << 20)
-/* A unit whose directory took n lookups looks at n / FAR entries at least (as in local/scan.c). */
-#define FAR  8
-#define STEP 100 /* ms between two looks at the stop flag */
+#define STOP_CHECK_MS 100 /* ms between two looks at the stop flag */
 /*
- * How many directories are read at once at first; each reply adds one. So children come before
- * neighbours, and no unit leaves half of the share over.
+ * How many directories are read at once at first; each reply adds one. A unit is walked depth
+ * first, so the rest stays small.
  */
 #define FIRST_WINDOW 16
 
@@ -30,20 +26,21 @@ bool nfs_scan_is_over(const struct nfs_scan *scan)
 {
     const struct nfs_scan_request *request = scan->request;
     if (*request->stop || scan->result->is_wide ||
-        (int64_t)(scan->records.length + scan->found->text.length) >= MAX_FOUND)
+        scan->changes.length + scan->found->text.length >= SCAN_MAX_FOUND)
         return true;
     /* Each call in flight will bring at least one entry: small units are to stay small. */
-    return scan->looks >= scan->min_looks && (scan->looks + scan->reading >= request->entries ||
-                                              scan->count + scan->reading >= request->changes ||
-                                              sys_monotonic_time() >= scan->deadline);
+    return scan->looks >= scan->min_looks &&
+           (scan->looks + scan->in_progress >= request->entries ||
+            scan->gathered + scan->in_progress >= request->changes ||
+            sys_monotonic_time() >= scan->deadline);
 }
 
 /* ---- groups */
 
-static struct step *deepest_step(struct nfs_scan *scan)
+static struct known_directory *deepest_known(struct nfs_scan *scan)
 {
-    size_t count = scan->steps.length / sizeof(struct step);
-    return count ? (struct step *)(void *)scan->steps.bytes + count - 1 : NULL;
+    size_t count = scan->known.length / sizeof(struct known_directory);
+    return count ? (struct known_directory *)(void *)scan->known.bytes + count - 1 : NULL;
 }
 
 /* Go back to the deepest known directory that is on a path; return where its own path ends. */
@@ -54,30 +51,31 @@ static size_t go_back(struct nfs_scan *scan, const uint8_t *path, size_t length)
     while (same < shorter && scan->way.bytes[same] == path[same])
         same++;
     for (;;) {
-        const struct step *step = deepest_step(scan);
-        size_t end = step ? step->end : 0;
+        const struct known_directory *known = deepest_known(scan);
+        size_t end = known ? known->end : 0;
         if (end <= same && (end == 0 || end == length || path[end] == '/')) {
             scan->way.length = end;
             return end;
         }
-        scan->steps.length -= sizeof(*step);
+        scan->known.length -= sizeof(*known);
     }
 }
 
 /* Look up the directory at a path, name by name. */
-static int find_path(struct nfs_scan *scan, const uint8_t *path, size_t length, struct step *there)
+static int find_path(struct nfs_scan *scan, const uint8_t *path, size_t length,
+                     struct known_directory *there)
 {
     struct proto_attrs root = {.known = true, .mode = S_IFDIR};
     root.fileid = nfs_client_root_inode(scan->client);
     root.fsid = nfs_client_fsid(scan->client);
     size_t at = go_back(scan, path, length);
-    const struct step *deepest = deepest_step(scan);
-    *there = deepest ? *deepest : (struct step){0, *nfs_client_root(scan->client), root};
+    const struct known_directory *deepest = deepest_known(scan);
+    *there = deepest ? *deepest : (struct known_directory){0, *nfs_client_root(scan->client), root};
     while (at < length) {
         at += at > 0; /* the slash */
         const uint8_t *slash = memchr(path + at, '/', length - at);
         size_t end = slash ? (size_t)(slash - path) : length;
-        struct step next = {.end = end};
+        struct known_directory next = {.end = end};
         int error = nfs_client_lookup(scan->client, scan->rpc, &there->handle, path + at, end - at,
                                       &next.handle, &next.attrs, scan->request->stop);
         if (error == 0 && !S_ISDIR(next.attrs.mode))
@@ -86,7 +84,7 @@ static int find_path(struct nfs_scan *scan, const uint8_t *path, size_t length, 
         if (error == 0)
             error = buffer_put(&scan->way, path + there->end, end - there->end);
         if (error == 0)
-            error = buffer_put(&scan->steps, &next, sizeof(next));
+            error = buffer_put(&scan->known, &next, sizeof(next));
         if (error < 0)
             return error;
         *there = next;
@@ -97,7 +95,8 @@ static int find_path(struct nfs_scan *scan, const uint8_t *path, size_t length, 
 }
 
 /* Find the directory of a group: in the cache of handles, or by its path. */
-static int find_group(struct nfs_scan *scan, const struct group_reader *group, struct step *there)
+static int find_group(struct nfs_scan *scan, const struct group_reader *group,
+                      struct known_directory *there)
 {
     int64_t min_looks = scan->min_looks;
     if (group->inode && nfs_client_recall(scan->client, group->inode, &there->handle)) {
@@ -106,15 +105,15 @@ static int find_group(struct nfs_scan *scan, const struct group_reader *group, s
         return 0;
     }
     int error = find_path(scan, group->path.bytes, group->path.length, there);
-    scan->min_looks = min_looks + (scan->min_looks - min_looks) / FAR;
+    scan->min_looks = min_looks + (scan->min_looks - min_looks) / SCAN_FAR;
     return error;
 }
 
 static int scan_whole_group(struct nfs_scan *scan, const struct group_reader *group,
-                            const struct step *there, bool counting)
+                            const struct known_directory *there, bool is_counting)
 {
     if (there->attrs.known && nfs_scan_is_outside(scan, &there->attrs)) {
-        nfs_scan_count_directory(scan, counting);
+        nfs_scan_count_directory(scan, is_counting);
         scan->found->tally.skipped++;
         return 0;
     }
@@ -124,7 +123,7 @@ static int scan_whole_group(struct nfs_scan *scan, const struct group_reader *gr
         return -ENOMEM;
     node->handle = there->handle;
     node->inode = there->attrs.fileid;
-    node->counting = counting;
+    node->is_counting = is_counting;
     node->is_cursor = scan->request->continues;
     nfs_scan_push(scan, node);
     return 0;
@@ -133,7 +132,8 @@ static int scan_whole_group(struct nfs_scan *scan, const struct group_reader *gr
 /*
  * Look at single names of the group's directory, and at the directory itself if the group says so.
  */
-static int scan_names(struct nfs_scan *scan, const struct group_reader *group, struct step *there)
+static int scan_names(struct nfs_scan *scan, const struct group_reader *group,
+                      struct known_directory *there)
 {
     struct name name;
     const uint8_t *at = group->names, *end = at + group->names_length;
@@ -152,7 +152,7 @@ static int scan_names(struct nfs_scan *scan, const struct group_reader *group, s
     node->handle = there->handle;
     node->inode = there->attrs.fileid;
     node->attrs = there->attrs;
-    node->named = node->at_end = true;
+    node->is_named = node->at_end = true;
     scan->looks += group->itself;
     if (group->itself)
         nfs_scan_judge_node(scan, node);
@@ -165,17 +165,17 @@ static int scan_names(struct nfs_scan *scan, const struct group_reader *group, s
 
 static int scan_group(struct nfs_scan *scan, const struct group_reader *group)
 {
-    struct step there = {0};
+    struct known_directory there = {0};
     int error = find_group(scan, group, &there);
     if (error == -ENOMEM || error == -ECANCELED)
         return error;
     if (error < 0)
         return nfs_scan_fail_group(scan, group, error);
     if (group->walks)
-        return scan_whole_group(scan, group, &there, scan->counting);
+        return scan_whole_group(scan, group, &there, scan->is_counting);
     if (group->inode && group->inode != there.attrs.fileid) {
         /* Another directory has taken its place: look at all of that one. */
-        if (!scan->counting)
+        if (!scan->is_counting)
             scan->found->tally.vanished += (int64_t)group->count - group->itself;
         return scan_whole_group(scan, group, &there, !group->itself);
     }
@@ -196,7 +196,7 @@ static void remember(const struct nfs_scan *scan, const struct node *node)
 static int leave_names(struct nfs_scan *scan)
 {
     struct group_writer *rest = &scan->found->rest;
-    struct question *question = scan->names.first;
+    struct question *question = scan->unit_questions.first;
     while (question) {
         struct node *node = question->node;
         int error = nfs_scan_build_path(scan, node, "", 0);
@@ -228,8 +228,8 @@ static int leave_nodes(struct nfs_scan *scan)
             return error;
         group_end(rest);
         remember(scan, node);
-        if (!scan->counting) /* then the rest is a unit whose names are counted, too */
-            nfs_scan_count_directory(scan, node->counting);
+        if (!scan->is_counting) /* then the rest is a unit whose names are counted, too */
+            nfs_scan_count_directory(scan, node->is_counting);
     }
     return 0;
 }
@@ -256,16 +256,16 @@ static int make_calls(struct nfs_scan *scan, struct group_reader *group, int *mo
     while (scan->error == 0 && nfs_client_may_call(scan->client, scan->rpc)) {
         if (scan->questions.first) {
             nfs_scan_send_question(scan, &scan->questions);
-        } else if (scan->looks + scan->reading && nfs_scan_is_over(scan)) {
+        } else if (scan->looks + scan->in_progress && nfs_scan_is_over(scan)) {
             return 0;
-        } else if (scan->reading >= scan->window) {
+        } else if (scan->in_progress >= scan->window) {
             return 0;
-        } else if (scan->names.first) {
-            nfs_scan_send_question(scan, &scan->names);
+        } else if (scan->unit_questions.first) {
+            nfs_scan_send_question(scan, &scan->unit_questions);
         } else if (scan->stack) {
             struct node *node = scan->stack;
             scan->stack = node->below;
-            scan->reading++;
+            scan->in_progress++;
             scan->looks++;
             nfs_scan_send_listing(scan, node);
         } else if (*more > 0 && (*more = group_read(group)) > 0) {
@@ -298,7 +298,7 @@ static int scan_unit(struct nfs_scan *scan, struct group_reader *group)
             return scan->is_cancelled ? 0 : error;
         if (rpc_waiting(scan->rpc) == 0)
             break;
-        rpc_step(scan->rpc, STEP);
+        rpc_step(scan->rpc, STOP_CHECK_MS);
         if (is_stop_overdue(scan)) {
             scan->is_cancelled = true;
             return 0;
@@ -361,7 +361,7 @@ int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *res
         .result = result,
         .client = request->client,
         .protocol = nfs_client_protocol(request->client),
-        .counting = !request->counted,
+        .is_counting = !request->counted,
         .deadline = sys_deadline(request->seconds),
         .window = FIRST_WINDOW,
     };

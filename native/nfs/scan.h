@@ -12,6 +12,7 @@
 #ifndef ARCHIPMIGRATE_NFS_SCAN_H
 #define ARCHIPMIGRATE_NFS_SCAN_H
 
+#include "core/attrs.h"
 #include "core/result.h"
 #include "nfs/client.h"
 
@@ -41,14 +42,10 @@ struct nfs_scan_request {
     bool wants_keys; /* return the keys of names that are read by a cursor */
     bool counted;    /* the unit's names are in the tally already */
     bool last_try;   /* do not retry after transient errors */
-    /* The policy. */
-    uint32_t gid;
-    uint32_t directory_bits;
-    uint32_t file_bits;
+    struct policy policy;
     /* The options. */
     const uint8_t *excludes; /* u8 length, name; repeated */
     size_t excludes_length;
-    bool skip_links;
     bool cross;
     bool retain; /* return `handles` */
     /* The limits. */

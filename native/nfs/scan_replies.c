@@ -54,8 +54,8 @@ int nfs_scan_fail_group(struct nfs_scan *scan, const struct group_reader *group,
         return 0;
     }
     bool retries = error_is_transient(error) && !scan->request->last_try;
-    return scan_lose_group(scan->found, group, plain_error(error), retries, scan->counting,
-                           &scan->path);
+    return scan_put_lost_group(scan->found, group, plain_error(error), retries, scan->is_counting,
+                               &scan->path);
 }
 
 static int fail_node(struct nfs_scan *scan, struct node *node, int error)
@@ -72,10 +72,10 @@ static int fail_node(struct nfs_scan *scan, struct node *node, int error)
     if (error == -ESTALE) {
         nfs_client_forget(scan->client, node->inode);
         if (may_retry) /* not counted yet, because it may be gone */
-            return try_again(scan, !node->counting, 0, HINT_WALK, "", 0);
+            return try_again(scan, !node->is_counting, 0, HINT_WALK, "", 0);
     }
     if (!node->is_cursor)
-        nfs_scan_count_directory(scan, node->counting);
+        nfs_scan_count_directory(scan, node->is_counting);
     return may_retry ? try_again(scan, true, 0, HINT_WALK, "", 0) : fail(scan, "readdir", error);
 }
 
@@ -87,9 +87,9 @@ static int fail_entry(struct nfs_scan *scan, const struct question *question, in
         node->tally.vanished++;
         return 0;
     }
-    bool counting = question->about == ABOUT_ENTRY || scan->counting;
-    node->tally.entries += counting;
-    *(is_directory ? &node->tally.directories : &node->tally.files) += counting;
+    bool is_counting = question->about == ABOUT_ENTRY || scan->is_counting;
+    node->tally.entries += is_counting;
+    *(is_directory ? &node->tally.directories : &node->tally.files) += is_counting;
     if (error == -ESTALE)
         nfs_client_forget(scan->client, node->inode);
     if (error_is_transient(error) && !scan->request->last_try) {
@@ -106,17 +106,17 @@ static int fail_entry(struct nfs_scan *scan, const struct question *question, in
 
 /* Judge a file; make a node of a directory. */
 static void accept_entry(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry,
-                         bool counting)
+                         bool is_counting)
 {
     const struct proto_attrs *attrs = &entry->attrs;
     struct tally *tally = &node->tally;
     if (!S_ISDIR(attrs->mode)) {
-        nfs_scan_judge_entry(scan, node, entry, counting);
+        nfs_scan_judge_entry(scan, node, entry, is_counting);
     } else if (excludes_have(scan->request->excludes, scan->request->excludes_length, entry->name,
                              entry->length) ||
                nfs_scan_is_outside(scan, attrs)) {
-        tally->entries += counting;
-        tally->directories += counting;
+        tally->entries += is_counting;
+        tally->directories += is_counting;
         tally->skipped++;
     } else {
         struct node *child = nfs_scan_add_node(scan, node, entry->name, entry->length);
@@ -125,8 +125,8 @@ static void accept_entry(struct nfs_scan *scan, struct node *node, const struct 
         child->handle = entry->handle;
         child->inode = attrs->fileid;
         child->attrs = *attrs;
-        child->counting = counting;
-        if (node->named)
+        child->is_counting = is_counting;
+        if (node->is_named)
             nfs_scan_push(scan, child);
     }
 }
@@ -136,10 +136,10 @@ void nfs_scan_complete(struct nfs_scan *scan, struct node *node)
     if (!node->at_end || node->questions > 0)
         return;
     nfs_scan_commit(scan, node);
-    if (node->named)
+    if (node->is_named)
         return;
     if (!node->is_cursor) {
-        nfs_scan_count_directory(scan, node->counting);
+        nfs_scan_count_directory(scan, node->is_counting);
         nfs_scan_judge_node(scan, node);
     }
     for (struct node *child = node->children; child; child = child->sibling)
@@ -165,7 +165,7 @@ bool nfs_scan_ask(struct nfs_scan *scan, struct node *node, enum about about, en
     if (!question)
         return false;
     question->node = node;
-    question->reading = node->reading;
+    question->attempt = node->attempt;
     question->about = about;
     question->hint = (uint8_t)hint;
     question->length = (uint8_t)length;
@@ -173,7 +173,7 @@ bool nfs_scan_ask(struct nfs_scan *scan, struct node *node, enum about about, en
     if (about == ABOUT_OWN)
         question->handle = node->handle;
     node->questions++;
-    put_question(about == ABOUT_NAME ? &scan->names : &scan->questions, question);
+    put_question(about == ABOUT_NAME ? &scan->unit_questions : &scan->questions, question);
     return true;
 }
 
@@ -191,9 +191,9 @@ static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *
         error = scan->protocol->read_status(reply);
     if (error == PROTO_DELAY)
         return NFS_DELAY;
-    scan->reading -= question->about == ABOUT_NAME;
+    scan->in_progress -= question->about == ABOUT_NAME;
     scan->window++;
-    if (question->reading != node->reading)
+    if (question->attempt != node->attempt)
         return 0;
     if (error == 0)
         error = question->handle.length
@@ -201,7 +201,7 @@ static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *
                     : scan->protocol->read_lookup(reply, &question->handle, &entry.attrs);
     if (error == 0 && !entry.attrs.known) {
         put_question(&scan->questions, question);
-        scan->reading += question->about == ABOUT_NAME;
+        scan->in_progress += question->about == ABOUT_NAME;
         return 0;
     }
     node->questions--;
@@ -218,7 +218,7 @@ static int answer_question(void *owner, uint64_t tag, int error, struct xdr_in *
         note(scan, fail_entry(scan, question, error));
     } else {
         struct segment segment = nfs_scan_open_segment(scan);
-        accept_entry(scan, node, &entry, question->about == ABOUT_ENTRY || scan->counting);
+        accept_entry(scan, node, &entry, question->about == ABOUT_ENTRY || scan->is_counting);
         nfs_scan_close_segment(scan, node, segment);
     }
     if (question->about == ABOUT_OWN && !node->at_end)
@@ -234,7 +234,7 @@ void nfs_scan_send_question(struct nfs_scan *scan, struct questions *questions)
     questions->first = question->next;
     if (!questions->first)
         questions->last = NULL;
-    if (question->reading != question->node->reading)
+    if (question->attempt != question->node->attempt)
         return;
     enum proto_procedure procedure = question->handle.length ? PROTO_GETATTR : PROTO_LOOKUP;
     if (procedure == PROTO_GETATTR)
@@ -243,17 +243,11 @@ void nfs_scan_send_question(struct nfs_scan *scan, struct questions *questions)
         scan->protocol->call_lookup(scan->rpc, &question->node->handle, question->name,
                                     question->length);
     scan->looks += question->about == ABOUT_NAME;
-    scan->reading += question->about == ABOUT_NAME && procedure == PROTO_LOOKUP;
+    scan->in_progress += question->about == ABOUT_NAME && procedure == PROTO_LOOKUP;
     nfs_client_send(scan->client, scan->rpc, procedure, answer_question, scan, (uintptr_t)question);
 }
 
 /* ---- listings */
-
-static bool is_dot(const struct proto_entry *entry)
-{
-    return entry->name[0] == '.' &&
-           (entry->length == 1 || (entry->length == 2 && entry->name[1] == '.'));
-}
 
 /*
  * The key that identifies a name in its directory (FNV-1a). Two of a million names have the same
@@ -302,12 +296,12 @@ static void read_entry(struct nfs_scan *scan, struct node *node, const struct pr
 /* Return whether cookies repeat (Brent's algorithm): then the listing would never end. */
 static bool has_cycle(struct node *node, uint64_t cookie)
 {
-    if (cookie == node->cookie || cookie == node->mark)
+    if (cookie == node->cookie || cookie == node->cycle_cookie)
         return true;
-    if (++node->steps > node->power) {
-        node->mark = cookie;
-        node->power = 2 * node->steps;
-        node->steps = 0;
+    if (++node->cycle_steps > node->cycle_power) {
+        node->cycle_cookie = cookie;
+        node->cycle_power = 2 * node->cycle_steps;
+        node->cycle_steps = 0;
     }
     return false;
 }
@@ -330,8 +324,8 @@ static int read_listing(struct nfs_scan *scan, struct node *node, struct xdr_in 
     uint64_t cookie = node->cookie;
     while ((error = scan->protocol->read_entry(reply, &listing, &entry)) > 0) {
         cookie = entry.cookie;
-        node->names++; /* also dots, which a hostile server may send without end */
-        if (!is_dot(&entry))
+        node->name_count++; /* also dots, which a hostile server may send without end */
+        if (!name_is_dots(entry.name, entry.length))
             read_entry(scan, node, &entry);
     }
     nfs_scan_close_segment(scan, node, segment);
@@ -348,7 +342,7 @@ static int read_listing(struct nfs_scan *scan, struct node *node, struct xdr_in 
 static void restart(struct node *node)
 {
     nfs_scan_discard(node);
-    node->cookie = node->mark = node->steps = node->power = 0;
+    node->cookie = node->cycle_cookie = node->cycle_steps = node->cycle_power = 0;
     memset(node->verifier, 0, sizeof(node->verifier));
 }
 
@@ -372,14 +366,14 @@ static int put_wide(struct nfs_scan *scan, const struct node *node)
 static bool leave_wide(struct nfs_scan *scan, struct node *node)
 {
     if (node->is_cursor) {
-        if (node->names < scan->request->wide && !nfs_scan_is_over(scan))
+        if (node->name_count < scan->request->wide && !nfs_scan_is_over(scan))
             return false;
         note(scan, put_wide(scan, node));
         node->at_end = true;
         nfs_scan_complete(scan, node);
         return true;
     }
-    if (node->names <= scan->request->wide)
+    if (node->name_count <= scan->request->wide)
         return false;
     restart(node);
     if (!node->attrs.known) { /* needed to judge it: read it again when they are known */
@@ -391,7 +385,7 @@ static bool leave_wide(struct nfs_scan *scan, struct node *node)
                       node); /* a unit can leave one wide directory: this one goes to `rest` */
         return true;
     }
-    nfs_scan_count_directory(scan, node->counting);
+    nfs_scan_count_directory(scan, node->is_counting);
     nfs_scan_judge_node(scan, node);
     note(scan, put_wide(scan, node));
     return true;
@@ -418,12 +412,12 @@ static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *r
     }
     if (error == 0 && !node->at_end) {
         if (leave_wide(scan, node))
-            scan->reading--;
+            scan->in_progress--;
         else
             nfs_scan_send_listing(scan, node);
         return 0;
     }
-    scan->reading--;
+    scan->in_progress--;
     if (error < 0)
         note(scan, fail_node(scan, node, error));
     else if (!node->attrs.known && !node->is_cursor)

@@ -2,7 +2,7 @@
  * Directories as a tree of nodes, entries against the policy, and the frames of changes
  * (scan_tree.h has the structures).
  *
- *     struct chunk   a piece of the memory that lives until the end of the scan
+ *     struct memory_block   a piece of the memory that lives until the end of the scan
  */
 
 #define _GNU_SOURCE
@@ -14,51 +14,51 @@
 
 #include "core/attrs.h"
 
-#define CHUNK      ((size_t)256 * 1024)
-#define MAX_MEMORY ((size_t)1 << 30)
+#define BLOCK_BYTES ((size_t)256 * 1024)
+#define MAX_MEMORY  ((size_t)1 << 30)
 
 /* ---- memory */
 
-struct chunk {
-    struct chunk *before;
+struct memory_block {
+    struct memory_block *before;
     size_t used;
-    size_t total; /* bytes of this chunk and those before */
+    size_t total; /* bytes of this block and those before */
     _Alignas(16) uint8_t bytes[];
 };
 
 void *nfs_scan_alloc(struct nfs_scan *scan, size_t size)
 {
-    struct chunk *chunk = scan->memory;
+    struct memory_block *block = scan->memory;
     size = (size + 15) & ~(size_t)15;
-    if (!chunk || size > CHUNK - chunk->used) {
-        size_t room = size > CHUNK ? size : CHUNK;
-        size_t total = (chunk ? chunk->total : 0) + room;
-        struct chunk *next = total > MAX_MEMORY ? NULL : malloc(sizeof(*next) + room);
+    if (!block || size > BLOCK_BYTES - block->used) {
+        size_t room = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+        size_t total = (block ? block->total : 0) + room;
+        struct memory_block *next = total > MAX_MEMORY ? NULL : malloc(sizeof(*next) + room);
         if (!next) {
             scan->error = -ENOMEM;
             return NULL;
         }
-        *next = (struct chunk){.before = chunk, .total = total};
-        chunk = scan->memory = next;
+        *next = (struct memory_block){.before = block, .total = total};
+        block = scan->memory = next;
     }
-    void *memory = chunk->bytes + chunk->used;
-    chunk->used += size;
+    void *memory = block->bytes + block->used;
+    block->used += size;
     return memset(memory, 0, size);
 }
 
 void nfs_scan_free(struct nfs_scan *scan)
 {
     while (scan->memory) {
-        struct chunk *chunk = scan->memory;
-        scan->memory = chunk->before;
-        free(chunk);
+        struct memory_block *block = scan->memory;
+        scan->memory = block->before;
+        free(block);
     }
-    buffer_free(&scan->records);
+    buffer_free(&scan->changes);
     buffer_free(&scan->handles);
     buffer_free(&scan->links);
     buffer_free(&scan->path);
     buffer_free(&scan->way);
-    buffer_free(&scan->steps);
+    buffer_free(&scan->known);
 }
 
 /* ---- nodes */
@@ -74,7 +74,7 @@ struct node *nfs_scan_add_node(struct nfs_scan *scan, struct node *parent, const
     node->name = copy;
     node->length = length;
     node->parent = parent;
-    node->counting = true;
+    node->is_counting = true;
     if (parent) {
         node->sibling = parent->children;
         parent->children = node;
@@ -97,18 +97,13 @@ bool nfs_scan_is_outside(const struct nfs_scan *scan, const struct proto_attrs *
     return !scan->request->cross && attrs->fsid != nfs_client_fsid(scan->client);
 }
 
-void nfs_scan_count_directory(struct nfs_scan *scan, bool counting)
+void nfs_scan_count_directory(struct nfs_scan *scan, bool is_counting)
 {
-    scan->found->tally.entries += counting;
-    scan->found->tally.directories += counting;
+    scan->found->tally.entries += is_counting;
+    scan->found->tally.directories += is_counting;
 }
 
 /* ---- the policy (policy.py) */
-
-static bool complies(const struct nfs_scan *scan, uint32_t bits, const struct proto_attrs *attrs)
-{
-    return attrs_comply(attrs->mode, attrs->gid, scan->request->gid, bits);
-}
 
 /* Return the change of an entry as it was attrs, for it to be completed. */
 static struct change change_of(const struct proto_attrs *attrs)
@@ -131,9 +126,9 @@ static void mark(struct node *node)
 
 void nfs_scan_judge_node(struct nfs_scan *scan, struct node *node)
 {
-    uint32_t bits = scan->request->directory_bits;
+    uint32_t bits = scan->request->policy.directory_bits;
     const struct proto_attrs *attrs = &node->attrs;
-    if (complies(scan, bits, attrs)) {
+    if (attrs_comply(attrs->mode, attrs->gid, scan->request->policy.gid, bits)) {
         scan->found->tally.compliant++;
         return;
     }
@@ -147,19 +142,19 @@ void nfs_scan_judge_node(struct nfs_scan *scan, struct node *node)
 struct segment nfs_scan_open_segment(const struct nfs_scan *scan)
 {
     return (struct segment){
-        .from = scan->records.length,
+        .from = scan->changes.length,
         .handles_from = scan->handles.length,
         .link_from = scan->links.length / sizeof(struct scan_link),
-        .count = -scan->count,
+        .count = -scan->gathered,
     };
 }
 
 void nfs_scan_close_segment(struct nfs_scan *scan, struct node *node, struct segment segment)
 {
-    segment.to = scan->records.length;
+    segment.to = scan->changes.length;
     segment.handles_to = scan->handles.length;
     segment.link_to = scan->links.length / sizeof(struct scan_link);
-    segment.count += scan->count;
+    segment.count += scan->gathered;
     if (segment.count == 0)
         return;
     struct segment *copy = nfs_scan_alloc(scan, sizeof(*copy));
@@ -184,51 +179,56 @@ static int put_handle(struct buffer *handles, const struct proto_handle *handle,
     return error < 0 ? error : buffer_put(handles, &attrs->mtime, sizeof(attrs->mtime));
 }
 
-static int put_record(struct nfs_scan *scan, const struct proto_entry *entry)
+static int put_change(struct nfs_scan *scan, const struct proto_entry *entry)
 {
     const struct proto_attrs *attrs = &entry->attrs;
     bool is_linked = attrs->links > 1;
     struct change change = change_of(attrs);
-    change_complete(&change, scan->request->file_bits, is_linked);
-    struct scan_link link = {scan->records.length, attrs->fsid & INT64_MAX, attrs->fileid};
+    change_complete(&change, scan->request->policy.file_bits, is_linked);
+    struct scan_link link = {scan->changes.length, attrs->fsid & INT64_MAX, attrs->fileid};
     int error =
-        changes_put_change(&scan->records, KIND_CHANGE, &change, entry->name, entry->length);
+        changes_put_change(&scan->changes, KIND_CHANGE, &change, entry->name, entry->length);
     if (error == 0 && is_linked)
         error = buffer_put(&scan->links, &link, sizeof(link));
-    scan->count++;
+    scan->gathered++;
     return error < 0 ? error : put_handle(&scan->handles, &entry->handle, attrs);
 }
 
 void nfs_scan_judge_entry(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry,
-                          bool counting)
+                          bool is_counting)
 {
     const struct proto_attrs *attrs = &entry->attrs;
     struct tally *tally = &node->tally;
-    tally->entries += counting;
+    tally->entries += is_counting;
     if (!S_ISREG(attrs->mode)) {
-        tally->others += counting;
+        tally->others += is_counting;
         return;
     }
     bool is_linked = attrs->links > 1;
-    tally->files += counting;
-    tally->hard_linked += is_linked && counting;
-    if (nfs_scan_is_outside(scan, attrs) || (is_linked && scan->request->skip_links)) {
+    tally->files += is_counting;
+    tally->hard_linked += is_linked && is_counting;
+    int error = 0;
+    switch (attrs_judge(&scan->request->policy, attrs->mode, attrs->gid, is_linked,
+                        nfs_scan_is_outside(scan, attrs))) {
+    case VERDICT_SKIPPED:
         tally->skipped++;
-    } else if (complies(scan, scan->request->file_bits, attrs)) {
+        break;
+    case VERDICT_COMPLIANT:
         tally->compliant++;
-    } else {
-        int error = put_record(scan, entry);
-        if (error < 0)
-            scan->error = error;
+        break;
+    default:
+        error = put_change(scan, entry);
     }
+    if (error < 0)
+        scan->error = error;
 }
 
 /* ---- discard and commit */
 
 void nfs_scan_discard(struct node *node)
 {
-    node->reading++;
-    node->questions = node->names = 0;
+    node->attempt++;
+    node->questions = node->name_count = 0;
     node->tally = (struct tally){0};
     node->segments = node->last = NULL;
     node->children = NULL;
@@ -277,7 +277,7 @@ static int write_segment(struct nfs_scan *scan, const struct segment *segment)
 {
     struct scan_result *found = scan->found;
     size_t start = found->changes.length;
-    int error = buffer_put(&found->changes, scan->records.bytes + segment->from,
+    int error = buffer_put(&found->changes, scan->changes.bytes + segment->from,
                            segment->to - segment->from);
     if (error == 0 && scan->request->retain)
         error = buffer_put(&scan->result->handles, scan->handles.bytes + segment->handles_from,
@@ -322,7 +322,7 @@ int nfs_scan_write_frames(struct nfs_scan *scan)
 {
     if (scan->found->count == 0)
         return 0;
-    int error = changes_put_header(&scan->found->changes, scan->request->gid);
+    int error = changes_put_header(&scan->found->changes, scan->request->policy.gid);
     struct node *node = next_marked(scan->tops);
     while (node && error == 0) {
         error = write_enter(scan, node);

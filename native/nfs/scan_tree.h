@@ -5,13 +5,13 @@
  *     scan_replies.c   replies: listings and lookups, and what failed
  *     scan_tree.c      the tree of directories, the policy, the frames of changes
  *
- *     struct nfs_scan    one scan
- *     struct node        a directory of the unit, or found below one
- *     struct segment     consecutive records of one node
- *     struct question    an entry whose handle or attributes are still to be requested
- *     struct step        a directory on the path of the last group
+ *     struct nfs_scan          one scan
+ *     struct node              a directory of the unit, or found below one
+ *     struct segment           consecutive changes of one node
+ *     struct question          an entry whose handle or attributes are still to be requested
+ *     struct known_directory   a directory on the path of the last group
  *
- * Replies come in any order, but frames are in the order of the tree. So records are gathered as
+ * Replies come in any order, but frames are in the order of the tree. So changes are gathered as
  * they come and written along the tree at the end. What was found in a directory counts once that
  * was read to its end; until then it can be discarded. Nodes and questions live until the end of
  * the scan, whose limits bound them.
@@ -29,7 +29,7 @@
 
 struct segment {
     struct segment *next;
-    size_t from, to;                 /* in scan.records */
+    size_t from, to;                 /* in scan.changes */
     size_t handles_from, handles_to; /* in scan.handles */
     size_t link_from, link_to;       /* in scan.links */
     int64_t count;
@@ -45,20 +45,20 @@ struct node {
     struct proto_handle handle;
     uint64_t inode; /* 0: unknown */
     struct proto_attrs attrs;
-    bool named;     /* its names come from the unit, not from a listing */
-    bool counting;  /* it is not in the tally yet */
-    bool is_cursor; /* it was counted and judged by an earlier unit */
-    bool is_marked; /* it or a node below has records */
+    bool is_named;    /* its names come from the unit, not from a listing */
+    bool is_counting; /* it is not in the tally yet */
+    bool is_cursor;   /* it was counted and judged by an earlier unit */
+    bool is_marked;   /* it or a node below has changes */
     bool must_change;
     struct change own;
     /* Reading. */
-    unsigned reading; /* the number of attempts; answers to questions of earlier ones are ignored */
+    unsigned attempt; /* to read it; answers to questions of earlier ones are ignored */
     uint64_t cookie;
     uint8_t verifier[PROTO_VERIFIER];
-    uint64_t mark; /* an earlier cookie: if it comes again, the listing has a cycle */
-    uint64_t steps, power;
+    uint64_t cycle_cookie; /* an earlier one: if it comes again, the listing has a cycle */
+    uint64_t cycle_steps, cycle_power;
     bool at_end;
-    size_t names;
+    size_t name_count;
     size_t questions; /* unanswered */
     unsigned restarts;
     struct tally tally;
@@ -74,7 +74,7 @@ enum about {
 struct question {
     struct question *next;
     struct node *node;
-    unsigned reading;
+    unsigned attempt; /* of the node */
     enum about about;
     uint8_t hint;
     uint8_t length;
@@ -82,13 +82,13 @@ struct question {
     char name[PROTO_MAX_NAME];
 };
 
-struct chunk;
+struct memory_block;
 
 struct questions {
     struct question *first, *last;
 };
 
-struct step {
+struct known_directory {
     size_t end; /* of its path in scan.way */
     struct proto_handle handle;
     struct proto_attrs attrs;
@@ -101,24 +101,23 @@ struct nfs_scan {
     struct nfs_client *client;
     const struct protocol *protocol;
     struct rpc *rpc;
-    struct chunk *memory;
+    struct memory_block *memory;
     struct node *tops, *last_top; /* the nodes of the unit */
     struct node *stack;
-    struct questions
-        questions;          /* sent beyond all limits, because directories wait for the answers */
-    struct questions names; /* of the unit */
-    struct buffer records, handles, links;
-    int64_t count; /* records */
+    struct questions questions;      /* sent beyond all limits: directories wait for the answers */
+    struct questions unit_questions; /* about names of the unit */
+    struct buffer changes, handles, links;
+    int64_t gathered; /* changes */
     struct buffer path;
     struct buffer way;   /* the path of the last group */
-    struct buffer steps; /* of struct step */
-    int64_t reading;     /* directories that are being read, and names that are being looked up */
+    struct buffer known; /* of struct known_directory */
+    int64_t in_progress; /* directories that are being read, and names that are being looked up */
     int64_t window;      /* the maximum of that */
     int64_t looks;       /* entries that were looked at */
     int64_t min_looks;   /* before a limit applies */
     int64_t deadline;
     int64_t stopped; /* when the stop flag was seen; 0: not yet */
-    bool counting;
+    bool is_counting;
     bool is_cancelled;
     int error; /* -ENOMEM, from a callback */
 };
@@ -147,7 +146,7 @@ bool nfs_scan_is_outside(const struct nfs_scan *scan, const struct proto_attrs *
  * close_segment.
  */
 void nfs_scan_judge_entry(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry,
-                          bool counting);
+                          bool is_counting);
 struct segment nfs_scan_open_segment(const struct nfs_scan *scan);
 void nfs_scan_close_segment(struct nfs_scan *scan, struct node *node, struct segment segment);
 
@@ -158,7 +157,7 @@ void nfs_scan_judge_node(struct nfs_scan *scan, struct node *node);
 void nfs_scan_discard(struct node *node);
 void nfs_scan_commit(struct nfs_scan *scan, struct node *node);
 
-void nfs_scan_count_directory(struct nfs_scan *scan, bool counting);
+void nfs_scan_count_directory(struct nfs_scan *scan, bool is_counting);
 
 /* Build the path of a node, or of an entry in it, in scan->path. 0 or -ENOMEM. */
 int nfs_scan_build_path(struct nfs_scan *scan, const struct node *node, const void *name,

@@ -10,7 +10,8 @@
  * Two Python modules are built from it. Only python/ includes Python.h: it parses arguments, runs
  * the work without the GIL, and makes Python values of the results. All other files compile, are
  * tested and fuzzed without it. A folder includes core/ and itself; functions have their folder's
- * prefix, or that of their structure; they return 0 or a number, or -errno.
+ * prefix, or that of their structure (walk_ in local/scan*.c); they return 0 or a number, or
+ * -errno.
  *
  *     python/native_module.c         _native: local/ and mapfile/
  *     python/nfs_module.c            _nfs: nfs/
@@ -105,7 +106,7 @@ static PyStructSequence_Desc apply_result_description = {
     .n_in_sequence = APPLY_RESULT_FIELDS,
 };
 
-static struct module_state *state_of(PyObject *module)
+static struct module_state *module_state_of(PyObject *module)
 {
     return PyModule_GetState(module);
 }
@@ -121,7 +122,7 @@ static bool is_allowed(PyObject *allowed, const char *name)
 /* Return what the kernel has and FEATURES allows: tests see there what other kernels would do. */
 static struct features allowed_features(PyObject *module)
 {
-    const struct module_state *state = state_of(module);
+    const struct module_state *state = module_state_of(module);
     const struct features *kernel = &state->features;
     return (struct features){
         .openat2 = kernel->openat2 && is_allowed(state->allowed, "openat2"),
@@ -137,7 +138,7 @@ static PyObject *chunks_of(const struct local_scan_result *result)
 {
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list && i < result->chunk_count; i++)
-        if (!append(list, groups_of(&result->chunks[i])))
+        if (!list_append(list, groups_of(&result->chunks[i])))
             Py_CLEAR(list);
     return list;
 }
@@ -162,7 +163,7 @@ static PyObject *scan_value(PyObject *module, struct local_scan_result *result)
 {
     const struct scan_result *found = &result->found;
     PyObject *value = named_value(
-        state_of(module)->scan_result,
+        module_state_of(module)->scan_result,
         Py_BuildValue("(NNLNNNNNNNN)", tally_of(&found->tally),
                       bytes_of(found->changes.bytes, found->count ? found->changes.length : 0),
                       (long long)found->count, groups_of(&found->rest), chunks_of(result),
@@ -206,9 +207,10 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
     if (!PyArg_ParseTupleAndKeywords(
             arguments, keywords, "$iy*iy*KppLIIy*ppppKKdLLy*nnnn:scan", names, &request->root,
             &buffers->body, &request->cursor, &buffers->cursor_path, &cursor_inode, &counted,
-            &last_try, &gid, &request->directory_bits, &request->file_bits, &buffers->excludes,
-            &skip_links, &cross, &xattrs, &remote, &never_device, &never_inode, &request->seconds,
-            &entries, &changes, &buffers->stop, &descriptors, &most_open_dirs, &wide, &chunks))
+            &last_try, &gid, &request->policy.directory_bits, &request->policy.file_bits,
+            &buffers->excludes, &skip_links, &cross, &xattrs, &remote, &never_device, &never_inode,
+            &request->seconds, &entries, &changes, &buffers->stop, &descriptors, &most_open_dirs,
+            &wide, &chunks))
         return 1;
     request->body = buffers->body.buf;
     request->body_length = (size_t)buffers->body.len;
@@ -217,10 +219,10 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
     request->cursor_inode = cursor_inode;
     request->counted = counted;
     request->last_try = last_try;
-    request->gid = (uint32_t)gid;
+    request->policy.gid = (uint32_t)gid;
     request->excludes = buffers->excludes.buf;
     request->excludes_length = (size_t)buffers->excludes.len;
-    request->skip_links = skip_links;
+    request->policy.skip_links = skip_links;
     request->cross = cross;
     request->xattrs = xattrs;
     request->remote = remote;
@@ -295,9 +297,9 @@ static PyObject *native_apply(PyObject *module, PyObject *arguments, PyObject *k
         status = local_apply(&request, &result);
         Py_END_ALLOW_THREADS;
     }
-    PyObject *value = status < 0
-                          ? raise_error(status)
-                          : named_value(state_of(module)->apply_result, apply_value(&result));
+    PyObject *value =
+        status < 0 ? raise_error(status)
+                   : named_value(module_state_of(module)->apply_result, apply_value(&result));
     apply_result_free(&result);
     PyBuffer_Release(&changes);
     PyBuffer_Release(&open_dirs);
@@ -358,9 +360,9 @@ static PyObject *native_check_entries(PyObject *module, PyObject *arguments)
 
 /* ---- the module */
 
-static int module_exec(PyObject *module)
+static int module_execute(PyObject *module)
 {
-    struct module_state *state = state_of(module);
+    struct module_state *state = module_state_of(module);
     state->features = sys_probe_features();
     state->allowed = Py_BuildValue(
         "{s:N,s:N,s:N,s:N}", "openat2", PyBool_FromLong(state->features.openat2), "fchmodat2",
@@ -375,7 +377,7 @@ static int module_exec(PyObject *module)
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
-    struct module_state *state = state_of(module);
+    struct module_state *state = module_state_of(module);
     Py_VISIT(state->allowed);
     Py_VISIT(state->scan_result);
     Py_VISIT(state->apply_result);
@@ -384,7 +386,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 
 static int module_clear(PyObject *module)
 {
-    struct module_state *state = state_of(module);
+    struct module_state *state = module_state_of(module);
     Py_CLEAR(state->allowed);
     Py_CLEAR(state->scan_result);
     Py_CLEAR(state->apply_result);
@@ -405,7 +407,7 @@ static PyMethodDef methods[] = {
 };
 
 static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, module_exec},
+    {Py_mod_exec, module_execute},
 #ifdef Py_MOD_PER_INTERPRETER_GIL_SUPPORTED
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif

@@ -68,12 +68,12 @@ static PyStructSequence_Desc apply_result_description = {
     .n_in_sequence = APPLY_RESULT_FIELDS,
 };
 
-static struct module_state *state_of(PyObject *module)
+static struct module_state *module_state_of(PyObject *module)
 {
     return PyModule_GetState(module);
 }
 
-static struct module_state *state_of_share(PyObject *share)
+static struct module_state *module_state_of_share(PyObject *share)
 {
     return PyType_GetModuleState(Py_TYPE(share));
 }
@@ -128,7 +128,7 @@ static PyObject *module_mount(PyObject *module, PyObject *arguments, PyObject *k
         errno = -status;
         return PyErr_SetFromErrnoWithFilename(PyExc_OSError, operation);
     }
-    struct open_share *share = PyObject_New(struct open_share, state_of(module)->open_share);
+    struct open_share *share = PyObject_New(struct open_share, module_state_of(module)->open_share);
     if (!share) {
         nfs_client_close(client);
         return NULL;
@@ -157,7 +157,7 @@ static PyObject *module_mounted(PyObject *module, PyObject *descriptor)
     Py_END_ALLOW_THREADS;
     if (status < 0)
         return raise_error(status);
-    return Py_BuildValue("(NN)", attributes_value(state_of(module), &attrs),
+    return Py_BuildValue("(NN)", attributes_value(module_state_of(module), &attrs),
                          bytes_of(handle.bytes, handle.length));
 }
 
@@ -207,7 +207,7 @@ static PyObject *share_calls(PyObject *share, void *closure)
     nfs_client_calls(client_of(share), calls);
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list && i < PROTO_PROCEDURES; i++)
-        if (!append(list, PyLong_FromUnsignedLongLong(calls[i])))
+        if (!list_append(list, PyLong_FromUnsignedLongLong(calls[i])))
             Py_CLEAR(list);
     return list;
 }
@@ -246,7 +246,8 @@ static PyObject *share_root_attributes(PyObject *share, PyObject *unused)
     Py_BEGIN_ALLOW_THREADS;
     status = nfs_client_root_attrs(client_of(share), &attrs);
     Py_END_ALLOW_THREADS;
-    return status < 0 ? raise_error(status) : attributes_value(state_of_share(share), &attrs);
+    return status < 0 ? raise_error(status)
+                      : attributes_value(module_state_of_share(share), &attrs);
 }
 
 PyDoc_STRVAR(used_inodes_doc,
@@ -317,12 +318,12 @@ static bool parse_scan(PyObject *arguments, PyObject *keywords, struct nfs_scan_
     int continues, wants_keys, counted, last_try, skip_links, cross, retain;
     long long gid, entries, changes;
     Py_ssize_t wide;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$y*y*y*py*pppLIIy*pppdLLy*n:scan", names,
-                                     &buffers->body, &buffers->cursor, &buffers->cursor_path,
-                                     &continues, &buffers->passed, &wants_keys, &counted, &last_try,
-                                     &gid, &request->directory_bits, &request->file_bits,
-                                     &buffers->excludes, &skip_links, &cross, &retain,
-                                     &request->seconds, &entries, &changes, &buffers->stop, &wide))
+    if (!PyArg_ParseTupleAndKeywords(
+            arguments, keywords, "$y*y*y*py*pppLIIy*pppdLLy*n:scan", names, &buffers->body,
+            &buffers->cursor, &buffers->cursor_path, &continues, &buffers->passed, &wants_keys,
+            &counted, &last_try, &gid, &request->policy.directory_bits, &request->policy.file_bits,
+            &buffers->excludes, &skip_links, &cross, &retain, &request->seconds, &entries, &changes,
+            &buffers->stop, &wide))
         return false;
     bool is_cursor = buffers->cursor.len == sizeof(*cursor);
     if (gid < 0 || gid >= UINT32_MAX || buffers->stop.len < 1 || wide < 1 ||
@@ -344,10 +345,10 @@ static bool parse_scan(PyObject *arguments, PyObject *keywords, struct nfs_scan_
     request->wants_keys = wants_keys;
     request->counted = counted;
     request->last_try = last_try;
-    request->gid = (uint32_t)gid;
+    request->policy.gid = (uint32_t)gid;
     request->excludes = buffers->excludes.buf;
     request->excludes_length = (size_t)buffers->excludes.len;
-    request->skip_links = skip_links;
+    request->policy.skip_links = skip_links;
     request->cross = cross;
     request->retain = retain;
     request->entries = entries;
@@ -371,7 +372,8 @@ static PyObject *share_scan(PyObject *share, PyObject *arguments, PyObject *keyw
     Py_BEGIN_ALLOW_THREADS;
     status = nfs_scan(&request, &result);
     Py_END_ALLOW_THREADS;
-    PyObject *value = status < 0 ? raise_error(status) : scan_value(state_of_share(share), &result);
+    PyObject *value =
+        status < 0 ? raise_error(status) : scan_value(module_state_of_share(share), &result);
     nfs_scan_result_free(&result);
     release_scan_buffers(&buffers);
     return value;
@@ -406,9 +408,9 @@ static PyObject *share_apply(PyObject *share, PyObject *arguments, PyObject *key
         status = nfs_apply(&request, &result);
         Py_END_ALLOW_THREADS;
     }
-    PyObject *value = status < 0
-                          ? raise_error(status)
-                          : named_value(state_of_share(share)->apply_result, apply_value(&result));
+    PyObject *value =
+        status < 0 ? raise_error(status)
+                   : named_value(module_state_of_share(share)->apply_result, apply_value(&result));
     apply_result_free(&result);
     PyBuffer_Release(&changes);
     PyBuffer_Release(&handles);
@@ -447,7 +449,7 @@ static PyType_Spec share_spec = {
 
 static int module_execute(PyObject *module)
 {
-    struct module_state *state = state_of(module);
+    struct module_state *state = module_state_of(module);
     state->open_share = (PyTypeObject *)PyType_FromModuleAndSpec(module, &share_spec, NULL);
     if (!state->open_share || PyModule_AddType(module, state->open_share) < 0)
         return -1;
@@ -459,7 +461,7 @@ static int module_execute(PyObject *module)
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
-    struct module_state *state = state_of(module);
+    struct module_state *state = module_state_of(module);
     Py_VISIT(state->open_share);
     Py_VISIT(state->attributes);
     Py_VISIT(state->scan_result);
@@ -469,7 +471,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 
 static int module_clear(PyObject *module)
 {
-    struct module_state *state = state_of(module);
+    struct module_state *state = module_state_of(module);
     Py_CLEAR(state->open_share);
     Py_CLEAR(state->attributes);
     Py_CLEAR(state->scan_result);

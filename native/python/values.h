@@ -37,7 +37,7 @@ static inline PyObject *text_of(const struct buffer *text, struct text part)
 }
 
 /* Append an item, whose reference is taken over, to a list; false if either failed. */
-static inline bool append(PyObject *list, PyObject *item)
+static inline bool list_append(PyObject *list, PyObject *item)
 {
     if (!item)
         return false;
@@ -76,7 +76,7 @@ static inline PyObject *again_of(const struct group_writer *again)
             continue;
         PyObject *body = bytes_of(groups->body.bytes, groups->body.length);
         PyObject *flag = counted ? Py_True : Py_False;
-        if (!append(list, Py_BuildValue("(NnO)", body, (Py_ssize_t)groups->names, flag)))
+        if (!list_append(list, Py_BuildValue("(NnO)", body, (Py_ssize_t)groups->names, flag)))
             Py_CLEAR(list);
     }
     return list;
@@ -88,8 +88,8 @@ static inline PyObject *failures_of(const struct buffer *failures, const struct 
     const struct scan_failure *at = (const void *)failures->bytes;
     size_t count = failures->length / sizeof(*at);
     for (size_t i = 0; list && i < count; i++)
-        if (!append(list, Py_BuildValue("(Nsi)", text_of(text, at[i].path), at[i].operation,
-                                        at[i].error)))
+        if (!list_append(list, Py_BuildValue("(Nsi)", text_of(text, at[i].path), at[i].operation,
+                                             at[i].error)))
             Py_CLEAR(list);
     return list;
 }
@@ -100,9 +100,9 @@ static inline PyObject *links_of(const struct buffer *links)
     const struct scan_link *at = (const void *)links->bytes;
     size_t count = links->length / sizeof(*at);
     for (size_t i = 0; list && i < count; i++)
-        if (!append(list, Py_BuildValue("(nKK)", (Py_ssize_t)at[i].offset,
-                                        (unsigned long long)at[i].device,
-                                        (unsigned long long)at[i].inode)))
+        if (!list_append(list, Py_BuildValue("(nKK)", (Py_ssize_t)at[i].offset,
+                                             (unsigned long long)at[i].device,
+                                             (unsigned long long)at[i].inode)))
             Py_CLEAR(list);
     return list;
 }
@@ -113,7 +113,7 @@ static inline PyObject *notices_of(const struct buffer *notices, const struct bu
     const struct scan_notice *at = (const void *)notices->bytes;
     size_t count = notices->length / sizeof(*at);
     for (size_t i = 0; list && i < count; i++)
-        if (!append(list, Py_BuildValue("(Ns)", text_of(text, at[i].path), at[i].kind)))
+        if (!list_append(list, Py_BuildValue("(Ns)", text_of(text, at[i].path), at[i].kind)))
             Py_CLEAR(list);
     return list;
 }
@@ -126,8 +126,8 @@ static inline PyObject *apply_failures_of(const struct apply_result *result)
     const struct apply_failure *at = (const void *)result->failures.bytes;
     size_t count = result->failures.length / sizeof(*at);
     for (size_t i = 0; list && i < count; i++)
-        if (!append(list, Py_BuildValue("(nsis)", (Py_ssize_t)at[i].index, at[i].operation,
-                                        at[i].error, at[i].note)))
+        if (!list_append(list, Py_BuildValue("(nsis)", (Py_ssize_t)at[i].index, at[i].operation,
+                                             at[i].error, at[i].note)))
             Py_CLEAR(list);
     return list;
 }
@@ -138,7 +138,8 @@ static inline PyObject *stamps_of(const struct apply_result *result)
     const struct apply_stamp *at = (const void *)result->stamps.bytes;
     size_t count = result->stamps.length / sizeof(*at);
     for (size_t i = 0; list && i < count; i++)
-        if (!append(list, Py_BuildValue("(nL)", (Py_ssize_t)at[i].index, (long long)at[i].ctime)))
+        if (!list_append(list,
+                         Py_BuildValue("(nL)", (Py_ssize_t)at[i].index, (long long)at[i].ctime)))
             Py_CLEAR(list);
     return list;
 }

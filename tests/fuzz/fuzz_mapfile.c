@@ -15,7 +15,7 @@
 
 #include "mapfile/entries.h"
 
-#define MOST_ENTRIES 40
+#define MAX_ENTRIES 40
 
 static uint64_t state;
 
@@ -107,7 +107,7 @@ static void convert_once(void)
     if (version > 2)
         version -= 3;
     size_t size = version == 1 ? 33 : 32;
-    size_t length = below(MOST_ENTRIES) * size + (below(4) ? 0 : below(size));
+    size_t length = below(MAX_ENTRIES) * size + (below(4) ? 0 : below(size));
     size_t count = length / size;
     uint8_t *entries = room_for(length);
     uint8_t *to = room_for(count * ENTRY_BYTES);
@@ -129,7 +129,7 @@ static void convert_once(void)
 
 static void check_once(void)
 {
-    size_t count = below(MOST_ENTRIES);
+    size_t count = below(MAX_ENTRIES);
     size_t length = count * ENTRY_BYTES + (below(4) ? 0 : below(ENTRY_BYTES));
     uint8_t *block = room_for(length);
     memset(block, 0, length);

@@ -17,20 +17,20 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MOST_CONNECTIONS 8
+#define MAX_CONNECTIONS 8
 #define FIRST_FD         1000
-#define MOST_OUT         ((size_t)300 * 1024)
-#define MOST_IN          ((size_t)1 << 20)
-#define MOST_MESSAGE     2048
+#define MAX_OUT         ((size_t)300 * 1024)
+#define MAX_IN          ((size_t)1 << 20)
+#define MAX_MESSAGE     2048
 #define LAST_FRAGMENT    0x80000000U
-#define MOST_LOSSES      2
-#define MOST_DELAYS      16
+#define MAX_LOSSES      2
+#define MAX_DELAYS      16
 #define AFTER_STOP       4000 /* steps */
 
 struct connection {
     bool is_open, is_connected, is_refused, is_ending, foresees;
     uint32_t xid; /* that is foreseen */
-    uint8_t call[MOST_MESSAGE];
+    uint8_t call[MAX_MESSAGE];
     size_t call_length;
     uint8_t *in;
     size_t in_length, in_room;
@@ -57,8 +57,8 @@ enum choice {
 };
 
 struct script script;
-long most_steps = 100000, stop_at;
-size_t most_unsent;
+long max_steps = 100000, stop_at;
+size_t max_unsent;
 bool hears_stop, is_open;
 volatile uint8_t stop;
 int until_failure = -1;
@@ -69,8 +69,8 @@ static unsigned losses, delays;
 static const uint8_t *habits[HABITS];
 static long steps, steps_after_stop;
 static int64_t now;
-static struct connection connections[MOST_CONNECTIONS];
-static uint8_t out_bytes[MOST_OUT];
+static struct connection connections[MAX_CONNECTIONS];
+static uint8_t out_bytes[MAX_OUT];
 
 void check(bool good, const char *what)
 {
@@ -93,7 +93,7 @@ void network_open(bool habitual)
 
 void network_close(void)
 {
-    for (size_t i = 0; i < MOST_CONNECTIONS; i++)
+    for (size_t i = 0; i < MAX_CONNECTIONS; i++)
         check(!connections[i].is_open, "a connection was left open");
 }
 
@@ -123,10 +123,10 @@ uint8_t take_below(unsigned limit)
     return (uint8_t)(take8() % limit);
 }
 
-size_t take_bytes(uint8_t *to, size_t most)
+size_t take_bytes(uint8_t *to, size_t max)
 {
     size_t length = 0;
-    while (length < most && script.at < script.end)
+    while (length < max && script.at < script.end)
         to[length++] = take8();
     return length;
 }
@@ -141,9 +141,9 @@ static bool is_bearable(uint8_t choice)
     case NONE:
     case DROP_BEFORE:
     case DROP_AFTER:
-        return ++losses <= MOST_LOSSES;
+        return ++losses <= MAX_LOSSES;
     case LATER:
-        return ++delays <= MOST_DELAYS;
+        return ++delays <= MAX_DELAYS;
     default:
         return choice == PIECES || choice == TWICE || choice == OVERTAKEN;
     }
@@ -168,7 +168,7 @@ static uint8_t decide(enum habit habit)
 
 static void deliver(struct connection *to, const void *bytes, size_t length)
 {
-    if (length > MOST_IN - to->in_length)
+    if (length > MAX_IN - to->in_length)
         return;
     if (to->in_length + length > to->in_room) {
         to->in_room = 2 * (to->in_length + length);
@@ -378,7 +378,7 @@ void *fake_realloc(void *bytes, size_t size)
 
 static struct connection *connection_of(int fd)
 {
-    check(fd >= FIRST_FD && fd < FIRST_FD + MOST_CONNECTIONS && connections[fd - FIRST_FD].is_open,
+    check(fd >= FIRST_FD && fd < FIRST_FD + MAX_CONNECTIONS && connections[fd - FIRST_FD].is_open,
           "a descriptor that is none");
     return &connections[fd - FIRST_FD];
 }
@@ -386,7 +386,7 @@ static struct connection *connection_of(int fd)
 int socket(int family, int type, int protocol)
 {
     (void)family, (void)type, (void)protocol;
-    for (int i = 0; i < MOST_CONNECTIONS; i++)
+    for (int i = 0; i < MAX_CONNECTIONS; i++)
         if (!connections[i].is_open) {
             connections[i].is_open = true;
             return FIRST_FD + i;
@@ -446,7 +446,7 @@ ssize_t send(int fd, const void *bytes, size_t length, int flags)
         errno = EPIPE;
         return -1;
     }
-    check(length <= most_unsent, "more waits to be sent than there are calls");
+    check(length <= max_unsent, "more waits to be sent than there are calls");
     if (to->foresees) {
         errno = EAGAIN;
         return -1;
@@ -491,7 +491,7 @@ ssize_t recv(int fd, void *bytes, size_t length, int flags)
 
 int poll(struct pollfd *ready, nfds_t number, int milliseconds)
 {
-    check(++steps < most_steps, "no end");
+    check(++steps < max_steps, "no end");
     stop |= stop_at && steps >= stop_at;
     steps_after_stop = stop && hears_stop ? steps_after_stop + 1 : 0;
     check(steps_after_stop < AFTER_STOP, "no end after the stop flag was set");

@@ -121,12 +121,12 @@ static void set_scan(void)
     uint8_t options = take8();
     session.retains = options & 1;
     session.scan = (struct nfs_scan_request){
-        .gid = NEW_GID,
-        .directory_bits = 02070,
-        .file_bits = 060,
+        .policy.gid = NEW_GID,
+        .policy.directory_bits = 02070,
+        .policy.file_bits = 060,
         .excludes = EXCLUDES,
         .excludes_length = sizeof(EXCLUDES) - 1,
-        .skip_links = options & 2,
+        .policy.skip_links = options & 2,
         .cross = options & 4,
         .retain = session.retains,
         .seconds = options & 8 ? 1e9 : 3,
@@ -235,8 +235,9 @@ static void scan_all(void)
     for (; session.done < session.unit_count; session.done++)
         scan_unit(&session.units[session.done]);
     if (session.is_complete && !script.deviates && !stop && session.verbs == 0 &&
-        !session.scan.skip_links && !session.scan.cross)
-        check(server_complies(session.scan.directory_bits, session.scan.file_bits, EXCLUDED),
+        !session.scan.policy.skip_links && !session.scan.cross)
+        check(server_complies(session.scan.policy.directory_bits, session.scan.policy.file_bits,
+                              EXCLUDED),
               "an honest server's share is not migrated");
 }
 
@@ -254,7 +255,7 @@ static bool open_share(int version, uint8_t options)
         .domain = script.deviates && options & 64 ? "example.org" : "",
     };
     const char *operation = NULL;
-    most_unsent = (settings.calls * PROTO_MAX_BATCH + 8) * RPC_MAX_CALL;
+    max_unsent = (settings.calls * PROTO_MAX_BATCH + 8) * RPC_MAX_CALL;
     is_at_work = true;
     int error = nfs_client_open(&settings, &session.client, &operation);
     is_at_work = false;
@@ -479,7 +480,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (argc == 4 && strcmp(argv[2], "steps") == 0) {
-        most_steps = atol(argv[3]);
+        max_steps = atol(argv[3]);
         argc = 2;
     }
     for (int i = 1; i < argc; i++)

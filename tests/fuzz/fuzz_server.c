@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define MOST_INODES     24
-#define MOST_OPERATIONS 24
+#define MAX_INODES     24
+#define MAX_OPERATIONS 24
 
 #define NOENT    2
 #define NOTDIR   20
@@ -35,7 +35,7 @@ uint8_t quirks;
 struct xdr_out out;
 
 static int version;
-static struct inode inodes[MOST_INODES], before[MOST_INODES];
+static struct inode inodes[MAX_INODES], before[MAX_INODES];
 static unsigned count, page, handle_length;
 
 /* ---- the tree */
@@ -78,7 +78,7 @@ void server_open(int with)
     page = 1 + take_below(8);
     static const unsigned LENGTHS[] = {4, 32, 64, 128};
     handle_length = LENGTHS[take_below(version == 4 ? 4 : 3)];
-    count = 2 + take_below(MOST_INODES - 1);
+    count = 2 + take_below(MAX_INODES - 1);
     for (unsigned i = 0; i < count; i++)
         make_inode(i, i < 2 ? 0 : take8());
 }
@@ -509,7 +509,7 @@ static void answer_nfs4(struct xdr_in *call, uint8_t how)
     xdr_get_bytes(call, 1024, &length);
     check(xdr_get32(call) == 0, "a minor version");
     uint32_t operations = xdr_get32(call);
-    check(operations <= MOST_OPERATIONS, "too many operations");
+    check(operations <= MAX_OPERATIONS, "too many operations");
     xdr_put(&out, &(uint8_t[12]){0}, 12);
     while (done < operations && status == 0) {
         done++;

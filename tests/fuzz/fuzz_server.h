@@ -41,7 +41,7 @@ uint64_t take64(void);
 /* A number below `limit`, which is at most 256. */
 uint8_t take_below(unsigned limit);
 /* At most that many bytes; fewer at the end of the script. */
-size_t take_bytes(uint8_t *to, size_t most);
+size_t take_bytes(uint8_t *to, size_t max);
 
 /* Abort with a message unless `good`. */
 void check(bool good, const char *what);
@@ -56,13 +56,13 @@ void network_close(void);
  * How many steps (polls) the client may take; after how many `stop` is set (0: never); and whether
  * the client must react to it.
  */
-extern long most_steps;
+extern long max_steps;
 extern long stop_at;
 extern bool hears_stop;
 extern volatile uint8_t stop;
 
 /* How many bytes of calls may wait to be sent. */
-extern size_t most_unsent;
+extern size_t max_unsent;
 
 /* The share is open: from now on the client must tolerate losses and delays. */
 extern bool is_open;

@@ -1,7 +1,7 @@
 /*
- * attacker DIR PAIRS: somebody who can write in DIR. As nobody, exchanges DIR/file<i> with DIR/link<i>
- * and DIR/dir<i> with DIR/dirlink<i> (renameat2, RENAME_EXCHANGE) without pause, until it is killed.
- * Prints a line when it has begun.
+ * attacker DIR PAIRS: somebody who can write in DIR. As nobody, exchanges DIR/file<i> with
+ * DIR/link<i> and DIR/dir<i> with DIR/dirlink<i> (renameat2, RENAME_EXCHANGE) without pause, until
+ * it is killed. Prints a line when it has begun.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /*
- * For LD_PRELOAD: the n-th call that changes something below given directories does not happen, or is the last.
- * Counted over all threads; what is opened to be read is not counted.
+ * For LD_PRELOAD: the n-th call that changes something below given directories does not happen, or
+ * is the last. Counted over all threads; what is opened to be read is not counted.
  *
- *     FAIL_UNDER=DIR:DIR  absolute, without links; what changes elsewhere, such as a journal, is not counted
+ *     FAIL_UNDER=DIR:DIR  absolute, without links; changes elsewhere, as in a journal, do not count
  *     FAIL_AT=n
  *     FAIL_HOW=kill       the process kills itself in place of the call
  *     FAIL_HOW=after      the process kills itself when the call has returned

@@ -1,6 +1,7 @@
 /*
- * Preloaded by test_native_faults.py: calls on names that begin with an error's name fail with it, and
- * so does one call of getdents64 (FAIL_GETDENTS: which); NO_TYPES takes the types from directories.
+ * Preloaded by test_native_faults.py: calls on names that begin with an error's name fail with it,
+ * and so does one call of getdents64 (FAIL_GETDENTS: which); NO_TYPES takes the types from
+ * directories.
  */
 
 #define _GNU_SOURCE

@@ -1,10 +1,12 @@
 /*
- * For LD_PRELOAD: something happens in place of the n-th call that changes the mode or the group of an
- * entry, counted over all threads. By fchown and fchmod that is a directory: SQLite has its own files.
+ * For LD_PRELOAD: something happens in place of the n-th call that changes the mode or the group of
+ * an entry, counted over all threads. By fchown and fchmod that is a directory: SQLite has its own
+ * files.
  *
  *     KILL_AT=n   the process kills itself
  *     STOP_AT=n   the process stops itself (SIGSTOP), and goes on when it is told to
- *     HANG_AT=n   the same, but the thread goes on only when a file of the name UNTIL is there, as in a dead mount
+ *     HANG_AT=n   the same, but the thread goes on only when a file of the name UNTIL is there, as
+ *                 in a dead mount
  */
 
 #define _GNU_SOURCE

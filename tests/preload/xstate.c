@@ -1,14 +1,16 @@
 /*
  * Preloaded into User-Mode Linux 6.1 (linux.uml) where the host's CPU has AMX.
  *
- * User-Mode Linux saves and restores the extended registers of a guest's process by ptrace, in a buffer
- * of 2,696 bytes: enough for AVX-512 and the protection keys. With AMX a host has 11,008 bytes, and its
- * kernel refuses a PTRACE_SETREGSET of NT_X86_XSTATE that has fewer (xstateregs_set in
- * arch/x86/kernel/fpu/regset.c), so that the guest's init dies of SIGSEGV before its first instruction.
+ * User-Mode Linux saves and restores the extended registers of a guest's process by ptrace, in a
+ * buffer of 2,696 bytes: enough for AVX-512 and the protection keys. With AMX a host has 11,008
+ * bytes, and its kernel refuses a PTRACE_SETREGSET of NT_X86_XSTATE that has fewer (xstateregs_set
+ * in arch/x86/kernel/fpu/regset.c), so that the guest's init dies of SIGSEGV before its first
+ * instruction.
  *
- * Here a read fetches all registers from the host and returns those that were asked for. A write merges
- * the given ones into all that the process has: components that the guest does not know stay as they are.
- * On a host that has no more than the guest has room for, both do what they do without this.
+ * Here a read fetches all registers from the host and returns those that were asked for. A write
+ * merges the given ones into all that the process has: components that the guest does not know stay
+ * as they are. On a host that has no more than the guest has room for, both do what they do without
+ * this.
  *
  * Layout of the registers: Intel SDM, volume 1, section 13.4.
  */

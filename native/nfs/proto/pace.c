@@ -13,7 +13,7 @@
 #define MIN_LIMIT 4
 /*
  * Servers refuse a call now and then because of one entry. Busy ones answer fewer than this for
- * each.
+ * each call that they refuse: they refuse more than one in five.
  */
 #define MAX_ANSWERED 4
 
@@ -69,7 +69,7 @@ static void set_limit(struct pace *pace, int64_t limit)
 static void adjust_limit(struct pace *pace)
 {
     long limit = atomic_load(&pace->limit);
-    /* So few calls do not queue: this is the round trip of the server as it is now. */
+    /* At the lowest limit calls do not queue: this is the round trip of the server as it is now. */
     if (pace->interval_rtt < pace->min_rtt || limit <= MIN_LIMIT)
         pace->min_rtt = pace->interval_rtt;
     int64_t queued = pace->interval_rtt - pace->min_rtt;

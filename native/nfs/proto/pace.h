@@ -7,9 +7,9 @@
  * The principle is CoDel's (RFC 8289, section 3): the minimum of the round-trip times in an
  * interval tells a standing queue from a burst, since in a standing queue even the fastest reply is
  * late. While that minimum exceeds the smallest ever seen (min_rtt) by more than the target, the
- * limit falls in proportion; while it does not, and the limit was reached, the limit grows. If the
- * server refuses one call in five or more in an interval (DELAY, or silence until a time-out), the
- * limit is halved.
+ * limit falls in proportion; while it exceeds it by at most half the target, and the limit was
+ * reached, the limit grows; between the two it stays. If the server refuses more than one call in
+ * five in an interval (DELAY, or silence until a time-out), the limit is halved.
  */
 
 #ifndef ARCHIPMIGRATE_NFS_PROTO_PACE_H

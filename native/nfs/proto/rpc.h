@@ -74,7 +74,7 @@ void rpc_send(struct rpc *rpc, rpc_answer *answer, void *owner, uint64_t tag);
 /* Send and receive what is ready, and call back; wait at most `milliseconds` for it. */
 void rpc_step(struct rpc *rpc, int milliseconds);
 
-/* Return whether calls are unanswered, and none got an answer but DELAY for so many nanoseconds. */
+/* Return whether calls are unanswered, and no reply other than DELAY came for `nanoseconds`. */
 bool rpc_is_silent(const struct rpc *rpc, int64_t nanoseconds);
 
 /* Answer all unanswered calls by an error, and drop the connection. */
