@@ -80,7 +80,9 @@ class Database:
     def select(self, query: str, *values: Column) -> Iterator[tuple[Any, ...]]:
         """Yield the rows that a query finds. Raises JournalError."""
         try:
-            yield from self._db.execute(query, values)
+            # Not `yield from`: that closes the cursor, maybe long after the database, which fails.
+            for row in self._db.execute(query, values):  # noqa: UP028
+                yield row
         except sqlite3.Error as error:
             raise JournalError(f"the journal {self.path} cannot be read: {error}") from None
 

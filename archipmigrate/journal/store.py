@@ -10,10 +10,13 @@ own in the same database (`model.JobTables`).
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ..errors import JournalError
 from ..model import Failure, Link, Tally, Unit
@@ -39,6 +42,8 @@ CREATE TABLE failure (
     hint INTEGER NOT NULL, scope INTEGER NOT NULL);
 INSERT INTO scope VALUES (0, NULL, '{}');
 """
+# Of the fields of a header; of all others it is str.
+TYPES: dict[str, Any] = {"settings": dict, "sessions": int, "seconds": (int, float), "roots": dict}
 RESUMABLE = ("running", "interrupted", "stopped")
 
 
@@ -69,6 +74,17 @@ class RunHeader:
     host: str = ""
     roots: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> RunHeader:
+        """Return the header that `asdict` gave *content* for. Raises TypeError, ValueError."""
+        header = cls(**dict(content))
+        for name, value in asdict(header).items():
+            if not isinstance(value, TYPES.get(name, str)):
+                raise TypeError(f"{name} is {value!r}")
+        if header.began:
+            datetime.fromisoformat(header.began)
+        return header
+
     @property
     def is_resumable(self) -> bool:
         """Whether the run was cut off, and neither undone nor superseded."""
@@ -91,8 +107,22 @@ class Journal(Database):
         self._claimed: set[tuple[int, int]] = set()  # by units that are not finished
         self._tallies: dict[int, Tally] = {}
         self._dirty: set[int] = set()  # scopes whose counts are not in the database yet
-        for scope, text in self.select("SELECT id, tally FROM scope"):
-            self._tallies[scope] = Tally.from_dict(json.loads(text))
+        try:
+            self._load_tallies()
+        except JournalError:
+            self.close(fold=False)
+            raise
+
+    def _load_tallies(self) -> None:
+        rows = list(self.select("SELECT id, tally FROM scope"))
+        with self._decoding("the table of counts"):
+            for scope, text in rows:
+                counts = dict(json.loads(text))
+                if not all(type(number) is int for number in counts.values()):
+                    raise ValueError(f"no counts: {text}")
+                self._tallies[scope] = Tally.from_dict(counts)
+            if 0 not in self._tallies:
+                raise LookupError("those of the run are missing")
 
     def commit(self, writes: Sequence[Write]) -> None:
         """Carry out *writes* in one transaction, durable on return. Raises JournalError."""
@@ -104,6 +134,16 @@ class Journal(Database):
                 [(json.dumps(self._tallies[s].as_dict()), s) for s in self._dirty],
             )
             self._dirty.clear()
+
+    @contextlib.contextmanager
+    def _decoding(self, what: str) -> Iterator[None]:
+        """Turn errors of decoding a record into JournalError, which says which record it is."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError) as error:
+            raise JournalError(f"{self.path}: {what} is damaged ({error!r})") from None
+        except JournalError as error:
+            raise JournalError(f"{self.path}: {what} is damaged ({error})") from None
 
     # -- the header
 
@@ -121,7 +161,8 @@ class Journal(Database):
         row = next(self.select("SELECT format, content FROM header"), None)
         if row is None or row[0] != FORMAT:
             raise JournalError(f"{self.path} is not a journal that this version can read")
-        return RunHeader(**json.loads(row[1]))
+        with self._decoding("the header"):
+            return RunHeader.from_dict(json.loads(row[1]))
 
     # -- the frontier
 
@@ -138,7 +179,9 @@ class Journal(Database):
 
     def load_unit(self, number: int) -> Unit:
         """Read a unit back."""
-        return next(unit for _, unit in self._units("WHERE id = ?", number))
+        for _, unit in self._units("WHERE id = ?", number):
+            return unit
+        raise JournalError(f"{self.path}: unit {number} is missing")
 
     def units(self) -> Iterator[tuple[int, Unit]]:
         """Yield the frontier, oldest first."""
@@ -151,6 +194,9 @@ class Journal(Database):
             *values,
         )
         for number, scope, retries, counted, entries, body in rows:
+            with self._decoding(f"unit {number}"):
+                if scope not in self._tallies or not isinstance(body, bytes):
+                    raise ValueError("it is of no scope, or has no body")
             yield number, Unit(body, entries, retries, bool(counted), None, scope)
 
     def last_number(self) -> int:
@@ -197,20 +243,29 @@ class Journal(Database):
 
     def preimage(self, number: int) -> bytes:
         """Return the pre-image of a batch. Raises JournalError if it is damaged."""
-        row = next(self.select("SELECT preimage FROM batch WHERE id = ?", number))
-        return checksummed.unpack(row[0])
+        with self._decoding(f"the pre-image of batch {number}"):
+            return checksummed.unpack(self._column("preimage", number))
 
     def outcome(self, number: int) -> bytes:
         """Return the outcome of a settled batch. Raises JournalError if it is damaged."""
-        row = next(self.select("SELECT outcome FROM batch WHERE id = ?", number))
-        return checksummed.unpack(row[0])
+        with self._decoding(f"the outcome of batch {number}"):
+            return checksummed.unpack(self._column("outcome", number))
+
+    def _column(self, name: str, number: int) -> bytes:
+        """Return a column of a batch. Raises LookupError if that is missing."""
+        query = f"SELECT {name} FROM batch WHERE id = ?"  # noqa: S608 -- a literal above
+        for (blob,) in self.select(query, number):
+            if isinstance(blob, bytes):
+                return blob
+        raise LookupError("it is missing")
 
     def check(self) -> None:
         """Verify the checksums of all pre-images and outcomes. Raises JournalError."""
-        for preimage, outcome in self.select("SELECT preimage, outcome FROM batch"):
-            checksummed.verify(preimage)
-            if outcome is not None:
-                checksummed.verify(outcome)
+        for number, preimage, outcome in self.select("SELECT id, preimage, outcome FROM batch"):
+            with self._decoding(f"batch {number}"):
+                checksummed.verify(preimage)
+                if outcome is not None:
+                    checksummed.verify(outcome)
 
     # -- files with several links
 
