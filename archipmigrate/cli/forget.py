@@ -41,9 +41,10 @@ def run(args: argparse.Namespace) -> int:
     run_options = options.run_options(args)
     state = state_directory(run_options)
     header = named_run(state, args.run_name)
-    if not args.force:
-        _refuse_half_done(state, header, run_options)
     with locked(state, {header.share: header.path, **header.roots}):
+        header = named_run(state, args.run_name)  # which a session may have changed since
+        if not args.force:
+            _refuse_half_done(state, header, run_options)
         freed = forget_run(state, header.run)
     print(f"{header.run} is forgotten: {freed:,} bytes freed")
     return 0
