@@ -38,7 +38,8 @@ class Database:
                 name, isolation_level=None, check_same_thread=False, uri=bool(path)
             )
             if path:
-                self._db.execute("PRAGMA journal_mode = WAL")
+                if schema:  # the file keeps it; another file must not be written to here
+                    self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
             else:
                 self._db.execute("PRAGMA synchronous = OFF")

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import ShareError
 from ..jobs.kind import Reporter
 from ..jobs.options import RunOptions
-from ..journal.runs import list_runs
+from ..journal.runs import read_runs
 from ..journal.store import SUFFIX
 from ..share import Share
 from ..share.bypass import cached_seconds, is_version_4, label, open_direct
@@ -58,9 +58,10 @@ def wait_for_mount(share: Share, state: Path, reporter: Reporter) -> None:
     """
     if not share.is_nfs:
         return
-    changed = [
-        _written(state, header.run) for header in list_runs(state) if header.backend == "nfs"
-    ]
+    runs = read_runs(state)
+    direct = [header.run for header in runs.headers if header.backend == "nfs"]
+    # An unreadable journal may be of a direct run, too.
+    changed = [_written(state, run) for run in [*direct, *(bad.run for bad in runs.unreadable)]]
     longest = cached_seconds(share.mount)
     left = min(max(changed, default=0.0) + longest - time.time(), longest)
     if left > 0:

@@ -37,6 +37,7 @@ from ..share.bypass import label
 from ..ui.text import quoted, reason
 from .find import can_resume
 from .open import (
+    check_readable,
     check_room,
     find_or_make,
     find_or_make_undo,
@@ -44,6 +45,7 @@ from .open import (
     open_earlier_share,
     roots_of,
     state_directory,
+    tell_unreadable,
 )
 from .reach import reach, wait_for_mount
 
@@ -70,6 +72,7 @@ def begin(
         locks = stack.enter_context(locked(state, roots))
         share = replace(share, lock=locks.fd(share.identity))
         check_room(state, share, reporter)
+        check_readable(state, share, options, reporter)
         share = _reached(kind, settings, share, state, options, reporter)
         if kind.settles_earlier:
             _settle_earlier(kind, settings, share, state, options, reporter, fresh=fresh)
@@ -136,6 +139,7 @@ def resume(
         if not can_resume(header, failed=failed):
             return None
         locks.sign(header.run)
+        tell_unreadable(state, reporter)
         check_room(state, share, reporter)
         settings = kind.settings(header.settings)
         share = _reached(kind, settings, share, state, options, reporter)
@@ -167,6 +171,7 @@ def undo(
         locks = stack.enter_context(locked(state, roots_of(share, target.roots)))
         if not is_meant():
             return None
+        tell_unreadable(state, reporter)
         share = replace(share, lock=locks.fd(share.identity))
         settings = kind.settings(target.settings)
         share = _reached(kind, settings, share, state, options, reporter)
