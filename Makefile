@@ -6,14 +6,14 @@ PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 C_SOURCES := $(shell find native -name '*.[ch]')
-C_FORMATTED := $(C_SOURCES) $(wildcard benchmarks/*.c)
+C_FORMATTED := $(C_SOURCES) $(wildcard benchmarks/*.c tests/preload/*.c)
 PY_CHECKED := setup.py archipmigrate tests $(wildcard benchmarks/*.py)
 
 # Every target works in the same .venv: one after another, also under make -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long fuzz bench check format clean
+.PHONY: help setup demo test test-all test-long fuzz bench check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,13 +39,20 @@ demo: setup ## make a sample share, migrate permissions and maps, put all back
 	@PATH="$(abspath $(BIN)):$$PATH" benchmarks/demo.sh
 
 # Two at a time, but for those that are marked `alone`. To see what one prints: PYTEST_ARGS='-n 0 -s -k ...'
+# tests/README.md says what the targets leave out.
 test: setup ## run the tests (minutes)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+test-all: export ARCHIPMIGRATE_EXHAUSTIVE = 1
+test-all: test ## run the tests, with a kill at every call, not at every third
 
 test-long: setup ## run the tests that take many minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
-fuzz: setup ## fuzz the NFS client for 10 minutes (needs clang); what is new goes into the corpus
+fuzz: setup ## fuzz the NFS client for 10 minutes; what is new goes into the corpus
+	@echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | \
+	    clang -x c -fsanitize=fuzzer,address,undefined -o /dev/null - 2>/dev/null || \
+	    { echo 'No clang with libFuzzer. On Debian 12: apt-get install clang libclang-rt-14-dev' >&2; exit 1; }
 	$(BIN)/python -m tests.fuzz.fuzz 600
 
 bench: setup ## run the benchmarks

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from archipmigrate.testshare import make_share
-from tests.nfs.guest_programs.inside import (
+from tests.nfs.guest_programs.runtime import (
     EXPORT,
     MOUNT,
     STATE,

@@ -1,7 +1,7 @@
-"""Fixtures: both backends, a state directory, and the program as users start it.
+"""Fixtures: both backends, directories, and the program as a process or in this one.
 
-And how tests run beside each other, in the workers of pytest-xdist: with nothing beside those that
-are marked `alone`.
+And how tests run beside each other in the workers of pytest-xdist: nothing runs beside those that
+are marked `alone`. tests/README.md is the map of all tests.
 """
 
 from __future__ import annotations
@@ -19,32 +19,76 @@ from archipmigrate.backend.select import available
 from tests.support.inprocess import Program
 from tests.support.program import MISSING, Cli, missing, need
 
-TURNS = pytest.StashKey[int]()
+
+class Turns:
+    """Who may run a test now, over all workers: many at a time, or a single one that is alone.
+
+    Two locks of files, which the kernel releases if a worker dies. A worker holds the *room* while
+    it runs a test: shared, or exclusively to be alone. It waits for the room at the *door*, one
+    worker at a time: without that, a worker that is to be alone would wait for as long as others
+    find tests to run, because each leaves the room for an instant only.
+
+        worker 1, in a test     worker 2, next is alone     worker 3
+        room shared
+                                door
+                                waits for the room
+        leaves the room                                     waits for the door
+        waits for the door      has the room, leaves the
+                                door
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._door = os.open(root / "Makefile", os.O_RDONLY)
+        self._room = os.open(root / "pyproject.toml", os.O_RDONLY)
+        self._stays = False
+
+    def enter(self, *, alone: bool) -> None:
+        """Wait for the room, unless this worker stayed in it."""
+        if not self._stays:
+            fcntl.flock(self._door, fcntl.LOCK_EX)
+            fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            fcntl.flock(self._door, fcntl.LOCK_UN)
+
+    def leave(self, *, stay: bool) -> None:
+        """Leave the room, or stay for the next test, which is to be alone, too."""
+        self._stays = stay
+        if not stay:
+            fcntl.flock(self._room, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the files."""
+        os.close(self._room)
+        os.close(self._door)
 
 
-def _alone(item: pytest.Item | None) -> bool:
-    return item is not None and item.get_closest_marker("alone") is not None
+TURNS = pytest.StashKey[Turns]()
+
+
+def _is(item: pytest.Item | None, marker: str) -> bool:
+    return item is not None and item.get_closest_marker(marker) is not None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Open what all workers lock: shared for a test, exclusively for one that is to be alone."""
-    config.stash[TURNS] = os.open(config.rootpath / "pyproject.toml", os.O_RDONLY)
+    """Open what all workers lock."""
+    config.stash[TURNS] = Turns(config.rootpath)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Close it."""
-    os.close(config.stash[TURNS])
+    config.stash[TURNS].close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what needs root where there is none, and say so; never in CI.
+    """Skip what needs root where there is none; order the rest.
 
-    What is to be alone comes first: one worker gets all of it, and the others wait only once.
+    Tests to be alone come first: one worker gets all of them, and the others wait only once. Slow
+    tests come next: workers steal from each other's end, so that none of them is left with a slow
+    test when the others have nothing to do.
     """
     for item in items:
-        if item.get_closest_marker("privileged") and os.geteuid() != 0:
+        if _is(item, "privileged") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
-    items.sort(key=_alone, reverse=True)
+    items.sort(key=lambda item: (not _is(item, "alone"), not _is(item, "slow")))
 
 
 # Outermost, so that waiting for a turn does not count as time of the test.
@@ -54,23 +98,22 @@ def pytest_runtest_protocol(
 ) -> Generator[None, object, object]:
     """Run a test when it is its turn, all that are to be alone in one turn."""
     turns = item.config.stash[TURNS]
-    fcntl.flock(turns, fcntl.LOCK_EX if _alone(item) else fcntl.LOCK_SH)
+    turns.enter(alone=_is(item, "alone"))
     try:
         return (yield)
     finally:
-        if not (_alone(item) and _alone(nextitem)):
-            fcntl.flock(turns, fcntl.LOCK_UN)
+        turns.leave(stay=_is(item, "alone") and _is(nextitem, "alone"))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand what a worker missed to the terminal's process."""
+    """Send the packages that a worker missed to the controller, which prints the summary."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["missing"] = sorted(MISSING)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take it there; a worker that crashed has nothing to hand over."""
+    """Receive them; a worker that crashed sent nothing."""
     MISSING.update(getattr(node, "workeroutput", {}).get("missing", ()))
 
 
@@ -98,7 +141,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def codec() -> str:
-    """The fastest backend: for tests of what is the same with all of them but for the codec."""
+    """The fastest backend: for tests in which backends differ by nothing but their codec."""
     return available()[0]
 
 
@@ -136,19 +179,19 @@ def locks(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cli(backend: str, state: Path) -> Cli:
-    """The program with one backend and its own state directory."""
+    """The program as a process, with one backend and a state directory of its own."""
     return Cli(backend, state)
 
 
 @pytest.fixture
 def program(backend: str, state: Path) -> Program:
-    """The program called in this process, with one backend and its own state directory."""
+    """The program in this process, with one backend and a state directory of its own: faster."""
     return Program(backend, state)
 
 
 @pytest.fixture
 def unmounting() -> Iterator[Callable[[Path], None]]:
-    """Call with mount points; they are unmounted at the end."""
+    """Call with a mount point to have it unmounted after the test."""
     mounted: list[Path] = []
     yield mounted.append
     for path in reversed(mounted):
@@ -157,7 +200,7 @@ def unmounting() -> Iterator[Callable[[Path], None]]:
 
 @pytest.fixture
 def mount(unmounting: Callable[[Path], None]) -> Callable[..., Path]:
-    """Call with a directory, made if need be, and what mount(8) takes; unmounted at the end."""
+    """Call with a directory and options of mount(8); unmounted after the test."""
 
     def mount(where: Path, *options: object) -> Path:
         where.mkdir(exist_ok=True)
@@ -173,5 +216,5 @@ def mount(unmounting: Callable[[Path], None]) -> Callable[..., Path]:
 
 @pytest.fixture
 def tmpfs(mount: Callable[..., Path], tmp_path: Path) -> Path:
-    """An empty tmpfs, where trees are quickly made and vanish at the end, however deep."""
+    """An empty tmpfs: trees are created fast, and removed however deep they are."""
     return mount(tmp_path / "tmpfs", "-t", "tmpfs", "-o", "mode=700", "tmpfs")

@@ -2,17 +2,18 @@
 
 A job says what a unit is, how it is scanned and how what was found is applied. The engine decides
 which unit is next and on which thread, makes pre-images durable, counts, stops and resumes. How
-units are counted is a rule of its own: see `counting`.
+entries are counted is a rule of its own: see `journal.counting`.
 
-What happens to one unit, and what a kill (`x`) leaves to the next session:
+One unit, step by step, and what follows a kill during that step (unit 7, its batch gets number 8):
 
-    scan      x   the unit is in the frontier, and is scanned again
-    drop      x   the same
-    pre-image durable
-    apply     x   the unit is in the frontier and its batch has no outcome: the batch is settled,
-                  then the unit is scanned again
-    one transaction: the unit leaves the frontier; new units, counts, failures, outcome come in
-              x   nothing: the unit is finished
+    step          the journal has                    the next session
+    scan          unit 7                             scans unit 7
+    claim, drop   unit 7                             scans unit 7
+    durable       unit 7, batch 8 or not yet         settles batch 8: unchanged; scans unit 7
+    apply         unit 7, batch 8                    settles batch 8: partly changed; scans unit 7
+    finish        unit 7, batch 8                    settles batch 8: all changed; scans unit 7
+    (finished)    batch 8 with its outcome, counts,  takes the next unit
+                  failures and new units
 """
 
 from __future__ import annotations
@@ -69,9 +70,10 @@ class Job(ABC, Generic[S]):
     tell whether a change was made, and `settle` also if it did not begin all: the engine then
     leaves unit and batch as a kill would.
 
-    One entry that fails is a `Failure` in the result, never an exception. OSError means that the
-    unit could not even begin: the run stops because the share does not answer. FatalError stops the
-    run too. Either way the unit stays in the frontier.
+    One entry that fails is a `Failure` in the result, never an exception. OSError from `scan` or
+    `apply` means that the unit could not even begin, and stops the run because the share does not
+    answer; so does ShareError. BackendLost and JournalError stop it as a kill would. Anything else
+    ends the process, which for the journal is a kill, too. The unit always stays in the frontier.
     """
 
     dry_run: bool = False  # True: scan only, apply nothing, journal nothing but counts

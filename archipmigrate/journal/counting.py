@@ -1,25 +1,26 @@
 """The rule by which entries are counted: each once, however often it is scanned.
 
-The tally of a run is a sum: each finished unit adds that of its scan and of its apply, each settled
-batch that of its settling, and what is taken back is added as a negative number. In the end every
-entry is in `entries` (and its type) once, and every directory and regular file in exactly one of
-`changed`, `compliant`, `skipped`, `vanished` and `failed`. In between, entries that wait for apply,
-or for a retry, are in none.
+The tally of a run is a sum. Each finished unit adds that of its scan and of its apply, each settled
+batch that of its settling; what has to be taken back is added as a negative number. In the end
+every entry that was found is in `entries` and in its type once, and every directory and regular
+file among them in one of `changed`, `compliant`, `skipped`, `failed` or, if it went in between,
+`vanished`. Before that, entries that wait for apply or for a retry are in none of these.
 
-    event                                      entries   changed   compliant   failed
-    scan: an entry of a new unit                  +1
-    scan: an entry of a unit that is `counted`     0
-    scan: it complies                                                 +1
-    scan, dry run: it would be changed                      +1
-    scan or apply: it failed, for good                                            +1
-    apply: it was changed                                   +1
-    apply: to be retried                           0         in a new unit that is `counted`
-    drop: another batch covers its inode                              +1
-    settle: a change was made by a kill's session           +1        -1
-    session: n failures are tried again            0         in units that are `counted`, and -n
-    settle: a failure was put right after all                                     -1
-    wide directory, c changed, to be read again   all else is 0:
-                                                            +c       -c - 1
+    event                                           entries   changed   compliant   failed
+    scan: an entry of a new unit                       +1
+    scan: an entry whose unit is `counted`
+      it complies                                                           +1
+      it would be changed (dry run)                              +1
+      it fails for good                                                                +1
+    drop: another batch covers its inode                                    +1
+    apply: it is changed                                         +1
+      it is to be retried: in a new, `counted` unit
+      it fails for good                                                                +1
+    settle: it is changed, and scanned again                     +1         -1
+      it is changed, and no scan will find it again    +1        +1
+      it had failed, and is put right after all                                        -1
+    resume --failed: retried in a `counted` unit                                       -1
+    wide directory to be read again: keep c changes              +c        -c-1
 
 Why `compliant` goes below 0 for a while: after a kill the unit of a settled batch is still in the
 frontier, is scanned again from its beginning, and finds what the batch changed compliant. A wide

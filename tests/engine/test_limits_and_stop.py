@@ -28,14 +28,14 @@ def test_early_stop_waits_for_enough_refusals() -> None:
     assert "root_squash" in early.reason
 
 
-def test_early_stop_counts_what_cannot_be_looked_at() -> None:
+def test_early_stop_counts_entries_that_cannot_be_scanned() -> None:
     early = EarlyStop()
     early.scanned(refusals(ENOUGH // 2, errno.EACCES))
     early.applied(ENOUGH // 2, 0, refusals(ENOUGH // 2))
     assert early.reason
 
 
-def test_full_share_stops_what_has_to_write_also_after_a_success() -> None:
+def test_full_share_stops_a_job_that_must_write_even_after_a_success() -> None:
     early = EarlyStop()
     early.applied(1, 1, [])
     early.applied(1, 0, [Failure(b"entry", "chown", errno.EDQUOT)])

@@ -131,7 +131,7 @@ def test_first_signal_ends_a_unit_in_its_middle(
 
 
 @pytest.mark.parametrize("command", ["resume", "undo"])
-def test_undo_that_was_interrupted_is_gone_on_with_and_nothing_else_before(
+def test_interrupted_undo_is_continued_and_no_other_run_may_begin_before(
     cli: Cli, held: Callable[..., Held], filled: Path, command: str
 ) -> None:
     before = attrs(filled)

@@ -316,7 +316,7 @@ def test_run_stops_when_its_journal_cannot_be_written(
 
 
 def failing(cli: Cli, call: str, error: str, when: int) -> Cli:
-    """Return the program with a call that fails from the so manieth on, in every thread."""
+    """Return the program with a call that fails from the nth on, in every thread."""
     inject = f"inject={call}:error={error}:when={when}+"
     prefix = (need("strace"), "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject)
     return replace(cli, prefix=prefix)
@@ -353,7 +353,7 @@ def test_undo_is_refused_where_a_preimage_is_damaged(
 
 
 @pytest.mark.privileged
-def test_killed_run_with_a_damaged_preimage_is_not_gone_on_with(
+def test_killed_run_with_a_damaged_preimage_is_not_continued(
     cli: Cli, share: Path, state: Path, tmp_path: Path
 ) -> None:
     before = fill(share, 1500)

@@ -25,10 +25,12 @@ from tests.support.map_cases import SCENES, Scene
 from tests.support.map_runs import arguments, finished
 from tests.support.map_shares import Snapshot, contents, read_volume, snapshot
 from tests.support.program import Ended
+from tests.support.thinned import strikes
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow]
 KILLED = -9
-# Try every n-th call. A kill after a call is mostly the same as one before the next.
+# Try every n-th call, or fewer (see thinned). A kill after a call is mostly the same as one before
+# the next.
 STEPS = {"kill": 1, "after": 3, "EIO": 1, "ENOSPC": 1, "undo": 2}
 FEWEST = 12  # calls that change something, in any upgrade
 WAYS = [(scene, bool(number % 2)) for number, scene in enumerate(SCENES.values())]
@@ -154,7 +156,7 @@ def sites(
 
 def struck(sites: Sites, how: str, step: int) -> Iterator[tuple[Site, Ended]]:
     """Yield shares whose upgrade was struck at every *step*-th call; check the one that was not."""
-    for at in itertools.count(1, step):
+    for at in strikes(step):
         site = sites()
         ended = site.run(at, how)
         if not site.fired:
@@ -194,8 +196,7 @@ def test_upgrade_killed_at_any_call_is_undone(sites: Sites) -> None:
 @each_short_way
 @pytest.mark.parametrize("how", ["kill", "after"])
 def test_undo_killed_at_any_call_is_finished_by_the_same_command(sites: Sites, how: str) -> None:
-    step = STEPS[how]
-    for at in itertools.count(1, step):
+    for at in strikes(STEPS[how]):
         site = sites()
         site.check_done(site.run())
         ended = site.undo(at, how)
@@ -227,7 +228,7 @@ def test_upgrade_with_a_call_that_fails_leaves_a_whole_volume_and_can_be_run_aga
 def test_undo_with_a_call_that_fails_leaves_a_whole_volume_and_can_be_run_again(
     sites: Sites, how: str
 ) -> None:
-    for at in itertools.count(1, STEPS[how]):
+    for at in strikes(STEPS[how]):
         site = sites()
         site.check_done(site.run())
         ended = site.undo(at, how)

@@ -12,9 +12,15 @@ from archipmigrate.maps.blocker.preimage import (
 )
 from archipmigrate.maps.format.v2 import HeaderV2, encode_header_v2
 from archipmigrate.maps.format.verdict import Plan
-from archipmigrate.maps.jobs.units import is_volumes, pack_volumes, unpack_volumes, volumes_unit
+from archipmigrate.maps.jobs.units import (
+    is_volumes,
+    pack_volumes,
+    split,
+    unpack_volumes,
+    volumes_unit,
+)
 from archipmigrate.maps.survey.judge import CHECK
-from archipmigrate.packed.groups import Group, pack_groups, split_unit, whole
+from archipmigrate.packed.groups import Group, pack_groups, split_unit, walk_unit, whole
 
 # As version 0.1.0 wrote them.
 VOLUMES = [
@@ -76,11 +82,18 @@ def test_malformed_volumes_are_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4, 9])
-def test_parts_of_a_unit_that_the_frontier_cut_have_all_its_volumes(parts: int) -> None:
-    cut = split_unit(volumes_unit(VOLUMES), parts)
+def test_parts_of_a_unit_have_all_its_volumes(parts: int) -> None:
+    cut = split(volumes_unit(VOLUMES, 1), parts)
+    assert len(cut) == min(parts, len(VOLUMES))
+    assert {part.retries for part in cut} == {1}
     assert sum(part.entries for part in cut) == len(VOLUMES)
     found = [volume for part in cut for volume in unpack_volumes(part.body)]
     assert sorted(found) == sorted(VOLUMES)
+
+
+def test_unit_of_directories_is_split_as_groups_are() -> None:
+    unit = walk_unit([whole(b"aa"), whole(b"bb")])
+    assert split(unit, 2) == split_unit(unit, 2)
 
 
 def test_preimages_are_packed_as_they_always_were() -> None:

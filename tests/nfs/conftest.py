@@ -1,4 +1,4 @@
-"""Fixtures: a guest to run programs in, nfs-ganesha on the loopback, and the program itself."""
+"""Fixtures: a guest to run programs in, nfs-ganesha on the loopback, Program."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
 
 @pytest.fixture
 def ganesha() -> Iterator[Callable[..., Ganesha]]:
-    """Call with a directory and what Ganesha takes: it is served until the test ends."""
+    """Call with a directory and settings of Ganesha to serve it until the test ends."""
     require(GANESHA)
     with contextlib.ExitStack() as stack:
 
@@ -64,5 +64,5 @@ def ganesha() -> Iterator[Callable[..., Ganesha]]:
 
 @pytest.fixture
 def program(state: Path) -> Program:
-    """The program in this process, with whatever backend the share needs."""
+    """The program in this process, with the backend that the share needs."""
     return Program("auto", state)

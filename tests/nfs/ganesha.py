@@ -1,7 +1,7 @@
 """nfs-ganesha on the loopback: a real NFS server in user space, v3 and v4, on free ports.
 
-For clients that speak NFS themselves; the kernel's client is in the guest. Owns one server and its
-run directory; the export's files are the caller's. Nothing of it outlives `stop` or this process.
+For clients that speak NFS themselves; for the kernel's client see guest.py. Owns one server and its
+run directory; the export's files are the caller's. Nothing of it outlives `close` or this process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Self
 
 from tests.support import compiled
 
-ANSWERS = 20.0  # seconds to start, or to stop: it takes 0.1 and 2 on an idle machine
+ANSWERS = 20.0  # seconds to start, or to stop; on an idle machine it takes 0.1, and 2
 SHOWN = 2000  # characters of the end of the log of a server that does not start
 SETTINGS = """\
 NFS_CORE_PARAM {{
@@ -51,9 +51,9 @@ Only_Numeric_Owners = false; Allow_Numeric_Owners = false;
 class Ganesha:
     """A server of one directory, started by `with` or `start`.
 
-    The ports stay the same from one start to the next. v3 clients mount the directory's own path,
-    v4 clients *pseudo*. *domain* is of owners' names, which are this host's: then numbers are
-    refused. Without one, owners are numbers.
+    The ports stay the same over restarts. v3 clients mount the directory's own path, v4 clients
+    *pseudo*. With a *domain*, owners are names of this host's users in it, and the server refuses
+    numbers; without, owners are numbers.
     """
 
     def __init__(
@@ -119,19 +119,19 @@ class Ganesha:
         raise RuntimeError(f"ganesha does not start:\n{shown}")
 
     def stop(self) -> None:
-        """End the server in an orderly way; does nothing if it does not run."""
+        """Send SIGTERM and wait; do nothing if it does not run."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the server at once, as a crash would; does nothing if it does not run."""
+        """Send SIGKILL and wait, as in a crash; do nothing if it does not run."""
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Let the server answer nothing, as if it hung, until `resume`."""
+        """Stop the server, as if it hung, until `resume`."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused server go on."""
+        """Continue a paused server."""
         self._signal(signal.SIGCONT)
 
     def restart(self) -> None:
@@ -177,9 +177,9 @@ class Ganesha:
 
 
 def _free_ports() -> tuple[int, int]:
-    """Return two ports that nobody uses; that nobody else takes them until the start is a hope.
+    """Return two free ports. Somebody may take them before the server does: that is not prevented.
 
-    Not of those that the kernel gives to clients: they would take them between two starts.
+    They are below those that the kernel gives to clients, which could take them during a restart.
     """
     found: list[int] = []
     while len(found) < 2:

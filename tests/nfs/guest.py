@@ -1,7 +1,7 @@
 """Run programs in a guest: a Linux with an NFS server and an NFS client, in User-Mode Linux.
 
 Owns the guest's life: nothing of it is left when run_guest returns, however it ends; and when this
-process is killed the guest dies too. See `inside` for what programs are made of.
+process is killed the guest dies too. See `runtime` for what programs are made of.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def _preload() -> str:
 def _prepare(
     bed: Path, program: Callable[..., None], out: Path, arguments: tuple[object, ...]
 ) -> None:
-    """Write what init.sh and `inside` read."""
+    """Write what init.sh and `runtime` read."""
     (bed / "init").write_bytes(INIT.read_bytes())
     (bed / "init").chmod(0o755)
     values = {"out": out.resolve(), "checkout": CHECKOUT, "python": sys.executable}

@@ -44,7 +44,7 @@ status=0
 # shellcheck disable=SC2154
 chroot $new /usr/bin/env -i -C "$checkout" HOME=/root LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH="$checkout" \
-    "$python" -m tests.nfs.guest_programs.inside "$bed" "$out" || status=$?
+    "$python" -m tests.nfs.guest_programs.runtime "$bed" "$out" || status=$?
 echo "$status" >"$new$bed/status"
 # Not a plain `sync`: it would wait for an NFS server that a test took away.
 sync -f "$new$bed/status" "$new$out"

@@ -1,7 +1,7 @@
 """A TCP proxy on the loopback that adds latency without limiting throughput, and cuts connections.
 
-Owns its listener, its connections and the thread that serves them. What comes in is passed on as it
-came, *one_way* later, in both directions: a round trip takes twice that, and what happens between.
+Owns its listener, its connections and the thread that serves them. It forwards all bytes *one_way*
+later, in both directions: a round trip takes twice that, and the server's time.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Latency:
-    """A proxy to a port of the loopback, from `with` on; its own port is `port`.
+    """A proxy to a port of the loopback; serves on `port` from `with` on.
 
-    *one_way* is in seconds and may be set at any time. Where the client runs in this process too,
-    the two share the interpreter, and that is latency as well.
+    *one_way* is in seconds and may be set at any time. A client in this process competes with the
+    proxy for the interpreter, which adds latency.
     """
 
     def __init__(self, target: int, one_way: float) -> None:
@@ -51,7 +51,7 @@ class Latency:
         self._thread.join()
 
     def cut(self) -> None:
-        """Reset all connections that there are now; new ones are served."""
+        """Reset all connections; new ones are served."""
         trio.from_thread.run_sync(self._cut, trio_token=self._token)
 
     async def _serve(self) -> None:
@@ -71,7 +71,7 @@ class Latency:
         try:
             far = await trio.open_tcp_stream(LOOPBACK, self._target)
         except OSError:
-            return  # closes `near`: nobody is there
+            return  # closes `near`: the target is not listening
         ends = {near, far}
         self._live |= ends
         try:
@@ -84,7 +84,7 @@ class Latency:
             self._live -= ends
 
     async def _pass_on(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
-        """Read as it comes, so that nobody who sends has to wait: the queue has no bound."""
+        """Read without waiting for deliveries, so that senders never block: an unbounded queue."""
         queue, queued = trio.open_memory_channel[tuple[float, bytes | bytearray]](math.inf)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._deliver, queued, sink)
@@ -106,7 +106,7 @@ class Latency:
 
 @contextlib.contextmanager
 def _alarm() -> Iterator[int]:
-    """Make a timer that can be waited for. trio's own clock goes by epoll's whole milliseconds."""
+    """Create a timer to wait for: trio's own clock has the resolution of epoll, milliseconds."""
     alarm = LIBC.timerfd_create(time.CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
     if alarm < 0:
         raise OSError(ctypes.get_errno(), "timerfd_create")

@@ -1,4 +1,4 @@
-"""Which Debian packages the bed is made of, and what a test does where one is missing."""
+"""The Debian packages that tests of NFS need; a test without them is skipped, or fails in CI."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.program import MISSING
 
-SYSTEM = ":/usr/sbin:/sbin"  # where the rest is, for users that do not have it in their PATH
-# Package -> a program that it brings, or files.
+SYSTEM = ":/usr/sbin:/sbin"  # not in the PATH of every user
+# Package -> a program in it, or a pattern of its files.
 GUEST = {
     "user-mode-linux": "linux.uml",
     "busybox-static": "busybox",
@@ -33,7 +33,7 @@ CLIENT = {"libnfs-utils": "nfs-ls"}
 
 
 def require(packages: Mapping[str, str]) -> None:
-    """Skip the test unless all these are installed, saying how to; in CI that is a failure."""
+    """Skip the test, with the command to type, unless all packages are installed; in CI fail."""
     absent = sorted(package for package, mark in packages.items() if not _there(mark))
     if absent:
         MISSING.update(absent)

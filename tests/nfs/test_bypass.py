@@ -1,6 +1,6 @@
-"""Shares on a mount that are spoken to past it: the kernel's server and client in a guest.
+"""Direct NFS to the server of a mounted share, bypassing the mount: a guest a test.
 
-What the programs do is in `past`; here is what must come of it.
+The guest programs are in guest_programs/bypass.py; what they must report is here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.nfs.guest import Result
 
 pytest.importorskip("archipmigrate._nfs")
 
-from tests.nfs.guest_programs import bypass as past
+from tests.nfs.guest_programs import bypass as programs
 from tests.nfs.test_mount import done, reports
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -45,7 +45,7 @@ def test_crafted_tree_is_changed_verified_and_put_back_without_a_change_by_the_m
     guest: Guest, mounted: str, version: int
 ) -> None:
     """The mount still knows the attributes of before: verify and undo must not believe it."""
-    found = reports(guest(past.crafted_trees, mounted))
+    found = reports(guest(programs.crafted_trees, mounted))
     local = done(found["local"], "perms")
     for name in ("dry run", "perms"):
         went(found[name], version)
@@ -69,7 +69,7 @@ def test_crafted_tree_is_changed_verified_and_put_back_without_a_change_by_the_m
 
 
 def test_mount_is_used_where_it_must_not_be_passed_and_says_why(guest: Guest) -> None:
-    found = reports(guest(past.refusals))
+    found = reports(guest(programs.refusals))
     stayed(found["not root"], "not root")
     stayed(found["below"], "something is mounted on /run/bed/mount/share/blocks")
     stayed(found["read-only"], "mounted read-only")
@@ -82,7 +82,7 @@ def test_mount_is_used_where_it_must_not_be_passed_and_says_why(guest: Guest) ->
 
 
 def test_bind_mount_of_a_part_is_a_share_of_its_own(guest: Guest) -> None:
-    found = reports(guest(past.bound))
+    found = reports(guest(programs.bound))
     changed = went(found["perms"], 4)["changed"]
     assert changed > 0
     assert found["drift"] == 0
@@ -92,7 +92,7 @@ def test_bind_mount_of_a_part_is_a_share_of_its_own(guest: Guest) -> None:
 def test_root_is_found_by_the_path_of_version_4_or_by_its_handle_or_by_mountd(
     guest: Guest,
 ) -> None:
-    found = reports(guest(past.versions_3_and_4))
+    found = reports(guest(programs.versions_3_and_4))
     went(found["no such path"], 3)
     went(found["same path"], 4)
     went(found["other path"], 3)
@@ -103,7 +103,7 @@ def test_root_is_found_by_the_path_of_version_4_or_by_its_handle_or_by_mountd(
 
 
 def test_server_of_version_3_needs_neither_mountd_nor_port_mapper(guest: Guest) -> None:
-    found = reports(guest(past.without_version_4))
+    found = reports(guest(programs.without_version_4))
     assert went(found["perms"], 3)["changed"] > 0
     assert found["drift"] == 0
     assert went(found["undo"], 3)["changed"] == found["perms"]["summary"]["changed"]
@@ -111,7 +111,7 @@ def test_server_of_version_3_needs_neither_mountd_nor_port_mapper(guest: Guest) 
 
 def test_runs_are_resumed_and_undone_the_other_way(guest: Guest) -> None:
     """Through the mount only when that has forgotten what was done past it."""
-    found = reports(guest(past.both_ways, "3", timeout=200))
+    found = reports(guest(programs.both_ways, "3", timeout=200))
     entries = found["size"]["entries"]
     for second in ("auto", "native"):
         seen = found[second]

@@ -1,6 +1,6 @@
 """perms, verify and undo through a mount: the kernel's server, the kernel's client, a guest a test.
 
-What the programs do is in `programs`; here is what must come of it.
+The guest programs are in guest_programs/mount.py; what they must report is here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Guest = Callable[..., Result]
 
 
 def reports(result: Result) -> dict[str, Any]:
-    """Return what a program reported, if it came to its end."""
+    """Return what a program reported; it must have ended with status 0."""
     assert result.status == 0, result.err
     return result.reports
 

@@ -163,9 +163,7 @@ def kill() -> None:
 
 
 @pytest.mark.parametrize("gives_up", [True, False], ids=["before", "after"])
-def test_undo_that_is_interrupted_while_the_last_batch_is_settled_goes_on(
-    both: Toy, gives_up: bool
-) -> None:
+def test_undo_interrupted_while_it_settles_is_continued(both: Toy, gives_up: bool) -> None:
     toy.before_writing.append(kill)
     with pytest.raises(Killed):
         both.begin()

@@ -1,6 +1,6 @@
-"""Trees deeper than paths can be long: made and looked at step by step, in linear time.
+"""Trees deeper than PATH_MAX, created and read level by level in linear time.
 
-Make them on the `tmpfs` fixture: what else removes trees does it by recursion, or slowly.
+Create them on the `tmpfs` fixture: others remove trees recursively, or slowly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SIBLING = b"s"
 
 
 def make_chain(top: Path, levels: int, *, name: bytes = STEP, comb: bool = False) -> None:
-    """Make a chain of directories below *top*; each of a *comb* has a sibling."""
+    """Create a chain of directories below *top*; in a *comb* each has a sibling."""
     at = os.open(top, os.O_RDONLY)
     for _ in range(levels):
         os.mkdir(name, 0o755, dir_fd=at)

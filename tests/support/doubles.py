@@ -1,4 +1,4 @@
-"""Stand-ins for tests of the engine: a backend that is meddled with, and an observer."""
+"""Test doubles for the engine: a backend with a hook before apply, and an observer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from archipmigrate.policy import GroupPolicy
 
 @dataclass
 class Meddler:
-    """A backend in whose way somebody gets, just before each time that something is changed."""
+    """A backend that calls *meddle* with 1, 2, ... just before each apply."""
 
     real: Backend
     meddle: Callable[[int], object]
@@ -63,7 +63,7 @@ class Meddler:
 
 @dataclass
 class Watch:
-    """Keeps what the engine tells."""
+    """An observer that keeps the failures."""
 
     interval: float = 1.0
     failures: list[Failure] = field(default_factory=list)

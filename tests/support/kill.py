@@ -1,7 +1,7 @@
-"""Ending the program at chosen instants: a fast way to start it, and a look at what it left.
+"""Kill the program at chosen instants, and read what it left in its journal.
 
-Starting Python takes longer than most of these runs. So one process loads the program and forks it
-for every run: what is killed is a whole process, with its threads and its journal, all the same.
+Starting Python takes longer than most of these runs. So one process loads the program and forks for
+each run. A kill still ends a whole process, with its threads and its open journal.
 """
 
 from __future__ import annotations
@@ -25,44 +25,18 @@ from typing import Any
 from tests.support import compiled
 from tests.support.program import GID, Attrs, Ended
 
-WATCHED = 0.0005  # seconds between two looks at what a run is doing
-LOADED = """
-import json, os, sys, traceback
-from archipmigrate.cli import mapfiles, perms, resume, undo, verify
-from archipmigrate.cli.main import main
-from archipmigrate.engine import lanes
-lanes.FIRST_PAUSE = 0.01  # what is made to fail once works at once
-
-def child(order):
-    os.environ.update(order["env"])
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    status = 1
-    try:
-        status = main(order["args"])
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    os._exit(status)
-
-for line in sys.stdin:
-    pid = os.fork()
-    if pid == 0:
-        child(json.loads(line))
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
+WATCHED = 0.0005  # seconds between two checks of what a run has written
 
 
 class Loaded:
-    """The program, loaded once and forked for every run, one at a time."""
+    """The program, loaded once and forked for each run; one run at a time."""
 
     def __init__(self, backend: str, directory: Path, library: str = "kill_at") -> None:
-        """Serve one backend, with a library preloaded; *directory* is for the output of runs."""
+        """Load the program with a backend and a preloaded library; *directory* takes the output."""
         self.backend = backend
         self._directory = directory
         self._server = subprocess.Popen(
-            [sys.executable, "-c", LOADED],
+            [sys.executable, "-m", "tests.support.fork_server"],
             env={
                 **os.environ,
                 "PYTHONPATH": str(compiled.CHECKOUT),
@@ -76,9 +50,9 @@ class Loaded:
     def start(
         self, state: Path, *args: object, kill_at: int = 0, env: Mapping[str, str] | None = None
     ) -> Running:
-        """Start a run; with *kill_at* it dies in place of its so manieth changing call.
+        """Start a run; with *kill_at* it is killed in place of that changing call, counted from 1.
 
-        *env* is added to its environment, for libraries that want to know more.
+        *env* is added to its environment: parameters of the preloaded library.
         """
         assert self._server.stdin
         assert self._server.stdout
@@ -126,7 +100,7 @@ class Running:
     err: Path
 
     def ended(self, within: float) -> bool:
-        """Wait so many seconds at most, and say whether the run has ended."""
+        """Wait up to *within* seconds; return whether the run has ended."""
         return bool(select.select([self.pipe], [], [], within)[0])
 
     def kill(self) -> None:
@@ -135,7 +109,7 @@ class Running:
             os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> Ended:
-        """Wait for the end; the status of a killed run is -9."""
+        """Wait for the end and return it; the status of a killed run is -9."""
         status = _number(self.pipe)
         return Ended(status, self.out.read_text(), self.err.read_text())
 
@@ -143,7 +117,9 @@ class Running:
 def _number(pipe: int) -> int:
     text = b""
     while not text.endswith(b"\n"):
-        text += os.read(pipe, 1)
+        byte = os.read(pipe, 1)
+        assert byte, "the process that has the program loaded ended"
+        text += byte
     return int(text)
 
 
@@ -170,7 +146,7 @@ def _logs(state: Path) -> list[tuple[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a run left in its journal: rows by table, and what it had counted."""
+    """What a run left in its journal: rows by table, and its counts."""
 
     header: Mapping[str, Any]
     batches: int
@@ -182,7 +158,7 @@ class Left:
 
 
 def left(state: Path, job: str = "perms") -> Left:
-    """Look at the latest journal of a job, in a copy: what recovers it is to be the program."""
+    """Read a copy of the latest journal of a job: only the program may recover the original."""
     with copied(state, job) as journal:
         count = journal.execute
         tallies = [json.loads(text) for (text,) in count("SELECT tally FROM scope")]
@@ -213,7 +189,7 @@ def copied(state: Path, job: str = "perms") -> Iterator[sqlite3.Connection]:
 
 
 def migrated(before: Mapping[bytes, Attrs]) -> dict[bytes, Attrs]:
-    """Return the attrs that the upgrade guide's rule gives a tree; what complies stays as it is."""
+    """Return the attrs that the upgrade guide gives a tree; what complies stays as it is."""
     after = {}
     for path, (mode, uid, gid) in before.items():
         new_mode, new_gid = mode, gid
@@ -229,7 +205,7 @@ def migrated(before: Mapping[bytes, Attrs]) -> dict[bytes, Attrs]:
 
 
 def complies(mode: int, gid: int) -> bool:
-    """Say whether an entry may stay as it is."""
+    """Return whether an entry may stay as it is."""
     if stat.S_ISDIR(mode):
         return gid == GID and mode & 0o2070 == 0o2070
     return not stat.S_ISREG(mode) or (gid == GID and mode & 0o060 == 0o060)

@@ -1,4 +1,4 @@
-"""What several tests need: the program as a process, attrs of trees, missing packages."""
+"""The program as a process; attrs of trees; missing packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-GID = 54321  # a group that no test tree begins with, without a name on any system
+GID = 54321  # a group that no test tree has at first, and that has no name on any system
 MISSING: set[str] = set()
 
 
@@ -73,7 +73,7 @@ class Cli:
         return {**os.environ, **own, **self.env}
 
     def command(self, *args: object) -> list[str]:
-        """The command line, for those who start it themselves."""
+        """Return the command line, for callers that start it themselves."""
         return [*self.prefix, sys.executable, "-m", "archipmigrate", *map(str, args)]
 
     def __call__(self, *args: object, timeout: float = 100) -> Ended:
@@ -132,7 +132,7 @@ def _attrs(status: os.stat_result) -> Attrs:
 
 
 def drift(root: Path, gid: int = GID) -> list[bytes]:
-    """Return the directories and regular files that are not as the guide leaves them."""
+    """Return the directories and regular files that are not as the guide would leave them."""
     wrong = []
     for path, (mode, _, group) in attrs(root).items():
         bits = 0o2070 if stat.S_ISDIR(mode) else 0o060

@@ -1,10 +1,10 @@
-"""Starts the program under limits that only a process of its own can have: a prefix for `Cli`.
+"""Run the program under limits of a process: a prefix for `Cli`.
 
     restricted.py [--deny NAME=ERRNO]... [--user UID] [--nofile N] -- PYTHON -m archipmigrate ...
 
-`--deny` makes a system call fail for the program and its threads (seccomp, as containers do).
-`--user` gives up root for good, after the program is loaded: the interpreter need not be readable
-to that user.
+`--deny` makes a system call fail in the program and its threads (seccomp, as containers do).
+`--user` drops root for good after loading the program, so that the user need not be able to read
+the interpreter.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Directories are packed groups (`packed.groups`), each to be walked whole: its on
     u32 0, u32 0, u64 0, u32 length of the rest, then for each volume
     u8 plan (R rename, I in place, F finish, C check, N not known), u8 length, name
 
-which is also a single packed group: the frontier cuts any unit that is too large into groups. The
-first plan, at byte 20, tells the two apart. Bodies lie in the journals of interrupted runs, so this
+Such a body looks like one packed group, of a directory whose names have plans for hints: the first
+plan, at byte 20, tells the two apart. Bodies lie in the journals of interrupted runs, so this
 format stays.
 """
 
@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ...model import Unit
+from ...packed.groups import split_unit
 from ..format.verdict import Plan
 from ..survey.judge import CHECK
 
@@ -36,6 +38,15 @@ PlannedVolume = tuple[str, bytes]  # a `Plan`, or CHECK, and the volume's name
 def volumes_unit(volumes: Sequence[PlannedVolume], retries: int = 0) -> Unit:
     """Return the unit of some volumes; names have at most 255 bytes."""
     return Unit(pack_volumes(volumes), len(volumes), retries)
+
+
+def split(unit: Unit, parts: int) -> list[Unit]:
+    """Cut a unit of either kind into at most *parts* of about the same number of entries."""
+    if not is_volumes(unit.body):
+        return split_unit(unit, parts)
+    volumes = unpack_volumes(unit.body)
+    cut = [volumes[index::parts] for index in range(min(parts, len(volumes)))]
+    return [replace(unit, body=pack_volumes(part), entries=len(part)) for part in cut]
 
 
 def pack_volumes(volumes: Iterable[PlannedVolume]) -> bytes:

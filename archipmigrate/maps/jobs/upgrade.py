@@ -19,7 +19,7 @@ from ...journal import counting
 from ...journal.location import SPARE_BYTES, spare_bytes
 from ...journal.store import Journal
 from ...model import RETRIES, Failure, Limits, StopFlag, Unit, Unsettled
-from ...packed.groups import Hint, split_unit
+from ...packed.groups import Hint
 from ..blocker import upgrade
 from ..blocker.preimage import lock_names, unpack_preimages
 from ..blocker.retained import MapsScan
@@ -37,7 +37,7 @@ from ..survey.judge import judge_survey
 from ..survey.walk import Survey
 from .outcomes import VolumeOutcomes
 from .scan import VolumesScanner
-from .units import is_volumes, unpack_volumes, volumes_unit
+from .units import is_volumes, split, unpack_volumes, volumes_unit
 
 IN_A_UNIT = 64  # volumes
 AT_ONCE = 20_000  # volumes that are in the frontier at once
@@ -104,8 +104,8 @@ class MapfilesJob(Job[MapsScan]):
         return Survey(store.maps, store.locks, store.sizes, sweeps=not self.dry_run)
 
     def split(self, unit: Unit, parts: int) -> Sequence[Unit]:
-        """Cut packed groups; the body of a unit of volumes is one of them (see `units`)."""
-        return split_unit(unit, parts)
+        """Cut a unit of directories or of volumes."""
+        return split(unit, parts)
 
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Retry volumes that failed or were locked; survey again if a directory was not listed."""

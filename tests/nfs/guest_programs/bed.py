@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archipmigrate.testshare import make_share
-from tests.nfs.guest_programs.inside import (
+from tests.nfs.guest_programs.runtime import (
     EXPORT,
     MOUNT,
     OUT,

@@ -1,4 +1,6 @@
-"""Guest programs: shares on a mount that are spoken to past it. See `inside` for how they are made.
+"""Guest programs: direct NFS to the server of a mounted share, bypassing the mount.
+
+See `runtime` for what they are made of.
 
 Each reports what it saw; what is right is for the tests to say.
 """
@@ -17,7 +19,8 @@ from typing import Any
 from unittest import mock
 
 from archipmigrate import _nfs
-from tests.nfs.guest_programs.inside import (
+from tests.nfs.guest_programs.mount import PERMS, VERIFY, ended, running, share_on, unlike
+from tests.nfs.guest_programs.runtime import (
     EXPORT,
     NFSD,
     ROOT,
@@ -31,7 +34,6 @@ from tests.nfs.guest_programs.inside import (
     stop_server,
     umount,
 )
-from tests.nfs.guest_programs.mount import PERMS, VERIFY, ended, running, share_on, unlike
 from tests.support import crafted_tree as crafted
 from tests.support.inprocess import Program
 from tests.support.program import attrs, drift

@@ -1,4 +1,4 @@
-"""Guest programs: the nfs backend on the kernel's server. See `inside` for how they are made."""
+"""Guest programs: the nfs backend on the kernel's server. See `runtime` for how they are made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from archipmigrate.backend.nfs import NfsBackend
 from archipmigrate.engine import controllers
 from archipmigrate.testshare import make_share
-from tests.nfs.guest_programs.inside import EXPORT, STATE, delay, export, report, serve
+from tests.nfs.guest_programs.runtime import EXPORT, STATE, delay, export, report, serve
 from tests.support import crafted_tree as crafted
 from tests.support.inprocess import Program
 from tests.support.program import GID, attrs, drift

@@ -1,4 +1,4 @@
-"""Guest programs: perms, verify and undo through a mount. See `inside` for what they are made of.
+"""Guest programs: perms, verify and undo through a mount. See `runtime` for what they are made of.
 
 Each reports what it saw; what is right is for the tests to say.
 """
@@ -26,7 +26,7 @@ from archipmigrate.perms.job import PermsJob
 from archipmigrate.policy import GroupPolicy
 from archipmigrate.share import open_share
 from archipmigrate.testshare import Layout, make_share
-from tests.nfs.guest_programs.inside import (
+from tests.nfs.guest_programs.runtime import (
     EXPORT,
     MOUNT,
     ROOT,

@@ -1,4 +1,4 @@
-"""Guest programs: mapfiles through a mount. See `inside` for what they are made of."""
+"""Guest programs: mapfiles through a mount. See `runtime` for what they are made of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from archipmigrate.testshare import OtherVolumes, make_share
-from tests.nfs.guest_programs.inside import (
+from tests.nfs.guest_programs.mount import ended
+from tests.nfs.guest_programs.runtime import (
     EXPORT,
     MOUNT,
     ROOT,
@@ -18,7 +19,6 @@ from tests.nfs.guest_programs.inside import (
     serve,
     umount,
 )
-from tests.nfs.guest_programs.mount import ended
 from tests.support.map_shares import contents, snapshot
 
 KINDS = OtherVolumes(v1=6, v1_in_place=6, v0=6, v2=6, half_renamed=6, locks=2, lock_dir=True)

@@ -1,4 +1,4 @@
-"""What a guest program is made of: an NFS server and mounts of its export, delay, counted calls.
+"""Runtime of guest programs: an NFS server, mounts of its export, delay, counted calls, reports.
 
 A guest program is a function in a module of its own that imports this one. It runs in the guest as
 root; what it reports is all that is left of it, and what it writes below OUT. It need not clean up:
@@ -57,7 +57,7 @@ def archipmigrate(*args: object) -> subprocess.CompletedProcess[str]:
 
 
 def report(name: str, value: object) -> None:
-    """Hand a JSON value to the host, where it arrives whatever happens to the guest afterwards."""
+    """Send a JSON value to the host. It is there on return, even if the guest dies next."""
     with REPORTS.open("a", encoding="ascii") as reports:
         reports.write(json.dumps({name: value}) + "\n")
         reports.flush()
@@ -104,14 +104,14 @@ def export(options: str) -> None:
 
 
 def start_server() -> None:
-    """Let the server answer; v4 may open files as soon as all who had some open have said so."""
+    """Start the server's threads. v4 clients may open files once all have reclaimed theirs."""
     for time in ("nfsv4leasetime", "nfsv4gracetime"):
         (NFSD / time).write_text("10", encoding="ascii")  # seconds; the least that is allowed
     run("rpc.nfsd", THREADS)
 
 
 def stop_server() -> None:
-    """Take the server away: clients with hard mounts wait until start_server."""
+    """Stop the server's threads: clients with hard mounts wait until start_server."""
     run("rpc.nfsd", 0)
 
 
@@ -133,7 +133,7 @@ def umount(at: Path = MOUNT) -> None:
 
 
 def delay(milliseconds: float) -> None:
-    """Let every packet take so long one way from now on: a round trip takes twice that."""
+    """Delay every packet from now on; a round trip takes twice *milliseconds*."""
     # netem keeps 1,000 packets unless told otherwise and drops the rest.
     run(
         "tc",
@@ -211,7 +211,7 @@ def calls_so_far(at: Path = MOUNT) -> Counter[str]:
 def main() -> None:
     """Run the program that `program` in the bed's directory names."""
     bed, out = map(Path, sys.argv[1:])
-    # Synchronous: what a program said shall be on the host if the guest is killed the next moment.
+    # Synchronous: the output is on the host even if the guest is killed the next moment.
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_SYNC
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(bed / name, flags), number)
