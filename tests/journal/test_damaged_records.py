@@ -5,6 +5,7 @@ Never a traceback, never another share's affair, and never "done" where a direct
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from archipmigrate.packed.groups import walk_unit, whole
 from tests.support.inprocess import Program
-from tests.support.journals import database, flip_bit, interrupt, journal_of
+from tests.support.journals import database, flip_bit, interrupt, journal_of, unseal
 from tests.support.program import GID, Ended, attrs, drift
 from tests.support.situations import made
 
@@ -66,6 +67,38 @@ def test_run_that_is_whole_goes_on(program: Program, share: Path, cut: Path) -> 
     ended = program("resume")
     assert (ended.status, drift(share)) == (0, [])
     assert names(ended, cut)
+
+
+@pytest.mark.parametrize("at", [0.1, 0.9])
+def test_frontier_with_a_bit_flipped_is_not_gone_on_with(
+    program: Program, share: Path, cut: Path, at: float
+) -> None:
+    flip_bit(cut, "frontier", "body", at)
+    before = attrs(share)
+    ended = run(program, "resume")
+    assert ended.status == 1
+    assert names(ended, cut)
+    assert "damaged" in ended.out + ended.err
+    assert attrs(share) == before
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("header", "content"), ("scope", "tally"), ("frontier", "entries"), ("frontier", "counted")],
+)
+def test_run_with_a_damaged_record_is_not_gone_on_with(
+    program: Program, share: Path, cut: Path, table: str, column: str
+) -> None:
+    if table == "frontier":
+        with database(cut) as opened:
+            opened.execute(f"UPDATE frontier SET {column} = {column} + 1")
+    else:
+        flip_bit(cut, table, column)
+    before = attrs(share)
+    ended = run(program, "resume", cut.stem)
+    assert ended.status == 1
+    assert "damaged" in ended.out + ended.err
+    assert attrs(share) == before
 
 
 def damage(path: Path, how: str) -> None:
@@ -172,6 +205,26 @@ def test_swapped_journals_are_not_believed(
     assert (attrs(share), attrs(other)) == before
 
 
+@pytest.mark.parametrize("column", ["preimage", "outcome"])
+def test_record_of_another_batch_is_not_believed(
+    program: Program, share: Path, column: str
+) -> None:
+    for name in ("a", "b"):
+        (share / name).touch(mode=0o600)
+        made(program.perms(share).status in (0, 1), "a run")
+        path = max(program.state.glob("perms-*.journal"), key=lambda p: p.stat().st_ctime_ns)
+        interrupt(path, walk_unit([whole()]))
+    with database(path) as opened:
+        rows = opened.execute(f"SELECT id, {column} FROM batch ORDER BY id").fetchall()
+        made(len(rows) == 2, "two batches")
+        for (number, _), (_, content) in zip(rows, reversed(rows), strict=True):
+            opened.execute(f"UPDATE batch SET {column} = ? WHERE id = ?", (content, number))
+    before = attrs(share)
+    ended = run(program, "undo")
+    assert (ended.status, attrs(share)) == (1, before)
+    assert "damaged" in ended.out + ended.err
+
+
 # -- what can be done about them
 
 
@@ -226,3 +279,32 @@ def test_looking_at_a_file_that_is_no_journal_leaves_it_as_it_is(
     strange.touch()
     assert names(run(program, "status"), strange)
     assert strange.read_bytes() == b""
+
+
+# -- journals of earlier versions
+
+
+def test_journal_without_seals_is_resumed_and_undone_as_it_is(
+    program: Program, share: Path, cut: Path
+) -> None:
+    os.chown(share / "d7", 0, 0)
+    os.chown(share / "d7" / "file", 0, 0)
+    unseal(cut)
+    assert [thing["status"] for thing in run(program, "status", "--json").objects] == [
+        "interrupted"
+    ]
+    assert (run(program, "resume").status, drift(share)) == (0, [])
+    with database(cut) as opened:
+        assert opened.execute("SELECT format FROM header").fetchall() == [(1,)]
+    assert run(program, "undo").status == 0
+    assert {gid for _, _, gid in attrs(share).values()} == {0}
+
+
+def test_journal_without_seals_that_cannot_be_read_is_named_and_refuses_nothing(
+    program: Program, share: Path, cut: Path
+) -> None:
+    """Of which share it is, is not known."""
+    unseal(cut)
+    damage(cut, "first page")
+    ended = run(program, "perms", "--group", GID, share)
+    assert (ended.status, names(ended, cut), drift(share)) == (0, True, [])
