@@ -4,6 +4,9 @@ from glob import glob
 
 from setuptools import Extension, setup
 
+# Where a long has 32 bits, stat would refuse files above 2 GiB and times after 2038 (EOVERFLOW).
+WIDE: list[tuple[str, str | None]] = [("_FILE_OFFSET_BITS", "64"), ("_TIME_BITS", "64")]
+
 
 def extension(name: str, module: str, *folders: str) -> Extension:
     """Return an extension that may be missing: without a compiler its slower Python twin works."""
@@ -12,6 +15,7 @@ def extension(name: str, module: str, *folders: str) -> Extension:
         f"archipmigrate.{name}",
         [f"native/python/{module}.c", *sources],
         include_dirs=["native"],
+        define_macros=WIDE,
         depends=glob("native/**/*.h", recursive=True),
         extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"],
         optional=True,

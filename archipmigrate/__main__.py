@@ -14,6 +14,9 @@ def main() -> int:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     gc.set_threshold(COLLECT_EVERY)
     try:
+        from .cli.streams import open_standard_streams  # noqa: PLC0415 -- see above
+
+        open_standard_streams()  # before anything stays open
         # It takes 0.15 s, in which signals may come.
         from .cli.main import main as run  # noqa: PLC0415
     except KeyboardInterrupt:

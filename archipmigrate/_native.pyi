@@ -44,6 +44,8 @@ def scan(
     cross: bool,
     xattrs: bool,
     remote: bool,
+    never_device: int,
+    never_inode: int,  # 0: there is no such directory
     seconds: float,
     entries: int,
     changes: int,

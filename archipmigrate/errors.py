@@ -30,6 +30,16 @@ class BackendLost(FatalError):
     """A process of the backend was killed; what it was changing is not known."""
 
 
+class NoThreads(FatalError):
+    """No thread can be started, and none of ours is at work."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no thread can be started: raise the limit on tasks (TasksMax= of a systemd unit, "
+            "--pids-limit of a container, ulimit -u), then resume"
+        )
+
+
 class ShareError(FatalError):
     """The share is not there, is not a directory, or must not be changed."""
 

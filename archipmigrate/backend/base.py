@@ -7,6 +7,7 @@ entry: what goes wrong with one is a `Failure`, or an `Outcome`, in the result.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,8 @@ WIDE = 4096
 # Chunks of a wide directory that one call reads: enough to occupy a lane for about 100 ms, few
 # enough to keep the names in flight below 2 MB a lane.
 CHUNKS = 4
+# The errno of a failure to enter `ScanOptions.never`. No filesystem gives it.
+MET_NEVER = errno.EDOTDOT
 
 
 def read_ahead(wide: int, chunks: int, *, remote: bool) -> tuple[int, int]:
@@ -39,6 +42,8 @@ class ScanOptions:
     xattrs: look for ACLs and file capabilities on what must change (over NFS not worth a call).
     retain: leave the directories of entries that must change open for apply.
     remote: read wide directories so that an NFS client asks for attributes with the names.
+    never: device and inode of a directory that is not entered: to meet it is a failure, MET_NEVER.
+        A server that is called directly shows other devices, and its directories are not compared.
     """
 
     excludes: frozenset[bytes] = frozenset()
@@ -47,6 +52,7 @@ class ScanOptions:
     xattrs: bool = True
     retain: bool = False
     remote: bool = False
+    never: tuple[int, int] = (0, 0)
 
 
 class Backend(Protocol):

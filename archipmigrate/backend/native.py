@@ -84,6 +84,8 @@ class NativeBackend:
             cross=options.cross,
             xattrs=options.xattrs,
             remote=options.remote,
+            never_device=options.never[0],
+            never_inode=options.never[1],
             seconds=limits.seconds,
             entries=limits.entries,
             changes=limits.changes,

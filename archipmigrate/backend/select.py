@@ -8,7 +8,7 @@ import os
 import resource
 from collections.abc import Callable
 
-from ..errors import BackendLost, UsageError
+from ..errors import BackendLost, FatalError, UsageError
 from ..share import Share
 from . import extensions
 from .base import Backend
@@ -34,6 +34,7 @@ CALLS = 256
 MOST_CALLS = 512
 # Lanes that share them, each with its own connection: with more, the CPU is the limit.
 REMOTE_LANES = 4
+FEWEST_FILES = 32  # with these, few lanes still find what they need
 RESERVED = 64  # for the journal, cursors, entries being pinned, and Python itself
 
 
@@ -70,7 +71,8 @@ def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Bac
 
     The nfs backend has at most *calls* calls in flight.
 
-    Raises BackendMissing, and UsageError if the backend cannot serve this share.
+    Raises BackendMissing, UsageError if the backend cannot serve this share, and FatalError if this
+    process may open too few files.
     """
     demand_backend(name, share)
     if share.opened is not None:
@@ -110,8 +112,15 @@ def _open_python(share: Share, lanes: int, descriptors: int, open_dirs: int) -> 
 
 
 def _raised_limit() -> int:
-    """Raise the limit on open files as far as allowed; return it."""
+    """Raise the limit on open files as far as allowed; return it. Raises FatalError if too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard if hard != resource.RLIM_INFINITY else MOST_OPEN_DIRS * 2
+    if hard == resource.RLIM_INFINITY:
+        return MOST_OPEN_DIRS * 2
+    if hard < FEWEST_FILES:
+        raise FatalError(
+            f"only {hard} files may be open, and {FEWEST_FILES} are needed at least: raise the "
+            "limit (ulimit -n, LimitNOFILE= of a systemd unit)"
+        )
+    return hard

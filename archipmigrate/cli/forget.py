@@ -12,6 +12,7 @@ from ..journal.runs import Unreadable, forget_run, open_run, read_runs
 from ..journal.store import RunHeader
 from ..session.find import named_run
 from ..session.open import locked, state_directory
+from ..ui.printer import print_line
 from . import options
 
 DESCRIPTION = """\
@@ -63,7 +64,7 @@ def _forget_unreadable(state: Path, bad: Unreadable, *, force: bool) -> int:
 
 
 def _forgotten(run: str, freed: int) -> int:
-    print(f"{run} is forgotten: {freed:,} bytes freed")
+    print_line(f"{run} is forgotten: {freed:,} bytes freed")
     return 0
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import io
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,8 +12,10 @@ from types import ModuleType
 from .. import __version__
 from ..backend.select import served
 from ..errors import Error
+from ..ui.printer import print_line
 from ..ui.report import abandon_stdout
 from . import options
+from .streams import open_standard_streams
 
 # Each is a module of this room.
 COMMANDS = ("perms", "verify", "mapfiles", "undo", "status", "resume", "forget", "testshare")
@@ -36,8 +36,7 @@ Every option can also be given in the environment: --jobs 8 is ARCHIPMIGRATE_JOB
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    if sys.stdout is None:  # the caller had closed it
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- for as long as the process lives
+    open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(
             errors="backslashreplace"
@@ -45,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(argv)
     except Error as error:
-        print(f"archipmigrate: {error}", file=sys.stderr)
+        print_line(f"archipmigrate: {error}", sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -56,12 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Such as a full disk behind stdout.
         abandon_stdout()
-        print(f"archipmigrate: {error}: what was done is in the journal", file=sys.stderr)
+        print_line(f"archipmigrate: {error}: what was done is in the journal", sys.stderr)
         return 1
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         "archipmigrate",
         description=DESCRIPTION,
         epilog=EPILOG,

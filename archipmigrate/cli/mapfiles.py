@@ -78,10 +78,10 @@ def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     codec_of(args.backend)
     maps, settings = locate_maps(args.config, args.maps, args.locks)
-    words = options.words(args, places.options_again(args), options.log_directory(args))
     run_options = options.run_options(args)
-    share = open_share(maps)
-    with places.given_sizes(args) as sizes:
+    with options.log_directory(args) as logs, places.given_sizes(args) as sizes:
+        words = options.words(args, places.options_again(args), logs)
+        share = open_share(maps)
         settings = replace(settings, check=args.check, keep=args.keep).with_sizes(sizes)
         with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
             tell = partial(KIND.tell, report=report, words=words)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ..backend.select import NAMES
 from ..errors import UsageError
 from ..jobs.ended import Ended
 from ..jobs.kind import Words
+from ..jobs.logs import LogDirectory
 from ..jobs.options import AUTO, RunOptions
+from ..numerals import read_number
 from ..share.url import is_domain
 from ..ui.report import Verbosity
+from ..ui.text import printable
 
 PREFIX = "ARCHIPMIGRATE_"
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
@@ -30,8 +35,15 @@ NOT_ASKED: dict[str, object] = {
 TRUE = ("1", "yes", "true", "on")
 FALSE = ("", "0", "no", "false", "off")
 
-Parser = argparse.ArgumentParser
 Commands = argparse._SubParsersAction  # noqa: SLF001 -- argparse has no public name for it
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses a command line; a terminal obeys nothing that was wrong in it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and exit."""
+        super().error(printable(message))
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
@@ -89,9 +101,10 @@ def _value(action: argparse.Action, name: str, text: str) -> object:
 
 def positive(text: str) -> int:
     """Read a positive number."""
-    if not text.isdecimal() or int(text) < 1:
+    number = read_number(text)
+    if not number:
         raise argparse.ArgumentTypeError(f"give a number from 1 on, not {text!r}")
-    return int(text)
+    return number
 
 
 def jobs(text: str) -> int:
@@ -247,20 +260,25 @@ def run_options(args: argparse.Namespace) -> RunOptions:
 
 
 def words(
-    args: argparse.Namespace, again: Sequence[str] | None = None, log_dir: Path | None = None
+    args: argparse.Namespace, again: Sequence[str] | None = None, logs: LogDirectory | None = None
 ) -> Words:
     """Return what the commands in a summary need."""
-    return Words(run_options(args).state_words, again, log_dir)
+    return Words(run_options(args).state_words, again, logs)
 
 
-def log_directory(args: argparse.Namespace) -> Path | None:
-    """Return where logs are written, if they are. Raises UsageError."""
-    directory: Path | None = args.log_dir
-    if directory is None:
-        return None
-    if not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
-        raise UsageError(f"--log-dir {directory} is not a directory that can be written to")
-    return directory
+@contextlib.contextmanager
+def log_directory(args: argparse.Namespace) -> Iterator[LogDirectory | None]:
+    """Open the directory that logs are written into, if they are. Raises UsageError."""
+    path: Path | None = args.log_dir
+    if path is None:
+        yield None
+        return
+    try:
+        logs = LogDirectory(path)
+    except OSError:
+        raise UsageError(f"--log-dir {path} is not a directory that can be written to") from None
+    with contextlib.closing(logs):
+        yield logs
 
 
 def exit_status(ended: Ended) -> int:

@@ -50,10 +50,12 @@ def run(args: argparse.Namespace) -> int:
     run_options = options.run_options(args)
     state = state_directory(run_options)
     header = resumable_run(state, args.run_name, failed=args.failed)
-    log_dir = options.log_directory(args)
     kind, target = kind_of(header), undo_target(header)
     subject, decode = (Subject(UNDO, kind.noun), None) if target else (kind.subject, kind.decode)
-    with closing(Report(subject, options.verbosity(args), decode)) as report:
+    with (
+        options.log_directory(args) as logs,
+        closing(Report(subject, options.verbosity(args), decode)) as report,
+    ):
         if not can_resume(header, failed=args.failed):
             return _nothing_left(header, report)
         if target:
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
                 lambda: can_resume(named_run(state, header.run), failed=args.failed),
             )
         else:
-            tell = partial(kind.tell, report=report, words=options.words(args, log_dir=log_dir))
+            tell = partial(kind.tell, report=report, words=options.words(args, logs=logs))
             ended = resume(header, run_options, report, tell, failed=args.failed)
         if ended is None:
             return _nothing_left(named_run(state, header.run), report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 
 from ..errors import FatalError, ShareError
@@ -18,7 +17,8 @@ from ..maps.locate import locate_maps
 from ..maps.report import named
 from ..share import open_share
 from ..tree.files import Tree
-from ..ui.text import count, printable, quoted
+from ..ui.printer import print_line
+from ..ui.text import as_json, count, printable, quoted
 from . import options
 from .places import add_place, add_sizes, given_sizes
 
@@ -120,16 +120,16 @@ def _print_head(
             "flags": flags,
             "epoch": head.epoch if head.version == 2 else None,
         }
-        print(json.dumps(thing))
+        print_line(as_json(thing))
         return
     volume = quoted(file.name.removeprefix(PREFIX))
-    print(f"{volume}: {result}{f' ({printable(reason)})' if reason else ''}")
-    print(f"  v{head.version} at {quoted(path)}")
-    print(f"  {head.size:,} bytes, {count(head.objects, 'object')}", end="")
+    print_line(f"{volume}: {result}{f' ({printable(reason)})' if reason else ''}")
+    print_line(f"  v{head.version} at {quoted(path)}")
+    facts = f"  {head.size:,} bytes, {count(head.objects, 'object')}"
     if head.version == 2:
-        print(f" of {head.block_size:,} bytes, epoch {head.epoch}, flags {' '.join(flags) or '-'}")
-    else:
-        print()
+        facts += f" of {head.block_size:,} bytes, epoch {head.epoch}"
+        facts += f", flags {' '.join(flags) or '-'}"
+    print_line(facts)
 
 
 def _print_entry(args: argparse.Namespace, number: int, raw: bytes) -> None:
@@ -137,9 +137,9 @@ def _print_entry(args: argparse.Namespace, number: int, raw: bytes) -> None:
     flags = _names(EntryFlag, entry.flags)
     if args.json:
         name = entry.name.decode(errors="replace")
-        print(json.dumps({"type": "entry", "number": number, "flags": flags, "name": name}))
+        print_line(as_json({"type": "entry", "number": number, "flags": flags, "name": name}))
     else:
-        print(f"{number} {','.join(flags) or '-'} {quoted(entry.name)}")
+        print_line(f"{number} {','.join(flags) or '-'} {quoted(entry.name)}")
 
 
 def _names(kind: type[MapFlag | EntryFlag], flags: int) -> list[str]:

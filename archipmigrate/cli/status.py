@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +18,8 @@ from ..journal.store import RunHeader
 from ..model import Tally
 from ..session.open import state_directory
 from ..ui.causes import Causes
-from ..ui.text import count, duration, printable, quoted, reason
+from ..ui.printer import print_line
+from ..ui.text import as_json, command_line, count, duration, quoted, reason
 from . import options
 
 DESCRIPTION = """\
@@ -79,19 +79,21 @@ def run(args: argparse.Namespace) -> int:
                 continue
             resume = _resume(standing, run_options)
             if args.json:
-                print(json.dumps(_object(standing, resume)))
+                print_line(as_json(_object(standing, resume)))
             else:
-                print("\n".join(_lines(standing, resume)))
+                for line in _lines(standing, resume):
+                    print_line(line)
             shown += 1
     for bad in unreadable:
         if args.run_name in (None, bad.run):
             if args.json:
-                print(json.dumps({"type": "unreadable", "run": bad.run, "why": bad.why}))
+                print_line(as_json({"type": "unreadable", "run": bad.run, "why": bad.why}))
             else:
-                print(f"{printable(bad.run)}: unreadable\n  {printable(bad.why)}")
+                print_line(f"{bad.run}: unreadable")
+                print_line(f"  {bad.why}")
             shown += 1
     if not shown and not args.json:
-        print(f"no run {args.run_name or ''} in {state}".replace("  ", " "))
+        print_line(f"no run {args.run_name or ''} in {state}".replace("  ", " "))
     return 0
 
 
@@ -119,7 +121,7 @@ def _standing(state: Path, header: RunHeader) -> Standing:
 
 def _resume(standing: Standing, run_options: RunOptions) -> str:
     header = standing.header
-    command = " ".join(["archipmigrate", "resume", *run_options.state_words, header.run])
+    command = command_line(["archipmigrate", "resume", *run_options.state_words, header.run])
     if header.undone or header.superseded or standing.status in ("done", "running"):
         return ""
     return f"{command} --failed" if standing.status == "failures" else command

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
-import shlex
 
 from ..errors import FatalError, UsageError
-from ..testshare import Layout, MapPlacement, OtherVolumes, make_share
+from ..numerals import read_number
+from ..testshare import Layout, MapPlacement, OtherVolumes, RefusedDirectory, make_share
+from ..ui.printer import print_line
+from ..ui.text import command_line
 
 DESCRIPTION = """\
 Make a share like those of Archipelago v0.3: objects in DIR/blocks, volumes with v1 mapfiles in
 DIR/maps, DIR/locks. Volumes of other kinds can be added. Files are 0600 (locks 0660), directories
 0700, all owned by whoever runs this. The same arguments give the same share. DIR must not exist
-yet, or be empty.
+yet, or be an empty directory of the caller's that nobody else can write to, and no symbolic link.
 """
 
 EPILOG = """\
@@ -65,9 +66,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=_count,
         default=0,
-        metavar="S",
+        metavar="N",
         help="another seed gives other names and contents",
     )
     parser.add_argument(
@@ -125,7 +126,7 @@ def _add_others(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the share; print what was made and what to try next. Return the exit status."""
-    shown = shlex.quote(os.fsencode(args.directory).decode(errors="backslashreplace"))
+    shown = command_line([args.directory])
     try:
         size = make_share(
             args.directory,
@@ -150,10 +151,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     except OSError as error:
         message = f"cannot make a share in {shown}: {error.strerror}"
-        if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
+        if isinstance(error, RefusedDirectory) or error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
             raise UsageError(message) from error
         raise FatalError(message) from error
-    print(
+    print_line(
         f"made {shown}: {size.files} files ({args.objects} objects, {size.volumes} maps) in "
         f"{size.directories} directories; next: archipmigrate perms {shown} -n"
     )
@@ -162,6 +163,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _count(text: str) -> int:
     """Read a number from 0 on."""
-    if not (text.isascii() and text.isdigit()):
+    number = read_number(text)
+    if number is None:
         raise argparse.ArgumentTypeError(f"give a number from 0 on, not {text!r}")
-    return int(text)
+    return number

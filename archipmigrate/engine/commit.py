@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import trio
 
-from ..errors import JournalError
+from ..errors import JournalError, NoThreads
 from ..journal.location import SPARE_BYTES, spare_bytes
 from ..journal.store import Journal, Write
 from .threads import in_thread
@@ -54,20 +54,27 @@ class Committer:
         return answer[0]
 
     async def run(self) -> None:
-        """Commit until cancelled. Raises JournalError; then nothing is committed any more."""
+        """Commit until cancelled. Raises JournalError; then nothing is committed any more.
+
+        Raises NoThreads.
+        """
         while True:
             with trio.move_on_after(LATEST):
                 await self._wake.wait()
             await self.flush()
 
     async def flush(self) -> None:
-        """Commit the writes that wait. Raises JournalError."""
+        """Commit the writes that wait. Raises JournalError; after NoThreads they still wait."""
         self._wake = trio.Event()
         if not self._waiting:
             return
         writes, self._waiting = self._waiting, []
         done, self._done = self._done, trio.Event()
-        await in_thread(self._commit, writes, limiter=self._limiter)
+        try:
+            await in_thread(self._commit, writes, limiter=self._limiter)
+        except (trio.Cancelled, NoThreads):  # nothing was begun: `flush_now` has to do it
+            self._waiting = [*writes, *self._waiting]
+            raise
         done.set()
 
     def flush_now(self, last: Write) -> None:

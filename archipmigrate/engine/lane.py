@@ -25,6 +25,7 @@ from .commit import Committer
 from .finish import Finished, Finisher
 from .frontier import Frontier, with_scope
 from .job import Counters, Job, S, UnitResult
+from .stop import NO_FILES, too_few_files
 from .threads import in_thread
 from .throttle import Throttle
 
@@ -141,4 +142,6 @@ class LaneWork(Generic[S]):
 
 def _unanswered(error: OSError) -> ShareError:
     """Word an OSError of a job: not one entry failed, the unit could not even begin."""
+    if error.errno in NO_FILES:
+        return ShareError(too_few_files(error.errno))
     return ShareError(f"the share does not answer ({error.strerror})")

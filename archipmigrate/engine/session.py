@@ -26,7 +26,7 @@ from typing import Generic
 
 import trio
 
-from ..errors import BackendLost, FatalError, JournalError, ShareError
+from ..errors import BackendLost, FatalError, JournalError, NoThreads, ShareError
 from ..journal import counting
 from ..journal.store import Journal, RunHeader, Write
 from ..model import Unit
@@ -148,7 +148,7 @@ class Session(Generic[S]):
             broken = str(first_error(errors))
         except* BrokenPipeError:
             reason = NO_READER
-        except* ShareError as errors:
+        except* (ShareError, NoThreads) as errors:
             reason = str(first_error(errors))
         self._frontier.close_cursors()
         if broken:

@@ -10,6 +10,8 @@ from ..model import Failure, FailureKind
 # Refusals without one success after which it is not just some entries.
 ENOUGH = 1000
 DENIED = (errno.EPERM, errno.EACCES)
+# What this process lacks, not what an entry is.
+NO_FILES = (errno.EMFILE, errno.ENFILE)
 
 READ_ONLY = "the share is read-only here: mount it rw (and export it rw), then resume"
 REFUSED = (
@@ -20,10 +22,19 @@ FULL = (
     "the share is full, or its quota used up ({first}): nothing more can be written; make room "
     "there, then resume"
 )
+TOO_FEW_FILES = (
+    "too many files are open ({first}): raise the limit of this process (ulimit -n, LimitNOFILE= "
+    "of a systemd unit) or of this host (fs.file-max), then resume"
+)
 MISMATCH = (
     "a change was accepted but reads back differently ({note}): the server maps ids "
     "(all_squash, anongid, or NFSv4 names that do not match); mend that, then resume"
 )
+
+
+def too_few_files(number: int) -> str:
+    """Return why to stop for one of NO_FILES."""
+    return TOO_FEW_FILES.format(first=errno.errorcode[number])
 
 
 class EarlyStop:
@@ -80,6 +91,8 @@ class EarlyStop:
         for failure in failures:
             if failure.errno == errno.EROFS:
                 self.reason = self.reason or READ_ONLY
+            elif failure.errno in NO_FILES:
+                self.reason = self.reason or too_few_files(failure.errno)
             elif failure.kind is FailureKind.NO_ROOM:
                 self.reason = self.reason or FULL.format(first=errno.errorcode[failure.errno])
             elif failure.kind is FailureKind.MISMATCH:

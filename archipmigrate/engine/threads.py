@@ -4,17 +4,55 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import trio
+
+from ..errors import NoThreads
 
 T = TypeVar("T")
 EVERY_SIGNAL = signal.valid_signals()
 
 
+@dataclass
+class _Calls:
+    """The calls of one loop: how many are at work in threads, and an event for the next to end."""
+
+    at_work: int = 0
+    ended: trio.Event = field(default_factory=trio.Event)
+
+
+_calls: trio.lowlevel.RunVar[_Calls] = trio.lowlevel.RunVar("calls")
+
+
 async def in_thread(work: Callable[..., T], *values: object, limiter: trio.CapacityLimiter) -> T:
-    """Run *work* in a thread. Not cancellable: work is short, or looks at the stop flag."""
-    return await trio.to_thread.run_sync(_masked, work, *values, limiter=limiter)
+    """Run *work* in a thread. Not cancellable: work is short, or looks at the stop flag.
+
+    Where no more threads can be started, it waits for one that is at work: the more calls there
+    are, the fewer are made at once. Raises NoThreads if none is at work, and *work* was not begun.
+    """
+    try:
+        calls = _calls.get()
+    except LookupError:
+        calls = _Calls()
+        _calls.set(calls)
+    while True:
+        begun = bytearray()
+        calls.at_work += 1
+        try:
+            return await trio.to_thread.run_sync(_masked, begun, work, *values, limiter=limiter)
+        except RuntimeError:  # "can't start new thread", if it is not the work's
+            if begun:
+                raise
+        finally:
+            calls.at_work -= 1
+            if begun:
+                calls.ended.set()
+                calls.ended = trio.Event()
+        if not calls.at_work:
+            raise NoThreads
+        await calls.ended.wait()
 
 
 def call_on_loop(call: Callable[..., T], *values: object) -> T:
@@ -25,6 +63,7 @@ def call_on_loop(call: Callable[..., T], *values: object) -> T:
     return trio.from_thread.run_sync(call, *values)
 
 
-def _masked(work: Callable[..., T], *values: object) -> T:
+def _masked(begun: bytearray, work: Callable[..., T], *values: object) -> T:
+    begun.append(1)
     signal.pthread_sigmask(signal.SIG_BLOCK, EVERY_SIGNAL)
     return work(*values)

@@ -54,7 +54,7 @@ class Ended:
             "type": "summary",
             "job": self.header.job,
             "run": self.header.run,
-            "share": os.fsdecode(self.path).encode(errors="replace").decode(),
+            "share": os.fsdecode(self.path),
             "backend": self.header.backend,
             **({"nfs_version": self.nfs_version} if self.nfs_version else {}),
             "status": self.status,

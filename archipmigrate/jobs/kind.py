@@ -20,6 +20,7 @@ from ..share import Share
 from ..ui.progress import Subject
 from ..ui.report import Decoder, Report
 from .ended import Ended
+from .logs import LogDirectory
 from .options import RunOptions
 
 
@@ -108,7 +109,7 @@ class Words:
 
     runs: Sequence[str] = ()
     again: Sequence[str] | None = None
-    log_dir: Path | None = None
+    logs: LogDirectory | None = None
 
 
 class JobKind(ABC, Generic[S]):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..journal.location import default_state
+from ..ui.text import command_line
 
 AUTO = 0
 
@@ -44,4 +44,4 @@ class RunOptions:
 
     def command(self, name: str, run: str) -> str:
         """Return a command about a run, for users to copy."""
-        return shlex.join(["archipmigrate", name, run, *self.state_words])
+        return command_line(["archipmigrate", name, run, *self.state_words])

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 from ..errors import StateError
-from ..share import NFS, Share, mount_of
+from ..share import NFS, Share, mount_of, path_within
 
 SYSTEM = Path("/var/lib/archipmigrate")
 RUNTIME = Path("/run/archipmigrate")
@@ -79,17 +79,24 @@ def check_place(state: Path, share: Share | None) -> None:
                 f"{state} is on NFS, where a journal is neither safe nor fast: "
                 "choose a directory on a local disk with --state"
             )
+        if share is not None and share.fd >= 0:
+            root = os.fstat(share.fd)
+            above = any(os.path.samestat(directory.stat(), root) for directory in there)
+            if above or _is_below(fd, share.fd):
+                raise StateError(
+                    f"{state} lies inside the share {os.fsdecode(share.path)}, whose writers could "
+                    "change it: choose a directory outside with --state"
+                )
     finally:
         os.close(fd)
-    if share is None or share.fd < 0:
-        return
-    root = os.fstat(share.fd)
-    for directory in there:
-        if os.path.samestat(directory.stat(), root):
-            raise StateError(
-                f"{state} lies inside the share {os.fsdecode(share.path)}, whose writers could "
-                "change it: choose a directory outside with --state"
-            )
+
+
+def _is_below(fd: int, root: int) -> bool:
+    """Whether a directory is, by whatever mount, *root* or below it in the same filesystem."""
+    place, top = path_within(fd), path_within(root)
+    if place is None or top is None:
+        return False
+    return place[0] == top[0] and (place[1] + b"/").startswith(top[1] + b"/")
 
 
 def spare_bytes(state: Path) -> int:

@@ -1,18 +1,31 @@
-"""No two runs on this host work on one share: an flock, which ends with its process."""
+"""No two runs on this host work on one share: an flock, which ends with its process.
+
+The file of a lock is removed when the lock is released. Only who holds the lock of a file may
+remove it, and the lock of a file without a name is worth nothing:
+
+    first     holds ........................ unlink, close
+    second    open ....................................... flock of a file that has no name now
+    third                                          open of a new file, flock
+
+So whoever has locked a file looks whether it is still the one of that name, and else begins again.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest
 
 from ..errors import Busy
 
-JUST_STARTING = "just starting"
+FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+STARTING = "just starting"
+# "1: FLOCK  ADVISORY  WRITE 1234 00:19:5678 0 EOF": proc(5); the device in hex, the inode not
+HELD = re.compile(r"\d+: FLOCK +\w+ +WRITE (-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) ")
 
 
 class ShareLock:
@@ -26,41 +39,26 @@ class ShareLock:
 
         Raises Busy.
         """
-        self.fd = os.open(
-            _lock_file(directory, identity),
-            os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
-            0o600,
-        )
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = _signature(self.fd)
-            os.close(self.fd)
-            raise Busy(path, holder or JUST_STARTING) from None
+        self._file = _file_of(directory, identity)
+        while (fd := _acquired(self._file, path)) < 0:
+            pass
+        self.fd = fd
 
     @staticmethod
     def holder(directory: Path, identity: str) -> str:
         """Return who holds the lock of a share now; "" if nobody does.
 
-        It is only looked at: to try to take it would keep others from it for a moment.
+        Takes no lock, not even for an instant: that would refuse a run that begins meanwhile.
         """
         try:
-            fd = os.open(_lock_file(directory, identity), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(_file_of(directory, identity), FLAGS)
         except FileNotFoundError:
             return ""
         try:
-            found = os.fstat(fd)
-            text = _signature(fd)
+            signed = _signature(fd)
+            return (signed or STARTING) if _is_held(os.fstat(fd), signed) else ""
         finally:
             os.close(fd)
-        device = (os.major(found.st_dev), os.minor(found.st_dev))
-        pids = {lock.pid: lock.device == device for lock in flocks() if lock.inode == found.st_ino}
-        signed = text.rpartition(" ")[2]
-        if signed.isdecimal() and int(signed) in pids:
-            return text
-        # Whoever has it has not signed yet. Some filesystems show another device in /proc/locks;
-        # there a lock of a file elsewhere may have the same inode number.
-        return JUST_STARTING if any(pids.values()) else ""
 
     def sign(self, run: str) -> None:
         """Write down who holds the lock, for the message to others."""
@@ -68,37 +66,69 @@ class ShareLock:
         os.pwrite(self.fd, f"run {run}, process {os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Release the lock."""
+        """Release the lock, and remove its file, unless a process that inherited it holds it on."""
         os.close(self.fd)
+        with contextlib.suppress(OSError):
+            fd = os.open(self._file, FLAGS)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_named(fd, self._file):
+                    os.unlink(self._file)
+            finally:
+                os.close(fd)
 
 
-@dataclass(frozen=True, slots=True)
-class Flock:
-    """An flock that a process holds: its number, and what file is locked."""
-
-    pid: int
-    device: tuple[int, int]
-    inode: int
-
-
-def flocks() -> Iterator[Flock]:
-    """Yield the flocks that are held on this host, as far as /proc/locks shows them."""
-    try:
-        lines = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        # 12: FLOCK  ADVISORY  WRITE 4711 00:1a:1234 0 EOF; with "->" if it is waited for
-        fields = line.split()
-        if len(fields) < 6 or fields[1] != "FLOCK":
-            continue
-        major, minor, inode = fields[5].split(":")
-        yield Flock(int(fields[4]), (int(major, 16), int(minor, 16)), int(inode))
-
-
-def _lock_file(directory: Path, identity: str) -> Path:
+def _file_of(directory: Path, identity: str) -> Path:
     return directory / f"{xxh3_64_hexdigest(identity.encode())}.lock"
+
+
+def _acquired(file: Path, path: str) -> int:
+    """Open and lock a file; -1 if it was removed meanwhile. Raises Busy."""
+    fd = os.open(file, FLAGS | os.O_CREAT, 0o600)
+    held = False
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if _is_named(fd, file):  # otherwise its holder is releasing it
+                raise Busy(path, _signature(fd) or STARTING) from None
+        else:
+            held = _is_named(fd, file)
+            if held:
+                os.ftruncate(fd, 0)  # of one that was killed
+        return fd if held else -1
+    finally:
+        if not held:
+            os.close(fd)
+
+
+def _is_named(fd: int, file: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(file))
+    except FileNotFoundError:
+        return False
 
 
 def _signature(fd: int) -> str:
     return os.pread(fd, 200, 0).decode(errors="replace").strip()
+
+
+def _is_held(found: os.stat_result, signed: str) -> bool:
+    """Whether somebody holds the lock of a file, which a run has *signed*.
+
+    Filesystems with devices of their own (btrfs, overlayfs) are in /proc/locks with another device
+    than stat tells. There, the process that signed must be the one that took a lock.
+    """
+    process = signed.rpartition(" ")[2]
+    try:
+        with open("/proc/locks") as lines:
+            locks = [held for line in lines if (held := HELD.match(line))]
+    except OSError:
+        return process.isdecimal() and Path(f"/proc/{process}").exists()
+    device = (os.major(found.st_dev), os.minor(found.st_dev))
+    return any(
+        int(inode) == found.st_ino
+        and ((int(major, 16), int(minor, 16)) == device or pid == process)
+        for pid, major, minor, inode in (held.groups() for held in locks)
+    )

@@ -14,6 +14,7 @@ from ..errors import UsageError
 
 DEFAULTS = b"DEFAULT"  # every other section has the options of this one, too
 DEEPEST = 10  # MAX_INTERPOLATION_DEPTH
+LONGEST = 1 << 16  # bytes of a value with references: ten lines may stand for gigabytes
 SECTION = re.compile(rb"\[([^]]+)\]")
 OPTION = re.compile(rb"([^:=\s][^:=]*)\s*[:=]\s*(.*)$")
 REFERENCE = re.compile(rb"%\([^)]*\)s")
@@ -55,7 +56,8 @@ class Ini:
     def get(self, section: str, option: str) -> str | None:
         """Return an option's value in a section or in [DEFAULT], with its references replaced.
 
-        None if neither has the option. Raises UsageError if a reference cannot be replaced.
+        None if neither has the option. Raises UsageError if a reference cannot be replaced, if the
+        references make the value too long, and if there is a NUL in it: no name has one.
         """
         name = section.encode()
         own = {b"__name__": [name], **self._sections.get(name, {})}
@@ -65,12 +67,20 @@ class Ini:
         if value is None:
             return None
         try:
-            return _interpolated(value, values).decode(*CODEC)
+            value = _interpolated(value, values)
+        except OverflowError:
+            raise UsageError(
+                f"[{section}] {option} = {_shown(value)}: longer than {LONGEST:,} bytes once its "
+                "references are replaced"
+            ) from None
         except (KeyError, ValueError):
             raise UsageError(
                 f"[{section}] {option} = {_shown(value)}: %(NAME)s must name an option of this "
                 "section or of [DEFAULT], and any other % beside it be written twice"
             ) from None
+        if b"\0" in value:
+            raise UsageError(f"[{section}] {option} = {_shown(value)}: there is a NUL in it")
+        return value.decode(*CODEC)
 
 
 def _is_comment(line: bytes) -> bool:
@@ -90,12 +100,25 @@ def _value(text: bytes) -> bytes:
 
 
 def _interpolated(value: bytes, values: dict[bytes, bytes]) -> bytes:
-    """Replace references, those in the replacements too. Without any, a `%` stays as it is."""
+    """Replace references, those in the replacements too. Without any, a `%` stays as it is.
+
+    Raises OverflowError, KeyError and ValueError.
+    """
+    room = LONGEST
+
+    def replaced(found: re.Match[bytes]) -> bytes:
+        nonlocal room
+        replacement = b"%" if found[0] == b"%%" else values[found[1]]
+        room -= len(replacement)
+        if room < 0:
+            raise OverflowError
+        return replacement
+
     for _ in range(DEEPEST):
         if b"%(" not in value:
             return value
         value = REFERENCE.sub(lambda found: found[0].lower(), value)
-        value = PERCENT.sub(lambda found: b"%" if found[0] == b"%%" else values[found[1]], value)
+        value = PERCENT.sub(replaced, value)
     if b"%(" in value:
         raise ValueError(value)
     return value

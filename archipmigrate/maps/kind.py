@@ -113,8 +113,8 @@ class MapfilesKind(JobKind[MapfilesSettings]):
         """Print the volumes and the summary, and write the logs that were asked for."""
         volumes = VolumesReport(report, ended.journal)
         volumes.show(ended, words)
-        if words.log_dir is not None:
-            volumes.write_logs(words.log_dir)
+        if words.logs is not None:
+            volumes.write_logs(words.logs)
 
     def results(self, journal: Journal) -> Mapping[str, Mapping[str, int]]:
         """Return how many volumes there are of each result."""

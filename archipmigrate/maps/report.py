@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from ..errors import FatalError
 from ..jobs.ended import Ended
 from ..jobs.kind import Words
+from ..jobs.logs import LogDirectory
 from ..journal.store import Journal
 from ..ui.report import Report
 from ..ui.summary import Facts
@@ -55,7 +55,7 @@ class VolumesReport:
         """Print the lines of volumes and files, then the summary."""
         header = ended.header
         self._keeps = bool(header.settings.get("keep"))
-        logs = ["--log-dir", str(words.log_dir.absolute())] if words.log_dir else []
+        logs = ["--log-dir", str(words.logs.path.absolute())] if words.logs else []
         self._resume = [*words.runs, *logs]
         lines: list[str] = []
         if self._report.is_json:
@@ -181,22 +181,21 @@ class VolumesReport:
 
     # -- logs
 
-    def write_logs(self, directory: Path) -> None:
+    def write_logs(self, logs: LogDirectory) -> None:
         """Write the logs that users of finalize_upgrade_0.4 know. Raises FatalError."""
         for name, results in LOGS.items():
             try:
-                self._write_log(directory / name, results)
+                logs.write(name, self._log_lines(results))
             except OSError as error:
                 raise FatalError(
-                    f"{directory / name} cannot be written: {error.strerror}; the results are "
+                    f"{logs.path / name} cannot be written: {error.strerror}; the results are "
                     "above, and in the journal"
                 ) from None
 
-    def _write_log(self, path: Path, results: Sequence[Result]) -> None:
-        with path.open("wb") as log:
-            for row in volumes(self._journal):
-                if row.result in results:
-                    log.write(_log_line(row).replace(b"\n", b"\\n") + b"\n")
+    def _log_lines(self, results: Sequence[Result]) -> Iterator[bytes]:
+        for row in volumes(self._journal):
+            if row.result in results:
+                yield _log_line(row).replace(b"\n", b"\\n") + b"\n"
 
 
 def volumes_left(journal: Journal) -> int:

@@ -32,6 +32,7 @@ from ..model import (
 from ..packed.changes import Change, Flag, read_changes, with_flags
 from ..packed.groups import Group, Hint, split_unit, walk_unit, whole
 from ..policy import GroupPolicy
+from .outside import StateDirectory
 
 KEEPS_CHANGING = "somebody keeps changing it"
 # How to retry a failed scan by its operation; by default the whole directory is walked again.
@@ -48,14 +49,20 @@ class PermsJob(Job[Scan]):
     policy: GroupPolicy
     options: ScanOptions
     dry_run: bool = False
+    state: StateDirectory | None = None
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the root of the share."""
         yield walk_unit([whole()])
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
-        """Scan a unit through the backend; give its failures hints for retries."""
+        """Scan a unit through the backend; give its failures hints for retries.
+
+        Raises ShareError if the state directory is met.
+        """
         scan = self.backend.scan(unit, self.policy, self.options, limits)
+        if self.state is not None:
+            self.state.refuse(scan)
         if not scan.failures:
             return scan
         failures = [replace(f, hint=RETRY_HINTS.get(f.operation, Hint.WALK)) for f in scan.failures]

@@ -18,6 +18,7 @@ from ..share import Share
 from ..ui.report import Report
 from ..ui.text import group_name
 from .job import PermsJob, listed_changes
+from .outside import StateDirectory
 from .settings import PermsSettings
 from .undo import UndoJob
 from .words import dry_run_summary, options_again, run_summary, verify_summary
@@ -54,6 +55,7 @@ class PermsKind(JobKind[PermsSettings]):
     noun = "entry"
     past_mount = True
     decode = staticmethod(listed_changes)
+    changes_entries = True
 
     def settings(self, kept: Mapping[str, object]) -> PermsSettings:
         """Read what a run's header kept."""
@@ -72,7 +74,8 @@ class PermsKind(JobKind[PermsSettings]):
         """Open the backend, and make the job."""
         backend, lanes = choose_backend(opening.share, opening.options)
         try:
-            job = make_job(opening, backend)
+            state = StateDirectory.at(opening.state) if self.changes_entries else None
+            job = make_job(opening, backend, state)
             yield PermsWork(job, lanes, backend.name, backend, opening.journal)
         finally:
             backend.close()
@@ -91,6 +94,7 @@ class VerifyKind(PermsKind):
     """The dry run with another verdict. Never in a journal."""
 
     name = "verify"
+    changes_entries = False
 
     def status(self, ended: Ended) -> str:
         """Return `drift` if some entries do not comply."""
@@ -105,8 +109,10 @@ class VerifyKind(PermsKind):
         report.summary(verify_summary(facts, group_name(settings.gid)), thing, ended.reason)
 
 
-def make_job(opening: Opening[PermsSettings], backend: Backend) -> PermsJob:
-    """Return the job that an opening asks for."""
+def make_job(
+    opening: Opening[PermsSettings], backend: Backend, state: StateDirectory | None
+) -> PermsJob:
+    """Return the job that an opening asks for; it must not change *state*."""
     settings, is_nfs = opening.settings, opening.share.is_nfs
     dry_run = opening.purpose is Purpose.DRY_RUN
     options = ScanOptions(
@@ -116,8 +122,9 @@ def make_job(opening: Opening[PermsSettings], backend: Backend) -> PermsJob:
         xattrs=not is_nfs,
         retain=not dry_run,
         remote=is_nfs,
+        never=(state.device, state.inode) if state else (0, 0),
     )
-    return PermsJob(backend, GroupPolicy(settings.gid), options, dry_run)
+    return PermsJob(backend, GroupPolicy(settings.gid), options, dry_run, state)
 
 
 KIND = PermsKind()

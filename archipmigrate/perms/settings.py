@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError
+from ..numerals import read_number
 from ..policy import NO_GID
 
 DEFAULT_EXCLUDES = (".snapshot", ".zfs")
@@ -70,12 +71,12 @@ def resolve_group(text: str) -> int:
         return grp.getgrnam(text).gr_gid
     except KeyError:
         pass
-    if not text.isdecimal():
+    gid = read_number(text)
+    if gid is None:
         raise UsageError(
             f"there is no group {text!r} on this host: make it (groupadd --system {text}; with "
             "NFSv3 its gid must be the same on every node), or choose another with --group NAME|GID"
         )
-    gid = int(text)
     if gid >= NO_GID:
         raise UsageError(f"--group {text}: gids end at {NO_GID - 1}, and {NO_GID} means no group")
     return gid

@@ -19,14 +19,23 @@ from typing import TYPE_CHECKING
 
 from ..errors import ShareError
 from .identity import NFS, identity_of
-from .mountinfo import Mount, mount_of
+from .mountinfo import Mount, mount_of, path_within
 from .remote import open_remote, reopen_remote
 from .url import Remote, is_url, parse_url, with_domain
 
 if TYPE_CHECKING:
     from .. import _nfs
 
-__all__ = ["NFS", "Mount", "Share", "identity_of", "mount_of", "open_share", "unanswered"]
+__all__ = [
+    "NFS",
+    "Mount",
+    "Share",
+    "identity_of",
+    "mount_of",
+    "open_share",
+    "path_within",
+    "unanswered",
+]
 
 
 @dataclass(frozen=True, slots=True)

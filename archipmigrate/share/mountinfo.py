@@ -15,12 +15,17 @@ from ..errors import ShareError
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mount. `options` are the mount's own, then its filesystem's; `point` is where it is."""
+    """A mount. `options` are the mount's own, then its filesystem's; `point` is where it is.
+
+    `device` names the filesystem, and `root` the directory of it that is mounted.
+    """
 
     fstype: str
     source: str
     options: str
     point: str = ""
+    device: str = ""
+    root: str = ""
 
     def option_values(self) -> dict[str, str]:
         """Return the options that have a value, by their names."""
@@ -31,8 +36,8 @@ def parse_mount(line: str) -> Mount:
     """Read a line of mountinfo."""
     ours, _, rest = line.rstrip("\n").partition(" - ")
     fstype, source, superblock = rest.split(" ")[:3]
-    point, options = ours.split(" ")[4:6]
-    return Mount(fstype, source, f"{options},{superblock}", point)
+    device, root, point, options = ours.split(" ")[2:6]
+    return Mount(fstype, source, f"{options},{superblock}", point, device, root)
 
 
 def read_mounts() -> dict[int, Mount]:
@@ -50,6 +55,20 @@ def mount_of(fd: int) -> Mount:
         return read_mounts().get(mount_id(fd)) or Mount("unknown", "unknown", "")
     except FileNotFoundError:
         raise ShareError("/proc is not mounted here: it is needed to name descriptors") from None
+
+
+def path_within(fd: int) -> tuple[str, bytes] | None:
+    """Return an open directory's filesystem, and its path there; None if that is not known.
+
+    The path is the same by whatever mount of the filesystem the directory was opened. Raises
+    OSError, ShareError.
+    """
+    mount = mount_of(fd)
+    path = os.readlink(f"/proc/self/fd/{fd}".encode())
+    point = unescape(mount.point).rstrip(b"/")
+    if not mount.device or not (path + b"/").startswith(point + b"/"):
+        return None
+    return mount.device, unescape(mount.root).rstrip(b"/") + path[len(point) :].rstrip(b"/")
 
 
 def mount_id(fd: int) -> int:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 from ..errors import ShareError
+from ..numerals import read_number
 
 SCHEME = "nfs://"
 TIMEOUT = 60
@@ -109,7 +110,7 @@ def parse_url(url: str) -> Remote:
         domain = dict(given).get(DOMAIN)
         given = [(name, value) for name, value in given if name != DOMAIN]
         unknown = next((name for name, _ in given if name not in OPTIONS), None)
-        options = {} if unknown else {name: int(value) for name, value in given}
+        options = {} if unknown else {name: _number(name, value) for name, value in given}
     except ValueError as error:
         raise ShareError(f"{url}: {error}: {_FORM}") from None
     if port is not None:
@@ -126,6 +127,13 @@ def parse_url(url: str) -> Remote:
         raise ShareError(f"{url}: {_FORM}")
     remote = Remote(server, path, options)
     return remote if domain is None else _mapped(url, remote, domain)
+
+
+def _number(name: str, text: str) -> int:
+    number = read_number(text)
+    if number is None:
+        raise ValueError(f"{name}={text!r} is not a number")
+    return number
 
 
 def _mapped(url: str, remote: Remote, domain: str) -> Remote:

@@ -16,6 +16,13 @@ tree    writes files, and the directories above them
 
 from .make import ShareSize, make_share
 from .others import MapPlacement, OtherVolumes
-from .tree import Layout
+from .tree import Layout, RefusedDirectory
 
-__all__ = ["Layout", "MapPlacement", "OtherVolumes", "ShareSize", "make_share"]
+__all__ = [
+    "Layout",
+    "MapPlacement",
+    "OtherVolumes",
+    "RefusedDirectory",
+    "ShareSize",
+    "make_share",
+]

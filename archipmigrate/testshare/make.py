@@ -39,8 +39,8 @@ def make_share(
     one map entry in four is the zero block. *others* come in addition to these volumes.
 
     Raises ValueError if a number is out of range, and OSError: ENOTEMPTY if *directory* is not
-    empty, ENOTDIR if it is not a directory; then nothing was made. What was made before any other
-    error stays.
+    empty, ENOTDIR if it is a symbolic link or no directory, RefusedDirectory if others own it or
+    can write to it; then nothing was made. What was made before any other error stays.
     """
     if min(objects, volumes) < 0:
         raise ValueError("there is no negative number of objects or volumes")

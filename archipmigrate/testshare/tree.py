@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from enum import StrEnum
 
 from ..maps.format import placement
-from ..tree.files import DirPath
+from ..tree.beneath import open_beneath
+from ..tree.files import DIRECTORY, DirPath
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
+PIN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Layout(StrEnum):
@@ -47,47 +51,92 @@ class BlockerTree:
         """Write a new file in the directory *path*; without one, where the layout has it."""
         if path is None:
             path = placement.sha256_dir(name, self._levels)
-        if path:
-            self._make(b"/".join(path))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        file = os.open(b"/".join((*path, name)), flags, mode, dir_fd=self._descriptor)
+        directory = self._open(path) if path else self._descriptor
         try:
-            os.fchmod(file, mode)
-            while content:
-                content = content[os.write(file, content) :]
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            file = os.open(name, flags, mode, dir_fd=directory)
+            try:
+                os.fchmod(file, mode)
+                while content:
+                    content = content[os.write(file, content) :]
+            finally:
+                os.close(file)
         finally:
-            os.close(file)
+            if path:
+                os.close(directory)
         self.files += 1
 
-    def _make(self, path: bytes) -> None:
-        """Make a directory unless it is there, and the missing ones above it first."""
+    def _open(self, path: DirPath) -> int:
+        """Open a directory; make it, and those above it, if they are missing."""
         try:
-            os.mkdir(path, DIRECTORY_MODE, dir_fd=self._descriptor)
-        except FileExistsError:
-            return
+            return open_beneath(self._descriptor, b"/".join(path), DIRECTORY)
         except FileNotFoundError:
-            self._make(path.rpartition(b"/")[0])
-            os.mkdir(path, DIRECTORY_MODE, dir_fd=self._descriptor)
-        os.chmod(path, DIRECTORY_MODE, dir_fd=self._descriptor)
-        self.directories += 1
+            above = self._open(path[:-1]) if path[1:] else self._descriptor
+        try:
+            self.directories += 1
+            return make_directory(above, path[-1])
+        finally:
+            if path[1:]:
+                os.close(above)
+
+
+class RefusedDirectory(OSError):
+    """A directory that others may change while it is filled; `strerror` says why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(errno.EPERM, why)
 
 
 def open_empty(directory: str) -> int:
     """Open *directory*, make it if it is missing, and set its mode.
 
-    Raises OSError: ENOTEMPTY if it is not empty.
+    Follows no link at the end of the path. Raises OSError: ENOTEMPTY if it is not empty, ENOTDIR if
+    it is a link or no directory, RefusedDirectory if others own it or can write to it.
     """
+    directory = directory.rstrip("/") or "/"  # with a slash at its end, a link would be followed
+    made = True
     try:
         os.mkdir(directory, DIRECTORY_MODE)
     except FileExistsError:
-        if os.listdir(directory):
-            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), directory) from None
-    os.chmod(directory, DIRECTORY_MODE)
-    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        made = False
+    # What was just made may have been exchanged since: it is judged as one that was there.
+    pin = os.open(directory, PIN)
+    try:
+        found = os.fstat(pin)
+        if found.st_uid != os.geteuid():
+            raise RefusedDirectory(f"it belongs to uid {found.st_uid}, not to the caller")
+        if found.st_mode & OTHERS_WRITE:
+            raise RefusedDirectory("others can write to it")
+        if not _is_empty(pin, made=made):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        return _open_own(pin)
+    finally:
+        os.close(pin)
 
 
-def make_directory(parent: int, name: str) -> int:
-    """Make a directory in *parent* and open it."""
+def _is_empty(pin: int, *, made: bool) -> bool:
+    try:
+        return not os.listdir(f"/proc/self/fd/{pin}")
+    except PermissionError:
+        if made:  # with no permissions, because of the umask
+            return True
+        raise
+
+
+def make_directory(parent: int, name: str | bytes) -> int:
+    """Make a directory in *parent* and open it. Follows no link."""
     os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
-    os.chmod(name, DIRECTORY_MODE, dir_fd=parent)
-    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
+    pin = os.open(name, PIN, dir_fd=parent)
+    try:
+        return _open_own(pin)
+    finally:
+        os.close(pin)
+
+
+def _open_own(pin: int) -> int:
+    """Set the mode of a pinned directory and open it.
+
+    It may not be readable before: the umask decides with what mode mkdir makes it.
+    """
+    os.chmod(f"/proc/self/fd/{pin}", DIRECTORY_MODE)
+    return os.open(".", DIRECTORY, dir_fd=pin)

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
 
 from ..engine.job import Counters
+from .printer import print_line
 from .text import duration
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class LogProgress(NoProgress):
         if seen >= 0:
             rate = (entries - seen) / (now - before)
             line = status_line(self._subject, counters, rate, now - self._began)
-            print(line, file=sys.stderr, flush=True)
+            print_line(line, sys.stderr)
 
 
 def status_line(subject: Subject, counters: Counters, rate: float, seconds: float) -> str:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol, TextIO
@@ -20,8 +19,9 @@ from ..engine.job import Counters
 from ..model import Failure, Notice
 from ..packed.changes import Change
 from .causes import Causes
+from .printer import print_line
 from .progress import LogProgress, NoProgress, Progress, Subject, TerminalProgress, status_line
-from .text import group_name, mode_bits, quoted, reason
+from .text import as_json, group_name, mode_bits, quoted, reason
 
 NOTICES = {
     "acl": "has an ACL: group bits are its mask, so the group may still have no access (getfacl)",
@@ -105,9 +105,7 @@ class Report:
         if self._decode is None:
             return
         word = _change_json if self._see.json else _change_line
-        lines = [word(change) for change in self._decode(preimage, outcome)]
-        if lines:
-            self.line("\n".join(lines))
+        self._print(word(change) for change in self._decode(preimage, outcome))
 
     def noticed(self, notices: Sequence[Notice]) -> None:
         """Group notices."""
@@ -137,7 +135,7 @@ class Report:
 
     def emit(self, thing: Mapping[str, object]) -> None:
         """Print one JSON object."""
-        self.line(json.dumps(thing))
+        self.line(as_json(thing))
 
     def line(self, text: str) -> None:
         """Print one line of the results; the progress line is wiped meanwhile.
@@ -145,9 +143,13 @@ class Report:
         Raises BrokenPipeError, once, if nobody reads stdout any more. What follows, the summary,
         then goes to stderr.
         """
+        self._print([text])
+
+    def _print(self, lines: Iterable[str]) -> None:
         try:
             with self._progress.aside(self._out):
-                print(text, file=self._out)
+                for line in lines:
+                    print_line(line, self._out)
         except BrokenPipeError:
             abandon_stdout()
             self._out = sys.stderr
@@ -157,7 +159,7 @@ class Report:
         """Print one line to stderr, unless quiet."""
         if always or not self._see.quiet:
             with self._progress.aside(sys.stderr):
-                print(text, file=sys.stderr, flush=True)
+                print_line(text, sys.stderr)
 
     def summary(self, lines: Sequence[str], thing: Mapping[str, object], stopped: str = "") -> None:
         """End the report: print failures and notices by cause, then the summary, or its object.
@@ -204,7 +206,7 @@ def _path(path: bytes) -> dict[str, str]:
 
 
 def _change_json(change: Change) -> str:
-    return json.dumps(
+    return as_json(
         {
             "type": "change",
             **_path(change.path),

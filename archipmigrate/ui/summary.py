@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..model import Tally
-from .text import count, duration
+from .text import command_line, count, duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Facts:
 
     def command(self, name: str, *words: str, options: Sequence[str]) -> str:
         """Return a command line to copy."""
-        return shlex.join(["archipmigrate", name, *options, *words])
+        return command_line(["archipmigrate", name, *options, *words])
 
 
 def undo_summary(facts: Facts, target: str, noun: str) -> list[str]:

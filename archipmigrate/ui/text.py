@@ -1,15 +1,21 @@
-"""Words and numbers for people. Pure: strings in, strings out."""
+"""Words and numbers for people, and JSON for programs. Pure: values in, strings out."""
 
 from __future__ import annotations
 
+import base64
 import errno
 import grp
+import json
 import os
+import re
+import shlex
 import stat
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from ..model import Failure
 
+SURROGATES = re.compile("[\ud800-\udfff]+")
 ESCAPES = {9: "\\t", 10: "\\n", 13: "\\r", 32: "\\ ", 92: "\\\\"}
 
 
@@ -25,15 +31,66 @@ def quoted(path: bytes) -> str:
 
 def printable(words: str) -> str:
     """Return words as one line that no terminal obeys: names may be in them, or what locks hold."""
+    if words.isprintable():
+        return words
     return "".join(c if c.isprintable() else _escaped(c) for c in words)
 
 
 def _escaped(character: str) -> str:
-    code = ord(character)
-    if code in ESCAPES:
-        return ESCAPES[code]
-    raw = character.encode(errors="surrogateescape")
-    return "".join(f"\\{byte:03o}" for byte in raw)
+    return ESCAPES.get(ord(character)) or _octal(character)
+
+
+def _octal(character: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in _raw(character))
+
+
+def command_line(words: Iterable[str]) -> str:
+    r"""Return a command for users to copy: a shell reads *words*, whatever bytes are in them.
+
+    Words that cannot be printed are written as bash, zsh and ksh read them: $'st\033te'.
+    """
+    return " ".join(shlex.quote(w) if w.isprintable() else _dollar_quoted(w) for w in words)
+
+
+def _dollar_quoted(word: str) -> str:
+    shown = "".join(f"\\{c}" if c in "\\'" else c if c.isprintable() else _octal(c) for c in word)
+    return f"$'{shown}'"
+
+
+def as_json(thing: Mapping[str, object]) -> str:
+    """Return one line of JSON that is Unicode text, whatever names are in it.
+
+    What a string has that is no text (PEP 383) becomes replacement characters; NAME_b64 beside it
+    then has its bytes.
+    """
+    line = json.dumps(thing)
+    # JSON's escape of a surrogate; also that of other planes' characters, half of which it is.
+    return json.dumps(_as_text(thing)) if "\\ud" in line else line
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, str):
+        return SURROGATES.sub(_replaced, value)
+    if isinstance(value, Mapping):
+        made: dict[object, object] = {}
+        for key, item in value.items():
+            made[_as_text(key)] = _as_text(item)
+            if isinstance(item, str) and SURROGATES.search(item):
+                made[f"{key}_b64"] = base64.b64encode(_raw(item)).decode()
+        return made
+    return [_as_text(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _replaced(found: re.Match[str]) -> str:
+    return _raw(found[0]).decode(errors="replace")
+
+
+def _raw(text: str) -> bytes:
+    """Return the bytes of a name; what stands for none (a damaged journal's) as UTF-8 would."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogatepass")
 
 
 @cache

@@ -4,6 +4,8 @@
  *     struct local_scan_request   the unit, the policy, the options and the limits
  *     struct local_scan_result    what was found, and the descriptors that go with it
  *
+ * The failure of a directory that must never be entered has errno MET_NEVER.
+ *
  * Invariant: when a walk ends, every name of the unit, and every name found below it, is either
  * counted in the tally or in `rest`, `again`, `chunks` or `wide`: nothing is looked at twice,
  * nothing forgotten.
@@ -12,6 +14,7 @@
 #ifndef ARCHIPMIGRATE_LOCAL_SCAN_H
 #define ARCHIPMIGRATE_LOCAL_SCAN_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +23,8 @@
 #include "core/groups.h"
 #include "core/result.h"
 #include "core/system.h"
+
+#define MET_NEVER EDOTDOT /* no filesystem gives it */
 
 struct local_scan_request {
     int root;
@@ -44,6 +49,8 @@ struct local_scan_request {
     bool cross;
     bool xattrs;
     bool remote; /* the share is on NFS */
+    uint64_t never_device;
+    uint64_t never_inode; /* of a directory that is not entered, but is a failure; 0: none */
     /* The limits. */
     double seconds;
     int64_t entries;

@@ -182,7 +182,11 @@ int scan_open_directory(const struct scan_walk *walk, int directory, struct scan
     int fd = directory < 0 ? directory : open_directory(walk, directory, entry, reads);
     if (fd < 0)
         return fd;
-    int result = sys_directory_status(fd, &walk->ask->features, status);
+    const struct local_scan_request *ask = walk->ask;
+    int result = sys_directory_status(fd, &ask->features, status);
+    if (result == 0 && ask->never_inode != 0 && status->inode == ask->never_inode &&
+        status->device == ask->never_device)
+        result = -MET_NEVER;
     if (result < 0) {
         close(fd);
         return result;

@@ -193,21 +193,22 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
                       struct scan_buffers *buffers)
 {
     static char *names[] = {
-        "root",     "body",        "cursor",         "cursor_path", "cursor_inode", "counted",
-        "last_try", "gid",         "directory_bits", "file_bits",   "excludes",     "skip_links",
-        "cross",    "xattrs",      "remote",         "seconds",     "entries",      "changes",
-        "stop",     "descriptors", "most_open_dirs", "wide",        "chunks",       NULL,
+        "root",     "body",    "cursor",         "cursor_path",  "cursor_inode",   "counted",
+        "last_try", "gid",     "directory_bits", "file_bits",    "excludes",       "skip_links",
+        "cross",    "xattrs",  "remote",         "never_device", "never_inode",    "seconds",
+        "entries",  "changes", "stop",           "descriptors",  "most_open_dirs", "wide",
+        "chunks",   NULL,
     };
     int counted, last_try, skip_links, cross, xattrs, remote;
-    unsigned long long cursor_inode;
+    unsigned long long cursor_inode, never_device, never_inode;
     long long gid, entries, changes;
     Py_ssize_t descriptors, most_open_dirs, wide, chunks;
     if (!PyArg_ParseTupleAndKeywords(
-            arguments, keywords, "$iy*iy*KppLIIy*ppppdLLy*nnnn:scan", names, &request->root,
+            arguments, keywords, "$iy*iy*KppLIIy*ppppKKdLLy*nnnn:scan", names, &request->root,
             &buffers->body, &request->cursor, &buffers->cursor_path, &cursor_inode, &counted,
             &last_try, &gid, &request->directory_bits, &request->file_bits, &buffers->excludes,
-            &skip_links, &cross, &xattrs, &remote, &request->seconds, &entries, &changes,
-            &buffers->stop, &descriptors, &most_open_dirs, &wide, &chunks))
+            &skip_links, &cross, &xattrs, &remote, &never_device, &never_inode, &request->seconds,
+            &entries, &changes, &buffers->stop, &descriptors, &most_open_dirs, &wide, &chunks))
         return 1;
     request->body = buffers->body.buf;
     request->body_length = (size_t)buffers->body.len;
@@ -223,6 +224,8 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
     request->cross = cross;
     request->xattrs = xattrs;
     request->remote = remote;
+    request->never_device = never_device;
+    request->never_inode = never_inode;
     request->entries = entries;
     request->changes = changes;
     request->stop = buffers->stop.buf;

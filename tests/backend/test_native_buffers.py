@@ -158,6 +158,8 @@ def test_scan_refuses_arguments_out_of_range_and_closes_the_cursor(options: dict
         "wide": 8,
         "chunks": 2,
         "remote": False,
+        "never_device": 0,
+        "never_inode": 0,
     }
     root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
     before = len(os.listdir("/proc/self/fd"))

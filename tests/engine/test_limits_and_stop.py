@@ -82,6 +82,8 @@ def test_early_stop_at_the_end_of_a_share_that_cannot_be_entered() -> None:
     ("failure", "why"),
     [
         (Failure(b"a", "chown", errno.EROFS), "read-only"),
+        (Failure(b"a", "open", errno.EMFILE), "too many files are open"),
+        (Failure(b"a", "open", errno.ENFILE), "too many files are open"),
         (Failure(b"a", "read back", 0, "group 65534", kind=FailureKind.MISMATCH), "group 65534"),
     ],
 )

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from archipmigrate.cli import forget
-from archipmigrate.journal.lock import Flock, ShareLock, flocks
+from archipmigrate.journal.location import runtime_directory
+from archipmigrate.journal.lock import ShareLock
 from archipmigrate.packed.groups import walk_unit, whole
 from tests.support.inprocess import Program
 from tests.support.journals import interrupt, journal_of, reopened
@@ -119,15 +120,17 @@ def test_forget_leaves_a_run_that_was_begun_again_before_it_had_the_lock(
     held: list[bool] = []
 
     def refuse(*_: object) -> None:
-        held.append(bool(list(_flocks_of_this_process())))
+        held.append(bool(_holder_of(cut)))
 
     monkeypatch.setattr(forget, "_refuse_half_done", refuse)
     assert program("forget", cut.stem).status == 0
     assert held == [True]
 
 
-def _flocks_of_this_process() -> Iterator[Flock]:
-    return (lock for lock in flocks() if lock.pid == os.getpid())
+def _holder_of(cut: Path) -> str:
+    with reopened(cut) as journal:
+        share = journal.read_header().share
+    return ShareLock.holder(runtime_directory(cut.parent), share)
 
 
 def test_holder_of_a_lock_is_seen_without_taking_it(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up, as the package's docstring has it: a room imports from those before it.
 ROOMS = [
     ("errors", "model"),
-    ("policy", "packed"),
+    ("numerals", "policy", "packed"),
     ("share",),
     ("tree",),
     ("backend", "journal"),

@@ -146,4 +146,7 @@ def main(arguments: Sequence[str]) -> None:
     worker = Worker(backend, memoryview(mmap.mmap(flags, mmap.PAGESIZE)))
     for number, fd in enumerate(channels):
         channel = socket.socket(fileno=fd).makefile("rwb")
-        threading.Thread(target=worker.serve, args=(number, channel)).start()
+        try:
+            threading.Thread(target=worker.serve, args=(number, channel)).start()
+        except RuntimeError:  # the other threads would serve on, and the client wait for this one
+            os._exit(2)

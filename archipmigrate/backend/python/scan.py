@@ -23,7 +23,7 @@ from ...packed.changes import LINKED_FLAG, SETID_FLAG, ChangeWriter, wrapped
 from ...packed.groups import Group, Hint, pack_groups, unpack_groups, walk_unit, whole
 from ...policy import GroupPolicy
 from ...tree.beneath import PIN_DIRECTORY, open_beneath
-from ..base import CHUNKS, WIDE, ScanOptions, read_ahead
+from ..base import CHUNKS, MET_NEVER, WIDE, ScanOptions, read_ahead
 from .border import Border
 from .dirchain import DirChain
 from .xattr import AttributeNames
@@ -500,8 +500,7 @@ class Walk:
 
     # -- opening, counting, errors
 
-    @staticmethod
-    def _open(directory: int, path: bytes, *, reads: bool) -> tuple[int, os.stat_result]:
+    def _open(self, directory: int, path: bytes, *, reads: bool) -> tuple[int, os.stat_result]:
         flags = READ_UNNOTICED if reads else PIN_DIRECTORY
         try:
             fd = open_beneath(directory, path, flags)
@@ -510,10 +509,13 @@ class Walk:
                 raise
             fd = open_beneath(directory, path, READ_DIRECTORY)  # O_NOATIME is for owners only
         try:
-            return fd, os.fstat(fd)
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) == self._options.never:
+                raise OSError(MET_NEVER, os.strerror(MET_NEVER))
         except OSError:
             os.close(fd)
             raise
+        return fd, found
 
     def _count(self, kind: str, number: int = 1, *, counting: bool = True) -> None:
         if counting:
