@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import JournalError, UsageError
 from ..jobs.options import RunOptions
 from ..jobs.registry import kind_of, undo_target
-from ..journal.runs import forget_run, open_run
+from ..journal.runs import Unreadable, forget_run, open_run, read_runs
 from ..journal.store import RunHeader
 from ..session.find import named_run
 from ..session.open import locked, state_directory
@@ -32,7 +32,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         "--force",
         action="store_true",
         help="forget it even if it may have left volumes half done, or locks, that only its "
-        "journal knows of",
+        "journal knows of, or if its journal cannot be read",
     )
     options.add_state(parser)
 
@@ -41,12 +41,30 @@ def run(args: argparse.Namespace) -> int:
     """Forget a run. Raises Error."""
     run_options = options.run_options(args)
     state = state_directory(run_options)
+    for bad in read_runs(state).unreadable:
+        if bad.run == args.run_name:
+            return _forget_unreadable(state, bad, force=args.force)
     header = named_run(state, args.run_name)
-    if not args.force:
-        _refuse_half_done(state, header, run_options)
     with locked(state, {header.share: header.path, **header.roots}):
+        header = named_run(state, args.run_name)  # which a session may have changed since
+        if not args.force:
+            _refuse_half_done(state, header, run_options)
         freed = forget_run(state, header.run)
-    print_line(f"{header.run} is forgotten: {freed:,} bytes freed")
+    return _forgotten(header.run, freed)
+
+
+def _forget_unreadable(state: Path, bad: Unreadable, *, force: bool) -> int:
+    if not force:
+        raise JournalError(
+            f"{bad.why}. Once it is deleted, nothing can put back what it holds: --force forgets "
+            "it all the same"
+        )
+    with locked(state, {bad.share: bad.share} if bad.share else {}):
+        return _forgotten(bad.run, forget_run(state, bad.run))
+
+
+def _forgotten(run: str, freed: int) -> int:
+    print_line(f"{run} is forgotten: {freed:,} bytes freed")
     return 0
 
 

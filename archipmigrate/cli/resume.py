@@ -7,7 +7,8 @@ from contextlib import closing
 from functools import partial
 
 from ..jobs.registry import UNDO, kind_of, undo_target
-from ..session.find import can_resume, resumable_run, undoable_run
+from ..journal.store import RunHeader
+from ..session.find import can_resume, named_run, resumable_run, undoable_run
 from ..session.open import state_directory
 from ..session.work import resume
 from ..ui.progress import Subject
@@ -56,10 +57,23 @@ def run(args: argparse.Namespace) -> int:
         closing(Report(subject, options.verbosity(args), decode)) as report,
     ):
         if not can_resume(header, failed=args.failed):
-            standing = f"undone by {header.undone}" if header.undone else header.status
-            report.remark(f"{header.run} has nothing left to do ({standing})")
-            return 0
+            return _nothing_left(header, report)
         if target:
-            return undo.undo_and_tell(args, undoable_run(state, target), report)
-        tell = partial(kind.tell, report=report, words=options.words(args, logs=logs))
-        return options.exit_status(resume(header, run_options, report, tell, failed=args.failed))
+            ended = undo.undo_and_tell(
+                args,
+                undoable_run(state, target),
+                report,
+                lambda: can_resume(named_run(state, header.run), failed=args.failed),
+            )
+        else:
+            tell = partial(kind.tell, report=report, words=options.words(args, logs=logs))
+            ended = resume(header, run_options, report, tell, failed=args.failed)
+        if ended is None:
+            return _nothing_left(named_run(state, header.run), report)
+        return options.exit_status(ended)
+
+
+def _nothing_left(header: RunHeader, report: Report) -> int:
+    standing = f"undone by {header.undone}" if header.undone else header.status
+    report.remark(f"{header.run} has nothing left to do ({standing})")
+    return 0

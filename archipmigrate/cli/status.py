@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..errors import JournalError
 from ..jobs.options import RunOptions
 from ..jobs.registry import KINDS, kind_named
 from ..journal.location import runtime_directory, secure_directory
 from ..journal.lock import ShareLock
-from ..journal.runs import list_runs, open_run, run_bytes
+from ..journal.runs import Unreadable, open_run, read_runs, run_bytes
 from ..journal.store import RunHeader
 from ..model import Tally
 from ..session.open import state_directory
@@ -67,15 +68,29 @@ def run(args: argparse.Namespace) -> int:
     run_options = options.run_options(args)
     state = state_directory(run_options)
     shown = 0
-    for header in list_runs(state):
+    runs = read_runs(state)
+    unreadable = list(runs.unreadable)
+    for header in runs.headers:
         if args.run_name in (None, header.run):
-            standing = _standing(state, header)
+            try:
+                standing = _standing(state, header)
+            except JournalError as error:
+                unreadable.append(Unreadable(header.run, str(error)))
+                continue
             resume = _resume(standing, run_options)
             if args.json:
                 print_line(as_json(_object(standing, resume)))
             else:
                 for line in _lines(standing, resume):
                     print_line(line)
+            shown += 1
+    for bad in unreadable:
+        if args.run_name in (None, bad.run):
+            if args.json:
+                print_line(as_json({"type": "unreadable", "run": bad.run, "why": bad.why}))
+            else:
+                print_line(f"{bad.run}: unreadable")
+                print_line(f"  {bad.why}")
             shown += 1
     if not shown and not args.json:
         print_line(f"no run {args.run_name or ''} in {state}".replace("  ", " "))

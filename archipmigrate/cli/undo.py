@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from contextlib import closing
 
+from ..errors import FatalError
 from ..jobs.ended import Ended
 from ..jobs.registry import UNDO, kind_of
 from ..journal.store import RunHeader
@@ -53,13 +55,30 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Undo a run. Raises Error."""
     run_options = options.run_options(args)
-    target = undoable_run(state_directory(run_options), args.run_name)
+    state = state_directory(run_options)
+    target = undoable_run(state, args.run_name)
     with closing(Report(Subject(UNDO, kind_of(target).noun), options.verbosity(args))) as report:
-        return undo_and_tell(args, target, report)
+        ended = undo_and_tell(
+            args,
+            target,
+            report,
+            lambda: undoable_run(state, args.run_name).run == target.run,
+        )
+    if ended is None:
+        raise FatalError(
+            f"{target.run} is not the latest run to undo any more: another session came first; "
+            "see `archipmigrate status`"
+        )
+    return options.exit_status(ended)
 
 
-def undo_and_tell(args: argparse.Namespace, target: RunHeader, report: Report) -> int:
-    """Undo the run *target* and print the summary. Raises Error."""
+def undo_and_tell(
+    args: argparse.Namespace,
+    target: RunHeader,
+    report: Report,
+    is_meant: Callable[[], bool],
+) -> Ended | None:
+    """Undo the run *target* and print the summary. Return None as `undo` does. Raises Error."""
     run_options = options.run_options(args)
     noun = kind_of(target).noun
 
@@ -68,4 +87,4 @@ def undo_and_tell(args: argparse.Namespace, target: RunHeader, report: Report) -
         thing = ended.summary_object(undone=target.run)
         report.summary(undo_summary(facts, target.run, noun), thing, ended.reason)
 
-    return options.exit_status(undo(target, run_options, report, tell))
+    return undo(target, run_options, report, tell, is_meant=is_meant)

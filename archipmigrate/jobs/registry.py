@@ -43,4 +43,4 @@ def kind_of(header: RunHeader) -> JobKind[Any]:
 
 def undo_target(header: RunHeader) -> str:
     """Return the name of the run that an undo takes back; "" if *header* is not of an undo."""
-    return str(header.settings["of"]) if header.job == UNDO else ""
+    return str(header.settings.get("of", "")) if header.job == UNDO else ""

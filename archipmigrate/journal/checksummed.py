@@ -29,7 +29,10 @@ def pack(content: bytes, level: int = LEVEL) -> bytes:
 def unpack(blob: bytes) -> bytes:
     """Return the content of a blob. Raises JournalError if the checksum is wrong."""
     length = verify(blob)
-    return zlib.decompress(blob[HEAD.size :], bufsize=max(length, 1))
+    try:
+        return zlib.decompress(blob[HEAD.size :], bufsize=max(length, 1))
+    except zlib.error as error:  # it was damaged before it had its checksum
+        raise JournalError(str(error)) from None
 
 
 def verify(blob: bytes) -> int:
@@ -38,4 +41,4 @@ def verify(blob: bytes) -> int:
         checksum, length = HEAD.unpack_from(blob)
         if xxh3_64_intdigest(blob[8:]) == checksum:
             return int(length)
-    raise JournalError("the journal is damaged: a record's checksum is wrong")
+    raise JournalError("its checksum is wrong")

@@ -38,7 +38,8 @@ class Database:
                 name, isolation_level=None, check_same_thread=False, uri=bool(path)
             )
             if path:
-                self._db.execute("PRAGMA journal_mode = WAL")
+                if schema:  # the file keeps it; another file must not be written to here
+                    self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
             else:
                 self._db.execute("PRAGMA synchronous = OFF")
@@ -80,7 +81,9 @@ class Database:
     def select(self, query: str, *values: Column) -> Iterator[tuple[Any, ...]]:
         """Yield the rows that a query finds. Raises JournalError."""
         try:
-            yield from self._db.execute(query, values)
+            # Not `yield from`: that closes the cursor, maybe long after the database, which fails.
+            for row in self._db.execute(query, values):  # noqa: UP028
+                yield row
         except sqlite3.Error as error:
             raise JournalError(f"the journal {self.path} cannot be read: {error}") from None
 

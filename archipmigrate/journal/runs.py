@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import secrets
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
+
+from xxhash import xxh3_64_hexdigest
 
 from ..errors import JournalError, UsageError
 from ..share import Share
+from .location import sync_directory
 from .store import SUFFIX, Journal, RunHeader
+
+# Beside the journal: of which share it is, should the journal ever be unreadable.
+SHARE_SUFFIX = f"{SUFFIX}-share"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A journal that cannot be read, or is not that of the run whose name its file has.
+
+    `why` names the file. `share` is the identity of the share that the journal is of; "" if that is
+    not known.
+    """
+
+    run: str
+    why: str
+    share: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What is in a state directory: headers, oldest first, and what cannot be read."""
+
+    headers: list[RunHeader]
+    unreadable: list[Unreadable]
 
 
 def new_run(
@@ -21,7 +50,10 @@ def new_run(
     settings: dict[str, object],
     roots: Mapping[str, str] | None = None,
 ) -> Journal:
-    """Make the journal of a new run; its header is durable. *roots* are those of `RunHeader`."""
+    """Make the journal of a new run; its header is durable. *roots* are those of `RunHeader`.
+
+    Raises JournalError.
+    """
     now = datetime.now(UTC)
     run = _new_name(state, f"{job}-{now:%Y%m%dT%H%M%S}")
     header = RunHeader(
@@ -36,7 +68,41 @@ def new_run(
     )
     journal = Journal(state / f"{run}{SUFFIX}", new=True)
     journal.commit([lambda j: j.write_header(header)])
+    try:
+        _write_share(state / f"{run}{SHARE_SUFFIX}", run, share.identity)
+    except JournalError:
+        journal.close()
+        raise
     return journal
+
+
+def _write_share(path: Path, run: str, identity: str) -> None:
+    """Write down, durably, which share a run is of. Raises JournalError."""
+    content = _share_line(run, identity)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise JournalError(f"{path}: {error.strerror}") from None
+
+
+def _read_share(path: Path, run: str) -> str:
+    """Return the identity of the share that a run is of; "" if that is not known."""
+    try:
+        content = path.read_bytes()
+        identity = content[:-1].split(b" ", 1)[1].decode()
+    except (OSError, IndexError, UnicodeDecodeError):
+        return ""
+    return identity if content == _share_line(run, identity) else ""
+
+
+def _share_line(run: str, identity: str) -> bytes:
+    checksum = xxh3_64_hexdigest(f"{run} {identity}".encode())
+    return f"{checksum} {identity}\n".encode()
 
 
 def _new_name(state: Path, start: str) -> str:
@@ -55,16 +121,44 @@ def open_run(state: Path, run: str) -> Journal:
 
 
 def list_runs(state: Path) -> Iterator[RunHeader]:
-    """Yield the headers of the runs in a state directory, oldest first; skip damaged ones."""
-    headers = []
-    for path in state.glob(f"*{SUFFIX}"):
-        with contextlib.suppress(JournalError):
-            journal = Journal(path, new=False)
-            try:
-                headers.append(journal.read_header())
-            finally:
-                journal.close(fold=False)
-    yield from sorted(headers, key=lambda h: (h.created, h.run))
+    """Yield the headers of the runs whose journals can be read, oldest first.
+
+    For what only makes sense of those; who has to tell the user of the others calls `read_runs`.
+    """
+    yield from read_runs(state).headers
+
+
+def read_runs(state: Path) -> Runs:
+    """Return all runs of a state directory, also those whose journals cannot be read.
+
+    A journal that has another's name is not that run's: a renamed one, one of two that were
+    swapped, or a copy.
+    """
+    headers, unreadable, misplaced = [], [], []
+    for path in sorted(state.glob(f"*{SUFFIX}")):
+        try:
+            header = _read_header(path)
+        except JournalError as error:
+            share = _read_share(path.with_name(f"{path.stem}{SHARE_SUFFIX}"), path.stem)
+            unreadable.append(Unreadable(path.stem, str(error), share))
+            continue
+        if header.run == path.stem:
+            headers.append(header)
+        else:
+            why = f"{path} is not the journal of that run, but of {header.run}: rename it back"
+            misplaced.append((header.run, Unreadable(path.stem, why, header.share)))
+    placed = {header.run for header in headers}
+    for run, found in misplaced:  # a copy holds nothing that is not in the journal itself
+        unreadable.append(replace(found, share="") if run in placed else found)
+    return Runs(sorted(headers, key=lambda h: (h.created, h.run)), unreadable)
+
+
+def _read_header(path: Path) -> RunHeader:
+    journal = Journal(path, new=False)
+    try:
+        return journal.read_header()
+    finally:
+        journal.close(fold=False)
 
 
 def supersede_run(state: Path, run: str, successor: str) -> None:
@@ -80,13 +174,16 @@ def supersede_run(state: Path, run: str, successor: str) -> None:
 
 def forget_run(state: Path, run: str) -> int:
     """Delete the journal of a run; return the bytes that it took."""
-    open_run(state, run).close()
     freed = run_bytes(state, run)
-    for path in state.glob(f"{run}{SUFFIX}*"):
+    for path in _files(state, run):
         path.unlink()
     return freed
 
 
 def run_bytes(state: Path, run: str) -> int:
     """Return the bytes that a run's journal takes, including its write-ahead log."""
-    return sum(path.stat().st_size for path in state.glob(f"{run}{SUFFIX}*"))
+    return sum(path.stat().st_size for path in _files(state, run))
+
+
+def _files(state: Path, run: str) -> Iterator[Path]:
+    return state.glob(f"{escape(run)}{SUFFIX}*")

@@ -4,41 +4,59 @@ Invariant: a pre-image is durable before its change is made (the caller waits fo
 Everything else may lag behind the share, but never contradicts itself: a unit leaves the frontier
 in the same transaction in which what it found and counted comes in.
 
+Every row of these tables has a seal: a checksum of what it holds, and of what it belongs to, which
+is the run, the table and the row's number. So neither a damaged row nor one from elsewhere is taken
+for what it is not. Journals of the format before have no seals, and get none.
+
 Called from one thread at a time; `commit` is the only way to write. A job may have tables of its
 own in the same database (`model.JobTables`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+from xxhash import xxh3_64
 
 from ..errors import JournalError
-from ..model import Failure, Link, Tally, Unit
+from ..model import Column, Failure, Link, Tally, Unit
 from . import checksummed, counting
 from .database import Database
 from .integers import signed
 
 SUFFIX = ".journal"
-FORMAT = 1
+FORMAT = 2
+UNSEALED = 1  # the format before; such a journal stays what it is
 SCHEMA = """
-CREATE TABLE header (format INTEGER NOT NULL, content TEXT NOT NULL);
+CREATE TABLE header (format INTEGER NOT NULL, content TEXT NOT NULL, seal INTEGER NOT NULL);
 CREATE TABLE frontier (
     id INTEGER PRIMARY KEY, scope INTEGER NOT NULL, retries INTEGER NOT NULL,
-    counted INTEGER NOT NULL, entries INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE TABLE batch (id INTEGER PRIMARY KEY, preimage BLOB NOT NULL, outcome BLOB);
+    counted INTEGER NOT NULL, entries INTEGER NOT NULL, body BLOB NOT NULL,
+    seal INTEGER NOT NULL);
+CREATE TABLE batch (
+    id INTEGER PRIMARY KEY, preimage BLOB NOT NULL, outcome BLOB,
+    seal INTEGER NOT NULL, outcome_seal INTEGER);
 CREATE INDEX unsettled ON batch (id) WHERE outcome IS NULL;
 CREATE TABLE link (
-    device INTEGER, inode INTEGER, batch INTEGER NOT NULL, PRIMARY KEY (device, inode)
+    device INTEGER, inode INTEGER, batch INTEGER NOT NULL, seal INTEGER NOT NULL,
+    PRIMARY KEY (device, inode)
 ) WITHOUT ROWID;
-CREATE TABLE scope (id INTEGER PRIMARY KEY, body BLOB, tally TEXT NOT NULL);
+CREATE TABLE scope (
+    id INTEGER PRIMARY KEY, body BLOB, tally TEXT NOT NULL, seal INTEGER NOT NULL);
 CREATE TABLE failure (
     path BLOB NOT NULL, operation TEXT NOT NULL, errno INTEGER NOT NULL, note TEXT NOT NULL,
-    hint INTEGER NOT NULL, scope INTEGER NOT NULL);
-INSERT INTO scope VALUES (0, NULL, '{}');
+    hint INTEGER NOT NULL, scope INTEGER NOT NULL, seal INTEGER NOT NULL);
 """
+# What a table that has no seals has in that place.
+NO_SEAL = {"seal": "NULL", "outcome_seal": "NULL"}
+# Of the fields of a header; of all others it is str.
+TYPES: dict[str, Any] = {"settings": dict, "sessions": int, "seconds": (int, float), "roots": dict}
 RESUMABLE = ("running", "interrupted", "stopped")
 
 
@@ -69,6 +87,17 @@ class RunHeader:
     host: str = ""
     roots: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> RunHeader:
+        """Return the header that `asdict` gave *content* for. Raises TypeError, ValueError."""
+        header = cls(**dict(content))
+        for name, value in asdict(header).items():
+            if not isinstance(value, TYPES.get(name, str)):
+                raise TypeError(f"{name} is {value!r}")
+        if header.began:
+            datetime.fromisoformat(header.began)
+        return header
+
     @property
     def is_resumable(self) -> bool:
         """Whether the run was cut off, and neither undone nor superseded."""
@@ -91,19 +120,91 @@ class Journal(Database):
         self._claimed: set[tuple[int, int]] = set()  # by units that are not finished
         self._tallies: dict[int, Tally] = {}
         self._dirty: set[int] = set()  # scopes whose counts are not in the database yet
-        for scope, text in self.select("SELECT id, tally FROM scope"):
-            self._tallies[scope] = Tally.from_dict(json.loads(text))
+        self._bodies: dict[int, bytes | None] = {}  # of scopes
+        self._run = ""  # that all rows are sealed for
+        self._format = FORMAT
+        try:
+            if new:
+                with self.transaction():
+                    self._insert("INSERT", "scope", 0, None, "{}")
+            else:
+                self._format = FORMAT if self._has_seals() else UNSEALED
+                self._run = self.read_header().run if self._has_header() else ""
+            self._load_scopes()
+        except JournalError:
+            self.close(fold=False)
+            raise
+
+    # -- seals
+
+    def _has_seals(self) -> bool:
+        query = "SELECT 1 FROM pragma_table_info('frontier') WHERE name = 'seal'"
+        return next(self.select(query), None) is not None
+
+    def _has_header(self) -> bool:
+        return next(self.select("SELECT 1 FROM header"), None) is not None
+
+    def _seal(self, table: str, *values: Column) -> int:
+        """Return the seal of a row: a checksum of what it holds, and of what it belongs to."""
+        digest = xxh3_64(f"{self._run} {table}".encode())
+        for value in values:
+            kind, packed = _packed(value)
+            digest.update(b"%c%d:" % (kind, len(packed)))
+            digest.update(packed)
+        return signed(digest.intdigest())
+
+    def _verify(self, seal: object, table: str, *values: Column) -> None:
+        """Check the seal of a row. Raises JournalError."""
+        if self._format != UNSEALED and seal != self._seal(table, *values):
+            raise JournalError("its seal is wrong")
+
+    def _insert(self, verb: str, table: str, *values: Column) -> None:
+        """Insert a row, sealed."""
+        if self._format != UNSEALED:
+            values = (*values, self._seal(table, *values))
+        marks = ", ".join("?" * len(values))
+        self.execute(f"{verb} INTO {table} VALUES ({marks})", *values)
+
+    def _rows(self, columns: str, rest: str, *values: Column) -> Iterator[tuple[Any, ...]]:
+        """Select columns, all literals of this module; seals that there are not are NULL."""
+        if self._format == UNSEALED:
+            columns = ", ".join(NO_SEAL.get(name, name) for name in columns.split(", "))
+        return self.select(f"SELECT {columns} FROM {rest}", *values)  # noqa: S608
+
+    # -- opening
+
+    def _load_scopes(self) -> None:
+        rows = list(self._rows("id, body, tally, seal", "scope ORDER BY id"))
+        with self._decoding("the table of counts"):
+            for scope, body, text, seal in rows:
+                self._verify(seal, "scope", scope, body, text)
+                self._bodies[scope] = body
+                counts = dict(json.loads(text))
+                if not all(type(number) is int for number in counts.values()):
+                    raise ValueError(f"no counts: {text}")
+                self._tallies[scope] = Tally.from_dict(counts)
+            if 0 not in self._tallies:
+                raise LookupError("those of the run are missing")
 
     def commit(self, writes: Sequence[Write]) -> None:
         """Carry out *writes* in one transaction, durable on return. Raises JournalError."""
         with self.transaction():
             for write in writes:
                 write(self)
-            self.execute_many(
-                "UPDATE scope SET tally = ? WHERE id = ?",
-                [(json.dumps(self._tallies[s].as_dict()), s) for s in self._dirty],
-            )
+            for scope in self._dirty:
+                tally = json.dumps(self._tallies[scope].as_dict())
+                self._insert("REPLACE", "scope", scope, self._bodies[scope], tally)
             self._dirty.clear()
+
+    @contextlib.contextmanager
+    def _decoding(self, what: str) -> Iterator[None]:
+        """Turn errors of decoding a record into JournalError, which says which record it is."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError) as error:
+            raise JournalError(f"{self.path}: {what} is damaged ({error!r})") from None
+        except JournalError as error:
+            raise JournalError(f"{self.path}: {what} is damaged ({error})") from None
 
     # -- the header
 
@@ -114,23 +215,27 @@ class Journal(Database):
         if not header.roots:
             del kept["roots"]  # earlier versions do not know them
         content = json.dumps(kept, ensure_ascii=True)
-        self.execute("INSERT INTO header VALUES (?, ?)", FORMAT, content)
+        if self._run != header.run:  # of a new journal
+            self._run = header.run
+            self._dirty.update(self._tallies)
+        self._insert("INSERT", "header", self._format, content)
 
     def read_header(self) -> RunHeader:
         """Return the header. Raises JournalError if this is no journal of this version."""
-        row = next(self.select("SELECT format, content FROM header"), None)
-        if row is None or row[0] != FORMAT:
+        row = next(self._rows("format, content, seal", "header"), None)
+        if row is None or row[0] != self._format:
             raise JournalError(f"{self.path} is not a journal that this version can read")
-        return RunHeader(**json.loads(row[1]))
+        with self._decoding("the header"):
+            header = RunHeader.from_dict(json.loads(row[1]))
+            self._run = header.run
+            self._verify(row[2], "header", *row[:2])
+            return header
 
     # -- the frontier
 
     def put_unit(self, number: int, unit: Unit) -> None:
         """Add a unit to the frontier, or replace it."""
-        self.execute(
-            "INSERT OR REPLACE INTO frontier VALUES (?, ?, ?, ?, ?, ?)",
-            *(number, unit.scope, unit.retries, unit.counted, unit.entries, unit.body),
-        )
+        self._insert("REPLACE", "frontier", *_unit_row(number, unit))
 
     def remove_unit(self, number: int) -> None:
         """Remove a finished unit from the frontier."""
@@ -138,19 +243,22 @@ class Journal(Database):
 
     def load_unit(self, number: int) -> Unit:
         """Read a unit back."""
-        return next(unit for _, unit in self._units("WHERE id = ?", number))
+        for _, unit in self._units("WHERE id = ?", number):
+            return unit
+        raise JournalError(f"{self.path}: unit {number} is missing")
 
     def units(self) -> Iterator[tuple[int, Unit]]:
         """Yield the frontier, oldest first."""
         return self._units("ORDER BY id")
 
     def _units(self, condition: str, *values: int) -> Iterator[tuple[int, Unit]]:
-        rows = self.select(
-            "SELECT id, scope, retries, counted, entries, body FROM frontier "  # noqa: S608
-            + condition,  # one of two literals above
-            *values,
-        )
-        for number, scope, retries, counted, entries, body in rows:
+        columns = "id, scope, retries, counted, entries, body, seal"
+        rows = self._rows(columns, f"frontier {condition}", *values)
+        for number, scope, retries, counted, entries, body, seal in rows:
+            with self._decoding(f"unit {number}"):
+                self._verify(seal, "frontier", number, scope, retries, counted, entries, body)
+                if scope not in self._tallies or not isinstance(body, bytes):
+                    raise ValueError("it is of no scope, or has no body")
             yield number, Unit(body, entries, retries, bool(counted), None, scope)
 
     def last_number(self) -> int:
@@ -165,26 +273,36 @@ class Journal(Database):
 
     def add_batch(self, number: int, preimage: bytes, links: Iterable[Link] = ()) -> None:
         """Add a pre-image, checksummed by the caller, and its claims of linked inodes."""
-        self.execute("INSERT INTO batch VALUES (?, ?, NULL)", number, preimage)
-        self.execute_many(
-            "INSERT OR IGNORE INTO link VALUES (?, ?, ?)",
-            [(link.device, signed(link.inode), number) for link in links],
-        )
+        self._add_preimage(number, preimage)
+        self._add_links(links, number)
+
+    def _add_preimage(self, number: int, preimage: bytes) -> None:
+        if self._format == UNSEALED:
+            self.execute("INSERT INTO batch VALUES (?, ?, NULL)", number, preimage)
+            return
+        seal = self._seal("preimage", number, preimage)
+        self.execute("INSERT INTO batch VALUES (?, ?, NULL, ?, NULL)", number, preimage, seal)
+
+    def _add_links(self, links: Iterable[Link], batch: int) -> None:
+        for link in links:
+            self._insert("INSERT OR IGNORE", "link", link.device, signed(link.inode), batch)
 
     def add_unsettled(self, preimage: bytes) -> None:
         """Add a checksummed pre-image, part of a batch that has an outcome, for later settling.
 
         Its number is below all others, so that no number in use is taken.
         """
-        self.execute(
-            "INSERT INTO batch SELECT min(coalesce(min(id), 0), 0) - 1, ?, NULL FROM batch",
-            preimage,
-        )
+        ((number,),) = self.select("SELECT min(coalesce(min(id), 0), 0) - 1 FROM batch")
+        self._add_preimage(number, preimage)
 
     def set_outcome(self, number: int, outcome: bytes) -> None:
         """Add the outcome of a batch."""
         blob = checksummed.pack(outcome)
-        self.execute("UPDATE batch SET outcome = ? WHERE id = ?", blob, number)
+        if self._format == UNSEALED:
+            self.execute("UPDATE batch SET outcome = ? WHERE id = ?", blob, number)
+            return
+        statement = "UPDATE batch SET outcome = ?, outcome_seal = ? WHERE id = ?"
+        self.execute(statement, blob, self._seal("outcome", number, blob), number)
 
     def unsettled(self) -> list[int]:
         """Return the batches that have no outcome, oldest first."""
@@ -197,20 +315,34 @@ class Journal(Database):
 
     def preimage(self, number: int) -> bytes:
         """Return the pre-image of a batch. Raises JournalError if it is damaged."""
-        row = next(self.select("SELECT preimage FROM batch WHERE id = ?", number))
-        return checksummed.unpack(row[0])
+        with self._decoding(f"the pre-image of batch {number}"):
+            return checksummed.unpack(self._blob("preimage", "seal", number))
 
     def outcome(self, number: int) -> bytes:
         """Return the outcome of a settled batch. Raises JournalError if it is damaged."""
-        row = next(self.select("SELECT outcome FROM batch WHERE id = ?", number))
-        return checksummed.unpack(row[0])
+        with self._decoding(f"the outcome of batch {number}"):
+            return checksummed.unpack(self._blob("outcome", "outcome_seal", number))
+
+    def _blob(self, kind: str, seal: str, number: int) -> bytes:
+        """Return a column of a batch. Raises LookupError if that is missing, JournalError."""
+        for blob, found in self._rows(f"{kind}, {seal}", "batch WHERE id = ?", number):
+            if isinstance(blob, bytes):
+                self._verify(found, kind, number, blob)
+                return blob
+        raise LookupError("it is missing")
 
     def check(self) -> None:
-        """Verify the checksums of all pre-images and outcomes. Raises JournalError."""
-        for preimage, outcome in self.select("SELECT preimage, outcome FROM batch"):
-            checksummed.verify(preimage)
-            if outcome is not None:
-                checksummed.verify(outcome)
+        """Verify the checksums and seals of all pre-images and outcomes. Raises JournalError."""
+        rows = self._rows("id, preimage, outcome, seal, outcome_seal", "batch")
+        for number, preimage, outcome, seal, outcome_seal in rows:
+            with self._decoding(f"batch {number}"):
+                checksummed.verify(preimage)
+                self._verify(seal, "preimage", number, preimage)
+                if outcome is not None:
+                    checksummed.verify(outcome)
+                    self._verify(outcome_seal, "outcome", number, outcome)
+                elif outcome_seal is not None:
+                    raise LookupError("its outcome is missing")
 
     # -- files with several links
 
@@ -219,24 +351,25 @@ class Journal(Database):
         taken = []
         for link in links:
             key = (link.device, link.inode)
-            known = self.select(
-                "SELECT 1 FROM link WHERE device = ? AND inode = ?",
-                link.device,
-                signed(link.inode),
-            )
-            if key in self._claimed or next(known, None):
+            if key in self._claimed or self._is_claimed(link):
                 taken.append(link)
             else:
                 self._claimed.add(key)
         return taken
 
+    def _is_claimed(self, link: Link) -> bool:
+        inode = signed(link.inode)
+        rest = "link WHERE device = ? AND inode = ?"
+        for batch, seal in self._rows("batch, seal", rest, link.device, inode):
+            with self._decoding(f"a claim of batch {batch}"):
+                self._verify(seal, "link", link.device, inode, batch)
+            return True
+        return False
+
     def remember_links(self, links: Iterable[Link]) -> None:
         """Keep claims without a batch (of a dry run)."""
         self.release_links(links, ())
-        self.execute_many(
-            "INSERT OR IGNORE INTO link VALUES (?, ?, 0)",
-            [(link.device, signed(link.inode)) for link in links],
-        )
+        self._add_links(links, 0)
 
     def release_links(self, links: Iterable[Link], unchanged: Iterable[int]) -> None:
         """End the claims of a finished batch; the inodes of *unchanged* offsets are free again."""
@@ -273,16 +406,22 @@ class Journal(Database):
 
     def open_scope(self, scope: int, body: bytes) -> None:
         """Begin to count a wide directory apart, so that a later session can read it again."""
-        self.execute("INSERT INTO scope VALUES (?, ?, '{}')", scope, body)
+        self._insert("INSERT", "scope", scope, body, "{}")
         self._tallies[scope] = Tally()
+        self._bodies[scope] = body
 
     def close_scope(self, scope: int) -> None:
         """Add the counts of a wide directory, now read to its end, to the run's."""
+        waiting = [n for (n,) in self.select("SELECT id FROM frontier WHERE scope = ?", scope)]
+        for number in waiting:  # one body in memory at a time
+            self.put_unit(number, replace(self.load_unit(number), scope=0))
+        failures = list(self._failures("WHERE scope = ?", scope))
+        self.execute("DELETE FROM failure WHERE scope = ?", scope)
+        self.add_failures(0, failures)
         self.add_tally(0, self._tallies.pop(scope))
+        self._bodies.pop(scope)
         self._dirty.discard(scope)
         self.execute("DELETE FROM scope WHERE id = ?", scope)
-        self.execute("UPDATE frontier SET scope = 0 WHERE scope = ?", scope)
-        self.execute("UPDATE failure SET scope = 0 WHERE scope = ?", scope)
 
     def reopen_scopes(self) -> None:
         """Put wide directories that were cut off back into the frontier, to be read again.
@@ -290,8 +429,11 @@ class Journal(Database):
         The unit's number is that of the scope: a new one might be given out again by a frontier
         that was made before.
         """
-        for scope, body in list(self.select("SELECT id, body FROM scope WHERE id != 0")):
+        for scope, body in list(self._bodies.items()):
+            if body is None:
+                continue
             forgotten = self._tallies.pop(scope)
+            self._bodies.pop(scope)
             self._dirty.discard(scope)
             self.execute("DELETE FROM scope WHERE id = ?", scope)
             self.execute("DELETE FROM frontier WHERE scope = ?", scope)
@@ -303,15 +445,20 @@ class Journal(Database):
 
     def add_failures(self, scope: int, failures: Iterable[Failure]) -> None:
         """Add failures."""
-        self.execute_many(
-            "INSERT INTO failure VALUES (?, ?, ?, ?, ?, ?)",
-            [(f.path, f.operation, f.errno, f.note, f.hint, scope) for f in failures],
-        )
+        for f in failures:
+            row = (f.path, f.operation, int(f.errno), f.note, int(f.hint), scope)
+            self._insert("INSERT", "failure", *row)
 
     def failures(self) -> Iterator[Failure]:
         """Yield the failures."""
-        rows = self.select("SELECT path, operation, errno, note, hint FROM failure")
-        return (Failure(*row) for row in rows)
+        return self._failures("ORDER BY rowid")
+
+    def _failures(self, condition: str, *values: int) -> Iterator[Failure]:
+        columns = "path, operation, errno, note, hint, scope, seal"
+        for *row, seal in self._rows(columns, f"failure {condition}", *values):
+            with self._decoding("a failure"):
+                self._verify(seal, "failure", *row)
+            yield Failure(*row[:5])
 
     def forgive(self, path: bytes) -> None:
         """Remove the failures of an entry that was put right after all."""
@@ -323,3 +470,16 @@ class Journal(Database):
         taken = [failure for failure in self.failures() if failure.hint]
         self.execute("DELETE FROM failure WHERE hint != 0")
         return taken
+
+
+def _unit_row(number: int, unit: Unit) -> tuple[int, int, int, int, int, bytes]:
+    return number, unit.scope, unit.retries, int(unit.counted), unit.entries, unit.body
+
+
+def _packed(value: Column) -> tuple[bytes, bytes]:
+    """Return the kind of a value, one byte, and the value as bytes."""
+    if isinstance(value, str):
+        return b"s", value.encode(errors="surrogatepass")
+    if value is None or isinstance(value, int | float):
+        return b"n", str(value).encode()
+    return b"b", value

@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import JournalError, UsageError
 from ..jobs.registry import undo_target
-from ..journal.runs import list_runs, open_run
+from ..journal.runs import Runs, open_run, read_runs
 from ..journal.store import RunHeader
 
 
 def named_run(state: Path, run: str) -> RunHeader:
-    """Return the header of the run of this name. Raises UsageError if there is none."""
-    return _named(state, run, list(list_runs(state)))
+    """Return the header of the run of this name. Raises UsageError, JournalError."""
+    return _named(state, run, read_runs(state))
 
 
 def undoable_run(state: Path, run: str | None = None) -> RunHeader:
     """Return the run of this name, or the latest that can be undone, if it is no undo itself.
 
     The latest is one whose undo has not completed: it was not begun, was cut off, or failed in
-    part. A run that changed something is preferred. Raises UsageError.
+    part. A run that changed something is preferred. Raises UsageError; JournalError if the latest
+    one may be one that cannot be read.
     """
-    every = list(list_runs(state))
-    runs = [header for header in every if not undo_target(header)]
+    every = read_runs(state)
+    runs = [header for header in every.headers if not undo_target(header)]
     if run is not None:
-        return _named(state, run, runs)
-    undoing = {undo_target(header) for header in every if header.is_resumable}
+        return _named(state, run, Runs(runs, every.unreadable))
+    undoing = {undo_target(header) for header in every.headers if header.is_resumable}
     fitting = [
         header
         for header in runs
@@ -34,24 +35,21 @@ def undoable_run(state: Path, run: str | None = None) -> RunHeader:
     ]
     changed = (header for header in reversed(fitting) if _has_changed(state, header.run))
     found = next(changed, None) or _latest(fitting)
-    if found is None:
-        raise UsageError(f"nothing to undo in {state}")
-    return found
+    return _sure(found, every, f"nothing to undo in {state}")
 
 
 def resumable_run(state: Path, run: str | None = None, *, failed: bool = False) -> RunHeader:
     """Return the run of this name, or the latest unfinished run.
 
-    With *failed* a run that has failures to try again will do, too. Raises UsageError.
+    With *failed* a run that has failures to try again will do, too. Raises UsageError;
+    JournalError if the latest one may be one that cannot be read.
     """
-    every = list(list_runs(state))
+    every = read_runs(state)
     if run is not None:
         return _named(state, run, every)
-    found = _latest(header for header in every if can_resume(header, failed=failed))
-    if found is None:
-        more = ", and no failures to try again" if failed else ""
-        raise UsageError(f"nothing to resume in {state}{more}")
-    return found
+    found = _latest(header for header in every.headers if can_resume(header, failed=failed))
+    more = ", and no failures to try again" if failed else ""
+    return _sure(found, every, f"nothing to resume in {state}{more}")
 
 
 def can_resume(header: RunHeader, *, failed: bool = False) -> bool:
@@ -59,12 +57,29 @@ def can_resume(header: RunHeader, *, failed: bool = False) -> bool:
     return header.is_resumable or (failed and header.status == "failures" and not header.undone)
 
 
-def _named(state: Path, run: str, runs: list[RunHeader]) -> RunHeader:
-    for header in runs:
+def _named(state: Path, run: str, runs: Runs) -> RunHeader:
+    for header in runs.headers:
         if header.run == run:
             return header
-    known = ", ".join(header.run for header in runs)
+    for found in runs.unreadable:
+        if found.run == run:
+            raise JournalError(found.why)
+    known = ", ".join(header.run for header in runs.headers)
     raise UsageError(f"no run {run!r} in {state} ({f'there: {known}' if known else 'it has none'})")
+
+
+def _sure(found: RunHeader | None, runs: Runs, nothing: str) -> RunHeader:
+    """Return the run that was chosen, unless the one that is meant may be an unreadable one.
+
+    Raises UsageError with the words for *nothing*, JournalError.
+    """
+    doubts = [bad for bad in runs.unreadable if found is None or bad.share == found.share]
+    if doubts:
+        words = f"{found.run} is readable: name it, if it is meant" if found else nothing
+        raise JournalError(f"{'; '.join(bad.why for bad in doubts)}; {words}")
+    if found is None:
+        raise UsageError(nothing)
+    return found
 
 
 def _latest(headers: Iterable[RunHeader]) -> RunHeader | None:
@@ -77,6 +92,8 @@ def _has_failed(state: Path, undo: str) -> bool:
         journal = open_run(state, undo)
     except UsageError:  # forgotten
         return False
+    except JournalError:  # unreadable
+        return True
     try:
         return journal.tally().failed > 0
     finally:
@@ -88,5 +105,7 @@ def _has_changed(state: Path, run: str) -> bool:
     journal = open_run(state, run)
     try:
         return next(journal.batches(), None) is not None
+    except JournalError:
+        return True
     finally:
         journal.close(fold=False)

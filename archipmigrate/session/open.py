@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import FatalError, ShareError, StateError
+from ..errors import FatalError, JournalError, ShareError, StateError
 from ..jobs.kind import JobKind, Reporter, S
 from ..jobs.options import RunOptions
 from ..jobs.registry import UNDO, kind_of, undo_target
@@ -20,7 +20,7 @@ from ..journal.location import (
     spare_bytes,
 )
 from ..journal.lock import ShareLock
-from ..journal.runs import list_runs, new_run, open_run, supersede_run
+from ..journal.runs import list_runs, new_run, open_run, read_runs, supersede_run
 from ..journal.store import Journal, RunHeader
 from ..share import Share, open_share
 from ..ui.text import count, quoted
@@ -106,6 +106,27 @@ def roots_of(share: Share, more: Mapping[str, str]) -> dict[str, str]:
 
 
 # -- journals
+
+
+def tell_unreadable(state: Path, reporter: Reporter) -> None:
+    """Name the journals that cannot be read."""
+    for bad in read_runs(state).unreadable:
+        reporter.remark(bad.why)
+
+
+def check_readable(state: Path, share: Share, options: RunOptions, reporter: Reporter) -> None:
+    """Name the journals that cannot be read; refuse to begin a run if one is of this share.
+
+    A new run would take what that one made for what was there before. Raises JournalError.
+    """
+    for bad in read_runs(state).unreadable:
+        if bad.share == share.identity:
+            command = f"{options.command('forget', bad.run)} --force"
+            raise JournalError(
+                f"{bad.why}. It is of this share, and what it holds cannot be undone without it: "
+                f"restore it, or do without it: `{command}`"
+            )
+        reporter.remark(bad.why)
 
 
 def find_or_make(

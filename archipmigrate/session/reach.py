@@ -8,12 +8,13 @@ would find entries apparently unchanged.
 from __future__ import annotations
 
 import time
+from glob import escape
 from pathlib import Path
 
 from ..errors import ShareError
 from ..jobs.kind import Reporter
 from ..jobs.options import RunOptions
-from ..journal.runs import list_runs
+from ..journal.runs import SHARE_SUFFIX, read_runs
 from ..journal.store import SUFFIX
 from ..share import Share
 from ..share.bypass import cached_seconds, is_version_4, label, open_direct
@@ -58,9 +59,10 @@ def wait_for_mount(share: Share, state: Path, reporter: Reporter) -> None:
     """
     if not share.is_nfs:
         return
-    changed = [
-        _written(state, header.run) for header in list_runs(state) if header.backend == "nfs"
-    ]
+    runs = read_runs(state)
+    direct = [header.run for header in runs.headers if header.backend == "nfs"]
+    # An unreadable journal may be of a direct run, too.
+    changed = [_written(state, run) for run in [*direct, *(bad.run for bad in runs.unreadable)]]
     longest = cached_seconds(share.mount)
     left = min(max(changed, default=0.0) + longest - time.time(), longest)
     if left > 0:
@@ -74,9 +76,12 @@ def wait_for_mount(share: Share, state: Path, reporter: Reporter) -> None:
 def _written(state: Path, run: str) -> float:
     """Return when a run's journal was last written, in seconds since the epoch.
 
-    Opening a journal creates an empty log, and an index of it, whose times say nothing.
+    Opening a journal creates an empty log, and an index of it, whose times say nothing; nor does
+    that of the file that names the share.
     """
     files = (
-        path.stat() for path in state.glob(f"{run}{SUFFIX}*") if not path.name.endswith("-shm")
+        path.stat()
+        for path in state.glob(f"{escape(run)}{SUFFIX}*")
+        if not path.name.endswith(("-shm", SHARE_SUFFIX))
     )
     return max((found.st_mtime for found in files if found.st_size), default=0.0)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -34,7 +35,9 @@ from ..model import Tally
 from ..share import Share
 from ..share.bypass import label
 from ..ui.text import quoted, reason
+from .find import can_resume
 from .open import (
+    check_readable,
     check_room,
     find_or_make,
     find_or_make_undo,
@@ -42,6 +45,7 @@ from .open import (
     open_earlier_share,
     roots_of,
     state_directory,
+    tell_unreadable,
 )
 from .reach import reach, wait_for_mount
 
@@ -68,6 +72,7 @@ def begin(
         locks = stack.enter_context(locked(state, roots))
         share = replace(share, lock=locks.fd(share.identity))
         check_room(state, share, reporter)
+        check_readable(state, share, options, reporter)
         share = _reached(kind, settings, share, state, options, reporter)
         if kind.settles_earlier:
             _settle_earlier(kind, settings, share, state, options, reporter, fresh=fresh)
@@ -115,9 +120,10 @@ def resume(
     tell: Tell,
     *,
     failed: bool = False,
-) -> Ended:
+) -> Ended | None:
     """Continue a run that is no undo; with *failed* also try its failures again.
 
+    Return None if another session finished it, or undid it, before this one had the share's lock.
     Raises Busy, FatalError, UsageError.
     """
     kind = kind_of(header)
@@ -130,7 +136,10 @@ def resume(
         journal = open_run(state, header.run)
         stack.callback(journal.close)
         header = journal.read_header()
+        if not can_resume(header, failed=failed):
+            return None
         locks.sign(header.run)
+        tell_unreadable(state, reporter)
         check_room(state, share, reporter)
         settings = kind.settings(header.settings)
         share = _reached(kind, settings, share, state, options, reporter)
@@ -138,11 +147,20 @@ def resume(
         return _work(kind, opening, tell, retry=failed)
 
 
-def undo(target: RunHeader, options: RunOptions, reporter: Reporter, tell: Tell) -> Ended:
+def undo(
+    target: RunHeader,
+    options: RunOptions,
+    reporter: Reporter,
+    tell: Tell,
+    *,
+    is_meant: Callable[[], bool] = lambda: True,
+) -> Ended | None:
     """Put back what the run *target* changed, or continue an undo of it that was cut off.
 
     What a killed session of that run left is settled first; from then on it cannot be resumed.
-    Raises Busy, FatalError, UsageError.
+    *target* was chosen before the share was locked. *is_meant* is asked once it is, and says
+    whether *target* would be chosen still; if not, nothing is done, and None returned. Raises Busy,
+    FatalError, UsageError.
     """
     kind = kind_of(target)
     with contextlib.ExitStack() as stack:
@@ -151,6 +169,9 @@ def undo(target: RunHeader, options: RunOptions, reporter: Reporter, tell: Tell)
         kind.check_backend(options.backend, share)
         state = state_directory(options, share)
         locks = stack.enter_context(locked(state, roots_of(share, target.roots)))
+        if not is_meant():
+            return None
+        tell_unreadable(state, reporter)
         share = replace(share, lock=locks.fd(share.identity))
         settings = kind.settings(target.settings)
         share = _reached(kind, settings, share, state, options, reporter)

@@ -66,7 +66,9 @@ class Toy:
 
     def undo(self) -> Ended:
         target = undoable_run(self.options.state_path)
-        return undo(target, self.options, self.told, self.told.ends.append)
+        ended = undo(target, self.options, self.told, self.told.ends.append)
+        assert ended
+        return ended
 
 
 @pytest.fixture
@@ -130,10 +132,11 @@ def test_interrupted_run_is_resumed(both: Toy) -> None:
     ended = both.begin()
     assert (ended.status, ended.signal) == ("interrupted", signal.SIGINT)
     assert both.texts() - upper()
-    ended = resume(
+    resumed = resume(
         resumable_run(both.options.state_path), both.options, both.told, both.told.ends.append
     )
-    assert (ended.status, ended.tally.changed, ended.header.sessions) == ("done", 6, 2)
+    assert resumed
+    assert (resumed.status, resumed.tally.changed, resumed.header.sessions) == ("done", 6, 2)
     assert both.texts() == upper()
 
 

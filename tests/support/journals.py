@@ -60,3 +60,13 @@ def flip_bit(path: Path, table: str, column: str, at: float = 0.5) -> None:
         damaged = content.decode() if isinstance(value, str) else bytes(content)
         opened.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (damaged, row))
         assert opened.execute(query).fetchone() != (row, value)
+
+
+def unseal(path: Path) -> None:
+    """Make a journal of format 1 of one of format 2: as the version before would have left it."""
+    with database(path) as opened:
+        for table in ("header", "frontier", "batch", "link", "scope", "failure"):
+            opened.execute(f"ALTER TABLE {table} DROP COLUMN seal")
+        opened.execute("ALTER TABLE batch DROP COLUMN outcome_seal")
+        opened.execute("UPDATE header SET format = 1")
+    path.with_name(f"{path.name}-share").unlink(missing_ok=True)
