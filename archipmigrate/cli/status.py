@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..jobs.options import RunOptions
-from ..jobs.registry import KINDS, kind_named
+from ..jobs.registry import known_kind
 from ..journal.location import runtime_directory, secure_directory
 from ..journal.lock import ShareLock
 from ..journal.runs import list_runs, open_run, run_bytes
@@ -89,7 +89,8 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         tally = journal.tally()
         for failure in journal.failures():
             failures.add(reason(failure), failure.path)
-        results = kind_named(header.job).results(journal) if header.job in KINDS else {}
+        kind = known_kind(header)
+        results = kind.results(journal) if kind else {}
     finally:
         journal.close(fold=False)
     holder = ""

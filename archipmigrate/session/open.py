@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import FatalError, ShareError, StateError
 from ..jobs.kind import JobKind, Reporter, S
 from ..jobs.options import RunOptions
-from ..jobs.registry import UNDO, kind_of, undo_target
+from ..jobs.registry import UNDO, is_of, kind_of, undo_target
 from ..journal.location import (
     SPARE_BYTES,
     check_place,
@@ -130,7 +130,7 @@ def find_or_make(
             continue
         if undo_target(header):
             raise FatalError(_refusal(header, options))
-        if header.job != kind.name:
+        if not is_of(header, kind):
             continue
         if fresh:
             superseded.append(header.run)
