@@ -26,8 +26,8 @@ MET_NEVER = errno.EDOTDOT
 def read_ahead(wide: int, chunks: int, *, remote: bool) -> tuple[int, int]:
     """Return how many names make a directory wide, and how many chunks of it one call reads.
 
-    On a *remote* share that is an eighth of *wide* and *chunks*: an NFS client learns attributes
-    with the names and forgets them after 3 s.
+    On a *remote* share that is a quarter of *wide* and half of *chunks*, an eighth of the names: an
+    NFS client learns attributes with the names and forgets them after 3 s.
     """
     return (max(wide // 4, 1), max(chunks // 2, 1)) if remote else (wide, chunks)
 

@@ -1,6 +1,6 @@
 """A kind of job: all that the program must know of one to run, resume, undo and describe it.
 
-The session rooms and commands work with any kind; `registry` says which there are.
+The session room and the commands work with any kind; `registry` says which there are.
 """
 
 from __future__ import annotations
