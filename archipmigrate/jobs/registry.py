@@ -1,6 +1,6 @@
 """The kinds of jobs there are. A new one is a package with a `KIND`, and a line here.
 
-Only this room compares names of jobs or of runs. Other modules ask for the kind, or whether a run is
+Only this room compares names of jobs or of runs. Others ask for the kind of a run, or whether it is
 of a kind, and the kind for what it is. A kind is imported when it is first asked for, so that a
 command loads only what it needs.
 """
