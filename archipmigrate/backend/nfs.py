@@ -41,7 +41,7 @@ from ..model import (
 from ..packed.groups import pack_groups, whole
 from ..policy import GroupPolicy
 from ..share.url import UNMAPPED, USING_3
-from .base import WIDE, ScanOptions
+from .base import WIDE, ScanOptions, scan_arguments
 
 # The version that is tried first, and may be replaced by the other one.
 BEST = 4
@@ -132,17 +132,8 @@ class NfsBackend:
             wants_keys=wants_keys,
             counted=counted,
             last_try=unit.retries >= RETRIES or continues,
-            gid=policy.gid,
-            directory_bits=policy.directory_bits,
-            file_bits=policy.file_bits,
-            excludes=b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
-            skip_links=options.skip_links,
-            cross=options.cross,
+            **scan_arguments(policy, options, limits),
             retain=options.retain,
-            seconds=limits.seconds,
-            entries=limits.entries,
-            changes=limits.changes,
-            stop=limits.stop,
             wide=WIDE,
         )
         rest, wide = result.rest, result.wide
