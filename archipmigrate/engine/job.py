@@ -177,5 +177,5 @@ class Counters:
     unsettled: int = 0  # units whose batches the next session settles
     done_units: int = 0
     total_units: int | None = None  # None: not known (a walk does not know)
-    total: int | None = None  # what `tally.ended` will be at the end; None: not known
+    total: int | None = None  # what `tally.finished` will be at the end; None: not known
     phase: str = ""

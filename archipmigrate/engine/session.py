@@ -229,7 +229,7 @@ class Session(Generic[S]):
             self._finisher.early.reason = str(units)
             return False
         if self.counters.total is None and self._job.total is not None:
-            self.counters.total = self.counters.tally.ended + self._job.total
+            self.counters.total = self.counters.tally.finished + self._job.total
         self._frontier.add(units)
         return bool(units)
 
