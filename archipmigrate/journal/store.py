@@ -110,10 +110,10 @@ class Journal(Database):
     def write_header(self, header: RunHeader) -> None:
         """Replace the header."""
         self.execute("DELETE FROM header")
-        kept = asdict(header)
+        fields = asdict(header)
         if not header.roots:
-            del kept["roots"]  # earlier versions do not know them
-        content = json.dumps(kept, ensure_ascii=True)
+            del fields["roots"]  # earlier versions do not know them
+        content = json.dumps(fields, ensure_ascii=True)
         self.execute("INSERT INTO header VALUES (?, ?)", FORMAT, content)
 
     def read_header(self) -> RunHeader:

@@ -123,7 +123,7 @@ def find_or_make(
     A run on this share with the same settings is resumed, unless a *fresh* one is to supersede it.
     Raises FatalError if an undo is unfinished on this share.
     """
-    kept = settings.as_dict()
+    stored = settings.as_dict()
     superseded = []
     for header in reversed(list(list_runs(state))):
         if header.share != share.identity or not header.is_resumable:
@@ -134,7 +134,7 @@ def find_or_make(
             continue
         if fresh:
             superseded.append(header.run)
-        elif header.settings == kept:
+        elif header.settings == stored:
             journal = open_run(state, header.run)
             done = journal.tally().entries
             reporter.remark(
@@ -147,7 +147,7 @@ def find_or_make(
                 f"{header.run} is unfinished, but has other options: starting a new run beside it "
                 f"(`{options.command('resume', header.run)}` goes on with it)"
             )
-    journal = new_run(state, kind.name, share, kept, kind.more_roots(settings))
+    journal = new_run(state, kind.name, share, stored, kind.more_roots(settings))
     _supersede(state, superseded, journal)
     return journal
 
