@@ -2,7 +2,7 @@
 
 Invariant: a pre-image is durable before its change is made (the caller waits for `commit`).
 Everything else may lag behind the share, but never contradicts itself: a unit leaves the frontier
-in the same transaction in which what it found and counted comes in.
+in the transaction that adds its results and counts.
 
 Called from one thread at a time; `commit` is the only way to write. A job may have tables of its
 own in the same database (`model.JobTables`).
