@@ -77,7 +77,7 @@ class Tally:
     hard_linked: int = 0
 
     @property
-    def ended(self) -> int:
+    def finished(self) -> int:
         """How many entries need no more work."""
         return self.changed + self.compliant + self.skipped + self.failed
 

@@ -112,7 +112,7 @@ def lanes(version: str, round_trip: float) -> None:
 
 
 def perms(jobs: int | str, share: str) -> list[str]:
-    """Return the command with so many lanes, or calls in flight; to be filled in with `gid`."""
+    """Return the command with *jobs* lanes, or calls in flight; to be filled in with `gid`."""
     ours = [sys.executable, "-m", "archipmigrate", "perms", "--json", "--no-progress", "--fresh"]
     ours += ["--backend", "native"] if share == "{share}" else []
     return [*ours, "--jobs", str(jobs), "--state", str(STATE), "--group", "{gid}", share]

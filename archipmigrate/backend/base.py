@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from ..model import NEVER, Applied, Limits, Retained, Scan, StopFlag, Unit, Verb
 from ..policy import GroupPolicy
@@ -26,8 +26,8 @@ MET_NEVER = errno.EDOTDOT
 def read_ahead(wide: int, chunks: int, *, remote: bool) -> tuple[int, int]:
     """Return how many names make a directory wide, and how many chunks of it one call reads.
 
-    On a *remote* share that is an eighth of *wide* and *chunks*: an NFS client learns attributes
-    with the names and forgets them after 3 s.
+    On a *remote* share that is a quarter of *wide* and half of *chunks*, an eighth of the names: an
+    NFS client learns attributes with the names and forgets them after 3 s.
     """
     return (max(wide // 4, 1), max(chunks // 2, 1)) if remote else (wide, chunks)
 
@@ -53,6 +53,37 @@ class ScanOptions:
     retain: bool = False
     remote: bool = False
     never: tuple[int, int] = (0, 0)
+
+
+class ScanArguments(TypedDict):
+    """The arguments that a scan has in every C extension; what they mean is in `_native.pyi`."""
+
+    gid: int
+    directory_bits: int
+    file_bits: int
+    excludes: bytes
+    skip_links: bool
+    cross: bool
+    seconds: float
+    entries: int
+    changes: int
+    stop: StopFlag
+
+
+def scan_arguments(policy: GroupPolicy, options: ScanOptions, limits: Limits) -> ScanArguments:
+    """Return what a C extension must know of the policy, the options and the limits of a scan."""
+    return {
+        "gid": policy.gid,
+        "directory_bits": policy.directory_bits,
+        "file_bits": policy.file_bits,
+        "excludes": b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
+        "skip_links": options.skip_links,
+        "cross": options.cross,
+        "seconds": limits.seconds,
+        "entries": limits.entries,
+        "changes": limits.changes,
+        "stop": limits.stop,
+    }
 
 
 class Backend(Protocol):

@@ -1,6 +1,6 @@
-"""Whether the twin in C serves: one answer for all that is there in Python and in C.
+"""Whether the C extension is installed: one answer for all that is there in Python and in C.
 
-Imports nothing but the extension, so that whoever has such twins may ask, the codec of maps too.
+Imports nothing but the extension, so that all that has a twin in C may ask, the codec of maps too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ else:
 def uses_native(name: str) -> bool:
     """Whether C serves for `--backend` *name*: always where it is built, except for `python`.
 
-    Raises BackendMissing if *name* is `native`, which is a demand, and it is not built.
+    Raises BackendMissing if *name* is `native`, which must not fall back, and it is not built.
     """
     if name == "native" and not BUILT:
         raise missing(name)
@@ -29,6 +29,6 @@ def missing(name: str) -> BackendMissing:
     """Return the error for a backend that was not built; say which one to use instead."""
     other = "native" if BUILT else "python"
     return BackendMissing(
-        f"the {name} backend is not there: install with a C compiler at hand, "
+        f"the {name} backend is not installed: install with a C compiler at hand, "
         f"or use --backend {other}"
     )

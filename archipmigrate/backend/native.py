@@ -23,7 +23,7 @@ from ..model import (
 )
 from ..packed.groups import pack_groups, whole
 from ..policy import GroupPolicy
-from .base import CHUNKS, WIDE, ScanOptions, read_ahead
+from .base import CHUNKS, WIDE, ScanOptions, read_ahead, scan_arguments
 from .open_dirs import OpenDirs, OpenDirsPool
 
 
@@ -76,20 +76,11 @@ class NativeBackend:
             cursor_inode=cursor.inode if cursor else 0,
             counted=unit.counted,
             last_try=unit.retries >= RETRIES,
-            gid=policy.gid,
-            directory_bits=policy.directory_bits,
-            file_bits=policy.file_bits,
-            excludes=b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
-            skip_links=options.skip_links,
-            cross=options.cross,
+            **scan_arguments(policy, options, limits),
             xattrs=options.xattrs,
             remote=options.remote,
             never_device=options.never[0],
             never_inode=options.never[1],
-            seconds=limits.seconds,
-            entries=limits.entries,
-            changes=limits.changes,
-            stop=limits.stop,
             descriptors=self._descriptors,
             most_open_dirs=reserved,
             wide=wide,

@@ -10,7 +10,8 @@ whole share. What was begun is repeated. Of a wide directory that is being read 
 version 3 skips the names that version 4 had read.
 
     a lane         scan by v4: a name -> EPROTOTYPE, reopen ..... scan by v3 .. apply by v3, by path
-    another one    apply by v4: BADOWNER -> EPROTOTYPE, waits ... apply by v3: the new may be ours
+    another one    apply by v4: BADOWNER -> EPROTOTYPE, waits ... apply by v3: new attrs may be
+                                                                 our own change
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ from ..model import (
 from ..packed.groups import pack_groups, whole
 from ..policy import GroupPolicy
 from ..share.url import UNMAPPED, USING_3
-from .base import WIDE, ScanOptions
+from .base import WIDE, ScanOptions, scan_arguments
 
-# The version that is tried first, and may be replaced by the other one.
+# The version that is tried first; version 3 replaces it if the server sends owner names.
 BEST = 4
 NO_KEYS = array("Q")
 
@@ -132,17 +133,8 @@ class NfsBackend:
             wants_keys=wants_keys,
             counted=counted,
             last_try=unit.retries >= RETRIES or continues,
-            gid=policy.gid,
-            directory_bits=policy.directory_bits,
-            file_bits=policy.file_bits,
-            excludes=b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
-            skip_links=options.skip_links,
-            cross=options.cross,
+            **scan_arguments(policy, options, limits),
             retain=options.retain,
-            seconds=limits.seconds,
-            entries=limits.entries,
-            changes=limits.changes,
-            stop=limits.stop,
             wide=WIDE,
         )
         rest, wide = result.rest, result.wide

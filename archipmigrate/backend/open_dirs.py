@@ -21,7 +21,7 @@ class OpenDirsPool:
         self._lock = threading.Lock()
 
     def acquire(self) -> int:
-        """Reserve descriptors for one scan: half of what is left, since others will come."""
+        """Reserve descriptors for one scan: half of the remaining; the rest is for other lanes."""
         with self._lock:
             part = self._left // 2
             self._left -= part

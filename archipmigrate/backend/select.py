@@ -6,22 +6,14 @@ import contextlib
 import fcntl
 import os
 import resource
-from collections.abc import Callable
 
 from ..errors import BackendLost, FatalError, UsageError
 from ..share import Share
+from ..share.remote import HAS_NFS
 from . import extensions
 from .base import Backend
 from .pool.client import PoolBackend
 from .python import PythonBackend
-
-NFS: Callable[..., Backend] | None
-try:
-    from .nfs import NfsBackend
-
-    NFS = NfsBackend
-except ImportError:
-    NFS = None
 
 NAMES = ("auto", "native", "python", "nfs")
 # Directories that a call keeps open while it works; fewer where the process may open few files.
@@ -45,7 +37,7 @@ def available() -> list[str]:
 
 def served() -> list[str]:
     """Return the names of all backends that are installed."""
-    return [*available(), *(["nfs"] if NFS else [])]
+    return [*available(), *(["nfs"] if HAS_NFS else [])]
 
 
 def demand_backend(name: str, share: Share) -> None:
@@ -76,8 +68,9 @@ def open_backend(name: str, share: Share, lanes: int, calls: int = CALLS) -> Bac
     """
     demand_backend(name, share)
     if share.opened is not None:
-        assert NFS is not None  # noqa: S101 -- for the type checker: it has opened the share
-        return NFS(share.opened, min(calls, MOST_CALLS), share.reopen)
+        from .nfs import NfsBackend  # noqa: PLC0415 -- it may not be there
+
+        return NfsBackend(share.opened, min(calls, MOST_CALLS), share.reopen)
     limit = _raised_limit() - RESERVED
     descriptors = max(min(limit // lanes, DESCRIPTORS), FEWEST_DESCRIPTORS)
     open_dirs = max(min(limit - descriptors * lanes, MOST_OPEN_DIRS), 0)

@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Such as a full disk behind stdout.
         abandon_stdout()
-        print_line(f"archipmigrate: {error}: what was done is in the journal", sys.stderr)
+        words = "the journal has all changes; `resume` continues"
+        print_line(f"archipmigrate: {error}: {words}", sys.stderr)
         return 1
 
 

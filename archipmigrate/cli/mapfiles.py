@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     maps, settings = locate_maps(args.config, args.maps, args.locks)
     run_options = options.run_options(args)
     with options.log_directory(args) as logs, places.given_sizes(args) as sizes:
-        words = options.words(args, places.options_again(args), logs)
+        words = options.words(args, places.options_same_share(args), logs)
         share = open_share(maps)
         settings = replace(settings, check=args.check, keep=args.keep).with_sizes(sizes)
         with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:

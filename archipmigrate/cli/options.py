@@ -260,10 +260,12 @@ def run_options(args: argparse.Namespace) -> RunOptions:
 
 
 def words(
-    args: argparse.Namespace, again: Sequence[str] | None = None, logs: LogDirectory | None = None
+    args: argparse.Namespace,
+    same_share: Sequence[str] | None = None,
+    logs: LogDirectory | None = None,
 ) -> Words:
     """Return what the commands in a summary need."""
-    return Words(run_options(args).state_words, again, logs)
+    return Words(run_options(args).state_words, same_share, logs)
 
 
 @contextlib.contextmanager

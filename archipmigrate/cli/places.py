@@ -70,7 +70,7 @@ def given_sizes(args: argparse.Namespace) -> Iterator[Sizes]:
         sizes.close()
 
 
-def options_again(args: argparse.Namespace) -> list[str]:
+def options_same_share(args: argparse.Namespace) -> list[str]:
     """Return the options that another command about the same maps needs."""
     given = {
         "--config": args.config,

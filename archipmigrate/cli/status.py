@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import JournalError
 from ..jobs.options import RunOptions
-from ..jobs.registry import KINDS, kind_named
+from ..jobs.registry import known_kind
 from ..journal.location import runtime_directory, secure_directory
 from ..journal.lock import ShareLock
 from ..journal.runs import Unreadable, open_run, read_runs, run_bytes
@@ -104,7 +104,8 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         tally = journal.tally()
         for failure in journal.failures():
             failures.add(reason(failure), failure.path)
-        results = kind_named(header.job).results(journal) if header.job in KINDS else {}
+        kind = known_kind(header)
+        results = kind.results(journal) if kind else {}
     finally:
         journal.close(fold=False)
     holder = ""

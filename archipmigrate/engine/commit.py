@@ -6,7 +6,7 @@
     writer               [ commit A         ][ commit B, C ]
 
 Writes are committed in the order of the calls. So the outcome of a unit is never on disk without
-its pre-image, nor are the units that came of it while the unit itself is still in the frontier.
+its pre-image, nor are its child units while the unit itself is still in the frontier.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Committer:
         await done.wait()
 
     async def call(self, ask: Callable[[Journal], T]) -> T:
-        """Call *ask* after all writes so far, in their transaction; return what it returns."""
+        """Run *ask* in the transaction after all earlier writes; return what it returns."""
         answer: list[T] = []
         await self.durable(lambda journal: answer.append(ask(journal)))
         return answer[0]

@@ -14,7 +14,7 @@ from enum import Enum
 
 # A step up by which the rate grows by this factor is kept after one sample.
 CLEAR = 1.4
-# Otherwise the rate must be this factor better in two samples before it is worse in two.
+# Otherwise it is kept once two samples are better by this factor; undone once two are not.
 WORTH = 1.05
 # A step down is kept if the rate stays above this factor.
 HARMLESS = 0.97
@@ -30,7 +30,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """About a second: operations a second, CPU fraction of all cores, had every lane work."""
+    """About a second: operations a second, CPU fraction of all cores, and if all lanes had work."""
 
     rate: float
     cpu: float
@@ -56,8 +56,8 @@ class LaneController:
         self._changed = True
         self._votes = {True: 0, False: 0}  # for (True) and against the step
         self._next = _Step.UP
-        self._again = True  # whether a step up may be tried again soon
-        self._rest = 0
+        self._may_retry_up = True  # whether a step up may be tried again soon
+        self._samples_to_rest = 0
         self._patience = PATIENCE
 
     def observe(self, sample: Sample) -> int:
@@ -70,8 +70,8 @@ class LaneController:
             self._judge(sample)
         elif sample.fed:  # else there was too little work, not too few lanes
             self._rates.append(sample.rate)
-            if self._rest:
-                self._rest -= 1
+            if self._samples_to_rest:
+                self._samples_to_rest -= 1
             else:
                 self._try(sample)
         return self.lanes
@@ -91,10 +91,10 @@ class LaneController:
             self._keep(sample)
         elif self._votes[False] == 2:
             self._go(_Step.NONE, lanes)
-            self._settle(self._next)
+            self._rest(self._next)
 
     def _keep(self, sample: Sample) -> None:
-        self._again, self._patience = True, PATIENCE
+        self._may_retry_up, self._patience = True, PATIENCE
         self._rates = self._rates or [sample.rate]
         self._try(sample)
 
@@ -106,21 +106,24 @@ class LaneController:
         elif self._next is _Step.DOWN and self.lanes > 1:
             self._go(_Step.DOWN, self.lanes // 2)
         else:
-            self._settle(_Step.NONE)
+            self._rest(_Step.NONE)
 
     def _go(self, step: _Step, lanes: int) -> None:
         self._step, self.lanes, self._changed = step, lanes, True
         self._rates = []
         self._votes = {True: 0, False: 0}
 
-    def _settle(self, failed: _Step) -> None:
+    def _rest(self, failed: _Step) -> None:
         """Rest for some samples; then try a failed step up again, or else the other direction."""
         self._step = _Step.NONE
-        if failed is _Step.UP and self._again:
-            self._again, self._rest = False, SOON
+        if failed is _Step.UP and self._may_retry_up:
+            self._may_retry_up, self._samples_to_rest = False, SOON
             return
         self._next = _Step.DOWN if self._next is _Step.UP else _Step.UP
-        self._rest, self._patience = self._patience, min(2 * self._patience, MOST_PATIENCE)
+        self._samples_to_rest, self._patience = (
+            self._patience,
+            min(2 * self._patience, MOST_PATIENCE),
+        )
 
 
 def _median(rates: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""What is written when a unit is finished, all in one transaction.
+"""The transaction that finishes a unit.
 
 The unit leaves the frontier; new units, counts, failures and the outcome of its batch come in. So
 a kill leaves either all of it or nothing: then the unit is scanned again. How it is counted is the
@@ -31,9 +31,9 @@ MOST_CURSORS = 16
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A unit that is done: what its scan found and, unless `result` is None, apply did.
+    """A unit that is done: its scan and, unless None, the result of apply.
 
-    `links` are the claims of its batch (0: it has none).
+    `links` are its claims; `batch` is 0 if nothing was applied.
     """
 
     number: int
@@ -75,7 +75,7 @@ class Finisher:
         return self.early.deny_limit
 
     def finish(self, done: Finished) -> None:
-        """Put all that came of a unit into the next transaction, and tell the observer."""
+        """Put a unit's results into the next transaction, and tell the observer."""
         scan, result = done.scan, done.result
         self._soon(partial(Journal.remove_unit, number=done.number))
         scope = self.scopes.of(done.unit)
@@ -107,8 +107,8 @@ class Finisher:
     def _add_units(self, done: Finished, scope: int) -> None:
         """Put new units on the frontier: what can wait below, names of wide directories on top.
 
-        A wide directory is read on while fewer names wait than the next units of all lanes hold,
-        and at once to its end if too many are open. Otherwise its names come first.
+        A wide directory is read on if fewer names wait than the lanes will take next, and read to
+        the end if more than MOST_CURSORS are open. Otherwise its names come first.
         """
         scan = done.scan
         below = [*scan.again, *(done.result.again if done.result else ())]

@@ -62,7 +62,7 @@ class Job(ABC, Generic[S]):
                                 a transaction
     first_units, split, drop    the event loop                    not block
 
-    `scan`, `apply` and `settle` are each called for another unit at a time; the job must lock what
+    `scan`, `apply` and `settle` run concurrently, each for a different unit; the job must lock what
     they share. Signals are blocked in worker threads.
 
     Once the stop flag is set, `scan`, `apply` and `settle` return within 2 s, and give back what
@@ -112,9 +112,9 @@ class Job(ABC, Generic[S]):
         return [unit]
 
     def drop(self, preimage: bytes, offsets: Iterable[int]) -> bytes:
-        """Return *preimage* with no effect for the changes at *offsets*: other batches cover them.
+        """Return *preimage* with the changes at *offsets* marked as dropped.
 
-        Called only with offsets of `Scan.links`.
+        Other batches cover them. Called only with offsets of `Scan.links`.
         """
         del offsets
         return preimage
@@ -177,5 +177,5 @@ class Counters:
     unsettled: int = 0  # units whose batches the next session settles
     done_units: int = 0
     total_units: int | None = None  # None: not known (a walk does not know)
-    total: int | None = None  # what `tally.ended` will be at the end; None: not known
+    total: int | None = None  # what `tally.finished` will be at the end; None: not known
     phase: str = ""

@@ -141,7 +141,7 @@ class LaneWork(Generic[S]):
 
 
 def _unanswered(error: OSError) -> ShareError:
-    """Word an OSError of a job: not one entry failed, the unit could not even begin."""
+    """Turn an OSError into ShareError: the unit could not start."""
     if error.errno in NO_FILES:
         return ShareError(too_few_files(error.errno))
     return ShareError(f"the share does not answer ({error.strerror})")

@@ -11,7 +11,7 @@ going on makes no sense. Whatever ends a session, the next one continues from th
     power cut                                    directories again, then goes on
 
 The parts: `frontier` holds the units that wait, `crew` runs lanes, `lane` does one unit, `finish`
-writes what came of it, `commit` makes that durable.
+writes its results, `commit` makes them durable.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ class Session(Generic[S]):
         """Run the session to its end: all is done, it stops early, or a signal comes.
 
         It also stops when the observer raises BrokenPipeError. On return the journal is durable and
-        says how the session ended. Not so after JournalError and BackendLost: the result is
-        `stopped`, and the journal is as a kill would have left it.
+        says how the session ended. After JournalError or BackendLost the result is `stopped` and
+        the journal is as a kill would leave it.
         """
         began = monotonic()
         broken = reason = ""
@@ -229,14 +229,14 @@ class Session(Generic[S]):
             self._finisher.early.reason = str(units)
             return False
         if self.counters.total is None and self._job.total is not None:
-            self.counters.total = self.counters.tally.ended + self._job.total
+            self.counters.total = self.counters.tally.finished + self._job.total
         self._frontier.add(units)
         return bool(units)
 
     # -- the end
 
     def _end(self, seconds: float, reason: str) -> Result:
-        """Write down how the session ended."""
+        """Record the session's status in the header."""
         if not self._job.dry_run:
             reason = reason or self._finisher.early.at_end(self.counters.tally.entries)
         if self._signal:

@@ -1,10 +1,10 @@
-"""Settling: batches that a killed session left without an outcome are found out and finished.
+"""Settling: compare each batch that a killed session left with the share, and finish it.
 
     killed             in the journal         on the share     settling
     before commit      nothing                unchanged        has nothing to do
-    before apply       pre-image              unchanged        says so
+    before apply       pre-image              unchanged        records `unchanged`
     during apply       pre-image              partly changed   finishes what is half done
-    before finish      pre-image              changed          says so
+    before finish      pre-image              changed          records `changed`
     after finish       pre-image, outcome     changed          has nothing to do
 
 In all rows but the last the unit is still in the frontier, and is scanned again after settling. So

@@ -13,7 +13,7 @@ from .frontier import Frontier
 from .halt import Halt
 from .limits import MOST_ENTRIES, UnitSize
 
-# While lanes wait for work, units are this much shorter.
+# The factor by which units are shortened while lanes are idle.
 HUNGRY = 0.1
 
 
@@ -36,7 +36,7 @@ class Throttle:
 
     @property
     def wanted_entries(self) -> int:
-        """How many entries the next units of all tasks hold together, if all must be changed."""
+        """How many entries the next units of all tasks hold, if every entry must change."""
         return self._frontier.tasks * self._sizes.changes
 
     def limits(self) -> Limits:

@@ -1,6 +1,6 @@
 """A kind of job: all that the program must know of one to run, resume, undo and describe it.
 
-The session rooms and commands work with any kind; `registry` says which there are.
+The session room and the commands work with any kind; `registry` says which there are.
 """
 
 from __future__ import annotations
@@ -103,12 +103,12 @@ class Work(ABC):
 class Words:
     """What commands that a summary proposes need, and where logs go.
 
-    `runs` are options of commands about runs, `again` those that select the same share and settings
-    (None: by the settings themselves).
+    `runs` are options of commands about runs, `same_share` those that select the same share and
+    settings (None: by the settings themselves).
     """
 
     runs: Sequence[str] = ()
-    again: Sequence[str] | None = None
+    same_share: Sequence[str] | None = None
     logs: LogDirectory | None = None
 
 
@@ -140,8 +140,8 @@ class JobKind(ABC, Generic[S]):
     # -- settings
 
     @abstractmethod
-    def settings(self, kept: Mapping[str, object]) -> S:
-        """Read what a run's header kept of its settings."""
+    def settings(self, stored: Mapping[str, object]) -> S:
+        """Read the settings that a run's header stores."""
 
     def domain(self, settings: S) -> str:
         """Return the domain of NFSv4 owners that the settings name; "" if none."""

@@ -1,7 +1,8 @@
 """The kinds of jobs there are. A new one is a package with a `KIND`, and a line here.
 
-No other module compares names of jobs or of runs: they ask for the kind, and the kind for what it
-is. A kind is imported when it is first asked for, so that a command loads only what it needs.
+Only this room compares names of jobs or of runs. Others ask for the kind of a run, or whether it is
+of a kind, and the kind for what it is. A kind is imported when it is first asked for, so that a
+command loads only what it needs.
 """
 
 from __future__ import annotations
@@ -39,6 +40,16 @@ def kind_of(header: RunHeader) -> JobKind[Any]:
     target = undo_target(header)
     # A run is called <job>-<time>-<token>.
     return kind_named(target.rsplit("-", 2)[0] if target else header.job)
+
+
+def known_kind(header: RunHeader) -> JobKind[Any] | None:
+    """Return the kind of a run that works itself; None for an undo, and for an unknown job."""
+    return kind_named(header.job) if header.job in KINDS else None
+
+
+def is_of(header: RunHeader, kind: JobKind[Any]) -> bool:
+    """Whether a run is of *kind*. An undo is of none, whatever it takes back."""
+    return header.job == kind.name
 
 
 def undo_target(header: RunHeader) -> str:

@@ -62,5 +62,5 @@ def retried(failures: int) -> Tally:
 
 
 def read_again(forgotten: Tally) -> Tally:
-    """Count what is kept of the counts of a wide directory that is to be read again."""
+    """Return the counts that survive when a wide directory is read again."""
     return Tally(changed=forgotten.changed, compliant=-forgotten.changed - 1)

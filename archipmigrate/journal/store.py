@@ -2,7 +2,7 @@
 
 Invariant: a pre-image is durable before its change is made (the caller waits for `commit`).
 Everything else may lag behind the share, but never contradicts itself: a unit leaves the frontier
-in the same transaction in which what it found and counted comes in.
+in the transaction that adds its results and counts.
 
 Every row of these tables has a seal: a checksum of what it holds, and of what it belongs to, which
 is the run, the table and the row's number. So neither a damaged row nor one from elsewhere is taken
@@ -211,10 +211,10 @@ class Journal(Database):
     def write_header(self, header: RunHeader) -> None:
         """Replace the header."""
         self.execute("DELETE FROM header")
-        kept = asdict(header)
+        fields = asdict(header)
         if not header.roots:
-            del kept["roots"]  # earlier versions do not know them
-        content = json.dumps(kept, ensure_ascii=True)
+            del fields["roots"]  # earlier versions do not know them
+        content = json.dumps(fields, ensure_ascii=True)
         if self._run != header.run:  # of a new journal
             self._run = header.run
             self._dirty.update(self._tallies)

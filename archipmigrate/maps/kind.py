@@ -70,9 +70,9 @@ class MapfilesKind(JobKind[MapfilesSettings]):
     leaves_behind = "volumes half done, or locks"
     settles_earlier = True
 
-    def settings(self, kept: Mapping[str, object]) -> MapfilesSettings:
-        """Read what a run's header kept."""
-        return MapfilesSettings.from_dict(kept)
+    def settings(self, stored: Mapping[str, object]) -> MapfilesSettings:
+        """Read the settings that a run's header stores."""
+        return MapfilesSettings.from_dict(stored)
 
     def check_backend(self, name: str, share: Share) -> None:
         """Check that there is a codec of that name."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import ShareError
 from ..jobs.kind import Opening
-from ..jobs.registry import undo_target
+from ..jobs.registry import is_of, kind_named, undo_target
 from ..journal.runs import list_runs, open_run
 from ..journal.store import RunHeader
 from ..share import Share, identity_of
@@ -75,9 +75,10 @@ def _dead(state: Path, share: Share, *, every: bool) -> Iterator[bytes]:
     A run with unsettled changes keeps its locks, for nobody may open those volumes: its string is
     yielded only with *every*.
     """
+    kind = kind_named(JOB)
     for header in list_runs(state):
         is_undo = bool(undo_target(header))
-        if header.share != share.identity or not (is_undo or header.job == JOB):
+        if header.share != share.identity or not (is_undo or is_of(header, kind)):
             continue
         journal = open_run(state, header.run)
         try:

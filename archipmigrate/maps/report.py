@@ -62,7 +62,7 @@ class VolumesReport:
             self._print_objects()
         else:
             facts = replace(
-                ended.facts(runs=words.runs, again=[*(words.again or ()), *words.runs]),
+                ended.facts(runs=words.runs, same_share=[*(words.same_share or ()), *words.runs]),
                 path=header.path,
                 tally=self._journal.tally(),
             )
@@ -140,7 +140,7 @@ class VolumesReport:
         yield from self._left_lines()
         yield from self._file_lines()
         if dry_run and self._counts.get(Result.WOULD_UPGRADE):
-            yield f"do it with: {facts.command(facts.job, options=facts.again)}"
+            yield f"do it with: {facts.command(facts.job, options=facts.same_share)}"
         elif not dry_run:
             yield from self._following(facts)
 

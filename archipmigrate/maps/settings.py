@@ -41,9 +41,9 @@ class MapfilesSettings:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "table"}
 
     @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> MapfilesSettings:
+    def from_dict(cls, stored: Mapping[str, Any]) -> MapfilesSettings:
         """Read what `as_dict` returned."""
-        return cls(**kept)
+        return cls(**stored)
 
     @property
     def owner(self) -> Owner | None:

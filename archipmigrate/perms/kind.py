@@ -21,7 +21,7 @@ from .job import PermsJob, listed_changes
 from .outside import StateDirectory
 from .settings import PermsSettings
 from .undo import UndoJob
-from .words import dry_run_summary, options_again, run_summary, verify_summary
+from .words import dry_run_summary, options_same_share, run_summary, verify_summary
 
 
 @dataclass
@@ -57,9 +57,9 @@ class PermsKind(JobKind[PermsSettings]):
     decode = staticmethod(listed_changes)
     changes_entries = True
 
-    def settings(self, kept: Mapping[str, object]) -> PermsSettings:
-        """Read what a run's header kept."""
-        return PermsSettings.from_dict(kept)
+    def settings(self, stored: Mapping[str, object]) -> PermsSettings:
+        """Read the settings that a run's header stores."""
+        return PermsSettings.from_dict(stored)
 
     def domain(self, settings: PermsSettings) -> str:
         """Return the domain of NFSv4 owners."""
@@ -84,7 +84,9 @@ class PermsKind(JobKind[PermsSettings]):
         """Print what was done, or what a dry run found."""
         settings = self.settings(ended.header.settings)
         group = group_name(settings.gid)
-        facts = ended.facts(runs=words.runs, again=[*options_again(settings), *words.runs])
+        facts = ended.facts(
+            runs=words.runs, same_share=[*options_same_share(settings), *words.runs]
+        )
         thing = ended.summary_object(dry_run=ended.dry_run)
         word = dry_run_summary if ended.dry_run else run_summary
         report.summary(word(facts, group), thing, ended.reason)
@@ -103,7 +105,7 @@ class VerifyKind(PermsKind):
     def tell(self, ended: Ended, report: Report, words: Words) -> None:
         """Print what was found."""
         settings = self.settings(ended.header.settings)
-        facts = ended.facts(again=[*options_again(settings), *words.runs])
+        facts = ended.facts(same_share=[*options_same_share(settings), *words.runs])
         found = ended.tally.changed
         thing = ended.summary_object(replace(ended.tally, changed=0), drift=found)
         report.summary(verify_summary(facts, group_name(settings.gid)), thing, ended.reason)

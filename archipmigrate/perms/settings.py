@@ -41,15 +41,15 @@ class PermsSettings:
         }
 
     @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> PermsSettings:
+    def from_dict(cls, stored: Mapping[str, Any]) -> PermsSettings:
         """Read what `as_dict` returned."""
-        excludes = tuple(str(name) for name in kept["excludes"])
+        excludes = tuple(str(name) for name in stored["excludes"])
         return cls(
-            int(kept["gid"]),
+            int(stored["gid"]),
             excludes,
-            bool(kept["skip_links"]),
-            bool(kept["cross"]),
-            str(kept.get("domain", "")),
+            bool(stored["skip_links"]),
+            bool(stored["cross"]),
+            str(stored.get("domain", "")),
         )
 
 

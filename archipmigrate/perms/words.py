@@ -14,7 +14,7 @@ def run_summary(facts: Facts, group: str) -> list[str]:
     undo = facts.command("undo", facts.run, options=facts.runs)
     resume = facts.command("resume", facts.run, options=facts.runs)
     following = {
-        "done": "check it with: " + facts.command("verify", facts.path, options=facts.again),
+        "done": "check it with: " + facts.command("verify", facts.path, options=facts.same_share),
         "failures": f"see to the failures above, then try them again: {resume} --failed",
     }.get(facts.status, f"go on with: {resume}")
     done = f"  {tally.changed:,} changed to group {group}, {tally.compliant:,} complied already"
@@ -31,7 +31,7 @@ def dry_run_summary(facts: Facts, group: str) -> list[str]:
     """Word what a dry run found."""
     found = facts.tally.changed
     verdict = f"{count(found, 'entry')} would be changed to group {group}"
-    do = f"do it with: {facts.command('perms', facts.path, options=facts.again)}"
+    do = f"do it with: {facts.command('perms', facts.path, options=facts.same_share)}"
     return [*_found(facts, verdict), *([do] if found else [])]
 
 
@@ -39,7 +39,7 @@ def verify_summary(facts: Facts, group: str) -> list[str]:
     """Word what `verify` found."""
     found = facts.tally.changed
     verdict = f"{count(found, 'entry')} not as they must be for group {group}"
-    mend = f"mend it with: {facts.command('perms', facts.path, options=facts.again)}"
+    mend = f"mend it with: {facts.command('perms', facts.path, options=facts.same_share)}"
     return [*_found(facts, verdict), *([mend] if found else [])]
 
 
@@ -52,7 +52,7 @@ def _found(facts: Facts, verdict: str) -> list[str]:
     ]
 
 
-def options_again(settings: PermsSettings) -> list[str]:
+def options_same_share(settings: PermsSettings) -> list[str]:
     """Return the options by which another command gets these settings (of a share, see its URL)."""
     group = group_name(settings.gid)
     words = ["--group", group] if group != DEFAULT_GROUP else []

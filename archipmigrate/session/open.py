@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import FatalError, JournalError, ShareError, StateError
 from ..jobs.kind import JobKind, Reporter, S
 from ..jobs.options import RunOptions
-from ..jobs.registry import UNDO, kind_of, undo_target
+from ..jobs.registry import UNDO, is_of, kind_of, undo_target
 from ..journal.location import (
     SPARE_BYTES,
     check_place,
@@ -144,18 +144,18 @@ def find_or_make(
     A run on this share with the same settings is resumed, unless a *fresh* one is to supersede it.
     Raises FatalError if an undo is unfinished on this share.
     """
-    kept = settings.as_dict()
+    stored = settings.as_dict()
     superseded = []
     for header in reversed(list(list_runs(state))):
         if header.share != share.identity or not header.is_resumable:
             continue
         if undo_target(header):
             raise FatalError(_refusal(header, options))
-        if header.job != kind.name:
+        if not is_of(header, kind):
             continue
         if fresh:
             superseded.append(header.run)
-        elif header.settings == kept:
+        elif header.settings == stored:
             journal = open_run(state, header.run)
             done = journal.tally().entries
             reporter.remark(
@@ -168,7 +168,7 @@ def find_or_make(
                 f"{header.run} is unfinished, but has other options: starting a new run beside it "
                 f"(`{options.command('resume', header.run)}` goes on with it)"
             )
-    journal = new_run(state, kind.name, share, kept, kind.more_roots(settings))
+    journal = new_run(state, kind.name, share, stored, kind.more_roots(settings))
     _supersede(state, superseded, journal)
     return journal
 

@@ -26,7 +26,7 @@ def reach(share: Share, options: RunOptions, domain: str, reporter: Reporter) ->
 
     *domain* is that of NFSv4 owners. If the share is reached through its mount, wait until that has
     forgotten what was before the latest direct run. Raises ShareError if the nfs backend is
-    demanded and cannot serve, or owners are to be mapped and the mount has the server's numbers.
+    demanded and cannot serve, or there is a domain and the mount shows the server's numbers.
     """
     if share.opened is not None or not share.is_nfs:
         return share
@@ -44,8 +44,8 @@ def reach(share: Share, options: RunOptions, domain: str, reporter: Reporter) ->
             return share
     if domain and not is_version_4(share.mount):
         raise ShareError(
-            f"{quoted(share.path)}: owners' names are to be mapped ({domain}), "
-            "and the mount has the server's numbers"
+            f"{quoted(share.path)}: --nfs4-domain needs NFSv4; "
+            "this mount is v3 and shows the server's numbers"
         )
     wait_for_mount(share, options.state_path, reporter)
     return share

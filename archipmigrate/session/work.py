@@ -28,7 +28,7 @@ from ..errors import FatalError, Interrupted
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Reporter, S, Tell, Work
 from ..jobs.options import RunOptions
-from ..jobs.registry import kind_of
+from ..jobs.registry import is_of, kind_of
 from ..journal.runs import list_runs, open_run
 from ..journal.store import Journal, RunHeader
 from ..model import Tally
@@ -284,7 +284,7 @@ def _settle_earlier(
 ) -> None:
     """Settle what earlier runs of this kind left, but for the run that is about to be resumed."""
     for header in list_runs(state):
-        if header.job != kind.name or header.share != share.identity or header.undone:
+        if not is_of(header, kind) or header.share != share.identity or header.undone:
             continue
         if header.is_resumable and not fresh and header.settings == settings.as_dict():
             continue

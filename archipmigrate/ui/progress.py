@@ -155,7 +155,7 @@ def _figures(subject: Subject, counters: Counters) -> list[str]:
         f"lanes {min(counters.busy, lanes)}/{lanes}",
     ]
     if counters.total is not None:
-        parts.insert(0, f"{subject.noun} {tally.ended:,} of {counters.total:,}")
+        parts.insert(0, f"{subject.noun} {tally.finished:,} of {counters.total:,}")
     if counters.total_units:
         parts.append(f"unit {counters.done_units:,} of {counters.total_units:,}")
     if counters.phase:

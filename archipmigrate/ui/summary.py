@@ -14,7 +14,7 @@ class Facts:
     """What a summary words.
 
     `path` is the share's; `way` says how it was reached, where there are several ways. `runs` are
-    the options of commands about the same runs, `again` those of commands about the same share.
+    the options of commands about the same runs, `same_share` of those about the same share.
     """
 
     job: str
@@ -26,7 +26,7 @@ class Facts:
     seconds: float
     way: str = ""
     runs: Sequence[str] = ()
-    again: Sequence[str] = ()
+    same_share: Sequence[str] = ()
 
     def command(self, name: str, *words: str, options: Sequence[str]) -> str:
         """Return a command line to copy."""
@@ -43,8 +43,8 @@ def undo_summary(facts: Facts, target: str, noun: str) -> list[str]:
         resume = facts.command("resume", facts.run, options=facts.runs)
         following.append(f"go on with: {resume}")
     elif facts.status == "failures":
-        again = facts.command("undo", target, options=facts.runs)
-        following.append(f"see to the failures above, then try them again: {again}")
+        command = facts.command("undo", target, options=facts.runs)
+        following.append(f"see to the failures above, then try them again: {command}")
     return [
         f"undo of {target} on {facts.path}: {how_it_ended(facts)} (run {facts.run})",
         f"  {count(tally.entries, noun)} of that run: {back}, {left}",

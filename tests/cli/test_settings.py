@@ -151,7 +151,7 @@ def test_missing_backend_is_an_error_if_named(
     before = attrs(share)
     ended = Program("native", state).perms(share)
     assert (ended.status, ended.out) == (1, "")
-    assert "the native backend is not there: install with a C compiler at hand" in ended.err
+    assert "the native backend is not installed: install with a C compiler at hand" in ended.err
     assert "--backend python" in ended.err
     assert attrs(share) == before
     assert not list(state.iterdir())

@@ -19,7 +19,7 @@ Curve = Callable[[int], float]
 def simulate(
     curve: Curve, first: int, most: int, cpu: float, samples: int = 60, seed: int = 1
 ) -> list[int]:
-    """Return the lanes, sample by sample, where so many lanes do `curve(lanes)` a second.
+    """Return the lanes, sample by sample; *curve* maps lanes to operations a second.
 
     As it is in life: 12% of noise, a sample in twenty halved by somebody else, one in three of a
     frontier that was empty for a moment, and a first second after each change that is still half of

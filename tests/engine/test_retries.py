@@ -44,7 +44,7 @@ class FakeBackend:
     """One file, `file`, that is to be changed; what becomes of that is the test's to say."""
 
     apply_nth: Apply
-    scan_again: int = 0  # so many looks fail for a reason that may pass
+    scan_again: int = 0  # how many scans fail for a reason that may pass
     name: str = "fake"
     nfs_version: int = 0
     remark: str = ""

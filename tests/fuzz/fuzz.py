@@ -54,7 +54,7 @@ def pack(directory: Path) -> None:
 
 
 def main(seconds: int) -> int:
-    """Fuzz for so many seconds; return libFuzzer's status."""
+    """Fuzz for *seconds*; return libFuzzer's status."""
     with tempfile.TemporaryDirectory() as made:
         program, found, small = (Path(made) / name for name in ("fuzz", "found", "small"))
         found.mkdir()

@@ -199,7 +199,7 @@ def test_run_is_resumed_and_undone_where_every_sync_takes_10_ms(
 
 @pytest.fixture
 def disk(mount: Callable[..., Path], tmp_path: Path) -> Callable[[int], Path]:
-    """Mount a state disk of so many KiB."""
+    """Mount a state disk of *kib* KiB."""
     return lambda kib: mount(tmp_path / "disk", "-t", "tmpfs", "-o", f"size={kib}k,mode=700", "no")
 
 
@@ -307,7 +307,7 @@ def test_run_ends_before_it_begins_when_its_journal_cannot_be_made(
 def test_run_stops_when_its_journal_cannot_be_written(
     cli: Cli, share: Path, state: Path, call: str, error: str, when: int
 ) -> None:
-    """The calls of each thread are counted: so many make the journal, and a few batches."""
+    """The calls of each thread are counted: *when* is past those that make the journal."""
     before = fill(share, 3000)
     slow = ("--jobs", 1, "--max-ops", 750)  # small units, so that there are many batches
     ended = failing(cli, call, error, when).perms(share, *slow)

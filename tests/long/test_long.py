@@ -53,7 +53,7 @@ def test_million_objects_resume_in_seconds_after_a_kill(cli: Cli, big: Path) -> 
     entries = len(attrs(share))
 
     def work(*, until: Callable[[int], bool]) -> tuple[float, int]:
-        """Run until so many entries are changed by the journal, then kill; seconds, changed."""
+        """Run until *until* accepts the journal's changes, then kill; seconds, changed."""
         began = time.monotonic()
         process = cli.start(
             "perms", "--group", GID, "--no-progress", share, stdout=subprocess.DEVNULL

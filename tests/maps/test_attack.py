@@ -8,16 +8,15 @@ victim/NAME, victim/dir/   root's own maps, which must never change
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.support import map_shares as mapshare
+from tests.support.attack import attacked
 from tests.support.inprocess import Program
 from tests.support.map_shares import sha256_place, snapshot
 
@@ -92,22 +91,8 @@ class Arena:
         for descriptor in self._held:
             os.close(descriptor)
 
-    @contextmanager
-    def under_attack(self) -> Iterator[None]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", ATTACKER, self.maps, *self.pairs],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        try:
-            assert process.stdout.readline() == "begun\n"
-            yield
-            assert process.poll() is None, "the attacker could not go on"
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+    def under_attack(self) -> AbstractContextManager[None]:
+        return attacked([sys.executable, "-c", ATTACKER, self.maps, *self.pairs])
 
 
 def naive(maps: Path) -> None:

@@ -28,6 +28,15 @@ NOENT, ACCES, ROFS, DQUOT, STALE = 2, 13, 30, 69, 70
 NOT_SYNC, BAD_COOKIE, JUKEBOX = 10002, 10003, 10008
 TYPES = {stat.S_IFREG: 1, stat.S_IFDIR: 2, stat.S_IFLNK: 5}
 LAST = 0x80000000
+# What no entry can be called.
+BAD_NAMES = {
+    "empty": b"",
+    "slash": b"a/b",
+    "root": b"/",
+    "nul": b"nul\0",
+    "long": b"x" * 256,
+    "endless": b"x" * 65535,
+}
 
 
 class Drop(Exception):

@@ -37,7 +37,7 @@ class Version4:
 
     `hook` returns a status or a result to be told instead of what is done, or None. `names` and
     `gids` are how owners' numbers are told, and what those that are set mean (None: BADOWNER).
-    `told` says how many of so many results a reply has, which may be fewer.
+    `told` maps the number of results to how many of them a reply has.
     """
 
     hook: Callable[[Operation], int | bytes | None] = lambda _: None

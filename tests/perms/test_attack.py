@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.support import compiled
+from tests.support.attack import attacked
 from tests.support.inprocess import Program
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -73,20 +72,8 @@ class Arena:
         found = [path.lstat() for path in paths]
         return [(s.st_mode, s.st_uid, s.st_gid, s.st_ctime_ns) for s in found]
 
-    @contextmanager
-    def under_attack(self, attacker: str) -> Iterator[None]:
-        process = subprocess.Popen(
-            [attacker, self.pit, str(PAIRS)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        try:
-            assert process.stdout.readline() == "begun\n"
-            yield
-            assert process.poll() is None, "the attacker could not go on"
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+    def under_attack(self, attacker: str) -> AbstractContextManager[None]:
+        return attacked([attacker, self.pit, str(PAIRS)])
 
 
 def naive(pit: Path) -> None:

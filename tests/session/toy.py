@@ -119,8 +119,8 @@ class ToyKind(JobKind[ToySettings]):
     noun = "file"
     leaves_behind = "files half written"
 
-    def settings(self, kept: Mapping[str, Any]) -> ToySettings:
-        return ToySettings(**kept)
+    def settings(self, stored: Mapping[str, Any]) -> ToySettings:
+        return ToySettings(**stored)
 
     def more_roots(self, settings: ToySettings) -> Mapping[str, str]:
         return {settings.identity: settings.blocks}

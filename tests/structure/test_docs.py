@@ -20,7 +20,8 @@ PROJECT = Path(__file__).parents[2]
 DESIGN = PROJECT / "docs" / "design"
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-SOURCE = re.compile(r"`([\w*./]+\.(?:py|c|h|sh))`")
+SPAN = re.compile(r"`([^`\n]+)`")
+SOURCE = re.compile(r"[\w*./-]+\.(?:py|c|h|sh)\b")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 # Options of other programs that documents show.
 FOREIGN = {"--unit", "--property", "--signal"}
@@ -51,7 +52,8 @@ def test_source_file_that_is_named_is_there(page: Path) -> None:
     files = [*PROJECT.glob("*.py"), *(path for root in roots for path in root.rglob("*.*"))]
     missing = {
         name
-        for name in SOURCE.findall(page.read_text())
+        for span in SPAN.findall(page.read_text())
+        for name in SOURCE.findall(span)
         if "NAME" not in name and not any(path.match(name) for path in files)
     }
     assert not missing

@@ -48,7 +48,7 @@ def test_install_without_a_compiler_has_the_python_backend(share: Path, tmp_path
     assert "(backends: python;" in run("--version").stdout
     demanded = run("perms", "--backend", "native", "--group", GID, share)
     assert demanded.returncode == 1
-    assert "the native backend is not there" in demanded.stderr
+    assert "the native backend is not installed" in demanded.stderr
     (share / "file").touch(mode=0o600)
     assert run("perms", "--group", GID, "--state", tmp_path / "state", share).returncode == 0
     assert not drift(share)

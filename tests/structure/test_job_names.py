@@ -1,4 +1,4 @@
-"""Names of jobs: only the registry and a job's own package know them, and nobody compares them."""
+"""Names of jobs: only the registry and a job's own package know them, only jobs/ compares them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from archipmigrate.jobs.registry import KINDS, UNDO
 
 PACKAGE = Path(__file__).parents[2] / "archipmigrate"
-REGISTRY = PACKAGE / "jobs" / "registry.py"
+JOBS = PACKAGE / "jobs"
+REGISTRY = JOBS / "registry.py"
 OF_PREFIX = ("startswith", "removeprefix", "split", "partition", "rsplit", "rpartition")
 
 
@@ -42,8 +43,15 @@ def compared(tree: ast.AST) -> Iterator[ast.AST]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr in OF_PREFIX:
                 yield from ast.walk(node)
+        elif isinstance(node, ast.Match):
+            yield from ast.walk(node.subject)
         elif isinstance(node, ast.Dict):
             yield from (key for key in node.keys if key is not None)
+
+
+def is_name_of_a_job(node: ast.AST) -> bool:
+    """Whether an expression is what headers and others call `job`."""
+    return isinstance(node, ast.Attribute) and node.attr == "job"
 
 
 def is_constant(node: ast.AST, *values: str) -> bool:
@@ -56,6 +64,14 @@ def test_names_of_jobs_and_prefixes_of_run_names_are_not_compared(name: str) -> 
         tree = ast.parse(path.read_text())
         found = [n for n in compared(tree) if is_constant(n, name, f"{name}-")]
         assert not found, f"{path.relative_to(PACKAGE)}: ask the kind of job (jobs.registry)"
+
+
+def test_jobs_of_runs_are_compared_in_the_room_of_jobs_only() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if JOBS in path.parents:
+            continue
+        found = [n for n in compared(ast.parse(path.read_text())) if is_name_of_a_job(n)]
+        assert not found, f"{path.relative_to(PACKAGE)}: ask jobs.registry (is_of, known_kind)"
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -92,3 +108,17 @@ def test_command_imports_the_job_that_it_is_of_and_no_other(command: str, kinds:
 )
 def test_comparison_is_noticed(code: str) -> None:
     assert any(is_constant(node, "perms", "perms-") for node in compared(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "header.job != kind.name",
+        "kind.name == header.job",
+        "header.job in KINDS",
+        "KINDS[header.job]",
+        "match header.job:\n    case _:\n        pass",
+    ],
+)
+def test_comparison_of_a_job_is_noticed(code: str) -> None:
+    assert any(map(is_name_of_a_job, compared(ast.parse(code))))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+import archipmigrate
+
 PACKAGE = Path(__file__).parents[2] / "archipmigrate"
 TESTS = PACKAGE.parent / "tests"
 NATIVE = PACKAGE.parent / "native"
+BENCHMARKS = PACKAGE.parent / "benchmarks"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up, as the package's docstring has it: a room imports from those before it.
 ROOMS = [
@@ -61,6 +65,15 @@ def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def test_rooms_are_those_on_disk_and_those_of_the_docstring() -> None:
+    found = {room_of(path) for path in MODULES} - {"__init__", "__main__"}
+    lines = re.findall(r"^ {4}(\S.*?) {2,}\S", archipmigrate.__doc__ or "", re.MULTILINE)
+    listed = [name.rstrip("/") for line in lines for name in line.split(", ")]
+    assert set(LEVELS) == found
+    assert sorted(listed) == sorted(found)
+    assert [LEVELS[name] for name in listed] == sorted(LEVELS.values()), "not from the bottom up"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_downward(path: Path) -> None:
     room = room_of(path)
@@ -80,7 +93,9 @@ def test_trio_is_imported_in_engine_only() -> None:
 
 def test_run_time_dependencies_are_three() -> None:
     packages = set().union(*(imported_packages(path) for path in MODULES))
-    outside = {name for name in packages if name not in _stdlib() and name != "archipmigrate"}
+    outside = {
+        name for name in packages if name not in sys.stdlib_module_names and name != "archipmigrate"
+    }
     assert outside - set(OPTIONAL) == {"trio", "tqdm", "xxhash"}
 
 
@@ -95,11 +110,7 @@ def test_optional_package_is_imported_in_one_module_and_only_when_needed(package
 
 
 def test_no_file_is_crowded() -> None:
-    files = [*MODULES, *NATIVE.rglob("*.[ch]"), *TESTS.rglob("*.py")]
+    rooms = (PACKAGE, NATIVE, TESTS, BENCHMARKS)
+    files = [path for room in rooms for end in ("py", "[ch]") for path in room.rglob(f"*.{end}")]
     crowded = {str(p): n for p in files if (n := len(p.read_text().splitlines())) > MOST_LINES}
     assert not crowded
-
-
-def _stdlib() -> frozenset[str]:
-
-    return sys.stdlib_module_names

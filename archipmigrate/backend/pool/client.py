@@ -162,7 +162,7 @@ class RemoteRef:
         self._key = key
 
     def take(self) -> int:
-        """Return the key, for the call that uses the object up; 0 afterwards."""
+        """Return the key, once: for the call that uses the object up. Return 0 afterwards."""
         key, self._key = self._key, 0
         return key
 

@@ -1,7 +1,7 @@
 """Apply, in Python: makes, settles, checks or puts back packed changes.
 
 Invariant: an entry is changed only through a descriptor that pins it, and only if inode, type,
-mode, uid and gid are those that its record allows. Group first, then mode; on the way back mode
+mode, uid and gid are those that its change allows. Group first, then mode; on the way back mode
 first.
 """
 
@@ -39,7 +39,7 @@ NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 DENIED = (errno.EPERM, errno.EACCES)
 
 
-class Record(NamedTuple):
+class PackedChange(NamedTuple):
     """One change, as its frame has it; a frame without SETID has no size and mtime."""
 
     kind: int
@@ -119,13 +119,13 @@ class Apply:
                 at += 1
                 self._leave_directory()
             else:
-                record = Record(*CHANGE.unpack_from(changes, at))
+                change = PackedChange(*CHANGE.unpack_from(changes, at))
                 at += CHANGE.size
-                if record.flags & SETID_FLAG:
-                    record = Record(*record[:8], *SETID.unpack_from(changes, at))
+                if change.flags & SETID_FLAG:
+                    change = PackedChange(*change[:8], *SETID.unpack_from(changes, at))
                     at += SETID.size
-                start, at = at, at + record.length
-                self._apply_record(changes[start:at], record)
+                start, at = at, at + change.length
+                self._apply_change(changes[start:at], change)
                 if kind == OWN_KIND:
                     self._leave_directory()
         self._chain.close()
@@ -174,10 +174,10 @@ class Apply:
         else:
             self._chain.pop()
 
-    def _apply_record(self, name: bytes, record: Record) -> None:
-        """Apply one record and add its outcome. An empty name is the directory itself."""
+    def _apply_change(self, name: bytes, change: PackedChange) -> None:
+        """Apply one change and add its outcome. An empty name is the directory itself."""
         try:
-            if record.flags & DROPPED_FLAG:
+            if change.flags & DROPPED_FLAG:
                 outcome = Outcome.DROPPED
             elif self._ended:
                 outcome = Outcome.UNTRIED
@@ -186,7 +186,7 @@ class Apply:
                     raise self._lost
                 outcome = self._lost
             else:
-                outcome = self._pin_and_change(name, record)
+                outcome = self._pin_and_change(name, change)
         except Refused as refused:
             self._put_refusal(refused)
             outcome = Outcome.FAILED
@@ -194,7 +194,7 @@ class Apply:
         if not self._succeeded:
             self._succeeded = outcome in (Outcome.CHANGED, Outcome.SETID_OFF)
 
-    def _pin_and_change(self, name: bytes, record: Record) -> Outcome:
+    def _pin_and_change(self, name: bytes, change: PackedChange) -> Outcome:
         try:
             fd = self._chain.fd()
             if name:
@@ -208,14 +208,14 @@ class Apply:
             if not name and found.st_nlink == 0:
                 return Outcome.GONE  # removed, but scan left it open
             if (
-                found.st_ino != record.inode
-                or stat.S_IFMT(found.st_mode) != stat.S_IFMT(record.mode)
-                or found.st_uid != record.uid
+                found.st_ino != change.inode
+                or stat.S_IFMT(found.st_mode) != stat.S_IFMT(change.mode)
+                or found.st_uid != change.uid
                 or (self._born_before and birth_time(fd) >= self._born_before)
             ):
                 return Outcome.DIFFERENT
             self._is_pin = bool(name) or self._chain.is_pin
-            return self._verb(fd, found, record)
+            return self._verb(fd, found, change)
         finally:
             if name:
                 os.close(fd)
@@ -231,27 +231,27 @@ class Apply:
 
     # -- the verbs
 
-    def _make_change(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
-        if (found.st_mode, found.st_gid) != (record.mode, record.gid):
+    def _make_change(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
+        if (found.st_mode, found.st_gid) != (change.mode, change.gid):
             return Outcome.DIFFERENT
-        if record.gid != self._new_gid:
+        if change.gid != self._new_gid:
             self._chown(fd, self._new_gid)
-        if record.new_mode != record.mode or record.mode & SET_ID:
-            self._chmod(fd, record.new_mode)
-        if not self._succeeded or record.flags & SETID_FLAG:
-            self._read_back(fd, record)
+        if change.new_mode != change.mode or change.mode & SET_ID:
+            self._chmod(fd, change.new_mode)
+        if not self._succeeded or change.flags & SETID_FLAG:
+            self._read_back(fd, change)
         return Outcome.CHANGED
 
-    def _read_back(self, fd: int, record: Record) -> None:
+    def _read_back(self, fd: int, change: PackedChange) -> None:
         """Check what the first change made of its entry; stamp a file that lost set-id bits."""
         now = _stat(fd)
         if not self._succeeded:
-            if (now.st_mode, now.st_gid) != (record.new_mode, self._new_gid):
+            if (now.st_mode, now.st_gid) != (change.new_mode, self._new_gid):
                 self._ended = True
                 note = f"mode {stat.S_IMODE(now.st_mode):04o}, group {now.st_gid}"
                 raise Refused("read back", 0, note)
             self._first_ctime = now.st_ctime_ns
-        if record.flags & SETID_FLAG:
+        if change.flags & SETID_FLAG:
             self._stamps.append((len(self._outcomes), now.st_ctime_ns))
 
     def _chown(self, fd: int, gid: int) -> None:
@@ -266,57 +266,57 @@ class Apply:
         except OSError as error:
             raise _refused("chmod", error, fd) from None
 
-    def _settle_change(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+    def _settle_change(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
         now = (found.st_mode, found.st_gid)
-        if now != (record.new_mode, self._new_gid):
-            if now == (record.mode, record.gid):
+        if now != (change.new_mode, self._new_gid):
+            if now == (change.mode, change.gid):
                 return Outcome.UNCHANGED
-            if found.st_gid != self._new_gid or found.st_mode not in _between(record):
+            if found.st_gid != self._new_gid or found.st_mode not in _between(change):
                 return Outcome.DIFFERENT
-            self._chmod(fd, record.new_mode)
+            self._chmod(fd, change.new_mode)
             found = _stat(fd)
         if not self._first_ctime or found.st_ctime_ns < self._first_ctime:
             self._first_ctime = found.st_ctime_ns
-        if record.flags & SETID_FLAG and _untouched(found, record):
+        if change.flags & SETID_FLAG and _untouched(found, change):
             self._stamps.append((len(self._outcomes), found.st_ctime_ns))
         return Outcome.CHANGED
 
-    def _check_unwritten(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
+    def _check_unwritten(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
         """Stamp a file that lost set-id bits, if nobody wrote to it (by size and mtime)."""
         del fd
-        if record.flags & SETID_FLAG and _untouched(found, record):
+        if change.flags & SETID_FLAG and _untouched(found, change):
             self._stamps.append((len(self._outcomes), found.st_ctime_ns))
         return Outcome.UNCHANGED
 
-    def _put_back(self, fd: int, found: os.stat_result, record: Record) -> Outcome:
-        if (found.st_mode, found.st_gid) == (record.mode, record.gid):
+    def _put_back(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
+        if (found.st_mode, found.st_gid) == (change.mode, change.gid):
             return Outcome.UNCHANGED
-        bare = without_set_id(record.mode)
+        bare = without_set_id(change.mode)
         ours = found.st_gid == self._new_gid and found.st_mode in (
-            record.new_mode,
-            *_between(record),
+            change.new_mode,
+            *_between(change),
         )
-        if not ours and (found.st_mode, found.st_gid) != (bare, record.gid):
+        if not ours and (found.st_mode, found.st_gid) != (bare, change.gid):
             return Outcome.DIFFERENT
         if found.st_mode != bare:
             self._chmod(fd, bare)
-        if found.st_gid != record.gid:
-            self._chown(fd, record.gid)
-        lost = record.mode & ~record.new_mode & SET_ID
-        if lost and record.flags & Flag.GRANTED and _untouched(_stat(fd), record):
+        if found.st_gid != change.gid:
+            self._chown(fd, change.gid)
+        lost = change.mode & ~change.new_mode & SET_ID
+        if lost and change.flags & Flag.GRANTED and _untouched(_stat(fd), change):
             lost = 0
-        if record.mode & ~lost != bare:
-            self._chmod(fd, record.mode & ~lost)
+        if change.mode & ~lost != bare:
+            self._chmod(fd, change.mode & ~lost)
         return Outcome.SETID_OFF if lost else Outcome.CHANGED
 
 
-def _between(record: Record) -> tuple[int, int, int]:
+def _between(change: PackedChange) -> tuple[int, int, int]:
     """Return the modes that an entry may have between the calls that change it."""
-    return record.mode, stripped(record.mode), without_set_id(record.mode)
+    return change.mode, stripped(change.mode), without_set_id(change.mode)
 
 
-def _untouched(found: os.stat_result, record: Record) -> bool:
-    return (found.st_size, wrapped(found.st_mtime_ns)) == (record.size, record.mtime)
+def _untouched(found: os.stat_result, change: PackedChange) -> bool:
+    return (found.st_size, wrapped(found.st_mtime_ns)) == (change.size, change.mtime)
 
 
 def _stat(fd: int) -> os.stat_result:

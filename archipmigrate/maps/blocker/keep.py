@@ -27,7 +27,7 @@ from .volume_files import VolumeFile, VolumeFiles, find_block
 
 
 class Refused(Exception):
-    """A volume that cannot be upgraded after all; `result` says as what it counts, the text why."""
+    """A volume that cannot be upgraded after all: the result that it counts as, and the reason."""
 
     def __init__(self, result: Result, reason: str) -> None:
         super().__init__(reason)

@@ -28,7 +28,7 @@ from .store import Different, Store
 def check(store: Store, preimage: VolumePreimage) -> None:
     """Acquire the locks of a volume and check that it may go back.
 
-    Raises Locked, Different with what stands against it, OSError; no lock is held then.
+    Raises Locked, Different, with the reason, OSError; no lock is held then.
     """
     for name in preimage.lock_names:
         store.locks.sweep(name)

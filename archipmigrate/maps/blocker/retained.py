@@ -1,4 +1,4 @@
-"""What the scan of a unit of maps returns: with it go the locks of the volumes to be changed."""
+"""What the scan of a unit of maps returns: it carries the locks of the volumes to change."""
 
 from __future__ import annotations
 

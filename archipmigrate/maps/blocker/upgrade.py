@@ -228,4 +228,4 @@ def _roll_back(store: Store, preimage: VolumePreimage, blocks: int, why: BaseExc
             if files[0].pieces is not None:
                 put.restore_file(store, files)
     except (OSError, Different) as error:
-        raise HalfDone(f"{why}; and what was begun could not be rolled back: {error}") from why
+        raise HalfDone(f"{why}; and the rollback failed: {error}") from why

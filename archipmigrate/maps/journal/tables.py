@@ -1,8 +1,8 @@
 """The tables of a run over maps: the files that its survey found, then every volume's result.
 
-They lie in the run's journal, with a mark that says whether the survey still has to be judged. Each
-row is keyed by what it is about, so a session that writes again what a killed one wrote changes
-nothing. Once the survey is judged, only files that are to be listed stay.
+They lie in the run's journal, with a mark that says whether the survey still has to be judged. The
+rows have natural keys, so repeating a killed session's writes changes nothing. Once the survey is
+judged, only files that are to be listed stay.
 """
 
 from __future__ import annotations

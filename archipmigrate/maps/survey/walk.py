@@ -34,7 +34,7 @@ from .classify import (
 WIDE = 4096
 PATH_MAX = 4096  # linux/limits.h; deeper directories are listed, not searched
 OTHER_FILESYSTEM = "another filesystem is mounted here: it was not searched"
-LINKED = "a symbolic link in the place of a directory: what it leads to was not searched"
+LINKED = "a symbolic link where a directory belongs: not followed"
 TOO_DEEP = "a directory deeper than any path: v0.4 has three levels"
 
 

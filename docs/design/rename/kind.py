@@ -44,9 +44,9 @@ class RenameKind(JobKind[RenameSettings]):
     noun = "file"
     done = "renamed"
 
-    def settings(self, kept: Mapping[str, object]) -> RenameSettings:
-        """Read what a run's header kept."""
-        del kept
+    def settings(self, stored: Mapping[str, object]) -> RenameSettings:
+        """Read what a run's header stored."""
+        del stored
         return RenameSettings()
 
     @contextmanager

@@ -162,7 +162,7 @@ def _options(at: Path) -> str:
 
 
 def _error(act: Callable[[], object], within: float = 0) -> str:
-    """Return the name of the error of an act that is tried for so many seconds, or nothing."""
+    """Try *act* for *within* seconds; return the name of its last error, or nothing."""
     end = time.monotonic() + within
     while True:
         try:

@@ -102,7 +102,7 @@ LIMITS = 4 | 1  # of inodes, and of blocks
 
 
 def limit_group(device: str, gid: int, inodes: int) -> None:
-    """Let a group have so many inodes at most (quotactl(2), struct if_dqblk); 0: any number."""
+    """Let a group have at most *inodes* (quotactl(2), struct if_dqblk); 0: any number."""
     limits = struct.pack("8QI4x", 0, 0, 0, inodes, inodes, 0, 0, 0, LIMITS)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.quotactl(SET_GROUP_QUOTA, device.encode(), gid, limits):

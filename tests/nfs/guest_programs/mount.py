@@ -210,7 +210,7 @@ def running(*args: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for_changes(number: int, at: Path = MOUNT) -> None:
-    """Wait until a mount has made so many changes."""
+    """Wait until the mount *at* has made *number* changes."""
     end = time.monotonic() + 60
     while calls_so_far(at)["SETATTR"] < number and time.monotonic() < end:
         time.sleep(0.05)
