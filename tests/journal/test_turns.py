@@ -9,13 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from xxhash import xxh3_64_hexdigest
 
-from archipmigrate.errors import Busy
-from archipmigrate.journal.location import runtime_directory
-from archipmigrate.journal.lock import ShareLock
 from archipmigrate.packed.groups import walk_unit, whole
-from archipmigrate.share import open_share
 from tests.support.inprocess import Program
 from tests.support.journals import interrupt, journal_of, reopened
 from tests.support.program import attrs, drift
@@ -92,7 +87,6 @@ def test_undo_leaves_a_run_that_was_undone_before_it_had_the_lock(
     assert len(list(program.state.glob("undo-*.journal"))) == 1
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="status takes the exclusive lock")
 def test_status_keeps_nobody_from_a_share(
     program: Program, share: Path, cut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,49 +110,3 @@ def test_status_keeps_nobody_from_a_share(
     ended = program("status", "--json")
     made([thing["status"] for thing in ended.objects] == ["killed"], "a run that was killed")
     assert refused == []
-
-
-# -- the files of locks
-
-
-def place_and_identity(share: Path) -> tuple[Path, str]:
-    opened = open_share(str(share))
-    opened.close()
-    return runtime_directory(share.parent / "state"), opened.identity
-
-
-def locks(place: Path) -> set[Path]:
-    return set(place.glob("*.lock"))
-
-
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the file stays for ever")
-def test_released_lock_leaves_no_file(tmp_path: Path) -> None:
-    held = ShareLock(tmp_path, "a share", "/share")
-    made(len(locks(tmp_path)) == 1, "the file of a lock")
-    held.release()
-    assert locks(tmp_path) == set()
-
-
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the file stays for ever")
-def test_run_leaves_no_file_of_its_lock(program: Program, share: Path) -> None:
-    place, identity = place_and_identity(share)
-    made(program.perms(share).status == 0, "a run")
-    assert not (place / f"{xxh3_64_hexdigest(identity.encode())}.lock").exists()
-
-
-def test_lock_whose_file_went_before_it_was_locked_excludes_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever opened the file before it was removed must not think that it has the share.
-
-    first     holds ......................... release, file removed
-    second    open ........................................ lock of a file without a name
-    third                                                       open of a new file, lock
-    """
-    first = ShareLock(tmp_path, "a share", "/share")
-    with before_locking(monkeypatch, first.release):
-        second = ShareLock(tmp_path, "a share", "/share")
-    with pytest.raises(Busy):
-        ShareLock(tmp_path, "a share", "/share")
-    second.release()
-    ShareLock(tmp_path, "a share", "/share").release()
