@@ -58,7 +58,7 @@ class Version4:
             FSID: struct.pack(">2Q", node.fsid, 0),
             RDATTR_ERROR: bytes(4),
             FILEHANDLE: node.handle(),
-            FILEID: struct.pack(">Q", node.number),
+            FILEID: struct.pack(">Q", node.inode),
             MODE: struct.pack(">I", node.mode & 0o7777),
             NUMLINKS: struct.pack(">I", 1),
             OWNER: opaque(self.names(node.uid)),

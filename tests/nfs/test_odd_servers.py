@@ -1,0 +1,334 @@
+"""Servers that lack what few do without: unfs3, go-nfs, libnfs-go, nfsserve and others.
+
+RFC 1813 names NOTSUPP among READDIRPLUS' errors; Linux and libnfs go on with READDIR then.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.nfs import fake, fake4
+from tests.nfs.fake import LAST, MOUNT, Call, Fake, Node, error, opaque
+from tests.nfs.fake4 import Operation, Version4
+from tests.support.inprocess import Program
+from tests.support.program import GID, Ended
+from tests.support.situations import made
+
+pytest.importorskip("archipmigrate._nfs")
+
+READDIR = 16
+INVAL, NAMETOOLONG = 22, 63
+NOTSUPP, TOOSMALL, OP_ILLEGAL = 10004, 10005, 10044
+PROC_UNAVAIL = 3
+KIB = 1 << 10
+
+
+def fill(server: Fake) -> int:
+    """Put a few files and directories there; return how many entries there are."""
+    for name in (b"one", b"two"):
+        server.file(name)
+    inner = server.directory(b"inner")
+    for number in range(5):
+        server.file(b"%d" % number, parent=inner)
+    return 9
+
+
+@pytest.fixture
+def server() -> Iterator[Fake]:
+    with Fake() as made_server:
+        fill(made_server)
+        yield made_server
+
+
+ALL = 9
+
+
+def perms(program: Program, server: Fake, version: int = 3) -> Ended:
+    return program("perms", "--json", "--group", GID, server.url(version))
+
+
+def failures(ended: Ended) -> list[str]:
+    return [f["path"] for f in ended.objects if f["type"] == "failure"]
+
+
+def finished(ended: Ended, server: Fake) -> bool:
+    """Say whether a run changed all, and nothing is left."""
+    return ended.status == 0 and server.drift(GID) == [] and ended.summary["changed"] == ALL
+
+
+# -- READDIRPLUS
+
+
+class WithoutPlus(Fake):
+    """READDIR as section 3.3.16 has it, and no READDIRPLUS."""
+
+    refusal: bytes = error(NOTSUPP)
+
+    def _result(self, call: Call) -> bytes:
+        if call.procedure == fake.READDIRPLUS:
+            made_calls.append(call.procedure)
+            return self.refusal
+        if call.procedure != READDIR:
+            return super()._result(call)
+        node = self.node(call.bytes())
+        cookie = call.long()
+        names = [(b".", node), (b"..", self.root), *node.children.items()]
+        shown = names[cookie : cookie + self.page]
+        out = struct.pack(">2I", 0, 0) + b"verifier"
+        for number, (name, child) in enumerate(shown, cookie + 1):
+            out += struct.pack(">IQ", 1, child.inode) + opaque(name) + struct.pack(">Q", number)
+        return out + struct.pack(">2I", 0, cookie + len(shown) >= len(names))
+
+
+made_calls: list[int] = []
+
+
+def unavailable(server: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the server say that there is no such procedure (RFC 5531: PROC_UNAVAIL)."""
+    reply = server._reply
+
+    def without(message: bytes) -> bytes:
+        xid, _, _, program, _, procedure = struct.unpack_from(">6I", message)
+        if program == MOUNT or procedure != fake.READDIRPLUS:
+            return reply(message)
+        made_calls.append(procedure)
+        out = struct.pack(">6I", xid, 1, 0, 0, 0, PROC_UNAVAIL)
+        return struct.pack(">I", LAST | len(out)) + out
+
+    monkeypatch.setattr(server, "_reply", without)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="knows READDIRPLUS only")
+@pytest.mark.parametrize("page", [100, 2])
+@pytest.mark.parametrize("how", ["NOTSUPP", "PROC_UNAVAIL"])
+def test_server_without_readdirplus_is_read_by_readdir(
+    program: Program, monkeypatch: pytest.MonkeyPatch, page: int, how: str
+) -> None:
+    made_calls.clear()
+    with WithoutPlus() as server:
+        fill(server)
+        server.page = page
+        if how == "PROC_UNAVAIL":
+            unavailable(server, monkeypatch)
+        ended = perms(program, server)
+        made(made_calls, "a READDIRPLUS that was refused")
+        assert finished(ended, server)
+        assert len(made_calls) <= 2  # not for each directory anew
+        assert program("undo").status == 0
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="one bad name fails all of a reply")
+@pytest.mark.parametrize("version", [3, 4])
+def test_name_that_is_too_long_fails_alone(program: Program, server: Fake, version: int) -> None:
+    server.version4 = Version4()
+    server.file(b"n" * 300, parent=server.root.children[b"inner"])
+    ended = perms(program, server, version)
+    made(ended.status in (0, 3), "an end")
+    assert server.drift(GID) in ([], [b"/inner/" + b"n" * 300])
+    assert failures(ended) in ([], ["inner/" + "n" * 300])
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="asks for no more")
+def test_server_that_wants_more_room_for_a_listing_gets_it(program: Program, server: Fake) -> None:
+    asked: list[int] = []
+
+    def too_small(call: Call) -> bytes | None:
+        if call.procedure != fake.READDIRPLUS:
+            return None
+        call.bytes()
+        asked.append(struct.unpack_from(">I", call.body, call.at + 20)[0])
+        return error(TOOSMALL) if asked[-1] <= 128 * KIB else None
+
+    server.hook = too_small
+    ended = perms(program, server)
+    made(min(asked) <= 128 * KIB, "a listing for which there is too little room")
+    assert finished(ended, server)
+
+
+# -- mountd
+
+
+class Flavours(Fake):
+    """Its mountd lists such flavours."""
+
+    listed: tuple[int, ...] = (0,)
+
+    def _reply(self, message: bytes) -> bytes:
+        xid, _, _, program = struct.unpack_from(">4I", message)
+        if program != MOUNT:
+            return super()._reply(message)
+        out = struct.pack(">7I", xid, 1, 0, 0, 0, 0, 0) + self.root.handle()
+        out += struct.pack(f">{1 + len(self.listed)}I", len(self.listed), *self.listed)
+        return struct.pack(">I", LAST | len(out)) + out
+
+
+@pytest.mark.parametrize("listed", [(), (1,), (0,), (0, 1), (390003, 0), (390003,), (390003, 1)])
+def test_mountd_that_lists_no_flavour_or_the_null_one_takes_any(
+    request: pytest.FixtureRequest, program: Program, listed: tuple[int, ...]
+) -> None:
+    if 0 in listed and 1 not in listed:
+        reason = "takes AUTH_NONE for a demand"
+        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
+    with Flavours() as server:
+        fill(server)
+        server.listed = listed
+        ended = perms(program, server)
+        assert finished(ended, server) == (listed != (390003,))
+
+
+# -- guards
+
+
+def refusing_guards(status: int) -> Callable[[Call], bytes | None]:
+    """Return a hook that answers a guarded SETATTR so."""
+
+    def hook(call: Call) -> bytes | None:
+        if call.procedure != fake.SETATTR:
+            return None
+        call.bytes()
+        call.number() and call.number()
+        call.number()
+        call.number() and call.number()
+        call.long()
+        call.number()
+        return error(status) if call.number() else None
+
+    return hook
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a refused guard is a failure")
+@pytest.mark.parametrize("status", [INVAL, NOTSUPP])
+def test_server_without_guards_is_changed_without_and_it_is_said(
+    program: Program, server: Fake, status: int
+) -> None:
+    server.hook = refusing_guards(status)
+    ended = perms(program, server)
+    made(server.calls[fake.SETATTR] > 0, "changes that were tried")
+    assert finished(ended, server)
+    assert "guard" in ended.err
+    assert program("undo").status == 0
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a refused VERIFY is a failure")
+@pytest.mark.parametrize("status", [INVAL, NOTSUPP, OP_ILLEGAL])
+def test_server_without_verify_is_changed_without_and_it_is_said(
+    program: Program, server: Fake, status: int
+) -> None:
+    def hook(operation: Operation) -> int | None:
+        return status if operation.number == fake4.VERIFY else None
+
+    server.version4 = Version4(hook=hook)
+    ended = perms(program, server, 4)
+    made(fake4.VERIFY in server.version4.numbers, "a VERIFY that was refused")
+    assert finished(ended, server)
+    assert "guard" in ended.err
+    assert program("undo").status == 0
+
+
+# -- what is read back
+
+
+@pytest.fixture
+def dropping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    """A server that drops set-gid of directories silently."""
+
+    class Dropping(Node):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value & ~0o2000 if name == "mode" else value)
+
+    monkeypatch.setattr(fake, "Node", Dropping)
+    with Fake() as made_server:
+        for number in range(6):
+            made_server.file(b"f", parent=made_server.directory(b"d%d" % number))
+        yield made_server
+
+
+@pytest.mark.parametrize(("version", "tells_after"), [(3, True), (3, False), (4, True)])
+def test_directories_that_come_out_without_set_gid_do_not_count_as_changed(
+    request: pytest.FixtureRequest,
+    program: Program,
+    dropping: Fake,
+    version: int,
+    *,
+    tells_after: bool,
+) -> None:
+    if (version, tells_after) != (3, True):
+        reason = "only the first change of a call is looked at"
+        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
+    dropping.tells_after = tells_after
+    dropping.version4 = Version4()
+    ended = perms(program, dropping, version)
+    left = dropping.drift(GID)
+    made(b"/d0" in left, "a directory that lacks set-gid")
+    assert ended.status in (1, 3)
+    assert ended.summary["changed"] <= 13 - len(left)
+
+
+# -- what is said
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="is this the path ...?")
+def test_server_of_nfs_4_1_only_is_called_that(program: Program, server: Fake) -> None:
+    server.version4, server.speaks_3 = Version4(minor=1), False
+    for version in (4, 0):
+        ended = perms(program, server, version)
+        made(ended.status == 1, "an error")
+        assert "4.0" in ended.err
+        assert "is this the path" not in ended.err
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a bad message of nobody knows what")
+@pytest.mark.parametrize(
+    "lacks", [fake4.CHANGE, fake4.TIME_METADATA, fake4.OWNER_GROUP, fake4.FILEID]
+)
+def test_server_of_version_4_that_lacks_an_attribute_is_said_to(
+    program: Program, server: Fake, lacks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version4 = Version4()
+    attributes = version4.attributes
+    monkeypatch.setattr(
+        version4,
+        "attributes",
+        lambda node, wanted: attributes(node, [number for number in wanted if number != lacks]),
+    )
+    server.version4, server.speaks_3 = version4, False
+    ended = perms(program, server, 4)
+    made(ended.status == 1, "an error")
+    assert "attribute" in ended.err
+
+
+# -- errors that pass
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="undo tries nothing again")
+@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize(("status", "times"), [(5, 1), (70, 2)], ids=["EIO", "ESTALE twice"])
+def test_undo_tries_again_what_may_pass_as_perms_does(
+    program: Program, server: Fake, version: int, status: int, times: int
+) -> None:
+    refused: list[bool] = []
+    one = server.root.children[b"one"]
+
+    def refuse(node: Node | None, *, is_change: bool) -> bool:
+        return bool(is_change and node is one and refused and refused.pop())
+
+    def hook(call: Call) -> bytes | None:
+        is_change = call.procedure == fake.SETATTR
+        return error(status) if refuse(server.node(call.bytes()), is_change=is_change) else None
+
+    def hook4(operation: Operation) -> int | None:
+        is_change = operation.number == fake4.SETATTR
+        return status if refuse(operation.node, is_change=is_change) else None
+
+    server.hook, server.version4 = hook, Version4(hook=hook4)
+    refused += times * [True]
+    made(perms(program, server, version).status == 0, "a run that tries again")
+    made(not refused, "changes that were refused")
+    refused += times * [True]
+    ended = program("undo", "--json")
+    made(not refused, "changes that were refused")
+    assert (ended.status, ended.summary["failed"]) == (0, 0)
