@@ -185,10 +185,10 @@ int walk_open_directory(const struct walk *walk, int directory, struct walk_entr
     int fd = directory < 0 ? directory : open_directory(walk, directory, entry, reads);
     if (fd < 0)
         return fd;
-    const struct local_scan_request *ask = walk->request;
-    int result = sys_directory_status(fd, &ask->features, status);
-    if (result == 0 && ask->never_inode != 0 && status->inode == ask->never_inode &&
-        status->device == ask->never_device)
+    const struct local_scan_request *request = walk->request;
+    int result = sys_directory_status(fd, &request->features, status);
+    if (result == 0 && request->never_inode != 0 && status->inode == request->never_inode &&
+        status->device == request->never_device)
         result = -MET_NEVER;
     if (result < 0) {
         close(fd);

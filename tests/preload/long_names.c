@@ -1,6 +1,7 @@
 /*
- * For LD_PRELOAD: names that are longer than Linux's own filesystems have them (FUSE: up to 4095 bytes).
- * What is called `LONG...` in a directory is shown as LONG_NAMES bytes of `n`, and found by those.
+ * For LD_PRELOAD: names that are longer than Linux's own filesystems have them (FUSE: up to 4095
+ * bytes). What is called `LONG...` in a directory is shown as LONG_NAMES bytes of `n`, and found by
+ * those.
  */
 
 #define _GNU_SOURCE
