@@ -65,10 +65,9 @@ def test_calls_are_at_the_floor_in_the_filed_layout(
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_calls_are_at_the_floor_in_one_wide_directory(guest: Guest, version: str) -> None:
-    """Names come with their attributes also where they are read in many parts.
+    """Names come with their attributes also where a listing takes many calls.
 
-    With perms some attributes expire meanwhile; and on v4 names are looked up again once the
-    directory has changed, which is before its content if it is wide.
+    On v4, perms changes a wide directory before its entries, and then looks each name up again.
     """
     found = reports(guest(programs.counts, version, "native", "flat", 12_000, timeout=300))
     entries = found["size"]["entries"]

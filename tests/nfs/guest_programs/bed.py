@@ -14,6 +14,7 @@ from pathlib import Path
 from archipmigrate.testshare import make_share
 from tests.nfs.guest_programs.runtime import (
     EXPORT,
+    KEEP_ATTRIBUTES,
     MOUNT,
     OUT,
     ROOT,
@@ -147,7 +148,7 @@ def perms(objects: int) -> None:
     for version in ("3", "4.2"):
         make_share(str(EXPORT / version), objects=objects, volumes=3)
         for command in ("perms", "verify"):
-            mount(version)
+            mount(version, KEEP_ATTRIBUTES)
             with calls() as counted:
                 done = archipmigrate(command, "--json", "--group", GROUP, MOUNT / version)
             umount()

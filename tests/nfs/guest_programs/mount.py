@@ -28,6 +28,7 @@ from archipmigrate.share import open_share
 from archipmigrate.testshare import Layout, make_share
 from tests.nfs.guest_programs.runtime import (
     EXPORT,
+    KEEP_ATTRIBUTES,
     MOUNT,
     ROOT,
     STATE,
@@ -79,7 +80,7 @@ def counts(version: str, backend: str, layout: str, objects: int) -> None:
     report("size", share_on(EXPORT / "share", objects, layout))
     share = MOUNT / "share"
     for name, command in (("perms", PERMS), ("compliant", PERMS), ("verify", VERIFY)):
-        mount(version)
+        mount(version, KEEP_ATTRIBUTES)
         with calls() as made:
             done = ended(*command, share, backend=backend)
         report(name, {**done, "calls": made})
