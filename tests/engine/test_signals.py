@@ -251,3 +251,29 @@ def test_summary_that_nobody_reads_is_no_failure_of_the_run(cli: Cli, filled: Pa
     assert "Exception ignored" not in err
     (done,) = cli("status", "--json").objects
     assert (done["status"], done["changed"]) == ("done", FILES + 1)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_sigterm_beside_a_session_ends_with_the_status_of_an_interrupted_one(when: str) -> None:
+    """Before and after a session nobody receives signals: they must not kill without a status."""
+    program = (
+        "import os, signal, sys\n"
+        "import archipmigrate.cli.main as command\n"
+        "from archipmigrate.__main__ import main\n"
+        "def run():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return 0\n"
+        "if sys.argv[1] == 'after':\n"
+        "    import trio\n"
+        "    from archipmigrate.engine.signals import watch_signals\n"
+        "    async def session():\n"
+        "        async with trio.open_nursery() as helpers:\n"
+        "            await helpers.start(watch_signals, print, print)\n"
+        "            helpers.cancel_scope.cancel()\n"
+        "    def run(run=run):\n"
+        "        trio.run(session)\n"
+        "        return run()\n"
+        "command.main = run\n"
+        "sys.exit(main())\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, when], check=False).returncode == 143

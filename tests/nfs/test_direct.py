@@ -70,7 +70,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
 
 def perms(program: Program, url: str, *args: object) -> dict[str, object]:
-    ended = program("perms", "--json", "--group", GID, *args, url)
+    ended = program("perms", "--json", "--no-progress", "--group", GID, *args, url)
     assert (ended.status, ended.err) == (0, "")
     return ended.summary
 
@@ -252,8 +252,9 @@ def test_killed_runs_are_resumed_and_undone(
                 counts = [summary[name] for name in ("entries", "changed", "compliant", "failed")]
                 if summary["resumed"]:
                     assert counts == [len(before), len(before), 0, 0]
-                else:  # the one that was killed had just ended
-                    assert counts == [len(before), 0, len(before), 0]
+                else:  # those that were killed had just ended, or had not begun
+                    done = [len(before), 0, len(before), 0], [len(before), len(before), 0, 0]
+                    assert counts in done
     assert attrs(share) == before
     assert kills >= 2
 

@@ -177,8 +177,10 @@ def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str) -> Path
 
 @pytest.fixture
 def waited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How long sessions waited for the mount, in seconds."""
+    """How long sessions waited for the mount, in seconds; the clock stands still meanwhile."""
     seconds: list[int] = []
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
     monkeypatch.setattr(time, "sleep", lambda left: seconds.append(round(left)))
     return seconds
 
@@ -227,7 +229,7 @@ def test_mapfiles_and_its_undo_wait_for_the_mount(
 ) -> None:
     """They keep mode and group of maps, to give them to what they put in their place."""
     mapshare.put(mount, "archip_foobar", mapshare.v1(mapshare.v1_entries(4)))
-    direct_run(state, 0)
+    direct_run(state, -600)  # by a clock that was set back: the longest wait, however late it is
     program = Program("auto", state)
     assert program(*arguments(mount), "--dry-run").status == 0
     assert waited == []
