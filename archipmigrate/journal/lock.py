@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import os
 import re
+import time
 from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest
@@ -24,6 +25,9 @@ from ..errors import Busy
 
 FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 STARTING = "just starting"
+# Seconds in which workers that inherited the lock of a killed run end: the kernel kills them, too.
+GRACE = 5.0
+GLANCE = 0.02
 # "1: FLOCK  ADVISORY  WRITE 1234 00:19:5678 0 EOF": proc(5); the device in hex, the inode not
 HELD = re.compile(r"\d+: FLOCK +\w+ +WRITE (-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) ")
 
@@ -37,12 +41,20 @@ class ShareLock:
     def __init__(self, directory: Path, identity: str, path: str) -> None:
         """Take the lock of the share *identity* (shown as *path*) in a secure *directory*.
 
-        Raises Busy.
+        Raises Busy. If the run that holds it was killed, waits for its workers to end.
         """
         self._file = _file_of(directory, identity)
-        while (fd := _acquired(self._file, path)) < 0:
-            pass
-        self.fd = fd
+        until = time.monotonic() + GRACE
+        while True:
+            try:
+                self.fd = _acquired(self._file, path)
+            except Busy as busy:
+                if time.monotonic() > until or not _has_ended(_signer(busy.holder)):
+                    raise
+                time.sleep(GLANCE)
+            else:
+                if self.fd >= 0:
+                    return
 
     @staticmethod
     def holder(directory: Path, identity: str) -> str:
@@ -114,18 +126,33 @@ def _signature(fd: int) -> str:
     return os.pread(fd, 200, 0).decode(errors="replace").strip()
 
 
+def _signer(signed: str) -> str:
+    """Return the number of the process that signed; "" if there is none."""
+    process = signed.rpartition(" ")[2]
+    return process if process.isdecimal() else ""
+
+
+def _has_ended(process: str) -> bool:
+    """Whether a process has ended, perhaps without its parent's notice; not of no process ("")."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return bool(process)
+    return state in "ZX"
+
+
 def _is_held(found: os.stat_result, signed: str) -> bool:
     """Whether somebody holds the lock of a file, which a run has *signed*.
 
     Filesystems with devices of their own (btrfs, overlayfs) are in /proc/locks with another device
     than stat tells. There, the process that signed must be the one that took a lock.
     """
-    process = signed.rpartition(" ")[2]
+    process = _signer(signed)
     try:
         with open("/proc/locks") as lines:
             locks = [held for line in lines if (held := HELD.match(line))]
     except OSError:
-        return process.isdecimal() and Path(f"/proc/{process}").exists()
+        return bool(process) and Path(f"/proc/{process}").exists()
     device = (os.major(found.st_dev), os.minor(found.st_dev))
     return any(
         int(inode) == found.st_ino

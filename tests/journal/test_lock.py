@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,3 +181,51 @@ def test_asking_for_the_holder_takes_no_lock(
     assert ShareLock.holder(tmp_path, SHARE)
     monkeypatch.undo()
     held.release()
+
+
+def ended_process() -> int:
+    """Return the number of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_lock_that_workers_of_a_killed_run_still_hold_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = ShareLock(tmp_path, SHARE, "/share")
+    os.pwrite(killed.fd, f"run perms-1, process {ended_process()}\n".encode(), 0)
+    glances: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        glances.append(seconds)
+        if len(glances) == 3:
+            os.close(killed.fd)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    ShareLock(tmp_path, SHARE, "/share").release()
+    assert len(glances) == 3
+
+
+def test_lock_whose_run_is_alive_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = ShareLock(tmp_path, SHARE, "/share")
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waited"))
+    with pytest.raises(Busy):  # it has not signed yet
+        ShareLock(tmp_path, SHARE, "/share")
+    alive.sign("perms-1")
+    with pytest.raises(Busy):
+        ShareLock(tmp_path, SHARE, "/share")
+    alive.release()
+
+
+def test_lock_that_is_held_on_after_its_run_was_killed_is_busy_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipmigrate.journal.lock.GRACE", 0.0)
+    held = ShareLock(tmp_path, SHARE, "/share")
+    os.pwrite(held.fd, f"run perms-1, process {ended_process()}\n".encode(), 0)
+    with pytest.raises(Busy, match="perms-1"):
+        ShareLock(tmp_path, SHARE, "/share")
+    os.close(held.fd)

