@@ -26,6 +26,7 @@ struct applying {
     struct dirchain chain;
     size_t entered; /* directories so far */
     uint32_t new_gid;
+    bool has_links; /* directories have link counts here: 0 means removed */
     int64_t denied;
     bool succeeded;
     bool ended;
@@ -252,6 +253,10 @@ static int enter_directory(struct applying *applying, const struct frame *frame)
             close(fd);
         return 0;
     }
+    if (fd >= 0 && !applying->has_links) { /* whether it was removed is told by its path only */
+        close(fd);
+        fd = -1;
+    }
     if (fd >= 0)
         return dirchain_push(chain, frame->name, frame->length, frame->inode, fd, false);
     int above = dirchain_fd(chain);
@@ -367,9 +372,17 @@ static int apply_frames(struct applying *applying, size_t at)
     return 0;
 }
 
+/* Say whether directories have link counts: some filesystems tell 0 of all, also of the root. */
+static bool has_links(int root)
+{
+    struct stat found;
+    return sys_pinned_status(root, &found) == 0 && found.st_nlink > 0;
+}
+
 int local_apply(const struct local_apply_request *request, struct apply_result *result)
 {
     struct applying applying = {.request = request, .result = result};
+    applying.has_links = request->open_dirs_count > 0 && has_links(request->root);
     *result = (struct apply_result){0};
     size_t first, count;
     int status =

@@ -49,7 +49,6 @@ def without_set_id(found: dict[bytes, Attrs]) -> dict[bytes, Attrs]:
 # -- no links
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="no link means removed")
 def test_directories_without_links_are_changed_and_put_back(
     cli: Cli, filled: Path, odd: Odd
 ) -> None:

@@ -87,6 +87,8 @@ class Apply:
         self._chain = DirChain(root, descriptors)
         self._is_pin = True  # the entry at hand is open by O_PATH
         self._open_dirs = open_dirs
+        # Some filesystems tell 0 links of all directories, also of the root.
+        self._has_links = bool(open_dirs) and os.fstat(root).st_nlink > 0
         self._stop = stop
         self._entered = 0
         self._new_gid = 0
@@ -146,6 +148,9 @@ class Apply:
             if fd >= 0:
                 os.close(fd)
             return
+        if fd >= 0 and not self._has_links:
+            os.close(fd)  # whether it was removed is told by its path only
+            fd = -1
         if fd >= 0:
             self._chain.push(name, inode, fd, is_pin=False)
             return
@@ -205,7 +210,8 @@ class Apply:
             raise Refused("open", error.errno or 0) from None
         try:
             found = _stat(fd)
-            if not name and found.st_nlink == 0:
+            self._is_pin = bool(name) or self._chain.is_pin
+            if not self._is_pin and found.st_nlink == 0:
                 return Outcome.GONE  # removed, but scan left it open
             if (
                 found.st_ino != change.inode
@@ -214,7 +220,6 @@ class Apply:
                 or (self._born_before and birth_time(fd) >= self._born_before)
             ):
                 return Outcome.DIFFERENT
-            self._is_pin = bool(name) or self._chain.is_pin
             return self._verb(fd, found, change)
         finally:
             if name:
