@@ -36,7 +36,8 @@ from .outside import StateDirectory
 
 KEEPS_CHANGING = "somebody keeps changing it"
 # How to retry a failed scan by its operation; by default the whole directory is walked again.
-RETRY_HINTS = {"stat": Hint.ENTRY, "revisit": Hint.SELF}
+# A name that is too long for a unit is not retried.
+RETRY_HINTS = {"stat": Hint.ENTRY, "revisit": Hint.SELF, "name": 0}
 # Outcomes of changes that were attempted.
 ATTEMPTED = (Outcome.CHANGED, Outcome.FAILED)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from ..policy import NO_GID
 
 DEFAULT_EXCLUDES = (".snapshot", ".zfs")
 DEFAULT_GROUP = "archipelago"
+NAME_MAX = 255  # of Linux, and of what a scan is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ def read_excludes(names: Iterable[str], *, defaults: bool) -> tuple[str, ...]:
     for name in names:
         if not name or "/" in name:
             raise UsageError(f"--exclude {name!r}: give the name of a directory, not a path")
+        if len(os.fsencode(name)) > NAME_MAX:
+            raise UsageError(f"--exclude {name[:20]!r}...: a name has at most {NAME_MAX} bytes")
     return tuple(sorted({*(DEFAULT_EXCLUDES if defaults else ()), *names}))
 
 

@@ -150,6 +150,8 @@ int group_begin(struct group_writer *writer, const void *path, size_t length, si
 
 int group_name(struct group_writer *writer, enum hint hint, const void *name, size_t length)
 {
+    if (length > UINT8_MAX)
+        return -EINVAL;
     uint8_t head[2] = {(uint8_t)hint, (uint8_t)length};
     int result = buffer_put(&writer->body, head, sizeof(head));
     if (result == 0)

@@ -70,7 +70,7 @@ struct group_writer {
 int group_begin(struct group_writer *writer, const void *path, size_t length, size_t same,
                 uint64_t inode);
 
-/* Add a name to the open group. */
+/* Add a name to the open group. -EINVAL: it has more than 255 bytes. */
 int group_name(struct group_writer *writer, enum hint hint, const void *name, size_t length);
 
 /* Complete the open group. */

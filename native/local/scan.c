@@ -290,6 +290,7 @@ int local_scan(const struct local_scan_request *request, struct local_scan_resul
     free(walk.listing);
     buffer_free(&walk.entries);
     buffer_free(&walk.directories);
+    buffer_free(&walk.too_long);
     buffer_free(&walk.path);
     return status;
 }

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -72,6 +73,48 @@ static int cut_chunk(struct walk *walk, struct reading *reading)
     return 0;
 }
 
+/* Linux's own filesystems have no such names, but others do; neither do units have them. */
+static int put_too_long(struct walk *walk, const struct dirent64 *dirent, size_t length)
+{
+    int result = buffer_put(&walk->too_long, &dirent->d_type, 1);
+    return result < 0 ? result : buffer_put(&walk->too_long, dirent->d_name, length + 1);
+}
+
+/*
+ * Count the names that are too long, and fail those of directories and files. A name without a type
+ * is taken for a file's.
+ */
+static int fail_too_long(struct walk *walk, struct walk_entry directory)
+{
+    struct tally *tally = &walk->found->tally;
+    const char *at = (const char *)walk->too_long.bytes;
+    const char *end = at + walk->too_long.length;
+    while (at < end) {
+        uint8_t type = (uint8_t)at[0];
+        const char *name = at + 1;
+        size_t length = strlen(name);
+        at = name + length + 1;
+        bool is_judged = type == DT_DIR || type == DT_REG || type == DT_UNKNOWN;
+        walk_count(walk,
+                   !is_judged       ? &tally->others
+                   : type == DT_DIR ? &tally->directories
+                                    : &tally->files,
+                   true);
+        if (!is_judged)
+            continue;
+        int result = walk_build_path(walk, directory);
+        if (result == 0 && walk->path.length > 0)
+            result = buffer_put(&walk->path, "/", 1);
+        if (result == 0)
+            result = buffer_put(&walk->path, name, length);
+        if (result == 0)
+            result = scan_put_failure(walk->found, &walk->path, "name", -ENAMETOOLONG);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
 /* Put a name where it belongs by its type; without a type it is looked at as an entry. */
 static int sort_name(struct walk *walk, struct reading *reading, const struct dirent64 *dirent)
 {
@@ -90,6 +133,8 @@ static int sort_name(struct walk *walk, struct reading *reading, const struct di
     }
     reading->names++;
     reading->in_chunk++;
+    if (length > NAME_MAX)
+        return put_too_long(walk, dirent, length);
     bool is_directory = dirent->d_type == DT_DIR;
     return walk_put_name(is_directory ? &walk->directories : &walk->entries, name, length);
 }
@@ -120,7 +165,7 @@ static int read_names(struct walk *walk, struct reading *reading)
     const struct local_scan_request *request = walk->request;
     size_t max = request->wide * 32; /* a dirent with a short name takes 24 or 32 bytes */
     max = max < MIN_LISTING_BYTES ? MIN_LISTING_BYTES : max > LISTING_BYTES ? LISTING_BYTES : max;
-    walk->entries.length = walk->entry = 0;
+    walk->entries.length = walk->entry = walk->too_long.length = 0;
     reading->begin = walk->directories.length;
     do {
         int size = sys_read_directory(reading->fd, walk->listing, max);
@@ -227,7 +272,8 @@ int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
         goto out;
     }
     walk_judge_directory(walk, &level, status);
-    if (level.must_change && walk->request->xattrs)
+    result = fail_too_long(walk, entry);
+    if (result == 0 && level.must_change && walk->request->xattrs)
         result = walk_look_at_xattrs(walk, fd, NULL, entry, status->mode);
     if (result < 0)
         goto out;
@@ -276,6 +322,8 @@ int walk_read_cursor(struct walk *walk)
         .is_wide = true,
     };
     int result = read_names(walk, &reading);
+    if (result == 0)
+        result = fail_too_long(walk, reading.directory);
     if (result < 0) {
         close(reading.fd);
         return result;

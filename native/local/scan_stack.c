@@ -26,7 +26,7 @@ void walk_count(struct walk *walk, int64_t *kind, bool is_counting)
 
 int walk_put_name(struct buffer *names, const void *name, size_t length)
 {
-    int result = buffer_reserve(names, length + 2);
+    int result = length <= UINT8_MAX ? buffer_reserve(names, length + 2) : -EINVAL;
     if (result < 0)
         return result;
     uint8_t *at = names->bytes + names->length;

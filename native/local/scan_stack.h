@@ -58,8 +58,9 @@ struct walk {
     struct buffer entries;
     size_t entry; /* that is looked at next */
     struct buffer directories;
-    struct buffer path; /* for building */
-    size_t entered;     /* levels that have their frames in the changes */
+    struct buffer too_long; /* names that no unit can hold, each u8 d_type, bytes, NUL */
+    struct buffer path;     /* for building */
+    size_t entered;         /* levels that have their frames in the changes */
     int64_t looks;
     int64_t min_looks; /* before a limit counts */
     int64_t deadline;
@@ -92,7 +93,7 @@ int walk_write_enters(struct walk *walk);
 /* Count an entry of a kind, unless it is counted already. */
 void walk_count(struct walk *walk, int64_t *kind, bool is_counting);
 
-/* Append a name to a buffer of names; take the name at *at. */
+/* Append a name to a buffer of names (-EINVAL: it is too long); take the name at *at. */
 int walk_put_name(struct buffer *names, const void *name, size_t length);
 struct walk_entry walk_take_name(const struct buffer *names, size_t *at);
 

@@ -108,6 +108,14 @@ def test_directories_of_excluded_names_are_left_alone(
     assert program.verify(snapshots, *options).summary["drift"] == 0
 
 
+def test_excluded_name_is_a_name(program: Program, share: Path) -> None:
+    for name, why in (("a/b", "not a path"), ("é" * 128, "at most 255 bytes")):
+        ended = program("perms", "--group", GID, "--exclude", name, share)
+        assert (ended.status, ended.out) == (2, "")
+        assert why in ended.err
+    assert program.perms(share, "--exclude", "x" * 255).summary["changed"] == 1
+
+
 def test_share_of_an_excluded_name_is_entered(program: Program, tmp_path: Path) -> None:
     share = tmp_path / ".snapshot"
     share.mkdir()

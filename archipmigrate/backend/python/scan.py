@@ -45,6 +45,8 @@ KINDS = {Hint.DIRECTORY: "directories", Hint.ENTRY: "files"}
 # A unit that begins n levels down looks at n / FAR entries at least, whatever its limits: finding
 # that directory, for scan and again for apply, costs some 2 n opens, and an entry about 20.
 FAR = 8
+# Linux's own filesystems have no longer names, but others do; units and changes have none.
+NAME_MAX = 255
 # The C library reads some 340 names of 71 bytes at once, and an NFS client wants 9 looks between.
 READ_AT_ONCE, USED = 256, 16
 
@@ -346,7 +348,7 @@ class Walk:
             self._read_chunks(cursor, names)
         else:
             listing.close()
-            self._sort(names, level.entries, level.subdirectories)
+            self._sort(self._join(name), names, level.entries, level.subdirectories)
             level.entries.reverse()
             level.subdirectories.reverse()
         self._enter(level, name, fd)
@@ -364,7 +366,7 @@ class Walk:
         for start in range(0, len(names), wide):
             entries: list[bytes] = []
             subdirectories: list[bytes] = []
-            self._sort(names[start : start + wide], entries, subdirectories)
+            self._sort(cursor.path, names[start : start + wide], entries, subdirectories)
             hinted = [(Hint.ENTRY, n) for n in entries]
             hinted += [(Hint.DIRECTORY, n) for n in subdirectories]
             if hinted:
@@ -395,18 +397,34 @@ class Walk:
                 with contextlib.suppress(OSError):
                     os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
 
-    @staticmethod
     def _sort(
-        names: list[os.DirEntry[str]], entries: list[bytes], subdirectories: list[bytes]
+        self,
+        directory: bytes,
+        names: list[os.DirEntry[str]],
+        entries: list[bytes],
+        subdirectories: list[bytes],
     ) -> None:
-        """Sort names by type; where the directory does not tell it, is_dir needs a stat."""
+        """Sort names by type; where the directory does not tell it, is_dir needs a stat.
+
+        *directory* is the path of the directory that has the names.
+        """
         for entry in names:
             name = entry.name.encode(ENCODING, "surrogateescape")
             try:
                 is_directory = entry.is_dir(follow_symlinks=False)
             except OSError:
                 is_directory = False  # the look will say what is wrong
-            (subdirectories if is_directory else entries).append(name)
+            if len(name) > NAME_MAX:
+                self._fail_too_long(directory, name, _kind_of(entry, is_directory=is_directory))
+            else:
+                (subdirectories if is_directory else entries).append(name)
+
+    def _fail_too_long(self, directory: bytes, name: bytes, kind: str) -> None:
+        """Count a name that is too long; a directory or file of that name is a failure."""
+        self._count(kind)
+        if kind != "others":
+            path = directory + b"/" + name if directory else name
+            self._lost(path, _error(errno.ENAMETOOLONG), "name")
 
     # -- entries
 
@@ -511,7 +529,7 @@ class Walk:
         try:
             found = os.fstat(fd)
             if (found.st_dev, found.st_ino) == self._options.never:
-                raise OSError(MET_NEVER, os.strerror(MET_NEVER))
+                raise _error(MET_NEVER)
         except OSError:
             os.close(fd)
             raise
@@ -554,6 +572,20 @@ class Walk:
         else:
             self._tally.failed += 1
             self._failures.append(Failure(path, operation, error.errno or 0))
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def _kind_of(entry: os.DirEntry[str], *, is_directory: bool) -> str:
+    """Return what a name counts as by its type; without one, as a file."""
+    if is_directory:
+        return "directories"
+    try:
+        return "files" if entry.is_file(follow_symlinks=False) else "others"
+    except OSError:
+        return "files"
 
 
 def _names_only(group: Group) -> bool:
