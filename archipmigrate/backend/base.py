@@ -21,6 +21,8 @@ WIDE = 4096
 CHUNKS = 4
 # The errno of a failure to enter `ScanOptions.never`. No filesystem gives it.
 MET_NEVER = errno.EDOTDOT
+# The note of an EROFS where only a part of the share is read-only: a mount, or a snapshot.
+READ_ONLY_PART = "read-only at this place"
 
 
 def read_ahead(wide: int, chunks: int, *, remote: bool) -> tuple[int, int]:
@@ -119,8 +121,8 @@ class Backend(Protocol):
         Every entry is pinned (O_PATH) and compared with its pre-image before it is changed, through
         the pinned descriptor. Over NFS a handle takes the descriptor's place.
 
-        Three things end the call, and leave the rest UNTRIED: a read-only filesystem; *deny_limit*
-        (0: no limit) refusals before the first success; a first change that reads back differently
+        Three things end the call, and leave the rest UNTRIED: a read-only share; *deny_limit* (0:
+        no limit) refusals before the first success; a first change that reads back differently
         (operation "read back": an id mapping, or all_squash).
 
         An inode that was born at or after *born_before* (ns, 0: any time) is another entry with a

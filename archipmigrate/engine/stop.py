@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
+from ..backend.base import READ_ONLY_PART
 from ..model import Failure, FailureKind
 
 # Refusals without one success after which it is not just some entries.
@@ -46,6 +47,7 @@ class EarlyStop:
         self._attempted = 0
         self._denied_applying = 0
         self._denied_scanning = 0
+        self._read_only = 0
         self._first: Failure | None = None
 
     @property
@@ -55,7 +57,7 @@ class EarlyStop:
 
     @property
     def _denied(self) -> int:
-        return self._denied_applying + self._denied_scanning
+        return self._denied_applying + self._denied_scanning + self._read_only
 
     def scanned(self, failures: Iterable[Failure], attempted: int = 0) -> None:
         """Note failures of a scan; *attempted* of them were attempts to change something."""
@@ -89,8 +91,11 @@ class EarlyStop:
         """Look for reasons to stop; return how many failures are refusals."""
         denied = 0
         for failure in failures:
-            if failure.errno == errno.EROFS:
+            if failure.errno == errno.EROFS and failure.note != READ_ONLY_PART:
                 self.reason = self.reason or READ_ONLY
+            elif failure.errno == errno.EROFS:  # here, but not all over the share: an entry's own
+                self._read_only += 1
+                self._first = self._first or failure
             elif failure.errno in NO_FILES:
                 self.reason = self.reason or too_few_files(failure.errno)
             elif failure.kind is FailureKind.NO_ROOM:
@@ -106,5 +111,8 @@ class EarlyStop:
 
     def _refused(self) -> None:
         if not self._succeeded and not self.reason and self._first is not None:
+            if self._first.errno == errno.EROFS:
+                self.reason = READ_ONLY
+                return
             first = f"{self._first.operation}: {errno.errorcode[self._first.errno]}"
             self.reason = REFUSED.format(first=first)

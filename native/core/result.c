@@ -145,9 +145,11 @@ bool outcome_is_success(int outcome)
     return outcome == OUTCOME_CHANGED || outcome == OUTCOME_SETID_OFF;
 }
 
-bool refusal_ends(int error, bool succeeded, int64_t limit, int64_t *denied)
+bool refusal_ends(int error, const char *note, bool succeeded, int64_t limit, int64_t *denied)
 {
-    if (error == -EROFS)
+    bool is_noted = note[0] != '\0';
+    if (error == -EROFS && !is_noted)
         return true;
-    return (error == -EPERM || error == -EACCES) && !succeeded && ++*denied == limit;
+    bool is_denied = error == -EROFS || ((error == -EPERM || error == -EACCES) && !is_noted);
+    return is_denied && !succeeded && ++*denied == limit;
 }

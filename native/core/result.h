@@ -157,10 +157,14 @@ void apply_note_ctime(struct apply_result *result, int64_t ctime);
 /* Say whether an outcome shows that changes are permitted here. */
 bool outcome_is_success(int outcome);
 
+/* The note of an EROFS where only a part of the share is read-only: a mount, or a snapshot. */
+#define READ_ONLY_PART "read-only at this place"
+
 /*
- * Say whether a refused call ends the whole apply: on a read-only filesystem, and after `limit` (0:
- * none) calls that were denied, which *denied counts, before the first success.
+ * Say whether a refused call with this note ends the whole apply: on a read-only share, and after
+ * `limit` (0: none) calls that were denied, which *denied counts, before the first success. With
+ * any other note than READ_ONLY_PART it is that entry which is protected, and others may not be.
  */
-bool refusal_ends(int error, bool succeeded, int64_t limit, int64_t *denied);
+bool refusal_ends(int error, const char *note, bool succeeded, int64_t limit, int64_t *denied);
 
 #endif

@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -240,6 +241,12 @@ const char *sys_protection(int fd, const struct features *features)
     if (found.attributes & IMMUTABLE)
         return "immutable";
     return found.attributes & APPEND_ONLY ? "append-only" : "";
+}
+
+bool sys_is_read_only(int fd)
+{
+    struct statvfs found;
+    return RETRY(fstatvfs(fd, &found)) == 0 && found.f_flag & ST_RDONLY;
 }
 
 int sys_read_directory(int fd, void *buffer, size_t size)

@@ -62,6 +62,9 @@ int64_t sys_birth_time(int fd, const struct features *features);
 /* Return "immutable", "append-only" or "". */
 const char *sys_protection(int fd, const struct features *features);
 
+/* Say whether the filesystem, or the mount, that a descriptor is on is read-only. */
+bool sys_is_read_only(int fd);
+
 /* Read dirents (struct dirent64) into a buffer: their bytes, 0 at the end. */
 int sys_read_directory(int fd, void *buffer, size_t size);
 

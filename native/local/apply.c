@@ -55,15 +55,20 @@ static int put_refusal(struct applying *applying, const char *operation, int err
         apply_put_failure(applying->result, applying->result->count, operation, error, note);
     if (result < 0)
         return result;
-    if (!note[0]) /* else it is this entry that is protected, and others may not be */
-        applying->ended |= refusal_ends(error, applying->succeeded, applying->request->deny_limit,
-                                        &applying->denied);
+    const struct local_apply_request *request = applying->request;
+    applying->ended |=
+        refusal_ends(error, note, applying->succeeded, request->deny_limit, &applying->denied);
     return OUTCOME_FAILED;
 }
 
 static int put_refused_change(struct applying *applying, const char *operation, int error, int fd)
 {
-    const char *note = error == -EPERM ? sys_protection(fd, &applying->request->features) : "";
+    const struct local_apply_request *request = applying->request;
+    const char *note = "";
+    if (error == -EPERM)
+        note = sys_protection(fd, &request->features);
+    else if (error == -EROFS && !sys_is_read_only(request->root))
+        note = READ_ONLY_PART;
     return put_refusal(applying, operation, error, note);
 }
 

@@ -40,9 +40,13 @@ static void report(struct nfs_apply *apply, const struct nfs_entry_change *entry
 int nfs_apply_fail(struct nfs_apply *apply, const struct nfs_entry_change *entry,
                    const char *operation, int error, const char *note)
 {
+    /* After a success, of this call or (no limit) an earlier one, the share is not read-only. */
+    bool has_succeeded = apply->succeeded || apply->request->deny_limit == 0;
+    if (error == -EROFS && has_succeeded)
+        note = READ_ONLY_PART;
     report(apply, entry, operation, error, note);
     apply->ended |=
-        refusal_ends(error, apply->succeeded, apply->request->deny_limit, &apply->denied);
+        refusal_ends(error, note, apply->succeeded, apply->request->deny_limit, &apply->denied);
     return OUTCOME_FAILED;
 }
 

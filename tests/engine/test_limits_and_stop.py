@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archipmigrate.backend.base import READ_ONLY_PART
 from archipmigrate.engine.limits import FEWEST_CHANGES, FIRST_CHANGES, MOST_CHANGES, UnitSize
 from archipmigrate.engine.stop import ENOUGH, EarlyStop
 from archipmigrate.model import Failure, FailureKind
@@ -91,6 +92,24 @@ def test_early_stop_comes_at_once_where_nothing_can_work(failure: Failure, why: 
     early = EarlyStop()
     early.applied(1, 0, [failure])
     assert why in early.reason
+
+
+def test_early_stop_lets_a_read_only_part_fail() -> None:
+    early = EarlyStop()
+    part = [Failure(b"a", "chown", errno.EROFS, READ_ONLY_PART)] * (ENOUGH - 1)
+    early.applied(len(part), 0, part)
+    assert early.deny_limit == 1
+    assert not early.at_end(len(part))
+    early.applied(1, 0, part[:1])
+    assert "read-only" in early.reason
+
+
+def test_early_stop_lets_any_number_of_read_only_entries_fail_after_a_success() -> None:
+    early = EarlyStop()
+    part = [Failure(b"a", "chown", errno.EROFS, READ_ONLY_PART)] * (2 * ENOUGH)
+    early.applied(1, 1, ())
+    early.applied(len(part), 0, part)
+    assert (early.deny_limit, early.at_end(len(part))) == (0, "")
 
 
 # -- the size of units

@@ -134,7 +134,6 @@ def partly(share: Path, outside: Path, mount: Mount) -> Path:
     return share
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="one EROFS stops the run")
 def test_read_only_part_fails_and_all_else_is_changed(program: Program, partly: Path) -> None:
     arguments = ("--cross-filesystems", "--jobs", 1)
     ended = program.perms(partly, *arguments)

@@ -30,6 +30,7 @@ from ...packed.changes import (
 )
 from ...policy import stripped, without_set_id
 from ...tree.beneath import PIN, PIN_DIRECTORY, open_beneath
+from ..base import READ_ONLY_PART
 from .dirchain import DirChain
 from .setattr import change_group, change_mode
 from .statx import birth_time, protection
@@ -228,9 +229,10 @@ class Apply:
     def _put_refusal(self, refused: Refused) -> None:
         index = len(self._outcomes)
         self._failures.append((index, refused.operation, refused.errno, refused.note))
-        if refused.errno == errno.EROFS:
+        if refused.errno == errno.EROFS and not refused.note:
             self._ended = True
-        if refused.errno in DENIED and not refused.note and not self._succeeded:
+        denied = refused.errno == errno.EROFS or (refused.errno in DENIED and not refused.note)
+        if denied and not self._succeeded:
             self._denied += 1
             self._ended = self._ended or self._denied == self._deny_limit
 
@@ -263,13 +265,21 @@ class Apply:
         try:
             change_group(fd, gid, is_pin=self._is_pin)
         except OSError as error:
-            raise _refused("chown", error, fd) from None
+            raise self._refused("chown", error, fd) from None
 
     def _chmod(self, fd: int, mode: int) -> None:
         try:
             change_mode(fd, mode, is_pin=self._is_pin)
         except OSError as error:
-            raise _refused("chmod", error, fd) from None
+            raise self._refused("chmod", error, fd) from None
+
+    def _refused(self, operation: str, error: OSError, fd: int) -> Refused:
+        note = ""
+        if error.errno == errno.EPERM:
+            note = protection(fd)
+        elif error.errno == errno.EROFS and not os.fstatvfs(self._root).f_flag & os.ST_RDONLY:
+            note = READ_ONLY_PART
+        return Refused(operation, error.errno or 0, note)
 
     def _settle_change(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
         now = (found.st_mode, found.st_gid)
@@ -329,8 +339,3 @@ def _stat(fd: int) -> os.stat_result:
         return os.fstat(fd)
     except OSError as error:
         raise Refused("stat", error.errno or 0) from None
-
-
-def _refused(operation: str, error: OSError, fd: int) -> Refused:
-    note = protection(fd) if error.errno == errno.EPERM else ""
-    return Refused(operation, error.errno or 0, note)
