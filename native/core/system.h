@@ -34,6 +34,7 @@ struct status {
     uint32_t uid;
     uint32_t gid;
     bool has_mount; /* `mount` is known */
+    bool is_closed; /* its owner, who may change it, may not read it */
 };
 
 /* Probe the running kernel by harmless calls. EPERM counts as absent: seccomp filters answer so. */

@@ -224,10 +224,26 @@ static int open_directory(const struct walk *walk, int directory, struct walk_en
     return fd;
 }
 
+/* Pin a directory that may not be read; -EACCES unless it is the caller's own. */
+static int pin_closed_directory(const struct walk *walk, int directory, struct walk_entry entry,
+                                struct status *status)
+{
+    int fd = walk_open_directory(walk, directory, entry, false, status);
+    if (fd < 0)
+        return fd;
+    status->is_closed = true;
+    if (status->uid == geteuid())
+        return fd;
+    close(fd);
+    return -EACCES;
+}
+
 int walk_open_directory(const struct walk *walk, int directory, struct walk_entry entry, bool reads,
                         struct status *status)
 {
     int fd = directory < 0 ? directory : open_directory(walk, directory, entry, reads);
+    if (fd == -EACCES && reads)
+        return pin_closed_directory(walk, directory, entry, status);
     if (fd < 0)
         return fd;
     const struct local_scan_request *request = walk->request;
@@ -249,6 +265,23 @@ static bool is_outside(const struct walk *walk, const struct status *status)
     return status->device != walk->device || (walk->is_bounded && status->mount != walk->mount);
 }
 
+/* Judge a directory that cannot be read, and enter it without names; takes over `fd`. */
+static int enter_closed(struct walk *walk, struct walk_entry entry, int fd,
+                        const struct status *status)
+{
+    struct walk_level level = {.is_named = true};
+    level.begin = level.next = walk->directories.length;
+    walk->entries.length = walk->entry = 0;
+    int result = walk_fail_directory(walk, entry, -EACCES, false);
+    if (result < 0) {
+        close(fd);
+        return result;
+    }
+    walk_judge_directory(walk, &level, status);
+    walk->found->tally.compliant -= !level.must_change; /* it is counted as failed */
+    return walk_enter(walk, &level, entry, status->inode, fd);
+}
+
 int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
                         const struct status *status, bool is_counting)
 {
@@ -260,6 +293,8 @@ int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
         tally->skipped++;
         return 0;
     }
+    if (status->is_closed)
+        return enter_closed(walk, entry, fd, status);
     struct reading reading = {.fd = fd, .directory = entry, .inode = status->inode};
     int result = read_names(walk, &reading);
     if (result < 0)

@@ -133,12 +133,15 @@ int walk_look_at_xattrs(struct walk *walk, int directory, const char *name, stru
 
 /*
  * Open a directory (`reads`: for reading, else pinned) and get its status; the descriptor or
- * -errno.
+ * -errno. A directory of the caller's own that may not be read is pinned: it is_closed.
  */
 int walk_open_directory(const struct walk *walk, int directory, struct walk_entry entry, bool reads,
                         struct status *status);
 
-/* Read the names of an open directory and enter it, unless it is outside. Takes over `fd`. */
+/*
+ * Read the names of an open directory and enter it, unless it is outside. Takes over `fd`. That a
+ * closed one cannot be read is a failure, and may be besides a change of its own.
+ */
 int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
                         const struct status *status, bool is_counting);
 

@@ -40,7 +40,6 @@ def his(backend: str) -> Iterator[tuple[Cli, Path]]:
         yield Cli(backend, state, env, (*LAUNCH, "--user", str(NOBODY), "--")), share
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a directory is opened to be read")
 @pytest.mark.parametrize("mode", [0o000, 0o111, 0o311], ids=oct)
 def test_directory_that_its_owner_may_not_read_is_changed_itself(
     his: tuple[Cli, Path], mode: int

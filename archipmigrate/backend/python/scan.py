@@ -259,11 +259,11 @@ class Walk:
         way = group.path[len(self._path) + 1 :] if self._path else group.path
         self._fewest += way.count(b"/") // FAR
         try:
-            fd, found = self._open(at, way, reads=reads)
+            fd, found, closed = self._open(at, way, reads=reads)
             if not reads and group.inode not in (0, found.st_ino):
                 os.close(fd)  # another directory is in its place: look at all of that one
                 reads = True
-                fd, found = self._open(at, way, reads=True)
+                fd, found, closed = self._open(at, way, reads=True)
                 self._tally.vanished += 0 if self._counting else len(group.names) - itself
         except OSError as error:
             self._looks += 1
@@ -273,7 +273,8 @@ class Walk:
             return
         if reads:
             # With SELF the directory is in the tally; without, only its names are.
-            self._read_directory(way, fd, found, counting=self._counting if walks else not itself)
+            counting = self._counting if walks else not itself
+            self._read_directory(way, fd, found, counting=counting, closed=closed)
             return
         level = ScanLevel(found.st_ino, named=True)
         if itself:
@@ -302,7 +303,7 @@ class Walk:
             self._tally.skipped += 1
             return
         try:
-            fd, found = self._open(self._chain.fd(), name, reads=True)
+            fd, found, closed = self._open(self._chain.fd(), name, reads=True)
         except OSError as error:
             if error.errno in NO_DIRECTORY:
                 self._look_at(level, name, was_directory=True)
@@ -312,12 +313,15 @@ class Walk:
                 again = Group(bytes(self._path), level.inode, ((Hint.DIRECTORY, name),))
                 self._lost(self._join(name), error, "open", again)
             return
-        self._read_directory(name, fd, found, counting=counting)
+        self._read_directory(name, fd, found, counting=counting, closed=closed)
 
     def _read_directory(
-        self, name: bytes, fd: int, found: os.stat_result, *, counting: bool
+        self, name: bytes, fd: int, found: os.stat_result, *, counting: bool, closed: bool
     ) -> None:
-        """Read the names of an open directory and enter it, unless it is outside."""
+        """Read the names of an open directory and enter it, unless it is outside.
+
+        That a *closed* one cannot be read is a failure, and may be besides a change of its own.
+        """
         self._looks += 1
         if counting:
             self._tally.entries += 1
@@ -325,6 +329,9 @@ class Walk:
         if not self._options.cross and self._border.is_outside(fd, found.st_dev):
             os.close(fd)
             self._tally.skipped += 1
+            return
+        if closed:
+            self._enter_closed(name, fd, found)
             return
         listing = None
         names: list[os.DirEntry[str]] = []
@@ -351,6 +358,14 @@ class Walk:
             self._sort(self._join(name), names, level.entries, level.subdirectories)
             level.entries.reverse()
             level.subdirectories.reverse()
+        self._enter(level, name, fd)
+
+    def _enter_closed(self, name: bytes, fd: int, found: os.stat_result) -> None:
+        """Judge a directory that cannot be read, and enter it without names."""
+        self._lost(self._join(name), _error(errno.EACCES), "readdir")
+        level = ScanLevel(found.st_ino, named=True)
+        self._judge_directory(level, found)
+        self._tally.compliant -= level.own is None  # it is counted as failed
         self._enter(level, name, fd)
 
     def _read_chunks(self, cursor: WideCursor, names: list[os.DirEntry[str]]) -> None:
@@ -518,14 +533,25 @@ class Walk:
 
     # -- opening, counting, errors
 
-    def _open(self, directory: int, path: bytes, *, reads: bool) -> tuple[int, os.stat_result]:
-        flags = READ_UNNOTICED if reads else PIN_DIRECTORY
+    def _open(
+        self, directory: int, path: bytes, *, reads: bool
+    ) -> tuple[int, os.stat_result, bool]:
+        """Open a directory: its descriptor, its status, whether its owner may not read it.
+
+        Such a directory is pinned, if it is the caller's own. Raises OSError.
+        """
         try:
-            fd = open_beneath(directory, path, flags)
-        except PermissionError:
-            if not reads:
+            fd = self._open_to_read(directory, path) if reads else -1
+        except PermissionError as error:
+            if error.errno != errno.EACCES:
                 raise
-            fd = open_beneath(directory, path, READ_DIRECTORY)  # O_NOATIME is for owners only
+            fd, found, _ = self._open(directory, path, reads=False)
+            if found.st_uid != os.geteuid():
+                os.close(fd)
+                raise
+            return fd, found, True
+        if fd < 0:
+            fd = open_beneath(directory, path, PIN_DIRECTORY)
         try:
             found = os.fstat(fd)
             if (found.st_dev, found.st_ino) == self._options.never:
@@ -533,7 +559,16 @@ class Walk:
         except OSError:
             os.close(fd)
             raise
-        return fd, found
+        return fd, found, False
+
+    @staticmethod
+    def _open_to_read(directory: int, path: bytes) -> int:
+        try:
+            return open_beneath(directory, path, READ_UNNOTICED)
+        except PermissionError as error:
+            if error.errno != errno.EPERM:  # O_NOATIME is for owners only
+                raise
+        return open_beneath(directory, path, READ_DIRECTORY)
 
     def _count(self, kind: str, number: int = 1, *, counting: bool = True) -> None:
         if counting:
