@@ -102,6 +102,8 @@ class Backend(Protocol):
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit, depth first, until done or a limit is reached.
 
+        That the root itself is no longer there is a failure, ENOENT, of its empty path.
+
         The changes found are pre-images (see `packed.changes`); nothing is changed. What the limits
         leave over comes back in `rest`, `chunks` and `wide`.
         """

@@ -25,6 +25,7 @@ from ..packed.groups import pack_groups, whole
 from ..policy import GroupPolicy
 from .base import CHUNKS, WIDE, ScanOptions, read_ahead, scan_arguments
 from .open_dirs import OpenDirs, OpenDirsPool
+from .root import with_root
 
 
 @dataclass(slots=True)
@@ -88,7 +89,7 @@ class NativeBackend:
         )
         retained = OpenDirs(self._pool, array("i", found.open_dirs)) if found.open_dirs else None
         self._pool.release(reserved - (retained.reserved if retained else 0))
-        return Scan(
+        scan = Scan(
             Tally(**found.tally),
             preimage=found.changes,
             count=found.change_count,
@@ -101,6 +102,7 @@ class NativeBackend:
             notices=[Notice(*notice) for notice in found.notices],
             retained=retained,
         )
+        return with_root(scan, self._root)
 
     def apply(
         self,

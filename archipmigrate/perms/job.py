@@ -12,6 +12,7 @@ from itertools import groupby
 
 from ..backend.base import Backend, ScanOptions
 from ..engine.job import Job, UnitResult
+from ..errors import ShareError
 from ..jobs.outcome import all_of, failure_of, pack_outcome, unpack_outcome
 from ..journal import counting
 from ..journal.store import Journal
@@ -32,9 +33,10 @@ from ..model import (
 from ..packed.changes import Change, Flag, read_changes, with_flags
 from ..packed.groups import Group, Hint, split_unit, walk_unit, whole
 from ..policy import GroupPolicy
-from .outside import StateDirectory
+from .outside import StateDirectory, close_scan
 
 KEEPS_CHANGING = "somebody keeps changing it"
+GONE = "the share is no longer there: its directory was removed during the run"
 # How to retry a failed scan by its operation; by default the whole directory is walked again.
 # A name that is too long for a unit is not retried.
 RETRY_HINTS = {"stat": Hint.ENTRY, "revisit": Hint.SELF, "name": 0}
@@ -59,13 +61,16 @@ class PermsJob(Job[Scan]):
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Scan a unit through the backend; give its failures hints for retries.
 
-        Raises ShareError if the state directory is met.
+        Raises ShareError if the state directory is met, or the share's root was removed.
         """
         scan = self.backend.scan(unit, self.policy, self.options, limits)
         if self.state is not None:
             self.state.refuse(scan)
         if not scan.failures:
             return scan
+        if any(f.errno == errno.ENOENT and not f.path for f in scan.failures):
+            close_scan(scan)
+            raise ShareError(GONE)
         failures = [replace(f, hint=RETRY_HINTS.get(f.operation, Hint.WALK)) for f in scan.failures]
         return replace(scan, failures=failures)
 

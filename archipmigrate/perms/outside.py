@@ -28,6 +28,14 @@ from ..ui.text import quoted
 PARTS = (SUFFIX.encode(), b".lock")
 
 
+def close_scan(scan: Scan) -> None:
+    """Close what a scan keeps open, which nobody is going to apply or continue."""
+    if scan.retained is not None:
+        scan.retained.close()
+    if scan.wide is not None and scan.wide.cursor is not None:
+        scan.wide.cursor.close()
+
+
 @dataclass(frozen=True, slots=True)
 class StateDirectory:
     """The state directory, as it was when the session began."""
@@ -56,10 +64,7 @@ class StateDirectory:
         still to be done.
         """
         for path in self._met(scan):
-            if scan.retained is not None:
-                scan.retained.close()
-            if scan.wide is not None and scan.wide.cursor is not None:
-                scan.wide.cursor.close()
+            close_scan(scan)
             raise ShareError(
                 f"{quoted(path)} in the share is, or belongs to, the state directory "
                 f"{quoted(self.path)}, which must not be opened to a group: choose a directory "

@@ -88,7 +88,6 @@ def test_directories_skipped_by_name_are_named(program: Program, share: Path) ->
     assert any("mine" in line and "--exclude" in line for line in said)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a root that vanished is no failure")
 @pytest.mark.parametrize("command", ["perms", "verify"])
 def test_root_that_vanished_is_no_success(
     program: Program, share: Path, monkeypatch: pytest.MonkeyPatch, command: str

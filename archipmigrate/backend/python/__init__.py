@@ -16,6 +16,7 @@ from ...model import NEVER, Applied, Limits, Scan, StopFlag, Unit, Verb
 from ...policy import GroupPolicy
 from ..base import ScanOptions
 from ..open_dirs import OpenDirs, OpenDirsPool
+from ..root import with_root
 from .apply import Apply
 from .border import Border
 from .scan import Walk
@@ -46,7 +47,7 @@ class PythonBackend:
         scan = walk.run(unit)
         retained = OpenDirs(self._pool, walk.open_dirs()) if reserved else None
         self._pool.release(reserved - (retained.reserved if retained else 0))
-        return replace(scan, retained=retained)
+        return with_root(replace(scan, retained=retained), self._root)
 
     def apply(
         self,
