@@ -3,12 +3,15 @@
 Directory frames have the names of directories, so that no entry needs a full path. A directory's
 own change comes after its content.
 
-    header  u8 version, 3 pad, u32 new gid
+    header  u8 version, 1 pad, u8 bounded, 1 pad, u32 new gid
     ENTER   u8 1, 3 pad, u32 name length, u64 inode, name   (the first is a path from the root)
     CHANGE  u8 2, u8 flags, u16 name length, u16 mode, u16 new mode, u32 uid, u32 gid, u64 inode,
             [SETID: u64 size, i64 mtime], name
     LEAVE   u8 3
     OWN     u8 4, then as CHANGE without a name: the directory's own change, and leaves it
+
+`bounded` is 1 if the scan did not enter other mounts: a change that finds its entry on one is not
+made. It is 0 in what earlier versions wrote.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 VERSION = 1
-HEADER = struct.Struct("<B3xI")
+HEADER = struct.Struct("<BxBxI")
 ENTER = struct.Struct("<B3xIQ")
 CHANGE = struct.Struct("<BBHHHIIQ")
 SETID = struct.Struct("<Qq")
@@ -75,8 +78,8 @@ class ChangeWriter:
     it has to change. The number of changes so far is `count`, that of directory frames `entered`.
     """
 
-    def __init__(self, new_gid: int) -> None:
-        self.out = bytearray(HEADER.pack(VERSION, new_gid))
+    def __init__(self, new_gid: int, *, bounded: bool = False) -> None:
+        self.out = bytearray(HEADER.pack(VERSION, bounded, new_gid))
         self.count = 0
         self.entered = 0
         self._pending: list[tuple[bytes, int]] = []
@@ -146,7 +149,7 @@ def read_changes(body: bytes) -> Iterator[Change]:
 
 
 def _changes(body: bytes) -> Iterator[Change]:
-    version, new_gid = HEADER.unpack_from(body, 0)
+    version, _, new_gid = HEADER.unpack_from(body, 0)
     if version != VERSION:
         raise ValueError(f"changes of version {version}, not {VERSION}")
     at, index = HEADER.size, 0

@@ -17,9 +17,9 @@
 
 /* ---- writing */
 
-int changes_put_header(struct buffer *changes, uint32_t new_gid)
+int changes_put_header(struct buffer *changes, bool is_bounded, uint32_t new_gid)
 {
-    uint8_t header[HEADER_SIZE] = {VERSION};
+    uint8_t header[HEADER_SIZE] = {VERSION, 0, is_bounded};
     set32(header + 4, new_gid);
     return buffer_put(changes, header, sizeof(header));
 }
@@ -163,4 +163,9 @@ int changes_check(const uint8_t *changes, size_t length, uint32_t *new_gid, size
         *count += frame.kind == KIND_CHANGE || frame.kind == KIND_OWN;
     }
     return depth == 0 ? 0 : -EINVAL;
+}
+
+bool changes_are_bounded(const uint8_t *changes)
+{
+    return changes[2] != 0;
 }

@@ -12,6 +12,7 @@
 #ifndef ARCHIPMIGRATE_CORE_CHANGES_H
 #define ARCHIPMIGRATE_CORE_CHANGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -50,7 +51,7 @@ struct frame {
     struct change change; /* KIND_CHANGE, KIND_OWN */
 };
 
-int changes_put_header(struct buffer *changes, uint32_t new_gid);
+int changes_put_header(struct buffer *changes, bool is_bounded, uint32_t new_gid);
 int changes_put_enter(struct buffer *changes, const void *name, size_t length, uint64_t inode);
 int changes_put_change(struct buffer *changes, enum kind kind, const struct change *change,
                        const void *name, size_t length);
@@ -62,6 +63,9 @@ int changes_put_leave(struct buffer *changes);
  */
 int changes_check(const uint8_t *changes, size_t length, uint32_t *new_gid, size_t *first,
                   size_t *count);
+
+/* Say whether changes that were checked are only for entries on the mount of the root. */
+bool changes_are_bounded(const uint8_t *changes);
 
 /* Read the frame at *at and go to the next one. */
 int frame_read(const uint8_t *changes, size_t length, size_t *at, struct frame *frame);

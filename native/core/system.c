@@ -33,6 +33,10 @@
 #define SYS_fchmodat2 452
 #endif
 
+#ifndef AT_STATX_DONT_SYNC
+#define AT_STATX_DONT_SYNC 0x4000
+#endif
+
 struct how {
     uint64_t flags;
     uint64_t mode;
@@ -222,6 +226,20 @@ int sys_directory_status(int fd, const struct features *features, struct status 
         .gid = found.st_gid,
     };
     return 0;
+}
+
+int sys_mount(int directory, const char *name, const struct features *features, uint64_t *mount)
+{
+    /* What is cached will do: it is the path that has a mount, not the file. */
+    int flags = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC;
+    struct extended found;
+    if (!features->statx)
+        return -ENODATA;
+    int result = RETRY(syscall(SYS_statx, directory, name, flags, MOUNT, &found));
+    if (result < 0)
+        return result;
+    *mount = found.mount;
+    return found.mask & MOUNT ? 0 : -ENODATA;
 }
 
 int64_t sys_birth_time(int fd, const struct features *features)

@@ -57,6 +57,12 @@ int sys_entry_status(int directory, const char *name, struct stat *status);
 int sys_pinned_status(int fd, struct stat *status);
 int sys_directory_status(int fd, const struct features *features, struct status *status);
 
+/*
+ * Get the id of the mount that an entry of a directory (empty: what a descriptor pins) is on.
+ * -ENODATA if the kernel does not tell.
+ */
+int sys_mount(int directory, const char *name, const struct features *features, uint64_t *mount);
+
 /* Return when the inode was born, in ns since the epoch; 0 if that is unknown. */
 int64_t sys_birth_time(int fd, const struct features *features);
 

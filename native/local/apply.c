@@ -26,6 +26,8 @@ struct applying {
     struct dirchain chain;
     size_t entered; /* directories so far */
     uint32_t new_gid;
+    bool is_bounded; /* entries on other mounts than `mount` are not changed */
+    uint64_t mount;
     bool has_links; /* directories have link counts here: 0 means removed */
     int64_t denied;
     bool succeeded;
@@ -307,9 +309,13 @@ static bool is_another_entry(const struct applying *applying, const struct pinne
 {
     const struct stat *found = &pinned->found;
     const struct change *change = pinned->change;
+    const struct features *features = &applying->request->features;
     int64_t born_before = applying->request->born_before;
+    uint64_t mount;
     return !change_is_for(change, found->st_ino, found->st_mode, found->st_uid) ||
-           (born_before && sys_birth_time(pinned->fd, &applying->request->features) >= born_before);
+           (applying->is_bounded && sys_mount(pinned->fd, "", features, &mount) == 0 &&
+            mount != applying->mount) ||
+           (born_before && sys_birth_time(pinned->fd, features) >= born_before);
 }
 
 static int pin_and_change(struct applying *applying, const struct frame *frame)
@@ -394,6 +400,8 @@ int local_apply(const struct local_apply_request *request, struct apply_result *
         changes_check(request->changes, request->length, &applying.new_gid, &first, &count);
     if (status < 0)
         return status;
+    applying.is_bounded = request->verb == VERB_FORWARD && changes_are_bounded(request->changes) &&
+                          sys_mount(request->root, "", &request->features, &applying.mount) == 0;
     status =
         dirchain_init(&applying.chain, request->root, request->descriptors, &request->features);
     result->outcomes = malloc(count ? count : 1);

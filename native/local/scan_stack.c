@@ -74,7 +74,9 @@ int walk_write_enters(struct walk *walk)
 {
     const struct dirchain *chain = &walk->chain;
     struct buffer *changes = &walk->found->changes;
-    int result = changes->length ? 0 : changes_put_header(changes, walk->request->policy.gid);
+    const struct local_scan_request *request = walk->request;
+    int result =
+        changes->length ? 0 : changes_put_header(changes, !request->cross, request->policy.gid);
     struct buffer *open_dirs = &walk->result->open_dirs;
     const int closed = -1;
     while (result == 0 && walk->entered < chain->depth) {

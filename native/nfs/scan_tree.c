@@ -322,7 +322,8 @@ int nfs_scan_write_frames(struct nfs_scan *scan)
 {
     if (scan->found->count == 0)
         return 0;
-    int error = changes_put_header(&scan->found->changes, scan->request->policy.gid);
+    const struct nfs_scan_request *request = scan->request;
+    int error = changes_put_header(&scan->found->changes, !request->cross, request->policy.gid);
     struct node *node = next_marked(scan->tops);
     while (node && error == 0) {
         error = write_enter(scan, node);

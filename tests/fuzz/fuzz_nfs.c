@@ -306,7 +306,7 @@ static void apply_input(void)
     struct buffer changes = {0};
     uint8_t handles[512], path[4096], verb = take_below(4);
     size_t handles_length = take_bytes(handles, take8()), length;
-    changes_put_header(&changes, NEW_GID);
+    changes_put_header(&changes, true, NEW_GID);
     unsigned depth = 0;
     for (unsigned left = take_below(64); left > 0; left--) {
         uint8_t kind = take_below(8);

@@ -59,7 +59,6 @@ def scan(backend: str, share: Path, meanwhile: Callable[[], object]) -> Scan:
 # -- single files
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="mount ids are those of directories")
 @pytest.mark.parametrize("command", ["perms", "verify"])
 def test_file_that_is_mounted_within_is_skipped(
     program: Program, share: Path, outside: Path, mount: Mount, unmounting: Mount, command: str
@@ -85,7 +84,6 @@ def test_file_that_is_mounted_within_is_changed_if_asked_for(
     assert attrs(outside) == before
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="apply compares no mount")
 def test_file_that_is_mounted_between_scan_and_apply_is_not_changed(
     backend: str, share: Path, outside: Path, mount: Mount, unmounting: Mount
 ) -> None:
@@ -108,11 +106,8 @@ def test_file_that_is_mounted_between_scan_and_apply_is_not_changed(
 
 
 def test_directory_that_is_mounted_during_the_run_is_not_entered(
-    request: pytest.FixtureRequest, backend: str, share: Path, outside: Path, mount: Mount
+    backend: str, share: Path, outside: Path, mount: Mount
 ) -> None:
-    if backend == "python":
-        reason = "mount ids are compared only if there were mounts at the start"
-        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
     (share / "later").mkdir()
     found = scan(backend, share, lambda: mount(share / "later", "--bind", outside))
     made(is_mounted(share / "later"), "a mount within the share")

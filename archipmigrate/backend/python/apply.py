@@ -33,7 +33,7 @@ from ...tree.beneath import PIN, PIN_DIRECTORY, open_beneath
 from ..base import READ_ONLY_PART
 from .dirchain import DirChain
 from .setattr import change_group, change_mode
-from .statx import birth_time, protection
+from .statx import birth_time, mount_id, protection
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -93,6 +93,7 @@ class Apply:
         self._stop = stop
         self._entered = 0
         self._new_gid = 0
+        self._mount = -1  # entries on others are not changed; -1: they are, or it is not known
         self._outcomes = bytearray()
         self._failures: list[tuple[int, str, int, str]] = []
         self._stamps: list[tuple[int, int]] = []
@@ -106,9 +107,11 @@ class Apply:
 
     def run(self, changes: bytes) -> Applied:
         """Apply all changes, frame by frame (see `base.Backend.apply`)."""
-        version, self._new_gid = HEADER.unpack_from(changes, 0)
+        version, bounded, self._new_gid = HEADER.unpack_from(changes, 0)
         if version != VERSION:
             raise ValueError(f"changes of version {version}, not {VERSION}")
+        if bounded and self._verb == self._make_change:
+            self._mount = mount_id(self._root)
         at, end = HEADER.size, len(changes)
         while at < end:
             kind = changes[at]
@@ -218,6 +221,7 @@ class Apply:
                 found.st_ino != change.inode
                 or stat.S_IFMT(found.st_mode) != stat.S_IFMT(change.mode)
                 or found.st_uid != change.uid
+                or (self._mount >= 0 and mount_id(fd) not in (-1, self._mount))
                 or (self._born_before and birth_time(fd) >= self._born_before)
             ):
                 return Outcome.DIFFERENT

@@ -106,7 +106,7 @@ class Walk:
         self._levels: list[ScanLevel] = []
         self._path = bytearray()  # of the deepest level: one for all, however many there are
         self._fewest = 0
-        self._writer = ChangeWriter(policy.gid)
+        self._writer = ChangeWriter(policy.gid, bounded=not options.cross)
         self._wanted: dict[tuple[int, int], int] = {}  # what `_wants` has found
         self._attributes = AttributeNames()
         self._looks = 0
@@ -481,6 +481,8 @@ class Walk:
             self._tally.skipped += 1
         elif not (wanted := self._wants(mode, gid)):
             self._tally.compliant += 1
+        elif not self._options.cross and self._border.is_mount(directory, name):
+            self._tally.skipped += 1  # the mount of what complies does not matter
         else:
             flags = LINKED_FLAG if linked else 0
             written = None
