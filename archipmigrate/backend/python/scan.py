@@ -22,14 +22,12 @@ from ...model import RETRIES, TRANSIENT, Failure, Limits, Link, Notice, Scan, Ta
 from ...packed.changes import LINKED_FLAG, SETID_FLAG, ChangeWriter, wrapped
 from ...packed.groups import Group, Hint, pack_groups, unpack_groups, walk_unit, whole
 from ...policy import GroupPolicy
-from ...tree.beneath import PIN_DIRECTORY, open_beneath
-from ..base import CHUNKS, MET_NEVER, WIDE, ScanOptions, read_ahead
+from ..base import CHUNKS, WIDE, ScanOptions, read_ahead
 from .border import Border
 from .dirchain import DirChain
+from .directories import error_of, kind_of, open_directory
 from .xattr import AttributeNames
 
-READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-READ_UNNOTICED = READ_DIRECTORY | os.O_NOATIME
 NO_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
 SET_ID = stat.S_ISUID | stat.S_ISGID
 ANY_EXECUTE = 0o111
@@ -259,11 +257,11 @@ class Walk:
         way = group.path[len(self._path) + 1 :] if self._path else group.path
         self._fewest += way.count(b"/") // FAR
         try:
-            fd, found, closed = self._open(at, way, reads=reads)
+            fd, found, closed = open_directory(at, way, self._options.never, reads=reads)
             if not reads and group.inode not in (0, found.st_ino):
                 os.close(fd)  # another directory is in its place: look at all of that one
                 reads = True
-                fd, found, closed = self._open(at, way, reads=True)
+                fd, found, closed = open_directory(at, way, self._options.never, reads=True)
                 self._tally.vanished += 0 if self._counting else len(group.names) - itself
         except OSError as error:
             self._looks += 1
@@ -303,7 +301,8 @@ class Walk:
             self._tally.skipped += 1
             return
         try:
-            fd, found, closed = self._open(self._chain.fd(), name, reads=True)
+            at = self._chain.fd()
+            fd, found, closed = open_directory(at, name, self._options.never, reads=True)
         except OSError as error:
             if error.errno in NO_DIRECTORY:
                 self._look_at(level, name, was_directory=True)
@@ -362,7 +361,7 @@ class Walk:
 
     def _enter_closed(self, name: bytes, fd: int, found: os.stat_result) -> None:
         """Judge a directory that cannot be read, and enter it without names."""
-        self._lost(self._join(name), _error(errno.EACCES), "readdir")
+        self._lost(self._join(name), error_of(errno.EACCES), "readdir")
         level = ScanLevel(found.st_ino, named=True)
         self._judge_directory(level, found)
         self._tally.compliant -= level.own is None  # it is counted as failed
@@ -430,7 +429,7 @@ class Walk:
             except OSError:
                 is_directory = False  # the look will say what is wrong
             if len(name) > NAME_MAX:
-                self._fail_too_long(directory, name, _kind_of(entry, is_directory=is_directory))
+                self._fail_too_long(directory, name, kind_of(entry, is_directory=is_directory))
             else:
                 (subdirectories if is_directory else entries).append(name)
 
@@ -439,7 +438,7 @@ class Walk:
         self._count(kind)
         if kind != "others":
             path = directory + b"/" + name if directory else name
-            self._lost(path, _error(errno.ENAMETOOLONG), "name")
+            self._lost(path, error_of(errno.ENAMETOOLONG), "name")
 
     # -- entries
 
@@ -535,43 +534,6 @@ class Walk:
 
     # -- opening, counting, errors
 
-    def _open(
-        self, directory: int, path: bytes, *, reads: bool
-    ) -> tuple[int, os.stat_result, bool]:
-        """Open a directory: its descriptor, its status, whether its owner may not read it.
-
-        Such a directory is pinned, if it is the caller's own. Raises OSError.
-        """
-        try:
-            fd = self._open_to_read(directory, path) if reads else -1
-        except PermissionError as error:
-            if error.errno != errno.EACCES:
-                raise
-            fd, found, _ = self._open(directory, path, reads=False)
-            if found.st_uid != os.geteuid():
-                os.close(fd)
-                raise
-            return fd, found, True
-        if fd < 0:
-            fd = open_beneath(directory, path, PIN_DIRECTORY)
-        try:
-            found = os.fstat(fd)
-            if (found.st_dev, found.st_ino) == self._options.never:
-                raise _error(MET_NEVER)
-        except OSError:
-            os.close(fd)
-            raise
-        return fd, found, False
-
-    @staticmethod
-    def _open_to_read(directory: int, path: bytes) -> int:
-        try:
-            return open_beneath(directory, path, READ_UNNOTICED)
-        except PermissionError as error:
-            if error.errno != errno.EPERM:  # O_NOATIME is for owners only
-                raise
-        return open_beneath(directory, path, READ_DIRECTORY)
-
     def _count(self, kind: str, number: int = 1, *, counting: bool = True) -> None:
         if counting:
             self._tally.entries += number
@@ -609,20 +571,6 @@ class Walk:
         else:
             self._tally.failed += 1
             self._failures.append(Failure(path, operation, error.errno or 0))
-
-
-def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
-
-
-def _kind_of(entry: os.DirEntry[str], *, is_directory: bool) -> str:
-    """Return what a name counts as by its type; without one, as a file."""
-    if is_directory:
-        return "directories"
-    try:
-        return "files" if entry.is_file(follow_symlinks=False) else "others"
-    except OSError:
-        return "files"
 
 
 def _names_only(group: Group) -> bool:
