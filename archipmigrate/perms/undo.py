@@ -169,7 +169,7 @@ class UndoJob(Job[Scan]):
             return frozenset()
         before = loaded.before
         now = self.backend.apply(
-            loaded.changes, Verb.CHECK, born_before=before.first_ctime, stop=stop
+            loaded.changes, Verb.CHECK, born_before=_born_before(before), stop=stop
         )
         left = dict(before.stamps)
         stamps = all_of(now, stop).stamps
@@ -186,9 +186,17 @@ class UndoJob(Job[Scan]):
             changes,
             Verb.BACK,
             deny_limit=deny_limit,
-            born_before=loaded.before.first_ctime,
+            born_before=_born_before(loaded.before),
             stop=stop,
         )
+
+
+def _born_before(before: Applied) -> int:
+    """Return the time before which an entry must have been born to be one that the run changed.
+
+    A clock that showed a time before 1970 says nothing about births: 0.
+    """
+    return max(before.first_ctime, 0)
 
 
 class _Ending:
