@@ -26,10 +26,11 @@ from .words import dry_run_summary, options_same_share, run_summary, verify_summ
 
 @dataclass
 class PermsWork(Work):
-    """The job, and the backend that it works through."""
+    """The job, the backend that it works through, and the share's root (-1: not open here)."""
 
     opened: Backend
     journal: Journal
+    root: int
 
     @property
     def nfs_version(self) -> int:
@@ -45,7 +46,7 @@ class PermsWork(Work):
     def undo(self, header: RunHeader) -> Iterator[Work]:
         """Put the entries back through the same backend."""
         del header
-        yield replace(self, job=UndoJob(self.opened, self.journal))
+        yield replace(self, job=UndoJob(self.opened, self.journal, self.root))
 
 
 class PermsKind(JobKind[PermsSettings]):
@@ -76,7 +77,8 @@ class PermsKind(JobKind[PermsSettings]):
         try:
             state = StateDirectory.at(opening.state) if self.changes_entries else None
             job = make_job(opening, backend, state)
-            yield PermsWork(job, lanes, backend.name, backend, opening.journal)
+            root = opening.share.fd
+            yield PermsWork(job, lanes, backend.name, backend, opening.journal, root)
         finally:
             backend.close()
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from ..backend.base import Backend
 from ..engine.job import Job, UnitResult
+from ..errors import FatalError
 from ..jobs.outcome import all_of, failure_of, pack_outcome, unpack_outcome
 from ..journal import counting
 from ..journal.store import Journal
@@ -36,7 +37,9 @@ from ..model import (
 )
 from ..packed.changes import Change, Flag, read_changes, with_flags
 from .retried import Part, RetriedEntries, entry_of, read_parts
+from .root import was_removed
 
+REMOVED = "the share is no longer there: its directory was removed"
 LENGTH = struct.Struct("<I")
 # A run may have touched these: a change that failed may be half done.
 TOUCHED = (int(Outcome.CHANGED), int(Outcome.FAILED))
@@ -44,6 +47,7 @@ BACK = (Outcome.CHANGED, Outcome.UNCHANGED, Outcome.SETID_OFF)
 # Plain numbers: enums are slow in loops over many changes.
 FAILED, UNTRIED = int(Outcome.FAILED), int(Outcome.UNTRIED)
 LEFT = {
+    int(Outcome.GONE): "not found: removed, or has another name and keeps what the run gave it",
     int(Outcome.DIFFERENT): "changed by somebody since: left as it is",
     int(Outcome.SETID_OFF): "set-id bits stay off: it may have been written to since",
 }
@@ -70,10 +74,15 @@ class _Loaded:
 
 @dataclass(slots=True)
 class UndoJob(Job[Scan]):
-    """See the module. `target` is the journal of the run to undo; all its batches are settled."""
+    """See the module.
+
+    `target` is the journal of the run to undo; all its batches are settled. `root` is a descriptor
+    of the share's root (-1: there is none).
+    """
 
     backend: Backend
     target: Journal
+    root: int = -1
     knows_total: bool = True
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _retried: RetriedEntries | None = None
@@ -83,6 +92,13 @@ class UndoJob(Job[Scan]):
         yield from map(Unit, self._retried_entries().bodies())
         for number in self.target.batches():
             yield Unit(Part(number).pack())
+
+    def next_units(self, journal: Journal) -> Sequence[Unit]:
+        """Return none. Raises FatalError if the share was removed: what is gone is not back."""
+        del journal
+        if was_removed(self.root):
+            raise FatalError(REMOVED)
+        return ()
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Find out which files of a unit may get their set-id bits back.
