@@ -1,9 +1,11 @@
 """The undo of permissions: puts the entries of a run back as their pre-images say.
 
-A unit is one batch of that run, newest first, or some retried entries (see `retried`). Its
-pre-image is which set-id bits may come back: the evidence, that nobody has written to the file
-since, is gone once undo has touched it. So an undo that is repeated after a kill reads the verdict
-from its journal.
+A unit is one batch of that run, newest first, or some entries that it retried (see `retried`), or
+what an earlier unit could not put back for a reason that may pass.
+
+A unit's pre-image is which set-id bits may come back: the evidence, that nobody has written to the
+file since, is gone once undo has touched it. So an undo that is repeated after a kill reads the
+verdict from its journal.
 
     preimage    u32 length, the unit's body; the same parts again, with the indices of the changes
                 whose set-id bits may come back
@@ -24,6 +26,8 @@ from ..jobs.outcome import all_of, failure_of, pack_outcome, unpack_outcome
 from ..journal import counting
 from ..journal.store import Journal
 from ..model import (
+    RETRIES,
+    TRANSIENT,
     Applied,
     Failure,
     Limits,
@@ -117,17 +121,17 @@ class UndoJob(Job[Scan]):
 
     def apply(self, scan: Scan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         """Put the entries of a unit back."""
-        del retries
-        return self._apply(scan.preimage, deny_limit, stop)
+        return self._apply(scan.preimage, retries, deny_limit, stop)
 
-    def _apply(self, preimage: bytes, deny_limit: int, stop: StopFlag) -> UnitResult:
+    def _apply(self, preimage: bytes, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         (length,) = LENGTH.unpack_from(preimage)
         end = LENGTH.size + length
         parts = list(read_parts(preimage[LENGTH.size : end]))
-        ending = _Ending()
+        ending = _Ending(retries)
         for part, granted in zip(parts, read_parts(preimage[end:]), strict=True):
             loaded = self._load(part)
             if part is not parts[0]:
+                ending.retry_older(loaded)
                 loaded.leave(ending.has_ended)
             applied = self._put_back(loaded, granted.indices or frozenset(), deny_limit, stop)
             if len(parts) > 1:
@@ -137,7 +141,7 @@ class UndoJob(Job[Scan]):
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Put back the rest of a batch that a killed undo had begun; its unit is scanned again."""
-        result = self._apply(preimage, 0, stop)
+        result = self._apply(preimage, RETRIES, 0, stop)
         if result.again:
             raise Unsettled
         return UnitResult(result.outcome, counting.settled(result.tally.changed))
@@ -216,23 +220,40 @@ def _born_before(before: Applied) -> int:
 
 
 class _Ending:
-    """How the entries of a unit end; each may have several attempts to put back."""
+    """How the entries of a unit end; each may have several attempts to put back.
 
-    def __init__(self) -> None:
+    An entry that fails for a reason that may pass is retried in another unit, with the attempt that
+    failed and all older ones, unless the unit's own *retries* are used up.
+    """
+
+    def __init__(self, retries: int) -> None:
+        self._retries = retries
         self._ends: dict[int, tuple[int, Failure | None]] = {}
         self._left: list[Part] = []
+        self._again: list[Part] = []
+        self._retrying: set[int] = set()
+        self._pause = False
 
     def has_ended(self, change: Change) -> bool:
         """Return whether no older attempt at an entry is to be put back."""
-        end = self._ends.get(entry_of(change))
-        return end is not None and end[0] not in BACK
+        entry = entry_of(change)
+        end = self._ends.get(entry)
+        return entry in self._retrying or (end is not None and end[0] not in BACK)
+
+    def retry_older(self, loaded: _Loaded) -> None:
+        """Note the older attempts, in another part, at entries that are to be retried."""
+        self._retry(loaded, {c.index for c in loaded.records if entry_of(c) in self._retrying})
+
+    def _retry(self, loaded: _Loaded, indices: set[int]) -> None:
+        if indices:
+            self._again.append(Part(loaded.part.batch, frozenset(indices)))
 
     def note(self, loaded: _Loaded, applied: Applied, *, stopped: bool) -> None:
         """Note the result of putting a part back."""
         why = {
             index: (operation, error, note) for index, operation, error, note in applied.failures
         }
-        left = set()
+        left, again = set(), set()
         for change in loaded.records:
             outcome = applied.outcomes[change.index]
             if outcome == UNTRIED and stopped:
@@ -241,6 +262,12 @@ class _Ending:
             failure = None
             if outcome == FAILED:
                 failure = failure_of(change.path, *why[change.index])
+                if failure.errno in TRANSIENT and self._retries < RETRIES:
+                    again.add(change.index)
+                    self._pause = self._pause or failure.errno != errno.ESTALE
+                    self._retrying.add(entry_of(change))
+                    self._ends.pop(entry_of(change), None)
+                    continue
             elif outcome in LEFT:
                 failure = Failure(change.path, "undo", 0, LEFT[outcome])
             elif outcome == UNTRIED:
@@ -248,6 +275,7 @@ class _Ending:
             self._note_attempt(entry_of(change), outcome, failure)
         if left:
             self._left.append(Part(loaded.part.batch, frozenset(left)))
+        self._retry(loaded, again)
 
     def _note_attempt(self, entry: int, outcome: int, failure: Failure | None) -> None:
         """Note how one attempt ended; an older one is of a state that may have passed."""
@@ -274,7 +302,16 @@ class _Ending:
             pack_outcome(Applied(outcomes)),
             tally,
             failures,
-            again=[Unit(part.pack(), counted=True) for part in self._left],
-            attempted=changed + off + failed,
+            again=self._units(),
+            pause=self._pause,
+            attempted=changed + off + failed + len(self._retrying),
             succeeded=changed + off,
         )
+
+    def _units(self) -> list[Unit]:
+        """Return units for the retries, newest attempts first, and for what was not tried."""
+        units = [Unit(p.pack(), retries=self._retries, counted=True) for p in self._left]
+        if self._again:
+            body = b"".join(part.pack() for part in self._again)
+            units.append(Unit(body, retries=self._retries + 1, counted=True))
+        return units
