@@ -10,7 +10,9 @@ versions.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
+from ..journal.store import Journal
 from ..model import Applied, Failure, FailureKind, Outcome, StopFlag, Unsettled
 
 HEAD = struct.Struct("<IqI")
@@ -37,6 +39,12 @@ def all_of(applied: Applied, stop: StopFlag) -> Applied:
     if stop[0] and Outcome.UNTRIED in applied.outcomes:
         raise Unsettled
     return applied
+
+
+def outcomes_of(journal: Journal) -> Iterator[int]:
+    """Yield the outcomes of all changes of a run that is settled. Raises JournalError."""
+    for number in journal.batches():
+        yield from unpack_outcome(journal.outcome(number)).outcomes
 
 
 def unpack_outcome(packed: bytes) -> Applied:

@@ -17,6 +17,7 @@ from ..policy import GroupPolicy
 from ..share import Share
 from ..ui.report import Report
 from ..ui.text import group_name
+from .changed import may_have_changed
 from .job import PermsJob, listed_changes
 from .outside import StateDirectory
 from .settings import PermsSettings
@@ -69,6 +70,10 @@ class PermsKind(JobKind[PermsSettings]):
     def check_backend(self, name: str, share: Share) -> None:
         """See that the backend is there, and one for this share."""
         demand_backend(name, share)
+
+    def may_have_changed(self, journal: Journal) -> bool:
+        """Say whether an entry was changed, or may be half done."""
+        return may_have_changed(journal)
 
     @contextmanager
     def open(self, opening: Opening[PermsSettings]) -> Iterator[Work]:
