@@ -16,8 +16,8 @@ from __future__ import annotations
 import errno
 import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..backend.base import Backend
 from ..engine.job import Job, UnitResult
@@ -40,6 +40,7 @@ from ..model import (
     Verb,
 )
 from ..packed.changes import Change, Flag, read_changes, with_flags
+from . import find
 from .retried import Part, RetriedEntries, entry_of, read_parts
 from .root import was_removed
 
@@ -51,7 +52,7 @@ BACK = (Outcome.CHANGED, Outcome.UNCHANGED, Outcome.SETID_OFF)
 # Plain numbers: enums are slow in loops over many changes.
 FAILED, UNTRIED = int(Outcome.FAILED), int(Outcome.UNTRIED)
 LEFT = {
-    int(Outcome.GONE): "not found: removed, or has another name and keeps what the run gave it",
+    int(Outcome.GONE): "not found: removed, or elsewhere and keeps what the run gave it",
     int(Outcome.DIFFERENT): "changed by somebody since: left as it is",
     int(Outcome.SETID_OFF): "set-id bits stay off: it may have been written to since",
 }
@@ -98,17 +99,21 @@ class UndoJob(Job[Scan]):
             yield Unit(Part(number).pack())
 
     def next_units(self, journal: Journal) -> Sequence[Unit]:
-        """Return none. Raises FatalError if the share was removed: what is gone is not back."""
-        del journal
+        """Return a unit that seeks entries which were not under their names.
+
+        Raises FatalError if the share was removed: what is gone is not back.
+        """
         if was_removed(self.root):
             raise FatalError(REMOVED)
-        return ()
+        return find.search_units(journal)
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Find out which files of a unit may get their set-id bits back.
 
         The limits are ignored: a batch was one unit of the run, and is one here.
         """
+        if find.is_search(unit.body):
+            return self._search(unit, limits.stop)
         granted, entries = [], {}
         for part in read_parts(unit.body):
             loaded = self._load(part)
@@ -126,8 +131,11 @@ class UndoJob(Job[Scan]):
     def _apply(self, preimage: bytes, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         (length,) = LENGTH.unpack_from(preimage)
         end = LENGTH.size + length
+        if find.is_search(preimage[LENGTH.size : end]):
+            found = list(find.read_found(preimage[end:]))
+            return self._put_found_back(preimage[LENGTH.size : end], found, deny_limit, stop)
         parts = list(read_parts(preimage[LENGTH.size : end]))
-        ending = _Ending(retries)
+        ending = _Ending(retries, self.root if len(parts) == 1 else -1)
         for part, granted in zip(parts, read_parts(preimage[end:]), strict=True):
             loaded = self._load(part)
             if part is not parts[0]:
@@ -145,6 +153,50 @@ class UndoJob(Job[Scan]):
         if result.again:
             raise Unsettled
         return UnitResult(result.outcome, counting.settled(result.tally.changed))
+
+    # -- entries that have other names now
+
+    def _search(self, unit: Unit, stop: StopFlag) -> Scan:
+        """Walk the share for the entries that a unit seeks."""
+        wanted: dict[int, tuple[int, int]] = {}
+        births: dict[int, int] = {}
+        for part in find.read_search(unit.body):
+            loaded = self._load(part)
+            births[part.batch] = _born_before(loaded.before)
+            wanted.update({c.inode: (part.batch, c.index) for c in loaded.records})
+        found: dict[int, find.Found] = {}
+        for inode, within, path in find.walk(self.root, wanted, stop):
+            batch, index = wanted[inode]
+            if inode not in found and find.born_before(self.root, path, births[batch]):
+                found[inode] = find.Found(batch, index, within, path)
+        if stop[0]:
+            return Scan(Tally(), rest=unit)
+        preimage = LENGTH.pack(len(unit.body)) + unit.body + find.pack_found(list(found.values()))
+        return Scan(Tally(), preimage, len(wanted))
+
+    def _put_found_back(
+        self, body: bytes, found: Sequence[find.Found], deny_limit: int, stop: StopFlag
+    ) -> UnitResult:
+        """Put back entries that were found, under the names that they have now."""
+        ending = _Ending(RETRIES)
+        parts = find.read_search(body)
+        for part in parts:
+            loaded = self._load(part)
+            records = {change.index: change for change in loaded.records}
+            moved = [(records[f.index], f) for f in found if f.batch == part.batch]
+            applied = Applied(b"")
+            if moved:
+                new_gid = loaded.records[0].new_gid
+                applied = self.backend.apply(
+                    find.moved_changes(new_gid, moved),
+                    Verb.BACK,
+                    deny_limit=deny_limit,
+                    born_before=_born_before(loaded.before),
+                    stop=stop,
+                )
+                all_of(applied, stop)
+            ending.note_moved(loaded.records, [f.index for _, f in moved], applied)
+        return replace(ending.result(), writes=[find.end_search(parts)])
 
     # -- the run's journal
 
@@ -219,6 +271,19 @@ def _born_before(before: Applied) -> int:
     return max(before.first_ctime, 0)
 
 
+def _failure(
+    change: Change, outcome: int, why: Mapping[int, tuple[str, int, str]]
+) -> Failure | None:
+    """Return why an entry is not back; *why* has the reasons of those that failed, by index."""
+    if outcome == FAILED:
+        return failure_of(change.path, *why[change.index])
+    if outcome in LEFT:
+        return Failure(change.path, "undo", 0, LEFT[outcome])
+    if outcome == UNTRIED:
+        return Failure(change.path, "undo", errno.ECANCELED, "not tried")
+    return None
+
+
 class _Ending:
     """How the entries of a unit end; each may have several attempts to put back.
 
@@ -226,8 +291,11 @@ class _Ending:
     failed and all older ones, unless the unit's own *retries* are used up.
     """
 
-    def __init__(self, retries: int) -> None:
+    def __init__(self, retries: int, root: int = -1) -> None:
+        """Have entries that are not there sought in the share *root* is of, if it is not -1."""
         self._retries = retries
+        self._root = root
+        self._lost: list[tuple[int, int]] = []
         self._ends: dict[int, tuple[int, Failure | None]] = {}
         self._left: list[Part] = []
         self._again: list[Part] = []
@@ -259,23 +327,37 @@ class _Ending:
             if outcome == UNTRIED and stopped:
                 left.add(change.index)
                 continue
-            failure = None
-            if outcome == FAILED:
-                failure = failure_of(change.path, *why[change.index])
-                if failure.errno in TRANSIENT and self._retries < RETRIES:
-                    again.add(change.index)
-                    self._pause = self._pause or failure.errno != errno.ESTALE
-                    self._retrying.add(entry_of(change))
-                    self._ends.pop(entry_of(change), None)
-                    continue
-            elif outcome in LEFT:
-                failure = Failure(change.path, "undo", 0, LEFT[outcome])
-            elif outcome == UNTRIED:
-                failure = Failure(change.path, "undo", errno.ECANCELED, "not tried")
+            if self._is_lost(change, outcome):
+                self._lost.append((loaded.part.batch, change.index))
+                continue
+            failure = _failure(change, outcome, why)
+            if failure and failure.errno in TRANSIENT and self._retries < RETRIES:
+                again.add(change.index)
+                self._pause = self._pause or failure.errno != errno.ESTALE
+                self._retrying.add(entry_of(change))
+                self._ends.pop(entry_of(change), None)
+                continue
             self._note_attempt(entry_of(change), outcome, failure)
         if left:
             self._left.append(Part(loaded.part.batch, frozenset(left)))
         self._retry(loaded, again)
+
+    def _is_lost(self, change: Change, outcome: int) -> bool:
+        """Say whether an entry may have another name, and may be found."""
+        if outcome not in (Outcome.GONE, Outcome.DIFFERENT) or not find.tells_births(self._root):
+            return False
+        return outcome == Outcome.GONE or not find.is_at(self._root, change)
+
+    def note_moved(self, records: Iterable[Change], found: Sequence[int], applied: Applied) -> None:
+        """Note the result of putting entries back that were sought; *found* are their indices."""
+        outcomes = dict(zip(found, applied.outcomes, strict=True))
+        why = {
+            found[at]: (operation, number, note) for at, operation, number, note in applied.failures
+        }
+        for change in records:
+            outcome = outcomes.get(change.index, int(Outcome.GONE))
+            failure = _failure(change, outcome, why)
+            self._note_attempt(entry_of(change), outcome, failure)
 
     def _note_attempt(self, entry: int, outcome: int, failure: Failure | None) -> None:
         """Note how one attempt ended; an older one is of a state that may have passed."""
@@ -304,6 +386,7 @@ class _Ending:
             failures,
             again=self._units(),
             pause=self._pause,
+            writes=[find.note_lost(self._lost)] if self._lost else (),
             attempted=changed + off + failed + len(self._retrying),
             succeeded=changed + off,
         )
