@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import JournalError
 from ..jobs.options import RunOptions
 from ..jobs.registry import known_kind
+from ..journal import counting
 from ..journal.location import runtime_directory, secure_directory
 from ..journal.lock import ShareLock
 from ..journal.runs import Unreadable, open_run, read_runs, run_bytes
@@ -101,7 +102,7 @@ def _standing(state: Path, header: RunHeader) -> Standing:
     journal = open_run(state, header.run)
     failures = Causes()
     try:
-        tally = journal.tally()
+        tally = counting.shown(journal.tally())
         for failure in journal.failures():
             failures.add(reason(failure), failure.path)
         kind = known_kind(header)

@@ -30,8 +30,8 @@ EXAMPLES = """\
   archipmigrate undo                                  the latest run
   archipmigrate undo perms-20261122T184054-b931
 
-exit status: 0 everything is back; 1 stopped; 3 some entries were left as they are;
-11, 130, 143 as perms"""
+exit status: 0 everything is back; 1 stopped; 3 some entries were left as they are,
+or not found; 11, 130, 143 as perms"""
 
 
 def add_parser(commands: options.Commands[options.Parser]) -> None:

@@ -165,6 +165,13 @@ class JobKind(ABC, Generic[S]):
     def open(self, opening: Opening[S]) -> AbstractContextManager[Work]:
         """Open a job of this kind. Raises Error."""
 
+    def may_have_changed(self, journal: Journal) -> bool:
+        """Say whether a run may have changed something that undo would put back.
+
+        Here: whether it tried to. Raises JournalError.
+        """
+        return next(journal.batches(), None) is not None
+
     def begun(self, settings: S, state: Path, run: str) -> None:
         """Save what a new run needs beside its journal. Raises JournalError."""
 

@@ -1,17 +1,22 @@
 """The outcome of a batch as the journal keeps it: how each change ended, and times.
 
-u32 changes, u64 first ctime, u32 stamps, for each change u8 `model.Outcome`,
-for each file that lost set-id bits u32 index, u64 ctime after the change
+u32 changes, i64 first ctime, u32 stamps, for each change u8 `model.Outcome`,
+for each file that lost set-id bits u32 index, i64 ctime after the change
+
+Times before 1970 are negative. Times since then are packed as in the unsigned form of earlier
+versions.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
+from ..journal.store import Journal
 from ..model import Applied, Failure, FailureKind, Outcome, StopFlag, Unsettled
 
-HEAD = struct.Struct("<IQI")
-STAMP = struct.Struct("<IQ")
+HEAD = struct.Struct("<IqI")
+STAMP = struct.Struct("<Iq")
 # What backends call the operation of a change that reads back differently.
 READ_BACK = "read back"
 
@@ -34,6 +39,12 @@ def all_of(applied: Applied, stop: StopFlag) -> Applied:
     if stop[0] and Outcome.UNTRIED in applied.outcomes:
         raise Unsettled
     return applied
+
+
+def outcomes_of(journal: Journal) -> Iterator[int]:
+    """Yield the outcomes of all changes of a run that is settled. Raises JournalError."""
+    for number in journal.batches():
+        yield from unpack_outcome(journal.outcome(number)).outcomes
 
 
 def unpack_outcome(packed: bytes) -> Applied:

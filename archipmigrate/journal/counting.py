@@ -28,15 +28,23 @@ directory that was cut off is read again in the same way; what was counted in it
 `engine.scopes`) and is forgotten, but for its changes. The directory itself was judged by the unit
 that found it, hence one more.
 
+No such count is shown: a session may be interrupted before the next scan, which may not find the
+entries either, because somebody has removed them. What was changed did exist. So `shown` adds the
+changed entries that no scan has found again to the entries.
+
     unit of 3 files         entries   changed   compliant
     scanned: 3 to change       .         .          .        not yet counted: the unit is in flight
     killed after 2 changes     0         0          0
     settled                    0         2         -2
     scanned again              3         2          0        2 comply, 1 is to change
     applied, finished          3         3          0
+
+    shown after settling       2         2          0
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from ..model import Tally
 
@@ -64,3 +72,16 @@ def retried(failures: int) -> Tally:
 def read_again(forgotten: Tally) -> Tally:
     """Return the counts that survive when a wide directory is read again."""
     return Tally(changed=forgotten.changed, compliant=-forgotten.changed - 1)
+
+
+def shown(tally: Tally) -> Tally:
+    """Return the counts of a run, finished or not, as users see them: none is below zero.
+
+    They add up but for entries that wait for apply or for a retry. Entries whose type is not known,
+    because they were not scanned again, count as files.
+    """
+    if tally.compliant >= 0:
+        return tally
+    ended = tally.changed + tally.skipped + tally.failed + tally.others
+    unseen = max(ended - tally.entries, 0)
+    return replace(tally, entries=tally.entries + unseen, files=tally.files + unseen, compliant=0)

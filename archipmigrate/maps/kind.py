@@ -17,7 +17,9 @@ from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
 from ..jobs.options import AUTO
+from ..jobs.outcome import outcomes_of
 from ..journal.store import Journal, RunHeader
+from ..model import Outcome
 from ..share import Share
 from ..ui.report import Report
 from ..ui.text import quoted
@@ -97,6 +99,10 @@ class MapfilesKind(JobKind[MapfilesSettings]):
                 finish=opening.purpose is not Purpose.SETTLE,
             )
             yield MapsWork(job, _lanes(opening), opened.name, opened.store, opening)
+
+    def may_have_changed(self, journal: Journal) -> bool:
+        """Say whether a volume was upgraded, or may be half done."""
+        return bool(journal.unsettled()) or Outcome.CHANGED in outcomes_of(journal)
 
     def begun(self, settings: MapfilesSettings, state: Path, run: str) -> None:
         """Save the sizes that the run was given, unless it has them."""

@@ -17,6 +17,7 @@ from ..policy import GroupPolicy
 from ..share import Share
 from ..ui.report import Report
 from ..ui.text import group_name
+from .changed import may_have_changed
 from .job import PermsJob, listed_changes
 from .outside import StateDirectory
 from .settings import PermsSettings
@@ -26,10 +27,11 @@ from .words import dry_run_summary, options_same_share, run_summary, verify_summ
 
 @dataclass
 class PermsWork(Work):
-    """The job, and the backend that it works through."""
+    """The job, the backend that it works through, and the share's root (-1: not open here)."""
 
     opened: Backend
     journal: Journal
+    root: int
 
     @property
     def nfs_version(self) -> int:
@@ -45,7 +47,7 @@ class PermsWork(Work):
     def undo(self, header: RunHeader) -> Iterator[Work]:
         """Put the entries back through the same backend."""
         del header
-        yield replace(self, job=UndoJob(self.opened, self.journal))
+        yield replace(self, job=UndoJob(self.opened, self.journal, self.root))
 
 
 class PermsKind(JobKind[PermsSettings]):
@@ -69,6 +71,10 @@ class PermsKind(JobKind[PermsSettings]):
         """See that the backend is there, and one for this share."""
         demand_backend(name, share)
 
+    def may_have_changed(self, journal: Journal) -> bool:
+        """Say whether an entry was changed, or may be half done."""
+        return may_have_changed(journal)
+
     @contextmanager
     def open(self, opening: Opening[PermsSettings]) -> Iterator[Work]:
         """Open the backend, and make the job."""
@@ -76,7 +82,8 @@ class PermsKind(JobKind[PermsSettings]):
         try:
             state = StateDirectory.at(opening.state) if self.changes_entries else None
             job = make_job(opening, backend, state)
-            yield PermsWork(job, lanes, backend.name, backend, opening.journal)
+            root = opening.share.fd
+            yield PermsWork(job, lanes, backend.name, backend, opening.journal, root)
         finally:
             backend.close()
 

@@ -1,9 +1,11 @@
 """The undo of permissions: puts the entries of a run back as their pre-images say.
 
-A unit is one batch of that run, newest first, or some retried entries (see `retried`). Its
-pre-image is which set-id bits may come back: the evidence, that nobody has written to the file
-since, is gone once undo has touched it. So an undo that is repeated after a kill reads the verdict
-from its journal.
+A unit is one batch of that run, newest first, or some entries that it retried (see `retried`), or
+what an earlier unit could not put back for a reason that may pass.
+
+A unit's pre-image is which set-id bits may come back: the evidence, that nobody has written to the
+file since, is gone once undo has touched it. So an undo that is repeated after a kill reads the
+verdict from its journal.
 
     preimage    u32 length, the unit's body; the same parts again, with the indices of the changes
                 whose set-id bits may come back
@@ -14,15 +16,18 @@ from __future__ import annotations
 import errno
 import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..backend.base import Backend
 from ..engine.job import Job, UnitResult
+from ..errors import FatalError
 from ..jobs.outcome import all_of, failure_of, pack_outcome, unpack_outcome
 from ..journal import counting
 from ..journal.store import Journal
 from ..model import (
+    RETRIES,
+    TRANSIENT,
     Applied,
     Failure,
     Limits,
@@ -35,8 +40,11 @@ from ..model import (
     Verb,
 )
 from ..packed.changes import Change, Flag, read_changes, with_flags
+from . import find
 from .retried import Part, RetriedEntries, entry_of, read_parts
+from .root import was_removed
 
+REMOVED = "the share is no longer there: its directory was removed"
 LENGTH = struct.Struct("<I")
 # A run may have touched these: a change that failed may be half done.
 TOUCHED = (int(Outcome.CHANGED), int(Outcome.FAILED))
@@ -44,6 +52,7 @@ BACK = (Outcome.CHANGED, Outcome.UNCHANGED, Outcome.SETID_OFF)
 # Plain numbers: enums are slow in loops over many changes.
 FAILED, UNTRIED = int(Outcome.FAILED), int(Outcome.UNTRIED)
 LEFT = {
+    int(Outcome.GONE): "not found: removed, or elsewhere and keeps what the run gave it",
     int(Outcome.DIFFERENT): "changed by somebody since: left as it is",
     int(Outcome.SETID_OFF): "set-id bits stay off: it may have been written to since",
 }
@@ -70,10 +79,15 @@ class _Loaded:
 
 @dataclass(slots=True)
 class UndoJob(Job[Scan]):
-    """See the module. `target` is the journal of the run to undo; all its batches are settled."""
+    """See the module.
+
+    `target` is the journal of the run to undo; all its batches are settled. `root` is a descriptor
+    of the share's root (-1: there is none).
+    """
 
     backend: Backend
     target: Journal
+    root: int = -1
     knows_total: bool = True
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _retried: RetriedEntries | None = None
@@ -84,11 +98,22 @@ class UndoJob(Job[Scan]):
         for number in self.target.batches():
             yield Unit(Part(number).pack())
 
+    def next_units(self, journal: Journal) -> Sequence[Unit]:
+        """Return a unit that seeks entries which were not under their names.
+
+        Raises FatalError if the share was removed: what is gone is not back.
+        """
+        if was_removed(self.root):
+            raise FatalError(REMOVED)
+        return find.search_units(journal)
+
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Find out which files of a unit may get their set-id bits back.
 
         The limits are ignored: a batch was one unit of the run, and is one here.
         """
+        if find.is_search(unit.body):
+            return self._search(unit, limits.stop)
         granted, entries = [], {}
         for part in read_parts(unit.body):
             loaded = self._load(part)
@@ -101,17 +126,20 @@ class UndoJob(Job[Scan]):
 
     def apply(self, scan: Scan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         """Put the entries of a unit back."""
-        del retries
-        return self._apply(scan.preimage, deny_limit, stop)
+        return self._apply(scan.preimage, retries, deny_limit, stop)
 
-    def _apply(self, preimage: bytes, deny_limit: int, stop: StopFlag) -> UnitResult:
+    def _apply(self, preimage: bytes, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         (length,) = LENGTH.unpack_from(preimage)
         end = LENGTH.size + length
+        if find.is_search(preimage[LENGTH.size : end]):
+            found = list(find.read_found(preimage[end:]))
+            return self._put_found_back(preimage[LENGTH.size : end], found, deny_limit, stop)
         parts = list(read_parts(preimage[LENGTH.size : end]))
-        ending = _Ending()
+        ending = _Ending(retries, self.root if len(parts) == 1 else -1)
         for part, granted in zip(parts, read_parts(preimage[end:]), strict=True):
             loaded = self._load(part)
             if part is not parts[0]:
+                ending.retry_older(loaded)
                 loaded.leave(ending.has_ended)
             applied = self._put_back(loaded, granted.indices or frozenset(), deny_limit, stop)
             if len(parts) > 1:
@@ -121,10 +149,54 @@ class UndoJob(Job[Scan]):
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Put back the rest of a batch that a killed undo had begun; its unit is scanned again."""
-        result = self._apply(preimage, 0, stop)
+        result = self._apply(preimage, RETRIES, 0, stop)
         if result.again:
             raise Unsettled
         return UnitResult(result.outcome, counting.settled(result.tally.changed))
+
+    # -- entries that have other names now
+
+    def _search(self, unit: Unit, stop: StopFlag) -> Scan:
+        """Walk the share for the entries that a unit seeks."""
+        wanted: dict[int, tuple[int, int]] = {}
+        births: dict[int, int] = {}
+        for part in find.read_search(unit.body):
+            loaded = self._load(part)
+            births[part.batch] = _born_before(loaded.before)
+            wanted.update({c.inode: (part.batch, c.index) for c in loaded.records})
+        found: dict[int, find.Found] = {}
+        for inode, within, path in find.walk(self.root, wanted, stop):
+            batch, index = wanted[inode]
+            if inode not in found and find.born_before(self.root, path, births[batch]):
+                found[inode] = find.Found(batch, index, within, path)
+        if stop[0]:
+            return Scan(Tally(), rest=unit)
+        preimage = LENGTH.pack(len(unit.body)) + unit.body + find.pack_found(list(found.values()))
+        return Scan(Tally(), preimage, len(wanted))
+
+    def _put_found_back(
+        self, body: bytes, found: Sequence[find.Found], deny_limit: int, stop: StopFlag
+    ) -> UnitResult:
+        """Put back entries that were found, under the names that they have now."""
+        ending = _Ending(RETRIES)
+        parts = find.read_search(body)
+        for part in parts:
+            loaded = self._load(part)
+            records = {change.index: change for change in loaded.records}
+            moved = [(records[f.index], f) for f in found if f.batch == part.batch]
+            applied = Applied(b"")
+            if moved:
+                new_gid = loaded.records[0].new_gid
+                applied = self.backend.apply(
+                    find.moved_changes(new_gid, moved),
+                    Verb.BACK,
+                    deny_limit=deny_limit,
+                    born_before=_born_before(loaded.before),
+                    stop=stop,
+                )
+                all_of(applied, stop)
+            ending.note_moved(loaded.records, [f.index for _, f in moved], applied)
+        return replace(ending.result(), writes=[find.end_search(parts)])
 
     # -- the run's journal
 
@@ -169,7 +241,7 @@ class UndoJob(Job[Scan]):
             return frozenset()
         before = loaded.before
         now = self.backend.apply(
-            loaded.changes, Verb.CHECK, born_before=before.first_ctime, stop=stop
+            loaded.changes, Verb.CHECK, born_before=_born_before(before), stop=stop
         )
         left = dict(before.stamps)
         stamps = all_of(now, stop).stamps
@@ -186,44 +258,106 @@ class UndoJob(Job[Scan]):
             changes,
             Verb.BACK,
             deny_limit=deny_limit,
-            born_before=loaded.before.first_ctime,
+            born_before=_born_before(loaded.before),
             stop=stop,
         )
 
 
-class _Ending:
-    """How the entries of a unit end; each may have several attempts to put back."""
+def _born_before(before: Applied) -> int:
+    """Return the time before which an entry must have been born to be one that the run changed.
 
-    def __init__(self) -> None:
+    A clock that showed a time before 1970 says nothing about births: 0.
+    """
+    return max(before.first_ctime, 0)
+
+
+def _failure(
+    change: Change, outcome: int, why: Mapping[int, tuple[str, int, str]]
+) -> Failure | None:
+    """Return why an entry is not back; *why* has the reasons of those that failed, by index."""
+    if outcome == FAILED:
+        return failure_of(change.path, *why[change.index])
+    if outcome in LEFT:
+        return Failure(change.path, "undo", 0, LEFT[outcome])
+    if outcome == UNTRIED:
+        return Failure(change.path, "undo", errno.ECANCELED, "not tried")
+    return None
+
+
+class _Ending:
+    """How the entries of a unit end; each may have several attempts to put back.
+
+    An entry that fails for a reason that may pass is retried in another unit, with the attempt that
+    failed and all older ones, unless the unit's own *retries* are used up.
+    """
+
+    def __init__(self, retries: int, root: int = -1) -> None:
+        """Have entries that are not there sought in the share *root* is of, if it is not -1."""
+        self._retries = retries
+        self._root = root
+        self._lost: list[tuple[int, int]] = []
         self._ends: dict[int, tuple[int, Failure | None]] = {}
         self._left: list[Part] = []
+        self._again: list[Part] = []
+        self._retrying: set[int] = set()
+        self._pause = False
 
     def has_ended(self, change: Change) -> bool:
         """Return whether no older attempt at an entry is to be put back."""
-        end = self._ends.get(entry_of(change))
-        return end is not None and end[0] not in BACK
+        entry = entry_of(change)
+        end = self._ends.get(entry)
+        return entry in self._retrying or (end is not None and end[0] not in BACK)
+
+    def retry_older(self, loaded: _Loaded) -> None:
+        """Note the older attempts, in another part, at entries that are to be retried."""
+        self._retry(loaded, {c.index for c in loaded.records if entry_of(c) in self._retrying})
+
+    def _retry(self, loaded: _Loaded, indices: set[int]) -> None:
+        if indices:
+            self._again.append(Part(loaded.part.batch, frozenset(indices)))
 
     def note(self, loaded: _Loaded, applied: Applied, *, stopped: bool) -> None:
         """Note the result of putting a part back."""
         why = {
             index: (operation, error, note) for index, operation, error, note in applied.failures
         }
-        left = set()
+        left, again = set(), set()
         for change in loaded.records:
             outcome = applied.outcomes[change.index]
             if outcome == UNTRIED and stopped:
                 left.add(change.index)
                 continue
-            failure = None
-            if outcome == FAILED:
-                failure = failure_of(change.path, *why[change.index])
-            elif outcome in LEFT:
-                failure = Failure(change.path, "undo", 0, LEFT[outcome])
-            elif outcome == UNTRIED:
-                failure = Failure(change.path, "undo", errno.ECANCELED, "not tried")
+            if self._is_lost(change, outcome):
+                self._lost.append((loaded.part.batch, change.index))
+                continue
+            failure = _failure(change, outcome, why)
+            if failure and failure.errno in TRANSIENT and self._retries < RETRIES:
+                again.add(change.index)
+                self._pause = self._pause or failure.errno != errno.ESTALE
+                self._retrying.add(entry_of(change))
+                self._ends.pop(entry_of(change), None)
+                continue
             self._note_attempt(entry_of(change), outcome, failure)
         if left:
             self._left.append(Part(loaded.part.batch, frozenset(left)))
+        self._retry(loaded, again)
+
+    def _is_lost(self, change: Change, outcome: int) -> bool:
+        """Say whether an entry may have another name, and may be found."""
+        if outcome not in (Outcome.GONE, Outcome.DIFFERENT) or not find.tells_births(self._root):
+            return False
+        return outcome == Outcome.GONE or not find.is_at(self._root, change)
+
+    def note_moved(self, records: Iterable[Change], found: Sequence[int], applied: Applied) -> None:
+        """Note the result of putting entries back that were sought; *found* are their indices."""
+        outcomes = dict(zip(found, applied.outcomes, strict=True))
+        why = {
+            found[at]: (operation, number, note) for at, operation, number, note in applied.failures
+        }
+        for change in records:
+            outcome = outcomes.get(change.index, int(Outcome.GONE))
+            failure = _failure(change, outcome, why)
+            self._note_attempt(entry_of(change), outcome, failure)
 
     def _note_attempt(self, entry: int, outcome: int, failure: Failure | None) -> None:
         """Note how one attempt ended; an older one is of a state that may have passed."""
@@ -250,7 +384,17 @@ class _Ending:
             pack_outcome(Applied(outcomes)),
             tally,
             failures,
-            again=[Unit(part.pack(), counted=True) for part in self._left],
-            attempted=changed + off + failed,
+            again=self._units(),
+            pause=self._pause,
+            writes=[find.note_lost(self._lost)] if self._lost else (),
+            attempted=changed + off + failed + len(self._retrying),
             succeeded=changed + off,
         )
+
+    def _units(self) -> list[Unit]:
+        """Return units for the retries, newest attempts first, and for what was not tried."""
+        units = [Unit(p.pack(), retries=self._retries, counted=True) for p in self._left]
+        if self._again:
+            body = b"".join(part.pack() for part in self._again)
+            units.append(Unit(body, retries=self._retries + 1, counted=True))
+        return units

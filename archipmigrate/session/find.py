@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import JournalError, UsageError
-from ..jobs.registry import undo_target
+from ..jobs.registry import known_kind, undo_target
 from ..journal.runs import Runs, open_run, read_runs
 from ..journal.store import RunHeader
 
@@ -20,8 +20,8 @@ def undoable_run(state: Path, run: str | None = None) -> RunHeader:
     """Return the run of this name, or the latest that can be undone, if it is no undo itself.
 
     The latest is one whose undo has not completed: it was not begun, was cut off, or failed in
-    part. A run that changed something is preferred. Raises UsageError; JournalError if the latest
-    one may be one that cannot be read.
+    part. A run that may have changed something is preferred to one that cannot have. Raises
+    UsageError; JournalError if the latest one may be one that cannot be read.
     """
     every = read_runs(state)
     runs = [header for header in every.headers if not undo_target(header)]
@@ -33,7 +33,7 @@ def undoable_run(state: Path, run: str | None = None) -> RunHeader:
         for header in runs
         if not header.undone or header.run in undoing or _has_failed(state, header.undone)
     ]
-    changed = (header for header in reversed(fitting) if _has_changed(state, header.run))
+    changed = (header for header in reversed(fitting) if _may_have_changed(state, header))
     found = next(changed, None) or _latest(fitting)
     return _sure(found, every, f"nothing to undo in {state}")
 
@@ -100,11 +100,14 @@ def _has_failed(state: Path, undo: str) -> bool:
         journal.close(fold=False)
 
 
-def _has_changed(state: Path, run: str) -> bool:
-    """Say whether a run may have changed something."""
-    journal = open_run(state, run)
+def _may_have_changed(state: Path, header: RunHeader) -> bool:
+    """Say whether a run may have changed something; of an unknown kind each may."""
+    kind = known_kind(header)
+    if kind is None:
+        return True
+    journal = open_run(state, header.run)
     try:
-        return next(journal.batches(), None) is not None
+        return kind.may_have_changed(journal)
     except JournalError:
         return True
     finally:

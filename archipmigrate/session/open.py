@@ -11,6 +11,7 @@ from ..errors import FatalError, JournalError, ShareError, StateError
 from ..jobs.kind import JobKind, Reporter, S
 from ..jobs.options import RunOptions
 from ..jobs.registry import UNDO, is_of, kind_of, undo_target
+from ..journal import counting
 from ..journal.location import (
     SPARE_BYTES,
     check_place,
@@ -157,7 +158,7 @@ def find_or_make(
             superseded.append(header.run)
         elif header.settings == stored:
             journal = open_run(state, header.run)
-            done = journal.tally().entries
+            done = counting.shown(journal.tally()).entries
             reporter.remark(
                 f"resuming {header.run} ({header.status}, {count(done, 'entry')} done): "
                 "--fresh would start over"

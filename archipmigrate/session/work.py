@@ -29,6 +29,7 @@ from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Reporter, S, Tell, Work
 from ..jobs.options import RunOptions
 from ..jobs.registry import is_of, kind_of
+from ..journal import counting
 from ..journal.runs import list_runs, open_run
 from ..journal.store import Journal, RunHeader
 from ..model import Tally
@@ -242,7 +243,8 @@ def _run(opening: Opening[Any], work: Work, *, retry: bool = False) -> Ended:
     finally:
         if remark := work.remark or share.remark:
             reporter.remark(remark)
-    return _ended(opening, work, result, run.counters.tally, monotonic() - began)
+    tally = counting.shown(run.counters.tally)
+    return _ended(opening, work, result, tally, monotonic() - began)
 
 
 def _ended(

@@ -484,6 +484,17 @@ def test_directory_that_was_removed_is_vanished(program: Program, server: Fake) 
 # -- refusals
 
 
+def test_undo_passes_over_a_run_whose_changes_were_refused(program: Program, server: Fake) -> None:
+    first = perms(program, server).summary
+    server.hook = lambda call: fake.error(fake.ACCES) if call.procedure == fake.SETATTR else None
+    second = program("perms", "--json", "--group", GID + 1, server.url())
+    assert (second.status, second.summary["changed"]) == (1, 0)
+    server.hook = lambda call: None
+    ended = program("undo", "--json")
+    assert (ended.status, ended.summary["undone"]) == (0, first["run"])
+    assert ended.summary["changed"] == first["changed"] == 7
+
+
 def test_refusals_of_all_stop_the_run(program: Program, server: Fake) -> None:
     server.hook = lambda call: fake.error(fake.ACCES) if call.procedure == fake.SETATTR else None
     ended = perms(program, server)

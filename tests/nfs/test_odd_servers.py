@@ -304,7 +304,6 @@ def test_server_of_version_4_that_lacks_an_attribute_is_said_to(
 # -- errors that pass
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="undo tries nothing again")
 @pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize(("status", "times"), [(5, 1), (70, 2)], ids=["EIO", "ESTALE twice"])
 def test_undo_tries_again_what_may_pass_as_perms_does(

@@ -28,6 +28,7 @@ from archipmigrate.share import open_share
 from tests.support import restricted
 from tests.support.inprocess import Program
 from tests.support.program import GID, Cli, Ended, attrs, drift, need
+from tests.support.situations import made
 
 pytestmark = pytest.mark.privileged
 
@@ -191,6 +192,58 @@ def test_undo_of_what_was_half_done_and_tried_again_goes_all_the_way(
     ended = program("undo", "--json", "--jobs", jobs)
     assert (ended.status, ended.err) == (0, "")
     assert counts(ended) == {"entries": 7, "directories": 1, "files": 6, "changed": 7}
+    assert attrs(share) == before
+
+
+def test_undo_tries_again_what_may_pass_also_of_entries_that_were_tried_again(
+    state: Path, share: Path, failing: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the calls that put an entry back fails once: the first attempts are half done."""
+    for number in range(6):
+        (share / str(number)).touch(mode=0o600)
+        os.chown(share / str(number), 1000, 1000)
+    before = attrs(share)
+    program = Program("python", state)
+    failing += [2, 3, 5]
+    made(program.perms(share, "--jobs", 1).summary["failed"] == 3, "changes that fail")
+    made(program("resume", "--failed", "--jobs", 1).status == 0, "changes that were tried again")
+    failed: set[tuple[str, int]] = set()
+
+    def once(name: str) -> None:
+        real = getattr(posix, name)
+
+        def change(fd: int, value: int, *, is_pin: bool) -> None:
+            call = name, os.fstat(fd).st_ino
+            if call not in failed:
+                failed.add(call)
+                raise OSError(errno.ESTALE, "")
+            real(fd, value, is_pin=is_pin)
+
+        monkeypatch.setattr(posix, name, change)
+
+    once("change_mode")
+    once("change_group")
+    ended = program("undo", "--json", "--jobs", 1)
+    made(len(failed) == 2 * len(before), "calls that failed")
+    assert (ended.status, ended.err) == (0, "")
+    assert counts(ended) == {"entries": 7, "directories": 1, "files": 6, "changed": 7}
+    assert attrs(share) == before
+
+
+def test_undo_takes_a_run_that_left_an_entry_half_done(
+    state: Path, share: Path, failing: list[int]
+) -> None:
+    program = Program("python", state)
+    made(program.perms(share, "--jobs", 1).summary["changed"] == 1, "a run that changed something")
+    (share / "new").touch()
+    os.chown(share / "new", 1000, 1000)
+    (share / "new").chmod(0o600)
+    before = attrs(share)
+    failing += [2]
+    second = program.perms(share, "--jobs", 1).summary
+    made((second["changed"], second["failed"]) == (0, 1), "a run that changed nothing wholly")
+    made(attrs(share)[b"new"] == (0o100600, 1000, GID), "an entry that is half done")
+    assert program("undo", "--json").summary["undone"] == second["run"]
     assert attrs(share) == before
 
 

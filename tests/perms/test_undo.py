@@ -8,10 +8,16 @@ import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from archipmigrate.engine.job import UnitResult
+from archipmigrate.model import Scan
+from archipmigrate.perms.undo import UndoJob
+from tests.support.inprocess import Program
 from tests.support.program import GID, Attrs, Cli, attrs, drift, need
+from tests.support.situations import made
 
 pytestmark = pytest.mark.privileged
 
@@ -101,7 +107,7 @@ def replace_it(path: Path) -> None:
     path.chmod(0o660)
 
 
-@pytest.mark.parametrize("alter", [chmod_it, chown_it, replace_it])
+@pytest.mark.parametrize("alter", [chmod_it, chown_it])
 def test_undo_leaves_what_somebody_changed_since(
     cli: Cli, share: Path, alter: Callable[[Path], None]
 ) -> None:
@@ -116,6 +122,17 @@ def test_undo_leaves_what_somebody_changed_since(
     assert attrs(share)[b"mine"] == altered
     assert attrs(share)[b"other"][2] == 0
     assert "mine" in cli("undo", run).out
+
+
+def test_undo_leaves_what_somebody_put_in_the_place_of_an_entry(cli: Cli, share: Path) -> None:
+    (share / "mine").touch(mode=0o600)
+    run_of(cli, share)
+    replace_it(share / "mine")
+    altered = attrs(share)[b"mine"]
+    ended = cli("undo", "--json")
+    assert (ended.status, ended.summary["changed"]) == (0, 2)
+    assert attrs(share)[b"mine"] == altered
+    assert attrs(share)[b"moved away"] == (0o100600, 0, 0)
 
 
 def test_undo_leaves_a_new_file_with_a_reused_inode(cli: Cli, share: Path) -> None:
@@ -143,13 +160,52 @@ def test_undo_leaves_a_new_file_with_a_reused_inode(cli: Cli, share: Path) -> No
     assert old.stat().st_gid == GID
 
 
-def test_undo_counts_what_is_gone(cli: Cli, share: Path) -> None:
-    (share / "here").touch(mode=0o600)
-    (share / "gone").touch(mode=0o600)
-    run_of(cli, share)
+def test_undo_counts_and_lists_what_is_gone(cli: Cli, share: Path) -> None:
+    for name in ("here", "gone", "d/one", "d/two"):
+        (share / name).parent.mkdir(exist_ok=True, mode=0o700)
+        (share / name).touch(mode=0o600)
+    run = run_of(cli, share)
     (share / "gone").unlink()
-    ended = cli("undo", "--json")
-    assert (ended.status, ended.summary["vanished"], ended.summary["changed"]) == (0, 1, 2)
+    shutil.rmtree(share / "d")
+    for changed, compliant in ((2, 0), (0, 2)):  # repeating it tells the same
+        ended = cli("undo", run, "--json")
+        assert (ended.status, ended.summary["status"]) == (3, "failures")
+        names = ("changed", "compliant", "vanished", "failed")
+        assert [ended.summary[name] for name in names] == [changed, compliant, 4, 0]
+        failures = {f["path"]: f["reason"] for f in ended.objects if f["type"] == "failure"}
+        assert set(failures) == {"gone", "d", "d/one", "d/two"}
+        assert all("not found" in reason for reason in failures.values())
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["", "made again"])
+@pytest.mark.parametrize("name", ["share", "share (deleted)"])
+def test_undo_whose_share_vanishes_is_stopped(
+    program: Program, share: Path, monkeypatch: pytest.MonkeyPatch, name: str, again: bool
+) -> None:
+    """The root is removed once undo has opened it; it may be all that the run changed."""
+    share = share.rename(share.with_name(name))
+    assert program.perms(share).summary["changed"] == 1
+    apply = UndoJob.apply
+
+    def remove_and_apply(job: UndoJob, scan: Scan, **more: Any) -> UnitResult:
+        share.rmdir()
+        if again:
+            share.mkdir()
+        return apply(job, scan, **more)
+
+    monkeypatch.setattr(UndoJob, "apply", remove_and_apply)
+    ended = program("undo", "--json")
+    made(share.exists() == again, "a root that vanished")
+    assert (ended.status, ended.summary["status"]) == (1, "stopped")
+    assert "no longer there" in ended.err
+
+
+def test_undo_of_a_share_of_an_odd_name(program: Program, share: Path) -> None:
+    share = share.rename(share.with_name("share (deleted)"))
+    before = attrs(share)
+    assert program.perms(share).summary["changed"] == 1
+    assert program("undo").status == 0
+    assert attrs(share) == before
 
 
 def test_undo_does_not_mind_content_and_times(cli: Cli, share: Path) -> None:

@@ -261,9 +261,13 @@ class Apply:
                 self._ended = True
                 note = f"mode {stat.S_IMODE(now.st_mode):04o}, group {now.st_gid}"
                 raise Refused("read back", 0, note)
-            self._first_ctime = now.st_ctime_ns
+            self._first_ctime = wrapped(now.st_ctime_ns)
         if change.flags & SETID_FLAG:
-            self._stamps.append((len(self._outcomes), now.st_ctime_ns))
+            self._stamp(now)
+
+    def _stamp(self, found: os.stat_result) -> None:
+        """Note the ctime of a file that lost set-id bits."""
+        self._stamps.append((len(self._outcomes), wrapped(found.st_ctime_ns)))
 
     def _chown(self, fd: int, gid: int) -> None:
         try:
@@ -294,17 +298,18 @@ class Apply:
                 return Outcome.DIFFERENT
             self._chmod(fd, change.new_mode)
             found = _stat(fd)
-        if not self._first_ctime or found.st_ctime_ns < self._first_ctime:
-            self._first_ctime = found.st_ctime_ns
+        ctime = wrapped(found.st_ctime_ns)
+        if not self._first_ctime or ctime < self._first_ctime:
+            self._first_ctime = ctime
         if change.flags & SETID_FLAG and _untouched(found, change):
-            self._stamps.append((len(self._outcomes), found.st_ctime_ns))
+            self._stamp(found)
         return Outcome.CHANGED
 
     def _check_unwritten(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
         """Stamp a file that lost set-id bits, if nobody wrote to it (by size and mtime)."""
         del fd
         if change.flags & SETID_FLAG and _untouched(found, change):
-            self._stamps.append((len(self._outcomes), found.st_ctime_ns))
+            self._stamp(found)
         return Outcome.UNCHANGED
 
     def _put_back(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:

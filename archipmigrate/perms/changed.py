@@ -1,0 +1,49 @@
+"""Whether a run may have changed an entry, judged by its journal alone."""
+
+from __future__ import annotations
+
+import errno
+
+from ..jobs.outcome import unpack_outcome
+from ..journal.store import Journal
+from ..model import Failure, Outcome
+from ..packed.changes import Change, read_changes
+
+# Operations that change nothing when they fail, and come before any that does: the group is first.
+FIRST = ("open", "stat", "chown")
+# One SETATTR makes both changes; these are the errors of a check before it.
+REFUSED = (errno.EPERM, errno.EACCES, errno.EROFS)
+
+
+def may_have_changed(journal: Journal) -> bool:
+    """Say whether a run may have changed an entry. Raises JournalError.
+
+    An entry that only failed was not changed if its last attempt failed at its first operation, and
+    found it as all attempts before had. In doubt it may have been.
+    """
+    if journal.unsettled():
+        return True
+    failed: dict[bytes, Change] = {}
+    for number in journal.batches():
+        outcomes = unpack_outcome(journal.outcome(number)).outcomes
+        if Outcome.CHANGED in outcomes:
+            return True
+        if Outcome.FAILED not in outcomes:
+            continue
+        for change in read_changes(journal.preimage(number)):
+            if outcomes[change.index] == Outcome.FAILED:
+                before = failed.setdefault(change.path, change)
+                if (before.mode, before.gid) != (change.mode, change.gid):
+                    return True
+    failures = [failure for failure in journal.failures() if failure.path in failed]
+    known = {failure.path for failure in failures}
+    return known != set(failed) or not all(_was_first(failed[f.path], f) for f in failures)
+
+
+def _was_first(change: Change, failure: Failure) -> bool:
+    """Say whether the operation that failed was the first, so that nothing was changed."""
+    if failure.operation == "setattr":
+        return failure.errno in REFUSED
+    if failure.operation == "chmod":
+        return change.gid == change.new_gid
+    return failure.operation in FIRST
