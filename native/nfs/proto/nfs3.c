@@ -16,6 +16,7 @@
 #define PORT_VERSION  2
 #define PORT_GETPORT  3
 #define PORT_TCP      6
+#define AUTH_NONE     0
 #define AUTH_SYS      1
 #define MAX_FLAVORS   16
 #define MAX_HANDLE    64
@@ -242,8 +243,11 @@ int nfs3_read_mount(struct xdr_in *reply, struct proto_handle *root)
     proto_get_handle(reply, MAX_HANDLE, root);
     uint32_t flavors = xdr_get32(reply);
     bool has_sys = flavors == 0;
-    for (uint32_t i = 0; i < flavors && i < MAX_FLAVORS; i++)
-        has_sys |= xdr_get32(reply) == AUTH_SYS;
+    for (uint32_t i = 0; i < flavors && i < MAX_FLAVORS; i++) {
+        uint32_t flavor = xdr_get32(reply);
+        /* A server that lists AUTH_NONE ignores credentials: Linux takes it for "any", too. */
+        has_sys |= flavor == AUTH_SYS || flavor == AUTH_NONE;
+    }
     return xdr_error(reply) < 0 ? -EBADMSG : has_sys ? 0 : -EACCES;
 }
 
