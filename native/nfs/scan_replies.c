@@ -131,11 +131,39 @@ static void accept_entry(struct nfs_scan *scan, struct node *node, const struct 
     }
 }
 
+/*
+ * An entry whose name is too long for a call fails alone. It is not looked up again, and its
+ * failure waits until its directory is complete: that may be read anew.
+ */
+static void refuse_name(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry)
+{
+    struct long_name *name = nfs_scan_alloc(scan, sizeof(*name) + entry->length);
+    if (!name)
+        return;
+    bool is_directory = entry->attrs.known && S_ISDIR(entry->attrs.mode);
+    node->tally.entries++;
+    *(is_directory ? &node->tally.directories : &node->tally.files) += 1;
+    name->length = entry->length;
+    memcpy(name->bytes, entry->name, entry->length);
+    name->next = node->long_names;
+    node->long_names = name;
+}
+
+static void fail_long_names(struct nfs_scan *scan, struct node *node)
+{
+    for (const struct long_name *name = node->long_names; name; name = name->next) {
+        int error = nfs_scan_build_path(scan, node, name->bytes, name->length);
+        note(scan, error < 0 ? error : fail(scan, "lookup", -ENAMETOOLONG));
+    }
+    node->long_names = NULL;
+}
+
 void nfs_scan_complete(struct nfs_scan *scan, struct node *node)
 {
     if (!node->at_end || node->questions > 0)
         return;
     nfs_scan_commit(scan, node);
+    fail_long_names(scan, node);
     if (node->is_named)
         return;
     if (!node->is_cursor) {
@@ -287,7 +315,9 @@ static void read_entry(struct nfs_scan *scan, struct node *node, const struct pr
     scan->looks++;
     if (is_passed(scan, node, entry))
         return;
-    if (entry->attrs.known && (has_handle || !S_ISDIR(entry->attrs.mode)))
+    if (entry->length > PROTO_MAX_NAME)
+        refuse_name(scan, node, entry);
+    else if (entry->attrs.known && (has_handle || !S_ISDIR(entry->attrs.mode)))
         accept_entry(scan, node, entry, true);
     else
         nfs_scan_ask(scan, node, ABOUT_ENTRY, HINT_ENTRY, entry->name, entry->length);

@@ -8,6 +8,7 @@
  *     struct nfs_scan          one scan
  *     struct node              a directory of the unit, or found below one
  *     struct segment           consecutive changes of one node
+ *     struct long_name         a name that no call can be made for
  *     struct question          an entry whose handle or attributes are still to be requested
  *     struct known_directory   a directory on the path of the last group
  *
@@ -33,6 +34,12 @@ struct segment {
     size_t handles_from, handles_to; /* in scan.handles */
     size_t link_from, link_to;       /* in scan.links */
     int64_t count;
+};
+
+struct long_name {
+    struct long_name *next;
+    size_t length;
+    char bytes[];
 };
 
 struct node {
@@ -63,6 +70,7 @@ struct node {
     unsigned restarts;
     struct tally tally;
     struct segment *segments, *last;
+    struct long_name *long_names; /* of entries that fail when it is complete */
 };
 
 enum about {

@@ -121,15 +121,35 @@ def test_server_without_readdirplus_is_read_by_readdir(
         assert program("undo").status == 0
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="one bad name fails all of a reply")
+@pytest.mark.parametrize("length", [256, 300, 1024])
 @pytest.mark.parametrize("version", [3, 4])
-def test_name_that_is_too_long_fails_alone(program: Program, server: Fake, version: int) -> None:
+def test_name_that_is_too_long_fails_alone(
+    program: Program, server: Fake, version: int, length: int
+) -> None:
     server.version4 = Version4()
-    server.file(b"n" * 300, parent=server.root.children[b"inner"])
-    ended = perms(program, server, version)
-    made(ended.status in (0, 3), "an end")
-    assert server.drift(GID) in ([], [b"/inner/" + b"n" * 300])
-    assert failures(ended) in ([], ["inner/" + "n" * 300])
+    name = "n" * length
+    server.file(name.encode(), parent=server.root.children[b"inner"])
+    for ended in (perms(program, server, version), program("resume", "--json", "--failed")):
+        assert (ended.status, ended.summary["entries"]) == (3, ALL + 1)
+        assert (ended.summary["changed"], ended.summary["failed"]) == (ALL, 1)
+        assert server.drift(GID) == [f"/inner/{name}".encode()]
+        assert failures(ended) == [f"inner/{name}"]
+    assert program("undo").status == 0
+
+
+def test_names_that_are_too_long_fail_once_in_a_wide_directory(
+    program: Program, server: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipmigrate.backend.nfs.WIDE", 20)
+    server.page = 7
+    inner = server.root.children[b"inner"]
+    for number in range(60):
+        server.file(b"%d" % (100 + number), parent=inner)
+        server.file(b"%d" % number + 300 * b"n", parent=inner)
+    ended = perms(program, server)
+    assert (ended.status, ended.summary["entries"]) == (3, ALL + 120)
+    assert (ended.summary["changed"], ended.summary["failed"]) == (ALL + 60, 60)
+    assert len(set(failures(ended))) == 60
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="asks for no more")

@@ -214,7 +214,7 @@ static int read_entry(struct xdr_in *reply, struct proto_listing *listing,
         return xdr_error(reply);
     }
     entry->fileid = xdr_get64(reply);
-    entry->name = xdr_get_bytes(reply, PROTO_MAX_NAME, &entry->length);
+    entry->name = xdr_get_bytes(reply, PROTO_LONGEST_NAME, &entry->length);
     entry->cookie = xdr_get64(reply);
     get_optional_attributes(reply, &entry->attrs);
     entry->handle.length = 0;

@@ -64,7 +64,7 @@ void proto_get_handle(struct xdr_in *reply, size_t max, struct proto_handle *han
 
 int proto_check_name(const uint8_t *name, size_t length)
 {
-    bool is_good = length > 0 && length <= PROTO_MAX_NAME && !memchr(name, '/', length) &&
+    bool is_good = length > 0 && length <= PROTO_LONGEST_NAME && !memchr(name, '/', length) &&
                    !memchr(name, '\0', length);
     return is_good ? 0 : -EBADMSG;
 }

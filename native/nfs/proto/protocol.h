@@ -25,7 +25,9 @@
 
 #define PROTO_MAX_HANDLE 128 /* of version 4; version 3 has 64 */
 #define PROTO_MAX_NAME   255
-#define PROTO_VERIFIER   8 /* bytes */
+/* Names in a listing that are read, though no call is made for one above PROTO_MAX_NAME. */
+#define PROTO_LONGEST_NAME 1024
+#define PROTO_VERIFIER     8 /* bytes */
 /* Entries that one call changes at most. */
 #define PROTO_MAX_BATCH 5
 
@@ -88,7 +90,7 @@ struct proto_entry {
     uint64_t fileid;
     uint64_t cookie;
     const uint8_t *name;
-    uint32_t length;
+    uint32_t length;            /* up to PROTO_LONGEST_NAME */
     struct proto_attrs attrs;   /* if known */
     struct proto_handle handle; /* length 0: the server did not send it */
 };
@@ -141,7 +143,8 @@ uint32_t proto_type(uint32_t number);
 void proto_get_handle(struct xdr_in *reply, size_t max, struct proto_handle *handle);
 
 /*
- * Return 0, or -EBADMSG unless a directory may have an entry of this name; `.` and `..` may occur.
+ * Return 0, or -EBADMSG unless a directory may have an entry of this name, up to
+ * PROTO_LONGEST_NAME; `.` and `..` may occur.
  */
 int proto_check_name(const uint8_t *name, size_t length);
 
