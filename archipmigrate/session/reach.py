@@ -2,7 +2,8 @@
 
 A mount caches attributes, and does not notice what is changed past it. So a session that goes
 through the mount waits until the cache has expired after the latest direct run; otherwise an undo
-would find entries apparently unchanged.
+would find entries apparently unchanged. A filesystem that was mounted after that run has cached
+nothing from before it, and is not waited for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from ..journal.runs import SHARE_SUFFIX, read_runs
 from ..journal.store import SUFFIX
 from ..share import Share
 from ..share.bypass import cached_seconds, is_version_4, label, open_direct
+from ..share.mountinfo import read_age
 from ..ui.text import quoted
+
+# Mountstats counts whole seconds, and so do the times of files on some filesystems.
+AGE_ERROR = 2
 
 
 def reach(share: Share, options: RunOptions, domain: str, reporter: Reporter) -> Share:
@@ -55,7 +60,7 @@ def wait_for_mount(share: Share, state: Path, reporter: Reporter) -> None:
     """Wait until an NFS mount has forgotten what it knew before the latest direct run.
 
     That run may have been of a directory above or below, or by another name of the server, so any
-    run counts. If the clock was set back since, the wait is as long as the mount's memory.
+    run counts.
     """
     if not share.is_nfs:
         return
@@ -63,14 +68,26 @@ def wait_for_mount(share: Share, state: Path, reporter: Reporter) -> None:
     direct = [header.run for header in runs.headers if header.backend == "nfs"]
     # An unreadable journal may be of a direct run, too.
     changed = [_written(state, run) for run in [*direct, *(bad.run for bad in runs.unreadable)]]
-    longest = cached_seconds(share.mount)
-    left = min(max(changed, default=0.0) + longest - time.time(), longest)
+    latest = max(changed, default=0.0)
+    left = left_to_wait(latest, cached_seconds(share.mount), read_age(share.mount), time.time())
     if left > 0:
         reporter.remark(
             f"waiting {left:.0f} s: the mount may still have old attributes of what a run changed "
             "past it"
         )
         time.sleep(left)
+
+
+def left_to_wait(changed: float, longest: float, age: float | None, now: float) -> float:
+    """Return for how many seconds a mount may still show what was before a change past it.
+
+    *changed* and *now* are seconds since the epoch. The mount keeps attributes for *longest*
+    seconds, and is *age* seconds old (None: not known). If the clock was set back since the change,
+    the wait is *longest*.
+    """
+    if age is not None and changed + AGE_ERROR < now - age:
+        return 0.0
+    return max(0.0, min(changed + longest - now, longest))
 
 
 def _written(state: Path, run: str) -> float:

@@ -241,7 +241,7 @@ def _run(opening: Opening[Any], work: Work, *, retry: bool = False) -> Ended:
     try:
         result = run_loop(run.execute)
     finally:
-        if remark := work.remark or share.remark:
+        for remark in filter(None, (share.remark, work.remark)):
             reporter.remark(remark)
     tally = counting.shown(run.counters.tally)
     return _ended(opening, work, result, tally, monotonic() - began)

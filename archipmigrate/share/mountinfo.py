@@ -1,4 +1,4 @@
-"""Mounts, as /proc/self/mountinfo and /proc/self/fdinfo have them: proc(5).
+"""Mounts, as mountinfo, mountstats and fdinfo of /proc/self have them: proc(5).
 
 The only module that parses these files. Fields of a `Mount` keep the octal escapes of mountinfo;
 `unescape` undoes them.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import ShareError
@@ -55,6 +56,34 @@ def mount_of(fd: int) -> Mount:
         return read_mounts().get(mount_id(fd)) or Mount("unknown", "unknown", "")
     except FileNotFoundError:
         raise ShareError("/proc is not mounted here: it is needed to name descriptors") from None
+
+
+def age_of(mount: Mount, lines: Iterable[str]) -> int | None:
+    """Return for how many seconds an NFS filesystem is mounted; None if mountstats does not tell.
+
+    Mounts of one filesystem share its age, as they share its cache. If several filesystems from one
+    source are mounted on one point, above each other, return the age of the oldest. *lines* are
+    those of /proc/self/mountstats.
+    """
+    head = ["device", mount.source, "mounted", "on", mount.point, "with", "fstype", mount.fstype]
+    ages: list[int] = []
+    is_ours = False
+    for line in lines:
+        words = line.split()
+        if words[:1] == ["device"]:
+            is_ours = words[:8] == head
+        elif is_ours and words[:1] == ["age:"]:
+            ages.append(int(words[1]))
+    return max(ages, default=None)
+
+
+def read_age(mount: Mount) -> int | None:
+    """Return for how many seconds an NFS filesystem is mounted; None if that is not known."""
+    try:
+        with open("/proc/self/mountstats", errors="surrogateescape") as lines:
+            return age_of(mount, lines)
+    except (OSError, ValueError):
+        return None
 
 
 def path_within(fd: int) -> tuple[str, bytes] | None:

@@ -44,7 +44,11 @@ struct nfs_client {
     struct rpc_settings settings;
     const struct protocol *protocol;
     struct idmap *idmap;
-    atomic_size_t batch; /* entries that one call changes */
+    atomic_size_t batch;  /* entries that one call changes */
+    atomic_bool is_plain; /* the server has no READDIRPLUS */
+    atomic_bool is_unguarded;
+    atomic_bool keeps_setgid;
+    atomic_uint listing; /* bytes */
     struct proto_handle root;
     struct proto_attrs root_attrs; /* as they were when it was opened */
     struct pace pace;
@@ -343,6 +347,7 @@ int nfs_client_open(const struct nfs_client_settings *settings, struct nfs_clien
     pace_init(&client->pace, settings->calls);
     client->protocol = settings->version == 4 ? &nfs4_protocol : &nfs3_protocol;
     client->batch = client->protocol->batch;
+    client->listing = PROTO_LISTING;
     client->idmap = client->settings.context = idmap_new(settings->domain);
     set_credentials(&client->settings, settings);
     client->settings.calls = settings->calls * PROTO_MAX_BATCH + SPARE_CALLS;
@@ -355,6 +360,8 @@ int nfs_client_open(const struct nfs_client_settings *settings, struct nfs_clien
         for (const struct addrinfo *at = addresses; at && error; at = at->ai_next) {
             drop_idle(client);
             error = try_address(client, settings, at, operation);
+            if (error == -ENODATA && client->root_attrs.missing)
+                *operation = client->root_attrs.missing;
         }
         freeaddrinfo(addresses);
     }
@@ -417,6 +424,54 @@ void nfs_client_reduce_batch(struct nfs_client *client, size_t than)
     size_t fewer = than > 1 ? than / 2 : 1;
     while (fewer < batch && !atomic_compare_exchange_weak(&client->batch, &batch, fewer))
         ;
+}
+
+bool nfs_client_lists_plainly(const struct nfs_client *client)
+{
+    return atomic_load(&client->is_plain);
+}
+
+bool nfs_client_list_plainly(struct nfs_client *client)
+{
+    bool can = client->protocol->version == 3;
+    if (can)
+        atomic_store(&client->is_plain, true);
+    return can;
+}
+
+bool nfs_client_keeps_setgid(const struct nfs_client *client)
+{
+    return atomic_load(&client->keeps_setgid);
+}
+
+void nfs_client_set_keeps_setgid(struct nfs_client *client)
+{
+    atomic_store(&client->keeps_setgid, true);
+}
+
+uint32_t nfs_client_listing(const struct nfs_client *client)
+{
+    return atomic_load(&client->listing);
+}
+
+bool nfs_client_list_more(struct nfs_client *client, uint32_t than)
+{
+    unsigned expected = than;
+    if (than >= PROTO_MAX_LISTING)
+        return false;
+    /* Another thread may have asked for more already. */
+    (void)atomic_compare_exchange_strong(&client->listing, &expected, 2 * than);
+    return true;
+}
+
+bool nfs_client_is_unguarded(const struct nfs_client *client)
+{
+    return atomic_load(&client->is_unguarded);
+}
+
+void nfs_client_set_unguarded(struct nfs_client *client)
+{
+    atomic_store(&client->is_unguarded, true);
 }
 
 uint64_t nfs_client_fsid(const struct nfs_client *client)

@@ -51,7 +51,10 @@ struct nfs_client_settings {
 
 struct nfs_client;
 
-/* Mount the share. Returns 0 or -errno; `operation` is the step that failed. */
+/*
+ * Mount the share. Returns 0 or -errno; `operation` is the step that failed, or with -ENODATA the
+ * attribute of a directory that the server did not send.
+ */
 int nfs_client_open(const struct nfs_client_settings *settings, struct nfs_client **client,
                     const char **operation);
 void nfs_client_close(struct nfs_client *client);
@@ -101,6 +104,28 @@ const struct protocol *nfs_client_protocol(const struct nfs_client *client);
 /* Return how many entries to change by one call; and reduce it, because `than` were too many. */
 size_t nfs_client_batch(const struct nfs_client *client);
 void nfs_client_reduce_batch(struct nfs_client *client, size_t than);
+
+/*
+ * Return whether listings are plain (READDIR), and make all of them so from now on, because the
+ * server has no READDIRPLUS: false if the version has no plain ones.
+ */
+bool nfs_client_lists_plainly(const struct nfs_client *client);
+bool nfs_client_list_plainly(struct nfs_client *client);
+
+/* Return whether a directory that gained set-gid was seen to have it: the server does not drop it. */
+bool nfs_client_keeps_setgid(const struct nfs_client *client);
+void nfs_client_set_keeps_setgid(struct nfs_client *client);
+
+/*
+ * Return how many bytes to ask for in a listing; and ask for more, because `than` were too few:
+ * false if more cannot be received.
+ */
+uint32_t nfs_client_listing(const struct nfs_client *client);
+bool nfs_client_list_more(struct nfs_client *client, uint32_t than);
+
+/* Return whether the server refuses guards: changes are made without from then on. */
+bool nfs_client_is_unguarded(const struct nfs_client *client);
+void nfs_client_set_unguarded(struct nfs_client *client);
 
 /* Acquire a connection for this thread alone; 0 or -ENOMEM. */
 int nfs_client_acquire(struct nfs_client *client, struct rpc **rpc);

@@ -27,10 +27,10 @@ static void note(struct nfs_scan *scan, int error)
 
 /* ---- errors */
 
-/* Return an error whose text does not mislead: errno has none for a bad cookie. */
+/* Return an error whose text does not mislead: errno has none for what is wrong with a listing. */
 static int plain_error(int error)
 {
-    return error == -EILSEQ ? -EIO : error;
+    return error == -EILSEQ || error == -EMSGSIZE ? -EIO : error;
 }
 
 static int fail(struct nfs_scan *scan, const char *operation, int error)
@@ -131,11 +131,39 @@ static void accept_entry(struct nfs_scan *scan, struct node *node, const struct 
     }
 }
 
+/*
+ * An entry whose name is too long for a call fails alone. It is not looked up again, and its
+ * failure waits until its directory is complete: that may be read anew.
+ */
+static void refuse_name(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry)
+{
+    struct long_name *name = nfs_scan_alloc(scan, sizeof(*name) + entry->length);
+    if (!name)
+        return;
+    bool is_directory = entry->attrs.known && S_ISDIR(entry->attrs.mode);
+    node->tally.entries++;
+    *(is_directory ? &node->tally.directories : &node->tally.files) += 1;
+    name->length = entry->length;
+    memcpy(name->bytes, entry->name, entry->length);
+    name->next = node->long_names;
+    node->long_names = name;
+}
+
+static void fail_long_names(struct nfs_scan *scan, struct node *node)
+{
+    for (const struct long_name *name = node->long_names; name; name = name->next) {
+        int error = nfs_scan_build_path(scan, node, name->bytes, name->length);
+        note(scan, error < 0 ? error : fail(scan, "lookup", -ENAMETOOLONG));
+    }
+    node->long_names = NULL;
+}
+
 void nfs_scan_complete(struct nfs_scan *scan, struct node *node)
 {
     if (!node->at_end || node->questions > 0)
         return;
     nfs_scan_commit(scan, node);
+    fail_long_names(scan, node);
     if (node->is_named)
         return;
     if (!node->is_cursor) {
@@ -287,7 +315,9 @@ static void read_entry(struct nfs_scan *scan, struct node *node, const struct pr
     scan->looks++;
     if (is_passed(scan, node, entry))
         return;
-    if (entry->attrs.known && (has_handle || !S_ISDIR(entry->attrs.mode)))
+    if (entry->length > PROTO_MAX_NAME)
+        refuse_name(scan, node, entry);
+    else if (entry->attrs.known && (has_handle || !S_ISDIR(entry->attrs.mode)))
         accept_entry(scan, node, entry, true);
     else
         nfs_scan_ask(scan, node, ABOUT_ENTRY, HINT_ENTRY, entry->name, entry->length);
@@ -308,7 +338,7 @@ static bool has_cycle(struct node *node, uint64_t cookie)
 
 static int read_listing(struct nfs_scan *scan, struct node *node, struct xdr_in *reply)
 {
-    struct proto_listing listing = {0};
+    struct proto_listing listing = {.is_plain = node->is_plain};
     int error = scan->protocol->read_listing(reply, &listing);
     if (error < 0)
         return error;
@@ -402,6 +432,13 @@ static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *r
         error = scan->protocol->read_status(reply);
     if (error == PROTO_DELAY)
         return NFS_DELAY;
+    bool lists_else = error == -EOPNOTSUPP
+                          ? !node->is_plain && nfs_client_list_plainly(scan->client)
+                          : error == -EMSGSIZE && nfs_client_list_more(scan->client, node->room);
+    if (lists_else) {
+        nfs_scan_send_listing(scan, node);
+        return 0;
+    }
     scan->window++;
     if (error == 0)
         error = read_listing(scan, node, reply);
@@ -429,7 +466,10 @@ static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *r
 
 void nfs_scan_send_listing(struct nfs_scan *scan, struct node *node)
 {
-    scan->protocol->call_listing(scan->rpc, &node->handle, node->cookie, node->verifier);
-    nfs_client_send(scan->client, scan->rpc, PROTO_READDIRPLUS, answer_listing, scan,
-                    (uintptr_t)node);
+    node->is_plain = nfs_client_lists_plainly(scan->client);
+    node->room = nfs_client_listing(scan->client);
+    scan->protocol->call_listing(scan->rpc, &node->handle, node->cookie, node->verifier, node->room,
+                                 node->is_plain);
+    nfs_client_send(scan->client, scan->rpc, node->is_plain ? PROTO_READDIR : PROTO_READDIRPLUS,
+                    answer_listing, scan, (uintptr_t)node);
 }

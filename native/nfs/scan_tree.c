@@ -231,6 +231,7 @@ void nfs_scan_discard(struct node *node)
     node->questions = node->name_count = 0;
     node->tally = (struct tally){0};
     node->segments = node->last = NULL;
+    node->long_names = NULL;
     node->children = NULL;
 }
 

@@ -8,6 +8,7 @@
  *     struct nfs_scan          one scan
  *     struct node              a directory of the unit, or found below one
  *     struct segment           consecutive changes of one node
+ *     struct long_name         a name that no call can be made for
  *     struct question          an entry whose handle or attributes are still to be requested
  *     struct known_directory   a directory on the path of the last group
  *
@@ -35,6 +36,12 @@ struct segment {
     int64_t count;
 };
 
+struct long_name {
+    struct long_name *next;
+    size_t length;
+    char bytes[];
+};
+
 struct node {
     struct node *parent;  /* NULL: of the unit */
     struct node *below;   /* in the stack */
@@ -58,11 +65,14 @@ struct node {
     uint64_t cycle_cookie; /* an earlier one: if it comes again, the listing has a cycle */
     uint64_t cycle_steps, cycle_power;
     bool at_end;
+    bool is_plain; /* of the listing that was called for last: without attributes */
+    uint32_t room; /* and how many bytes it might have */
     size_t name_count;
     size_t questions; /* unanswered */
     unsigned restarts;
     struct tally tally;
     struct segment *segments, *last;
+    struct long_name *long_names; /* of entries that fail when it is complete */
 };
 
 enum about {

@@ -34,7 +34,7 @@ BAD_NAMES = {
     "slash": b"a/b",
     "root": b"/",
     "nul": b"nul\0",
-    "long": b"x" * 256,
+    "long": b"x" * 1025,
     "endless": b"x" * 65535,
 }
 

@@ -102,7 +102,6 @@ def unavailable(server: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_reply", without)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="knows READDIRPLUS only")
 @pytest.mark.parametrize("page", [100, 2])
 @pytest.mark.parametrize("how", ["NOTSUPP", "PROC_UNAVAIL"])
 def test_server_without_readdirplus_is_read_by_readdir(
@@ -121,18 +120,37 @@ def test_server_without_readdirplus_is_read_by_readdir(
         assert program("undo").status == 0
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="one bad name fails all of a reply")
+@pytest.mark.parametrize("length", [256, 300, 1024])
 @pytest.mark.parametrize("version", [3, 4])
-def test_name_that_is_too_long_fails_alone(program: Program, server: Fake, version: int) -> None:
+def test_name_that_is_too_long_fails_alone(
+    program: Program, server: Fake, version: int, length: int
+) -> None:
     server.version4 = Version4()
-    server.file(b"n" * 300, parent=server.root.children[b"inner"])
-    ended = perms(program, server, version)
-    made(ended.status in (0, 3), "an end")
-    assert server.drift(GID) in ([], [b"/inner/" + b"n" * 300])
-    assert failures(ended) in ([], ["inner/" + "n" * 300])
+    name = "n" * length
+    server.file(name.encode(), parent=server.root.children[b"inner"])
+    for ended in (perms(program, server, version), program("resume", "--json", "--failed")):
+        assert (ended.status, ended.summary["entries"]) == (3, ALL + 1)
+        assert (ended.summary["changed"], ended.summary["failed"]) == (ALL, 1)
+        assert server.drift(GID) == [f"/inner/{name}".encode()]
+        assert failures(ended) == [f"inner/{name}"]
+    assert program("undo").status == 0
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="asks for no more")
+def test_names_that_are_too_long_fail_once_in_a_wide_directory(
+    program: Program, server: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipmigrate.backend.nfs.WIDE", 20)
+    server.page = 7
+    inner = server.root.children[b"inner"]
+    for number in range(60):
+        server.file(b"%d" % (100 + number), parent=inner)
+        server.file(b"%d" % number + 300 * b"n", parent=inner)
+    ended = perms(program, server)
+    assert (ended.status, ended.summary["entries"]) == (3, ALL + 120)
+    assert (ended.summary["changed"], ended.summary["failed"]) == (ALL + 60, 60)
+    assert len(set(failures(ended))) == 60
+
+
 def test_server_that_wants_more_room_for_a_listing_gets_it(program: Program, server: Fake) -> None:
     asked: list[int] = []
 
@@ -147,6 +165,25 @@ def test_server_that_wants_more_room_for_a_listing_gets_it(program: Program, ser
     ended = perms(program, server)
     made(min(asked) <= 128 * KIB, "a listing for which there is too little room")
     assert finished(ended, server)
+    assert asked.count(128 * KIB) == 1  # not for each directory anew
+
+
+def test_server_for_which_no_room_is_enough_fails_its_directories(
+    program: Program, server: Fake
+) -> None:
+    server.hook = lambda call: error(TOOSMALL) if call.procedure == fake.READDIRPLUS else None
+    ended = perms(program, server)
+    assert (ended.status, failures(ended)) == (3, ["."])
+
+
+def test_reply_of_a_megabyte_is_read(program: Program, server: Fake) -> None:
+    def padded(call: Call) -> bytes | None:
+        if call.procedure != fake.READDIRPLUS:
+            return None
+        return server._result(call) + (1 << 20) * b"\0"
+
+    server.hook = padded
+    assert finished(perms(program, server), server)
 
 
 # -- mountd
@@ -168,11 +205,8 @@ class Flavours(Fake):
 
 @pytest.mark.parametrize("listed", [(), (1,), (0,), (0, 1), (390003, 0), (390003,), (390003, 1)])
 def test_mountd_that_lists_no_flavour_or_the_null_one_takes_any(
-    request: pytest.FixtureRequest, program: Program, listed: tuple[int, ...]
+    program: Program, listed: tuple[int, ...]
 ) -> None:
-    if 0 in listed and 1 not in listed:
-        reason = "takes AUTH_NONE for a demand"
-        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
     with Flavours() as server:
         fill(server)
         server.listed = listed
@@ -200,7 +234,6 @@ def refusing_guards(status: int) -> Callable[[Call], bytes | None]:
     return hook
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a refused guard is a failure")
 @pytest.mark.parametrize("status", [INVAL, NOTSUPP])
 def test_server_without_guards_is_changed_without_and_it_is_said(
     program: Program, server: Fake, status: int
@@ -210,10 +243,41 @@ def test_server_without_guards_is_changed_without_and_it_is_said(
     made(server.calls[fake.SETATTR] > 0, "changes that were tried")
     assert finished(ended, server)
     assert "guard" in ended.err
+    assert server.calls[fake.GETATTR] >= ALL  # a look before each change
     assert program("undo").status == 0
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a refused VERIFY is a failure")
+@pytest.mark.parametrize("status", [INVAL, NOTSUPP])
+def test_change_that_is_refused_without_a_guard_too_is_no_matter_of_guards(
+    program: Program, server: Fake, status: int
+) -> None:
+    server.hook = lambda call: error(status) if call.procedure == fake.SETATTR else None
+    ended = perms(program, server)
+    assert (ended.status, ended.summary["failed"]) == (3, ALL)
+    assert ended.summary["changed"] == 0
+    assert "guard" not in ended.err
+
+
+def test_entry_that_changed_since_the_scan_is_scanned_again_without_guards_too(
+    program: Program, server: Fake
+) -> None:
+    refuse = refusing_guards(NOTSUPP)
+    one = server.root.children[b"one"]
+    gid = one.gid
+
+    def hook(call: Call) -> bytes | None:
+        if call.procedure == fake.SETATTR and server.calls[fake.SETATTR] == 1:
+            one.mode, one.uid = one.mode & ~0o777 | 0o604, one.uid + 1
+        return refuse(call)
+
+    server.hook = hook
+    ended = perms(program, server)
+    assert (ended.status, ended.summary["changed"]) == (0, ALL)
+    assert server.drift(GID) == []
+    assert program("undo").status == 0
+    assert (one.mode & 0o777, one.gid) == (0o604, gid)
+
+
 @pytest.mark.parametrize("status", [INVAL, NOTSUPP, OP_ILLEGAL])
 def test_server_without_verify_is_changed_without_and_it_is_said(
     program: Program, server: Fake, status: int
@@ -249,16 +313,8 @@ def dropping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
 
 @pytest.mark.parametrize(("version", "tells_after"), [(3, True), (3, False), (4, True)])
 def test_directories_that_come_out_without_set_gid_do_not_count_as_changed(
-    request: pytest.FixtureRequest,
-    program: Program,
-    dropping: Fake,
-    version: int,
-    *,
-    tells_after: bool,
+    program: Program, dropping: Fake, version: int, *, tells_after: bool
 ) -> None:
-    if (version, tells_after) != (3, True):
-        reason = "only the first change of a call is looked at"
-        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason))
     dropping.tells_after = tells_after
     dropping.version4 = Version4()
     ended = perms(program, dropping, version)
@@ -271,7 +327,6 @@ def test_directories_that_come_out_without_set_gid_do_not_count_as_changed(
 # -- what is said
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="is this the path ...?")
 def test_server_of_nfs_4_1_only_is_called_that(program: Program, server: Fake) -> None:
     server.version4, server.speaks_3 = Version4(minor=1), False
     for version in (4, 0):
@@ -281,12 +336,17 @@ def test_server_of_nfs_4_1_only_is_called_that(program: Program, server: Fake) -
         assert "is this the path" not in ended.err
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a bad message of nobody knows what")
 @pytest.mark.parametrize(
-    "lacks", [fake4.CHANGE, fake4.TIME_METADATA, fake4.OWNER_GROUP, fake4.FILEID]
+    ("lacks", "name"),
+    [
+        (fake4.CHANGE, "change"),
+        (fake4.TIME_METADATA, "time_metadata"),
+        (fake4.OWNER_GROUP, "owner_group"),
+        (fake4.FILEID, "fileid"),
+    ],
 )
 def test_server_of_version_4_that_lacks_an_attribute_is_said_to(
-    program: Program, server: Fake, lacks: int, monkeypatch: pytest.MonkeyPatch
+    program: Program, server: Fake, lacks: int, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version4 = Version4()
     attributes = version4.attributes
@@ -298,7 +358,9 @@ def test_server_of_version_4_that_lacks_an_attribute_is_said_to(
     server.version4, server.speaks_3 = version4, False
     ended = perms(program, server, 4)
     made(ended.status == 1, "an error")
-    assert "attribute" in ended.err
+    assert f"lacks the attribute {name}," in ended.err
+    server.speaks_3 = True
+    assert perms(program, server, 0).status == 0  # by version 3
 
 
 # -- errors that pass

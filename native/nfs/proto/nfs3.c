@@ -16,15 +16,13 @@
 #define PORT_VERSION  2
 #define PORT_GETPORT  3
 #define PORT_TCP      6
+#define AUTH_NONE     0
 #define AUTH_SYS      1
 #define MAX_FLAVORS   16
 #define MAX_HANDLE    64
 
-/*
- * Bytes of entries in one reply, some 500 of them. Servers count in different ways, so it is half
- * of what a connection can take.
- */
-#define LISTING_SIZE (RPC_MAX_REPLY / 2)
+/* A plain listing has about as many entries in a fraction of the bytes. */
+#define PLAIN_FRACTION 4
 
 /* ---- calls */
 
@@ -82,17 +80,18 @@ static bool call_lookup(struct rpc *rpc, const struct proto_handle *directory, c
     return true;
 }
 
-static bool call_readdirplus(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
-                             const uint8_t *verifier)
+static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
+                         const uint8_t *verifier, uint32_t size, bool is_plain)
 {
-    struct xdr_out *call = begin(rpc, PROTO_READDIRPLUS);
+    struct xdr_out *call = begin(rpc, is_plain ? PROTO_READDIR : PROTO_READDIRPLUS);
     if (!call)
         return false;
     put_handle(call, directory);
     xdr_put64(call, cookie);
     xdr_put(call, verifier, PROTO_VERIFIER);
-    xdr_put32(call, LISTING_SIZE);
-    xdr_put32(call, LISTING_SIZE);
+    if (!is_plain)
+        xdr_put32(call, size); /* of names and cookies alone */
+    xdr_put32(call, is_plain ? size / PLAIN_FRACTION : size);
     return true;
 }
 
@@ -213,11 +212,13 @@ static int read_entry(struct xdr_in *reply, struct proto_listing *listing,
         return xdr_error(reply);
     }
     entry->fileid = xdr_get64(reply);
-    entry->name = xdr_get_bytes(reply, PROTO_MAX_NAME, &entry->length);
+    entry->name = xdr_get_bytes(reply, PROTO_LONGEST_NAME, &entry->length);
     entry->cookie = xdr_get64(reply);
-    get_optional_attributes(reply, &entry->attrs);
+    entry->attrs.known = false;
     entry->handle.length = 0;
-    if (xdr_get32(reply))
+    if (!listing->is_plain)
+        get_optional_attributes(reply, &entry->attrs);
+    if (!listing->is_plain && xdr_get32(reply))
         proto_get_handle(reply, MAX_HANDLE, &entry->handle);
     if (reply->bad || proto_check_name(entry->name, entry->length) < 0)
         return -EBADMSG;
@@ -242,8 +243,11 @@ int nfs3_read_mount(struct xdr_in *reply, struct proto_handle *root)
     proto_get_handle(reply, MAX_HANDLE, root);
     uint32_t flavors = xdr_get32(reply);
     bool has_sys = flavors == 0;
-    for (uint32_t i = 0; i < flavors && i < MAX_FLAVORS; i++)
-        has_sys |= xdr_get32(reply) == AUTH_SYS;
+    for (uint32_t i = 0; i < flavors && i < MAX_FLAVORS; i++) {
+        uint32_t flavor = xdr_get32(reply);
+        /* A server that lists AUTH_NONE ignores credentials: Linux takes it for "any", too. */
+        has_sys |= flavor == AUTH_SYS || flavor == AUTH_NONE;
+    }
     return xdr_error(reply) < 0 ? -EBADMSG : has_sys ? 0 : -EACCES;
 }
 
@@ -261,7 +265,7 @@ const struct protocol nfs3_protocol = {
     .batch = 1,
     .call_getattr = call_getattr,
     .call_lookup = call_lookup,
-    .call_listing = call_readdirplus,
+    .call_listing = call_listing,
     .call_setattr = call_setattr,
     .read_status = read_status,
     .read_getattr = read_getattr,

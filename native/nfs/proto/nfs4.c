@@ -11,13 +11,12 @@
 
 #include "nfs/proto/idmap.h"
 
-#define NFS_PROGRAM  100003
-#define NFS_VERSION  4
-#define COMPOUND     1
-#define LISTING_SIZE (RPC_MAX_REPLY / 2)
-#define MAX_OWNER    1024 /* that is skipped; idmap.h has the bound of what is understood */
-#define MAX_TAG      1024
-#define MAX_WORDS    8
+#define NFS_PROGRAM 100003
+#define NFS_VERSION 4
+#define COMPOUND    1
+#define MAX_OWNER   1024 /* that is skipped; idmap.h has the bound of what is understood */
+#define MAX_TAG     1024
+#define MAX_WORDS   8
 
 enum operation {
     GETATTR = 9,
@@ -28,6 +27,7 @@ enum operation {
     READDIR = 26,
     SETATTR = 34,
     VERIFY = 37,
+    ILLEGAL = 10044, /* in place of one that the server does not know */
 };
 
 /* RFC 7530, section 5: bits of the first and second words of an attribute bitmap. */
@@ -120,8 +120,9 @@ bool nfs4_call_root(struct rpc *rpc)
 }
 
 static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
-                         const uint8_t *verifier)
+                         const uint8_t *verifier, uint32_t size, bool is_plain)
 {
+    (void)is_plain;
     struct xdr_out *call = begin(rpc, 3);
     if (!call)
         return false;
@@ -130,8 +131,8 @@ static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, 
     xdr_put32(call, READDIR);
     xdr_put64(call, cookie);
     xdr_put(call, verifier, PROTO_VERIFIER);
-    xdr_put32(call, LISTING_SIZE);
-    xdr_put32(call, LISTING_SIZE);
+    xdr_put32(call, size);
+    xdr_put32(call, size);
     put_bitmap(call, FIRST | READ_ERROR | FILEHANDLE, SECOND);
     return true;
 }
@@ -199,11 +200,13 @@ static int error_of(uint32_t status)
         return -ENOTDIR;
     case 10039: /* BADOWNER: the server wants names, or does not know this one */
         return -EPROTOTYPE;
+    case 10032: /* ATTRNOTSUPP */
+    case 10044: /* OP_ILLEGAL */
+        return -EOPNOTSUPP;
     case 10040: /* BADCHAR */
     case 10041: /* BADNAME */
         return -EINVAL;
     case 10002: /* of version 3 only */
-    case 10005: /* of version 3 only */
     case 10006: /* SERVERFAULT */
         return -EIO;
     default:
@@ -259,6 +262,31 @@ static uint64_t get_time(struct xdr_in *reply)
     return seconds << 32 | xdr_get32(reply);
 }
 
+/* Return the first of the requested attributes that the server did not send, or NULL. */
+static const char *missing_of(uint32_t first, uint32_t second)
+{
+    static const struct {
+        uint32_t first, second;
+        const char *name;
+    } ATTRIBUTES[] = {
+        {TYPE, 0, "type"},
+        {CHANGE, 0, "change"},
+        {SIZE, 0, "size"},
+        {FSID, 0, "fsid"},
+        {FILEID, 0, "fileid"},
+        {0, MODE, "mode"},
+        {0, LINKS, "numlinks"},
+        {0, OWNER, "owner"},
+        {0, GROUP, "owner_group"},
+        {0, CHANGED, "time_metadata"},
+        {0, MODIFIED, "time_modify"},
+    };
+    for (size_t i = 0; i < sizeof(ATTRIBUTES) / sizeof(ATTRIBUTES[0]); i++)
+        if (ATTRIBUTES[i].first & ~first || ATTRIBUTES[i].second & ~second)
+            return ATTRIBUTES[i].name;
+    return NULL;
+}
+
 /*
  * Read those of the requested attributes that the server sent. They are known if all are there; an
  * entry that the server cannot look at has an error instead. Returns 0, or the error of an owner:
@@ -281,7 +309,8 @@ static int get_attributes(struct xdr_in *reply, struct proto_attrs *found,
     }
     struct xdr_in in = {.at = bytes, .end = bytes + length, .context = reply->context};
     uint32_t type = bits[0] & TYPE ? xdr_get32(&in) : 1;
-    *found = (struct proto_attrs){.known = (bits[0] & FIRST) == FIRST && bits[1] == SECOND};
+    *found = (struct proto_attrs){.missing = missing_of(bits[0], bits[1])};
+    found->known = !found->missing;
     if (bits[0] & CHANGE)
         found->guard = xdr_get64(&in);
     if (bits[0] & SIZE)
@@ -326,7 +355,7 @@ static int read_last_getattr(struct xdr_in *reply, struct proto_attrs *found)
     int error = get_attributes(reply, found, NULL);
     if (reply->bad)
         return -EBADMSG;
-    return error ? error : found->known ? 0 : -EBADMSG;
+    return error ? error : found->known ? 0 : -ENODATA;
 }
 
 static int read_getattr(struct xdr_in *reply, struct proto_attrs *found)
@@ -367,7 +396,7 @@ static int read_entry(struct xdr_in *reply, struct proto_listing *listing,
         return xdr_error(reply);
     }
     entry->cookie = xdr_get64(reply);
-    entry->name = xdr_get_bytes(reply, PROTO_MAX_NAME, &entry->length);
+    entry->name = xdr_get_bytes(reply, PROTO_LONGEST_NAME, &entry->length);
     entry->handle.length = 0;
     get_attributes(reply, &entry->attrs, &entry->handle);
     entry->fileid = entry->attrs.fileid;
@@ -394,6 +423,8 @@ static int read_result(struct xdr_in *reply, struct head *head, enum operation o
         if (words > MAX_WORDS)
             reply->bad = true;
     }
+    if (got == ILLEGAL && status)
+        got = operation;
     return reply->bad || got != operation ? -EBADMSG : error_of(status);
 }
 

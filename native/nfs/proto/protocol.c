@@ -38,7 +38,9 @@ int proto_error(uint32_t status)
         return -EILSEQ;
     case 10004: /* NOTSUPP */
         return -EOPNOTSUPP;
-    default: /* TOOSMALL, SERVERFAULT, BADTYPE and unknown ones */
+    case 10005: /* TOOSMALL */
+        return -EMSGSIZE;
+    default: /* SERVERFAULT, BADTYPE and unknown ones */
         return -EIO;
     }
 }
@@ -64,7 +66,7 @@ void proto_get_handle(struct xdr_in *reply, size_t max, struct proto_handle *han
 
 int proto_check_name(const uint8_t *name, size_t length)
 {
-    bool is_good = length > 0 && length <= PROTO_MAX_NAME && !memchr(name, '/', length) &&
+    bool is_good = length > 0 && length <= PROTO_LONGEST_NAME && !memchr(name, '/', length) &&
                    !memchr(name, '\0', length);
     return is_good ? 0 : -EBADMSG;
 }

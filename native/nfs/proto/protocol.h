@@ -25,7 +25,15 @@
 
 #define PROTO_MAX_HANDLE 128 /* of version 4; version 3 has 64 */
 #define PROTO_MAX_NAME   255
-#define PROTO_VERIFIER   8 /* bytes */
+/* Names in a listing that are read, though no call is made for one above PROTO_MAX_NAME. */
+#define PROTO_LONGEST_NAME 1024
+#define PROTO_VERIFIER     8 /* bytes */
+/*
+ * Bytes of entries in one reply, some 500 of them; and how many, if the server wants more room.
+ * Servers count in different ways, so it is half of what a connection can take.
+ */
+#define PROTO_LISTING     ((uint32_t)128 * 1024)
+#define PROTO_MAX_LISTING ((uint32_t)(RPC_MAX_REPLY / 2))
 /* Entries that one call changes at most. */
 #define PROTO_MAX_BATCH 5
 
@@ -38,6 +46,7 @@ enum proto_procedure {
     PROTO_GETATTR = 1,
     PROTO_SETATTR = 2,
     PROTO_LOOKUP = 3,
+    PROTO_READDIR = 16,
     PROTO_READDIRPLUS = 17,
     PROTO_FSSTAT = 18,
     PROTO_PROCEDURES = 22,
@@ -50,7 +59,8 @@ struct proto_handle {
 
 struct proto_attrs {
     bool known;
-    uint32_t mode; /* type and permissions, as in st_mode */
+    const char *missing; /* the first attribute that version 4 did not send, or NULL */
+    uint32_t mode;       /* type and permissions, as in st_mode */
     uint32_t links;
     uint32_t uid;
     uint32_t gid;
@@ -79,6 +89,7 @@ struct proto_setattr {
 };
 
 struct proto_listing {
+    bool is_plain; /* set by the caller, as it was for the call */
     struct proto_attrs directory;
     const uint8_t *verifier;
     bool is_last;
@@ -88,7 +99,7 @@ struct proto_entry {
     uint64_t fileid;
     uint64_t cookie;
     const uint8_t *name;
-    uint32_t length;
+    uint32_t length;            /* up to PROTO_LONGEST_NAME */
     struct proto_attrs attrs;   /* if known */
     struct proto_handle handle; /* length 0: the server did not send it */
 };
@@ -100,13 +111,17 @@ struct protocol {
     bool (*call_getattr)(struct rpc *rpc, const struct proto_handle *handle);
     bool (*call_lookup)(struct rpc *rpc, const struct proto_handle *directory, const void *name,
                         size_t length);
+    /*
+     * `size` is PROTO_LISTING or more. A plain listing has neither attributes nor handles; version
+     * 4 makes none.
+     */
     bool (*call_listing)(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
-                         const uint8_t *verifier);
+                         const uint8_t *verifier, uint32_t size, bool is_plain);
     bool (*call_setattr)(struct rpc *rpc, const struct proto_handle *const *handles,
                          const struct proto_setattr *sets, size_t count);
     /*
      * Read the status of any call but SETATTR: 0, PROTO_DELAY, or -errno. -EILSEQ: the cookie is no
-     * longer valid.
+     * longer valid; -EMSGSIZE: a listing was given too little room.
      */
     int (*read_status)(struct xdr_in *reply);
     /*
@@ -141,7 +156,8 @@ uint32_t proto_type(uint32_t number);
 void proto_get_handle(struct xdr_in *reply, size_t max, struct proto_handle *handle);
 
 /*
- * Return 0, or -EBADMSG unless a directory may have an entry of this name; `.` and `..` may occur.
+ * Return 0, or -EBADMSG unless a directory may have an entry of this name, up to
+ * PROTO_LONGEST_NAME; `.` and `..` may occur.
  */
 int proto_check_name(const uint8_t *name, size_t length);
 
