@@ -44,7 +44,8 @@ struct nfs_client {
     struct rpc_settings settings;
     const struct protocol *protocol;
     struct idmap *idmap;
-    atomic_size_t batch; /* entries that one call changes */
+    atomic_size_t batch;  /* entries that one call changes */
+    atomic_bool is_plain; /* the server has no READDIRPLUS */
     struct proto_handle root;
     struct proto_attrs root_attrs; /* as they were when it was opened */
     struct pace pace;
@@ -417,6 +418,19 @@ void nfs_client_reduce_batch(struct nfs_client *client, size_t than)
     size_t fewer = than > 1 ? than / 2 : 1;
     while (fewer < batch && !atomic_compare_exchange_weak(&client->batch, &batch, fewer))
         ;
+}
+
+bool nfs_client_lists_plainly(const struct nfs_client *client)
+{
+    return atomic_load(&client->is_plain);
+}
+
+bool nfs_client_list_plainly(struct nfs_client *client)
+{
+    bool can = client->protocol->version == 3;
+    if (can)
+        atomic_store(&client->is_plain, true);
+    return can;
 }
 
 uint64_t nfs_client_fsid(const struct nfs_client *client)

@@ -102,6 +102,13 @@ const struct protocol *nfs_client_protocol(const struct nfs_client *client);
 size_t nfs_client_batch(const struct nfs_client *client);
 void nfs_client_reduce_batch(struct nfs_client *client, size_t than);
 
+/*
+ * Return whether listings are plain (READDIR), and make all of them so from now on, because the
+ * server has no READDIRPLUS: false if the version has no plain ones.
+ */
+bool nfs_client_lists_plainly(const struct nfs_client *client);
+bool nfs_client_list_plainly(struct nfs_client *client);
+
 /* Acquire a connection for this thread alone; 0 or -ENOMEM. */
 int nfs_client_acquire(struct nfs_client *client, struct rpc **rpc);
 void nfs_client_release(struct nfs_client *client, struct rpc *rpc);

@@ -338,7 +338,7 @@ static bool has_cycle(struct node *node, uint64_t cookie)
 
 static int read_listing(struct nfs_scan *scan, struct node *node, struct xdr_in *reply)
 {
-    struct proto_listing listing = {0};
+    struct proto_listing listing = {.is_plain = node->is_plain};
     int error = scan->protocol->read_listing(reply, &listing);
     if (error < 0)
         return error;
@@ -432,6 +432,10 @@ static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *r
         error = scan->protocol->read_status(reply);
     if (error == PROTO_DELAY)
         return NFS_DELAY;
+    if (error == -EOPNOTSUPP && !node->is_plain && nfs_client_list_plainly(scan->client)) {
+        nfs_scan_send_listing(scan, node);
+        return 0;
+    }
     scan->window++;
     if (error == 0)
         error = read_listing(scan, node, reply);
@@ -459,7 +463,9 @@ static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *r
 
 void nfs_scan_send_listing(struct nfs_scan *scan, struct node *node)
 {
-    scan->protocol->call_listing(scan->rpc, &node->handle, node->cookie, node->verifier);
-    nfs_client_send(scan->client, scan->rpc, PROTO_READDIRPLUS, answer_listing, scan,
-                    (uintptr_t)node);
+    node->is_plain = nfs_client_lists_plainly(scan->client);
+    scan->protocol->call_listing(scan->rpc, &node->handle, node->cookie, node->verifier,
+                                 node->is_plain);
+    nfs_client_send(scan->client, scan->rpc, node->is_plain ? PROTO_READDIR : PROTO_READDIRPLUS,
+                    answer_listing, scan, (uintptr_t)node);
 }

@@ -102,7 +102,6 @@ def unavailable(server: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_reply", without)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="knows READDIRPLUS only")
 @pytest.mark.parametrize("page", [100, 2])
 @pytest.mark.parametrize("how", ["NOTSUPP", "PROC_UNAVAIL"])
 def test_server_without_readdirplus_is_read_by_readdir(

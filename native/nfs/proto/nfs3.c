@@ -26,6 +26,8 @@
  * of what a connection can take.
  */
 #define LISTING_SIZE (RPC_MAX_REPLY / 2)
+/* The same number of entries, without attributes and handles. */
+#define PLAIN_SIZE (LISTING_SIZE / 4)
 
 /* ---- calls */
 
@@ -83,17 +85,18 @@ static bool call_lookup(struct rpc *rpc, const struct proto_handle *directory, c
     return true;
 }
 
-static bool call_readdirplus(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
-                             const uint8_t *verifier)
+static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
+                         const uint8_t *verifier, bool is_plain)
 {
-    struct xdr_out *call = begin(rpc, PROTO_READDIRPLUS);
+    struct xdr_out *call = begin(rpc, is_plain ? PROTO_READDIR : PROTO_READDIRPLUS);
     if (!call)
         return false;
     put_handle(call, directory);
     xdr_put64(call, cookie);
     xdr_put(call, verifier, PROTO_VERIFIER);
-    xdr_put32(call, LISTING_SIZE);
-    xdr_put32(call, LISTING_SIZE);
+    if (!is_plain)
+        xdr_put32(call, LISTING_SIZE); /* of names and cookies alone */
+    xdr_put32(call, is_plain ? PLAIN_SIZE : LISTING_SIZE);
     return true;
 }
 
@@ -216,9 +219,11 @@ static int read_entry(struct xdr_in *reply, struct proto_listing *listing,
     entry->fileid = xdr_get64(reply);
     entry->name = xdr_get_bytes(reply, PROTO_LONGEST_NAME, &entry->length);
     entry->cookie = xdr_get64(reply);
-    get_optional_attributes(reply, &entry->attrs);
+    entry->attrs.known = false;
     entry->handle.length = 0;
-    if (xdr_get32(reply))
+    if (!listing->is_plain)
+        get_optional_attributes(reply, &entry->attrs);
+    if (!listing->is_plain && xdr_get32(reply))
         proto_get_handle(reply, MAX_HANDLE, &entry->handle);
     if (reply->bad || proto_check_name(entry->name, entry->length) < 0)
         return -EBADMSG;
@@ -265,7 +270,7 @@ const struct protocol nfs3_protocol = {
     .batch = 1,
     .call_getattr = call_getattr,
     .call_lookup = call_lookup,
-    .call_listing = call_readdirplus,
+    .call_listing = call_listing,
     .call_setattr = call_setattr,
     .read_status = read_status,
     .read_getattr = read_getattr,

@@ -120,8 +120,9 @@ bool nfs4_call_root(struct rpc *rpc)
 }
 
 static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
-                         const uint8_t *verifier)
+                         const uint8_t *verifier, bool is_plain)
 {
+    (void)is_plain;
     struct xdr_out *call = begin(rpc, 3);
     if (!call)
         return false;

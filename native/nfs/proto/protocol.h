@@ -40,6 +40,7 @@ enum proto_procedure {
     PROTO_GETATTR = 1,
     PROTO_SETATTR = 2,
     PROTO_LOOKUP = 3,
+    PROTO_READDIR = 16,
     PROTO_READDIRPLUS = 17,
     PROTO_FSSTAT = 18,
     PROTO_PROCEDURES = 22,
@@ -81,6 +82,7 @@ struct proto_setattr {
 };
 
 struct proto_listing {
+    bool is_plain; /* set by the caller, as it was for the call */
     struct proto_attrs directory;
     const uint8_t *verifier;
     bool is_last;
@@ -102,8 +104,9 @@ struct protocol {
     bool (*call_getattr)(struct rpc *rpc, const struct proto_handle *handle);
     bool (*call_lookup)(struct rpc *rpc, const struct proto_handle *directory, const void *name,
                         size_t length);
+    /* A plain listing has neither attributes nor handles; version 4 makes none. */
     bool (*call_listing)(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
-                         const uint8_t *verifier);
+                         const uint8_t *verifier, bool is_plain);
     bool (*call_setattr)(struct rpc *rpc, const struct proto_handle *const *handles,
                          const struct proto_setattr *sets, size_t count);
     /*
