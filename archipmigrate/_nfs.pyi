@@ -40,6 +40,8 @@ class OpenShare:
     @property
     def bound(self) -> int: ...  # calls that may be in flight now
     @property
+    def is_unguarded(self) -> bool: ...  # the server refuses guarded changes
+    @property
     def calls(self) -> list[int]: ...
     def set_bound(self, calls: int, /) -> None: ...  # the maximum of that, from 1 to 512
     def root_attributes(self) -> Attributes: ...

@@ -2,7 +2,8 @@
 
 READDIRPLUS (version 4: READDIR) returns a directory's entries with their attributes and handles.
 One SETATTR sets mode and group together, guarded by the ctime (version 4: the change attribute)
-that the scan saw. Handles live from scan to apply, and a minute at most; after that entries are
+that the scan saw; a server that refuses guards gets changes without, and a look before and after
+each. Handles live from scan to apply, and a minute at most; after that entries are
 found by their paths.
 
 If the server turns out to send owner names, version 4 is replaced by version 3, once and for the
@@ -47,6 +48,10 @@ from .base import WIDE, ScanOptions, scan_arguments
 # The version that is tried first; version 3 replaces it if the server sends owner names.
 BEST = 4
 NO_KEYS = array("Q")
+UNGUARDED = (
+    "the server refuses guarded changes: each entry was looked at before and after, but what "
+    "somebody else changed in between is not noticed"
+)
 
 
 @dataclass(slots=True)
@@ -201,6 +206,9 @@ class NfsBackend:
             result = apply(opened, b"", is_retry=True)
             if stop[0] and Outcome.UNTRIED in result.outcomes:
                 raise Unsettled from None  # the first call may have made the change
+        if opened.is_unguarded:
+            with self._reopening:
+                self._add_remark(UNGUARDED)
         noted = [_noted(opened, *failure) for failure in result.failures]
         return Applied(result.outcomes, noted, result.stamps, result.first_ctime)
 
@@ -225,8 +233,14 @@ class NfsBackend:
                 reopened = self._reopen()
                 reopened.set_bound(self._calls)  # before another lane can call
                 self._opened = reopened
-                self.nfs_version, self.remark = reopened.version, USING_3
+                self.nfs_version = reopened.version
+                self._add_remark(USING_3)
             return self._opened
+
+    def _add_remark(self, text: str) -> None:
+        """Add what the user is to be told, once. Called with the lock."""
+        if text not in self.remark:
+            self.remark = f"{self.remark}; {text}" if self.remark else text
 
 
 def _apply(

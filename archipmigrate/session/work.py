@@ -240,7 +240,7 @@ def _run(opening: Opening[Any], work: Work, *, retry: bool = False) -> Ended:
     try:
         result = run_loop(run.execute)
     finally:
-        if remark := work.remark or share.remark:
+        for remark in filter(None, (share.remark, work.remark)):
             reporter.remark(remark)
     return _ended(opening, work, result, run.counters.tally, monotonic() - began)
 

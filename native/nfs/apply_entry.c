@@ -5,6 +5,12 @@
  *     VERB_SETTLE    between old and new -> SETATTR of the mode
  *     VERB_CHECK     nothing
  *     VERB_BACK      new, or between -> SETATTR without set-id bits -> SETATTR of these bits
+ *
+ * A server that refuses guards gets changes without. Then an entry is looked at just before its
+ * change and just after:
+ *
+ *     SETATTR, guarded -> INVAL, NOTSUPP -> GETATTR -> SETATTR, unguarded -> its attributes
+ *                                            '--- all others, once that succeeded
  */
 
 #define _GNU_SOURCE
@@ -57,6 +63,8 @@ static int fail_result(struct nfs_apply *apply, const struct nfs_entry_change *e
 
 bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry_change *entry)
 {
+    if (entry->doubts_guard || nfs_client_is_unguarded(apply->client))
+        return true;
     switch (apply->request->verb) {
     case VERB_FORWARD:
         return !apply->succeeded || entry->change.flags & FLAG_SETID;
@@ -102,7 +110,8 @@ static void stamp_untouched(struct nfs_apply *apply, const struct nfs_entry_chan
 
 static int set(struct nfs_apply *apply, struct nfs_entry_change *entry, struct proto_setattr set)
 {
-    set.guarded = entry->tries < MAX_GUARDED;
+    set.guarded = entry->tries < MAX_GUARDED && !entry->doubts_guard &&
+                  !nfs_client_is_unguarded(apply->client);
     set.guard = entry->found.guard;
     entry->set = set;
     return nfs_apply_queue_setattr(apply, entry);
@@ -124,7 +133,9 @@ static int set_new(struct nfs_apply *apply, struct nfs_entry_change *entry)
 
 int nfs_apply_by_handle(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    return set_new(apply, entry);
+    return nfs_client_is_unguarded(apply->client)
+               ? nfs_apply_send_getattr(apply, entry, AWAITS_LOOK)
+               : set_new(apply, entry);
 }
 
 /* Check the result of the change; keep the ctime of a set-id file, which lost its bits. */
@@ -295,12 +306,18 @@ int nfs_apply_was_set(struct nfs_apply *apply, struct nfs_entry_change *entry, i
         entry->tries++;
         return nfs_apply_send_getattr(apply, entry, AWAITS_LOOK);
     }
+    if (entry->set.guarded && (error == -EINVAL || error == -EOPNOTSUPP)) {
+        entry->doubts_guard = true;
+        return nfs_apply_send_getattr(apply, entry, AWAITS_LOOK);
+    }
     if (error == -ESTALE && !entry->is_stale)
         return nfs_apply_find_again(apply, entry);
     if (error == -ENOENT)
         return OUTCOME_GONE;
     if (error < 0)
         return nfs_apply_fail(apply, entry, "setattr", error, "");
+    if (entry->doubts_guard)
+        nfs_client_set_unguarded(apply->client);
     if (was_raced(entry, after))
         report(apply, entry, "raced", 0, "");
     if (!after->known) {

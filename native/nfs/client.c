@@ -46,6 +46,7 @@ struct nfs_client {
     struct idmap *idmap;
     atomic_size_t batch;  /* entries that one call changes */
     atomic_bool is_plain; /* the server has no READDIRPLUS */
+    atomic_bool is_unguarded;
     struct proto_handle root;
     struct proto_attrs root_attrs; /* as they were when it was opened */
     struct pace pace;
@@ -431,6 +432,16 @@ bool nfs_client_list_plainly(struct nfs_client *client)
     if (can)
         atomic_store(&client->is_plain, true);
     return can;
+}
+
+bool nfs_client_is_unguarded(const struct nfs_client *client)
+{
+    return atomic_load(&client->is_unguarded);
+}
+
+void nfs_client_set_unguarded(struct nfs_client *client)
+{
+    atomic_store(&client->is_unguarded, true);
 }
 
 uint64_t nfs_client_fsid(const struct nfs_client *client)

@@ -109,6 +109,10 @@ void nfs_client_reduce_batch(struct nfs_client *client, size_t than);
 bool nfs_client_lists_plainly(const struct nfs_client *client);
 bool nfs_client_list_plainly(struct nfs_client *client);
 
+/* Return whether the server refuses guards: changes are made without from then on. */
+bool nfs_client_is_unguarded(const struct nfs_client *client);
+void nfs_client_set_unguarded(struct nfs_client *client);
+
 /* Acquire a connection for this thread alone; 0 or -ENOMEM. */
 int nfs_client_acquire(struct nfs_client *client, struct rpc **rpc);
 void nfs_client_release(struct nfs_client *client, struct rpc *rpc);

@@ -200,6 +200,12 @@ static PyObject *share_bound(PyObject *share, void *closure)
     return PyLong_FromSize_t(nfs_client_bound(client_of(share)));
 }
 
+static PyObject *share_is_unguarded(PyObject *share, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(nfs_client_is_unguarded(client_of(share)));
+}
+
 static PyObject *share_calls(PyObject *share, void *closure)
 {
     (void)closure;
@@ -218,6 +224,7 @@ static PyGetSetDef share_properties[] = {
     {"unknown_owner", share_unknown_owner, NULL,
      "The first owner that was not understood, or b\"\".", NULL},
     {"bound", share_bound, NULL, "How many calls may be in flight now.", NULL},
+    {"is_unguarded", share_is_unguarded, NULL, "Whether the server refuses guards.", NULL},
     {"calls", share_calls, NULL, "How often each procedure was called, by its number.", NULL},
     {0},
 };

@@ -28,6 +28,7 @@ enum operation {
     READDIR = 26,
     SETATTR = 34,
     VERIFY = 37,
+    ILLEGAL = 10044, /* in place of one that the server does not know */
 };
 
 /* RFC 7530, section 5: bits of the first and second words of an attribute bitmap. */
@@ -200,6 +201,9 @@ static int error_of(uint32_t status)
         return -ENOTDIR;
     case 10039: /* BADOWNER: the server wants names, or does not know this one */
         return -EPROTOTYPE;
+    case 10032: /* ATTRNOTSUPP */
+    case 10044: /* OP_ILLEGAL */
+        return -EOPNOTSUPP;
     case 10040: /* BADCHAR */
     case 10041: /* BADNAME */
         return -EINVAL;
@@ -395,6 +399,8 @@ static int read_result(struct xdr_in *reply, struct head *head, enum operation o
         if (words > MAX_WORDS)
             reply->bad = true;
     }
+    if (got == ILLEGAL && status)
+        got = operation;
     return reply->bad || got != operation ? -EBADMSG : error_of(status);
 }
 
