@@ -23,7 +23,7 @@ from ..errors import ShareError
 from . import Share
 from .mountinfo import Mount, is_below, mount_points, unescape
 from .remote import HAS_NFS
-from .url import NAMED, TIMEOUT
+from .url import NAMED, TIMEOUT, cause
 
 if HAS_NFS:
     from .. import _nfs
@@ -90,7 +90,7 @@ def _first(share: Share, tries: Iterable[tuple[int, bytes]], domain: str) -> _nf
             opened = _open(server, path, version, root, domain)
             difference = _difference(share.fd, opened)
         except OSError as error:
-            reasons.append(f"{label(version)}: {error.filename or 'getattr'}: {error.strerror}")
+            reasons.append(f"{label(version)}: {cause(error)}")
             if _is_final(error, server):
                 break
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from ..errors import ShareError
-from .url import MAP_THEM, NAMED, TIMEOUT, USING_3, Remote, refusal
+from .url import LACKING, MAP_THEM, NAMED, TIMEOUT, USING_3, Remote, cause, refusal
 
 try:
     from .. import _nfs
@@ -34,6 +34,8 @@ def open_remote(url: str, remote: Remote) -> tuple[_nfs.OpenShare, str]:
             errors.append(error)
         else:
             return opened, USING_3 if any(map(_is_named, errors)) else ""
+    if errors[0].errno in LACKING:
+        raise refusal(url, *errors)
     # A server without a port mapper has version 4 only: the error of that version counts.
     first = _is_named(errors[0]) or errors[-1].filename == "port mapper"
     raise refusal(url, errors[0] if first else errors[-1])
@@ -55,7 +57,7 @@ def reopen_remote(url: str, remote: Remote, inode: int) -> _nfs.OpenShare:
         opened = _mount(remote, 3)
     except OSError as error:
         raise ShareError(
-            f"{url}: {NAMED}, and has no version 3 ({error.filename}: {error.strerror}): {MAP_THEM}"
+            f"{url}: {NAMED}, and has no version 3 ({cause(error)}): {MAP_THEM}"
         ) from None
     if opened.root_inode != inode:
         raise ShareError(f"{url}: {NAMED}, and by version 3 this is another directory: {MAP_THEM}")

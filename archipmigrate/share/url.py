@@ -53,6 +53,8 @@ UNMAPPED = {
     errno.ENOTUNIQ: "its group could not be sent back as the server sent it: it is a number that "
     "has a name on this host, or one of several names of a number",
 }
+# Errors of version 4 that say what the server lacks, whatever the step.
+LACKING = (errno.ENODATA, errno.EPROTONOSUPPORT)
 _FORM = "write nfs://SERVER/PATH, and ?nfsport=N&mountport=N where needed"
 
 
@@ -144,11 +146,27 @@ def _mapped(url: str, remote: Remote, domain: str) -> Remote:
     return replace(remote, domain=domain)
 
 
-def refusal(url: str, error: OSError) -> ShareError:
-    """Return what to tell the user when a share cannot be mounted."""
+def cause(error: OSError) -> str:
+    """Return why a share cannot be mounted: the step that failed, or what the server lacks."""
+    if error.errno == errno.ENODATA:
+        return f"the server's NFSv4 lacks the attribute {error.filename}, which is needed"
+    if error.errno == errno.EPROTONOSUPPORT:
+        return "the server has NFSv4.1 or later only, and this program uses NFSv4.0"
+    return f"{error.filename or 'getattr'}: {error.strerror}"
+
+
+def refusal(url: str, error: OSError, by_3: OSError | None = None) -> ShareError:
+    """Return what to tell the user when a share cannot be mounted.
+
+    *by_3* is the error of version 3, if that was tried because of what version 4 lacks.
+    """
     operation = str(error.filename)
+    if error.errno in LACKING and by_3 is not None:
+        return ShareError(f"{url}: {cause(error)}; by NFSv3: {cause(by_3)}: mount the share")
+    if error.errno in LACKING:
+        return ShareError(f"{url}: {cause(error)}: use version=3, or mount the share")
     if error.errno == errno.EPROTOTYPE:
         return ShareError(f"{url}: {NAMED}: {MAP_THEM}")
     if error.errno in UNMAPPED:
         return ShareError(f"{url}: {UNMAPPED[error.errno]}")
-    return ShareError(f"{url}: {operation}: {error.strerror}: {ADVICE.get(operation, _FORM)}")
+    return ShareError(f"{url}: {cause(error)}: {ADVICE.get(operation, _FORM)}")

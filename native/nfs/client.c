@@ -357,6 +357,8 @@ int nfs_client_open(const struct nfs_client_settings *settings, struct nfs_clien
         for (const struct addrinfo *at = addresses; at && error; at = at->ai_next) {
             drop_idle(client);
             error = try_address(client, settings, at, operation);
+            if (error == -ENODATA && client->root_attrs.missing)
+                *operation = client->root_attrs.missing;
         }
         freeaddrinfo(addresses);
     }

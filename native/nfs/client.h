@@ -51,7 +51,10 @@ struct nfs_client_settings {
 
 struct nfs_client;
 
-/* Mount the share. Returns 0 or -errno; `operation` is the step that failed. */
+/*
+ * Mount the share. Returns 0 or -errno; `operation` is the step that failed, or with -ENODATA the
+ * attribute of a directory that the server did not send.
+ */
 int nfs_client_open(const struct nfs_client_settings *settings, struct nfs_client **client,
                     const char **operation);
 void nfs_client_close(struct nfs_client *client);

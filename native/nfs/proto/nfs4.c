@@ -264,6 +264,31 @@ static uint64_t get_time(struct xdr_in *reply)
     return seconds << 32 | xdr_get32(reply);
 }
 
+/* Return the first of the requested attributes that the server did not send, or NULL. */
+static const char *missing_of(uint32_t first, uint32_t second)
+{
+    static const struct {
+        uint32_t first, second;
+        const char *name;
+    } ATTRIBUTES[] = {
+        {TYPE, 0, "type"},
+        {CHANGE, 0, "change"},
+        {SIZE, 0, "size"},
+        {FSID, 0, "fsid"},
+        {FILEID, 0, "fileid"},
+        {0, MODE, "mode"},
+        {0, LINKS, "numlinks"},
+        {0, OWNER, "owner"},
+        {0, GROUP, "owner_group"},
+        {0, CHANGED, "time_metadata"},
+        {0, MODIFIED, "time_modify"},
+    };
+    for (size_t i = 0; i < sizeof(ATTRIBUTES) / sizeof(ATTRIBUTES[0]); i++)
+        if (ATTRIBUTES[i].first & ~first || ATTRIBUTES[i].second & ~second)
+            return ATTRIBUTES[i].name;
+    return NULL;
+}
+
 /*
  * Read those of the requested attributes that the server sent. They are known if all are there; an
  * entry that the server cannot look at has an error instead. Returns 0, or the error of an owner:
@@ -286,7 +311,8 @@ static int get_attributes(struct xdr_in *reply, struct proto_attrs *found,
     }
     struct xdr_in in = {.at = bytes, .end = bytes + length, .context = reply->context};
     uint32_t type = bits[0] & TYPE ? xdr_get32(&in) : 1;
-    *found = (struct proto_attrs){.known = (bits[0] & FIRST) == FIRST && bits[1] == SECOND};
+    *found = (struct proto_attrs){.missing = missing_of(bits[0], bits[1])};
+    found->known = !found->missing;
     if (bits[0] & CHANGE)
         found->guard = xdr_get64(&in);
     if (bits[0] & SIZE)
@@ -331,7 +357,7 @@ static int read_last_getattr(struct xdr_in *reply, struct proto_attrs *found)
     int error = get_attributes(reply, found, NULL);
     if (reply->bad)
         return -EBADMSG;
-    return error ? error : found->known ? 0 : -EBADMSG;
+    return error ? error : found->known ? 0 : -ENODATA;
 }
 
 static int read_getattr(struct xdr_in *reply, struct proto_attrs *found)

@@ -53,7 +53,8 @@ struct proto_handle {
 
 struct proto_attrs {
     bool known;
-    uint32_t mode; /* type and permissions, as in st_mode */
+    const char *missing; /* the first attribute that version 4 did not send, or NULL */
+    uint32_t mode;       /* type and permissions, as in st_mode */
     uint32_t links;
     uint32_t uid;
     uint32_t gid;
