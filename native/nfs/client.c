@@ -47,6 +47,7 @@ struct nfs_client {
     atomic_size_t batch;  /* entries that one call changes */
     atomic_bool is_plain; /* the server has no READDIRPLUS */
     atomic_bool is_unguarded;
+    atomic_uint listing; /* bytes */
     struct proto_handle root;
     struct proto_attrs root_attrs; /* as they were when it was opened */
     struct pace pace;
@@ -345,6 +346,7 @@ int nfs_client_open(const struct nfs_client_settings *settings, struct nfs_clien
     pace_init(&client->pace, settings->calls);
     client->protocol = settings->version == 4 ? &nfs4_protocol : &nfs3_protocol;
     client->batch = client->protocol->batch;
+    client->listing = PROTO_LISTING;
     client->idmap = client->settings.context = idmap_new(settings->domain);
     set_credentials(&client->settings, settings);
     client->settings.calls = settings->calls * PROTO_MAX_BATCH + SPARE_CALLS;
@@ -434,6 +436,21 @@ bool nfs_client_list_plainly(struct nfs_client *client)
     if (can)
         atomic_store(&client->is_plain, true);
     return can;
+}
+
+uint32_t nfs_client_listing(const struct nfs_client *client)
+{
+    return atomic_load(&client->listing);
+}
+
+bool nfs_client_list_more(struct nfs_client *client, uint32_t than)
+{
+    unsigned expected = than;
+    if (than >= PROTO_MAX_LISTING)
+        return false;
+    /* Another thread may have asked for more already. */
+    (void)atomic_compare_exchange_strong(&client->listing, &expected, 2 * than);
+    return true;
 }
 
 bool nfs_client_is_unguarded(const struct nfs_client *client)

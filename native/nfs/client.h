@@ -112,6 +112,13 @@ void nfs_client_reduce_batch(struct nfs_client *client, size_t than);
 bool nfs_client_lists_plainly(const struct nfs_client *client);
 bool nfs_client_list_plainly(struct nfs_client *client);
 
+/*
+ * Return how many bytes to ask for in a listing; and ask for more, because `than` were too few:
+ * false if more cannot be received.
+ */
+uint32_t nfs_client_listing(const struct nfs_client *client);
+bool nfs_client_list_more(struct nfs_client *client, uint32_t than);
+
 /* Return whether the server refuses guards: changes are made without from then on. */
 bool nfs_client_is_unguarded(const struct nfs_client *client);
 void nfs_client_set_unguarded(struct nfs_client *client);

@@ -27,10 +27,10 @@ static void note(struct nfs_scan *scan, int error)
 
 /* ---- errors */
 
-/* Return an error whose text does not mislead: errno has none for a bad cookie. */
+/* Return an error whose text does not mislead: errno has none for what is wrong with a listing. */
 static int plain_error(int error)
 {
-    return error == -EILSEQ ? -EIO : error;
+    return error == -EILSEQ || error == -EMSGSIZE ? -EIO : error;
 }
 
 static int fail(struct nfs_scan *scan, const char *operation, int error)
@@ -432,7 +432,10 @@ static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *r
         error = scan->protocol->read_status(reply);
     if (error == PROTO_DELAY)
         return NFS_DELAY;
-    if (error == -EOPNOTSUPP && !node->is_plain && nfs_client_list_plainly(scan->client)) {
+    bool lists_else = error == -EOPNOTSUPP
+                          ? !node->is_plain && nfs_client_list_plainly(scan->client)
+                          : error == -EMSGSIZE && nfs_client_list_more(scan->client, node->room);
+    if (lists_else) {
         nfs_scan_send_listing(scan, node);
         return 0;
     }
@@ -464,7 +467,8 @@ static int answer_listing(void *owner, uint64_t tag, int error, struct xdr_in *r
 void nfs_scan_send_listing(struct nfs_scan *scan, struct node *node)
 {
     node->is_plain = nfs_client_lists_plainly(scan->client);
-    scan->protocol->call_listing(scan->rpc, &node->handle, node->cookie, node->verifier,
+    node->room = nfs_client_listing(scan->client);
+    scan->protocol->call_listing(scan->rpc, &node->handle, node->cookie, node->verifier, node->room,
                                  node->is_plain);
     nfs_client_send(scan->client, scan->rpc, node->is_plain ? PROTO_READDIR : PROTO_READDIRPLUS,
                     answer_listing, scan, (uintptr_t)node);

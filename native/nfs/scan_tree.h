@@ -65,7 +65,8 @@ struct node {
     uint64_t cycle_cookie; /* an earlier one: if it comes again, the listing has a cycle */
     uint64_t cycle_steps, cycle_power;
     bool at_end;
-    bool is_plain; /* the listing that was called for last */
+    bool is_plain; /* of the listing that was called for last: without attributes */
+    uint32_t room; /* and how many bytes it might have */
     size_t name_count;
     size_t questions; /* unanswered */
     unsigned restarts;

@@ -151,7 +151,6 @@ def test_names_that_are_too_long_fail_once_in_a_wide_directory(
     assert len(set(failures(ended))) == 60
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="asks for no more")
 def test_server_that_wants_more_room_for_a_listing_gets_it(program: Program, server: Fake) -> None:
     asked: list[int] = []
 
@@ -166,6 +165,25 @@ def test_server_that_wants_more_room_for_a_listing_gets_it(program: Program, ser
     ended = perms(program, server)
     made(min(asked) <= 128 * KIB, "a listing for which there is too little room")
     assert finished(ended, server)
+    assert asked.count(128 * KIB) == 1  # not for each directory anew
+
+
+def test_server_for_which_no_room_is_enough_fails_its_directories(
+    program: Program, server: Fake
+) -> None:
+    server.hook = lambda call: error(TOOSMALL) if call.procedure == fake.READDIRPLUS else None
+    ended = perms(program, server)
+    assert (ended.status, failures(ended)) == (3, ["."])
+
+
+def test_reply_of_a_megabyte_is_read(program: Program, server: Fake) -> None:
+    def padded(call: Call) -> bytes | None:
+        if call.procedure != fake.READDIRPLUS:
+            return None
+        return server._result(call) + (1 << 20) * b"\0"
+
+    server.hook = padded
+    assert finished(perms(program, server), server)
 
 
 # -- mountd

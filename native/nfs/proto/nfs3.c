@@ -21,13 +21,8 @@
 #define MAX_FLAVORS   16
 #define MAX_HANDLE    64
 
-/*
- * Bytes of entries in one reply, some 500 of them. Servers count in different ways, so it is half
- * of what a connection can take.
- */
-#define LISTING_SIZE (RPC_MAX_REPLY / 2)
-/* The same number of entries, without attributes and handles. */
-#define PLAIN_SIZE (LISTING_SIZE / 4)
+/* A plain listing has about as many entries in a fraction of the bytes. */
+#define PLAIN_FRACTION 4
 
 /* ---- calls */
 
@@ -86,7 +81,7 @@ static bool call_lookup(struct rpc *rpc, const struct proto_handle *directory, c
 }
 
 static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
-                         const uint8_t *verifier, bool is_plain)
+                         const uint8_t *verifier, uint32_t size, bool is_plain)
 {
     struct xdr_out *call = begin(rpc, is_plain ? PROTO_READDIR : PROTO_READDIRPLUS);
     if (!call)
@@ -95,8 +90,8 @@ static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, 
     xdr_put64(call, cookie);
     xdr_put(call, verifier, PROTO_VERIFIER);
     if (!is_plain)
-        xdr_put32(call, LISTING_SIZE); /* of names and cookies alone */
-    xdr_put32(call, is_plain ? PLAIN_SIZE : LISTING_SIZE);
+        xdr_put32(call, size); /* of names and cookies alone */
+    xdr_put32(call, is_plain ? size / PLAIN_FRACTION : size);
     return true;
 }
 

@@ -11,13 +11,12 @@
 
 #include "nfs/proto/idmap.h"
 
-#define NFS_PROGRAM  100003
-#define NFS_VERSION  4
-#define COMPOUND     1
-#define LISTING_SIZE (RPC_MAX_REPLY / 2)
-#define MAX_OWNER    1024 /* that is skipped; idmap.h has the bound of what is understood */
-#define MAX_TAG      1024
-#define MAX_WORDS    8
+#define NFS_PROGRAM 100003
+#define NFS_VERSION 4
+#define COMPOUND    1
+#define MAX_OWNER   1024 /* that is skipped; idmap.h has the bound of what is understood */
+#define MAX_TAG     1024
+#define MAX_WORDS   8
 
 enum operation {
     GETATTR = 9,
@@ -121,7 +120,7 @@ bool nfs4_call_root(struct rpc *rpc)
 }
 
 static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
-                         const uint8_t *verifier, bool is_plain)
+                         const uint8_t *verifier, uint32_t size, bool is_plain)
 {
     (void)is_plain;
     struct xdr_out *call = begin(rpc, 3);
@@ -132,8 +131,8 @@ static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, 
     xdr_put32(call, READDIR);
     xdr_put64(call, cookie);
     xdr_put(call, verifier, PROTO_VERIFIER);
-    xdr_put32(call, LISTING_SIZE);
-    xdr_put32(call, LISTING_SIZE);
+    xdr_put32(call, size);
+    xdr_put32(call, size);
     put_bitmap(call, FIRST | READ_ERROR | FILEHANDLE, SECOND);
     return true;
 }
@@ -208,7 +207,6 @@ static int error_of(uint32_t status)
     case 10041: /* BADNAME */
         return -EINVAL;
     case 10002: /* of version 3 only */
-    case 10005: /* of version 3 only */
     case 10006: /* SERVERFAULT */
         return -EIO;
     default:

@@ -38,7 +38,9 @@ int proto_error(uint32_t status)
         return -EILSEQ;
     case 10004: /* NOTSUPP */
         return -EOPNOTSUPP;
-    default: /* TOOSMALL, SERVERFAULT, BADTYPE and unknown ones */
+    case 10005: /* TOOSMALL */
+        return -EMSGSIZE;
+    default: /* SERVERFAULT, BADTYPE and unknown ones */
         return -EIO;
     }
 }

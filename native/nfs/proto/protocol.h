@@ -28,6 +28,12 @@
 /* Names in a listing that are read, though no call is made for one above PROTO_MAX_NAME. */
 #define PROTO_LONGEST_NAME 1024
 #define PROTO_VERIFIER     8 /* bytes */
+/*
+ * Bytes of entries in one reply, some 500 of them; and how many, if the server wants more room.
+ * Servers count in different ways, so it is half of what a connection can take.
+ */
+#define PROTO_LISTING     ((uint32_t)128 * 1024)
+#define PROTO_MAX_LISTING ((uint32_t)(RPC_MAX_REPLY / 2))
 /* Entries that one call changes at most. */
 #define PROTO_MAX_BATCH 5
 
@@ -105,14 +111,17 @@ struct protocol {
     bool (*call_getattr)(struct rpc *rpc, const struct proto_handle *handle);
     bool (*call_lookup)(struct rpc *rpc, const struct proto_handle *directory, const void *name,
                         size_t length);
-    /* A plain listing has neither attributes nor handles; version 4 makes none. */
+    /*
+     * `size` is PROTO_LISTING or more. A plain listing has neither attributes nor handles; version
+     * 4 makes none.
+     */
     bool (*call_listing)(struct rpc *rpc, const struct proto_handle *directory, uint64_t cookie,
-                         const uint8_t *verifier, bool is_plain);
+                         const uint8_t *verifier, uint32_t size, bool is_plain);
     bool (*call_setattr)(struct rpc *rpc, const struct proto_handle *const *handles,
                          const struct proto_setattr *sets, size_t count);
     /*
      * Read the status of any call but SETATTR: 0, PROTO_DELAY, or -errno. -EILSEQ: the cookie is no
-     * longer valid.
+     * longer valid; -EMSGSIZE: a listing was given too little room.
      */
     int (*read_status)(struct xdr_in *reply);
     /*

@@ -45,6 +45,7 @@
 #define AUTH_NONE     0
 #define AUTH_SYS      1
 #define MAX_VERIFIER  400
+#define FIRST_ROOM    ((size_t)256 * 1024) /* for replies */
 
 struct slot {
     uint32_t xid;
@@ -79,6 +80,7 @@ struct rpc {
     size_t out_at; /* sent up to here */
     uint8_t *in;
     size_t in_length;
+    size_t in_room;
     int64_t
         heard; /* time of the last reply, or of a call that was made while none was unanswered */
     int64_t ended; /* the same, of replies other than DELAY */
@@ -110,7 +112,8 @@ int rpc_open(const struct rpc_settings *settings, struct pace *pace, struct rpc 
         rpc->settings.calls = 1U << SLOT_BITS;
     rpc->slots = calloc(rpc->settings.calls, sizeof(*rpc->slots));
     rpc->unused = calloc(rpc->settings.calls, sizeof(*rpc->unused));
-    rpc->in = malloc(RPC_MAX_REPLY);
+    rpc->in = malloc(FIRST_ROOM);
+    rpc->in_room = FIRST_ROOM;
     if (!rpc->slots || !rpc->unused || !rpc->in) {
         rpc_close(rpc);
         return -ENOMEM;
@@ -465,10 +468,28 @@ static void handle_replies(struct rpc *rpc)
     rpc->in_length -= at;
 }
 
+/*
+ * Make room for the rest of a record that fills it; there is some, because record_length allows
+ * none above RPC_MAX_REPLY.
+ */
+static bool make_room(struct rpc *rpc)
+{
+    if (rpc->in_length < rpc->in_room)
+        return true;
+    uint8_t *in = realloc(rpc->in, 2 * rpc->in_room);
+    if (!in) {
+        rpc_cancel(rpc, -ENOMEM);
+        return false;
+    }
+    rpc->in = in;
+    rpc->in_room *= 2;
+    return true;
+}
+
 static void receive(struct rpc *rpc)
 {
-    while (rpc->is_connected) {
-        size_t room = RPC_MAX_REPLY - rpc->in_length;
+    while (rpc->is_connected && make_room(rpc)) {
+        size_t room = rpc->in_room - rpc->in_length;
         ssize_t got = recv(rpc->fd, rpc->in + rpc->in_length, room, 0);
         if (got < 0 && errno == EINTR)
             continue;

@@ -12,7 +12,7 @@
  * server with a reply cache then answers them without executing them twice.
  *
  * Memory is bounded: `calls` messages of at most RPC_MAX_CALL bytes, and one reply of
- * RPC_MAX_REPLY.
+ * RPC_MAX_REPLY, for which there is less room until one needs it.
  */
 
 #ifndef ARCHIPMIGRATE_NFS_PROTO_RPC_H
@@ -27,7 +27,7 @@
 #include "nfs/proto/xdr.h"
 
 #define RPC_MAX_CALL   2048
-#define RPC_MAX_REPLY  ((size_t)256 * 1024)
+#define RPC_MAX_REPLY  ((size_t)2048 * 1024)
 #define RPC_MAX_GROUPS 16 /* of AUTH_SYS: RFC 5531, appendix A */
 
 struct rpc_settings {
