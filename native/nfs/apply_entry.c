@@ -61,13 +61,24 @@ static int fail_result(struct nfs_apply *apply, const struct nfs_entry_change *e
     return OUTCOME_FAILED;
 }
 
+/*
+ * Return whether the change gives a directory set-gid. Servers drop that silently for a caller who
+ * is not in the group, so all such directories are read back until one is as it should be.
+ */
+static bool gains_setgid(const struct nfs_entry_change *entry)
+{
+    const struct change *change = &entry->change;
+    return S_ISDIR(change->mode) && change->new_mode & S_ISGID && !(change->mode & S_ISGID);
+}
+
 bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry_change *entry)
 {
     if (entry->doubts_guard || nfs_client_is_unguarded(apply->client))
         return true;
     switch (apply->request->verb) {
     case VERB_FORWARD:
-        return !apply->succeeded || entry->change.flags & FLAG_SETID;
+        return !apply->succeeded || entry->change.flags & FLAG_SETID ||
+               (gains_setgid(entry) && !nfs_client_keeps_setgid(apply->client));
     case VERB_BACK: /* set-id bits need a second call */
         return entry->change.mode & SET_ID && !entry->is_bare;
     default:
@@ -147,6 +158,8 @@ static int check_result(struct nfs_apply *apply, struct nfs_entry_change *entry)
         apply->ended |= is_first;
         return fail_result(apply, entry, now);
     }
+    if (gains_setgid(entry))
+        nfs_client_set_keeps_setgid(apply->client);
     if (is_first)
         apply->result->first_ctime = proto_time(now->ctime);
     if (entry->change.flags & FLAG_SETID)

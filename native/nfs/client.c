@@ -47,6 +47,7 @@ struct nfs_client {
     atomic_size_t batch;  /* entries that one call changes */
     atomic_bool is_plain; /* the server has no READDIRPLUS */
     atomic_bool is_unguarded;
+    atomic_bool keeps_setgid;
     atomic_uint listing; /* bytes */
     struct proto_handle root;
     struct proto_attrs root_attrs; /* as they were when it was opened */
@@ -436,6 +437,16 @@ bool nfs_client_list_plainly(struct nfs_client *client)
     if (can)
         atomic_store(&client->is_plain, true);
     return can;
+}
+
+bool nfs_client_keeps_setgid(const struct nfs_client *client)
+{
+    return atomic_load(&client->keeps_setgid);
+}
+
+void nfs_client_set_keeps_setgid(struct nfs_client *client)
+{
+    atomic_store(&client->keeps_setgid, true);
 }
 
 uint32_t nfs_client_listing(const struct nfs_client *client)
