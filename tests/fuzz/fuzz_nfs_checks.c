@@ -21,10 +21,10 @@ static void check_handle(const struct proto_handle *handle)
     check(handle->length <= PROTO_MAX_HANDLE, "the length of a handle");
 }
 
-static void read_all_entries(const struct protocol *protocol, struct xdr_in *reply)
+static void read_all_entries(const struct protocol *protocol, struct xdr_in *reply, bool is_plain)
 {
     const uint8_t *begin = reply->at;
-    struct proto_listing listing = {0};
+    struct proto_listing listing = {.is_plain = is_plain};
     struct proto_entry entry = {0};
     if (protocol->read_listing(reply, &listing) < 0)
         return;
@@ -80,7 +80,7 @@ void read_reply(uint8_t reader, uint8_t how, const uint8_t *bytes, size_t length
         check(error || handle.length > 0, "an entry without a handle");
         break;
     case 3:
-        read_all_entries(protocol, &reply);
+        read_all_entries(protocol, &reply, how >> 1 & 1);
         break;
     case 4:
         read_changes(protocol, &reply, how >> 1);
