@@ -112,7 +112,7 @@ void nfs_client_reduce_batch(struct nfs_client *client, size_t than);
 bool nfs_client_lists_plainly(const struct nfs_client *client);
 bool nfs_client_list_plainly(struct nfs_client *client);
 
-/* Return whether a directory that gained set-gid was seen to have it: the server does not drop it. */
+/* Return whether a directory that gained set-gid was seen to have it: the server keeps it. */
 bool nfs_client_keeps_setgid(const struct nfs_client *client);
 void nfs_client_set_keeps_setgid(struct nfs_client *client);
 

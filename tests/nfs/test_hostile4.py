@@ -367,7 +367,7 @@ def test_another_minor_version_leads_to_version_3(program: Program, server: Fake
     version(server).minor = 1
     ended = program("perms", "--json", "--group", GID, server.url(0))
     assert (ended.status, ended.summary["changed"], server.drift(GID)) == (0, ALL, [])
-    assert "lookup: Protocol not supported" in perms(program, server).err
+    assert "NFSv4.1 or later only" in perms(program, server).err
 
 
 def test_server_without_version_4_leads_to_version_3(program: Program, server: Fake) -> None:
