@@ -199,6 +199,7 @@ def test_wide_directory_is_worked_by_all_lanes(guest: Guest, version: str) -> No
 
 
 @pytest.mark.alone
+@pytest.mark.long  # it measures rates; test_controllers has the decisions without a machine
 def test_auto_finds_a_good_number_of_lanes_in_ten_seconds(guest: Guest) -> None:
     """At this round trip the rate grows up to 64 lanes (see bench_lanes): each lane only waits."""
     found = reports(guest(programs.lanes, "3", 20_000, 0.005, timeout=200, memory="2G"))
