@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Such as a full disk behind stdout.
         abandon_stdout()
-        words = "the journal has all changes; `resume` continues"
+        words = "what a run has changed is in its journal: see `archipmigrate status`"
         print_line(f"archipmigrate: {error}: {words}", sys.stderr)
         return 1
 

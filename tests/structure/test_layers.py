@@ -91,6 +91,12 @@ def test_trio_is_imported_in_engine_only() -> None:
     assert rooms == {"engine"}
 
 
+def test_argparse_is_imported_in_cli_only() -> None:
+    """What is below takes values: it serves programs, too."""
+    rooms = {room_of(path) for path in MODULES if "argparse" in imported_packages(path)}
+    assert rooms == {"cli"}
+
+
 def test_run_time_dependencies_are_three() -> None:
     packages = set().union(*(imported_packages(path) for path in MODULES))
     outside = {
