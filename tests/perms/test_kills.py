@@ -326,7 +326,7 @@ def make_mixed(share: Path, rng: random.Random) -> None:
     flat, links = share / "flat", share / "links"
     flat.mkdir()
     links.mkdir()
-    modes = (0o600, 0o640, 0o666, 0o4755, 0o2755, 0o6711, 0o2644, 0o4600)
+    modes = (*(0o600, 0o640, 0o666) * 10, 0o4755, 0o2755, 0o6711, 0o2644, 0o4600)
     for number in range(6000):
         path = put(flat / f"{rng.randrange(10**12):064d}", rng.choice(modes), rng.choice((0, 7)))
         if number % 20 == 0:
