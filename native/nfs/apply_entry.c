@@ -3,7 +3,7 @@
  *
  *     VERB_FORWARD   old attributes -> SETATTR; its first result must be as expected
  *     VERB_SETTLE    between old and new -> SETATTR of the mode
- *     VERB_BACK      new, or between -> SETATTR without set-id bits -> SETATTR of those to come back
+ *     VERB_BACK      new, or between -> SETATTR without set-id bits -> SETATTR of those that stay
  *
  * A server that refuses guards gets changes without. Then an entry is looked at just before its
  * change and just after:
