@@ -6,11 +6,11 @@ import argparse
 import os
 
 from ..errors import FatalError, ShareError
+from ..layout.names import PREFIX
 from ..maps.blocker.entries import BadEntry, map_blocks
 from ..maps.blocker.volume_files import VolumeFile, find_volume_files
 from ..maps.format.codec import codec_of
 from ..maps.format.head import Head
-from ..maps.format.names import PREFIX
 from ..maps.format.v2 import ENTRY_SIZE, EntryFlag, MapFlag, decode_entry_v2
 from ..maps.journal.sizes import Sizes
 from ..maps.locate import locate_maps

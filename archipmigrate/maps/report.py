@@ -11,11 +11,11 @@ from ..jobs.ended import Ended
 from ..jobs.kind import Words
 from ..jobs.logs import LogDirectory
 from ..journal.store import Journal
+from ..layout.names import Role, lock_name, map_name, shown
+from ..layout.placement import Placement, pithos_dir, sha256_dir, v03_dir
 from ..ui.report import Report
 from ..ui.summary import Facts
 from ..ui.text import count, duration, printable, quoted
-from .format.names import Role, lock_name, map_name, shown
-from .format.placement import Placement, pithos_dir, sha256_dir, v03_dir
 from .format.v2 import block_name
 from .format.verdict import GOOD, Result
 from .journal.tables import LOCKS, FoundFile, VolumeRow, listed_files, result_counts, volumes
@@ -236,7 +236,7 @@ def file_path(file: FoundFile) -> bytes:
         Role.LOCK: lock_name(base),
     }.get(Role(file.role), base)
     if file.placement == Placement.V03:
-        parent = v03_dir(base)
+        parent = v03_dir(name)
     else:
         parent = pithos_dir(base) if file.placement == Placement.PITHOS else sha256_dir(name)
     return b"/".join((*(parent or ()), name))

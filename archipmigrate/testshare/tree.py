@@ -11,7 +11,7 @@ import os
 import stat
 from enum import StrEnum
 
-from ..maps.format import placement
+from ..layout import placement
 from ..tree.beneath import open_beneath
 from ..tree.files import DIRECTORY, DirPath
 

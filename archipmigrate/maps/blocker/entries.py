@@ -10,11 +10,11 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 
+from ...layout.placement import sha256_dir
 from ...tree.files import PIECE, Tree, open_file, read_pieces
 from ..format import v0, v1, v2
 from ..format.codec import Codec
 from ..format.head import Head
-from ..format.placement import sha256_dir
 from ..format.v2 import ENTRY_SIZE
 from .preimage import VolumePreimage
 from .volume_files import VolumeFiles

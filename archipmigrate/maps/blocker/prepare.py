@@ -9,8 +9,8 @@ import errno
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ..format.names import shown
-from ..format.placement import v03_dir
+from ...layout.names import shown
+from ...layout.placement import v03_dir
 from ..format.verdict import Plan, Result, Verdict
 from .keep import Refused, check_block, keep_volume
 from .preimage import VolumePreimage, lock_names

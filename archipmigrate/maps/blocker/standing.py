@@ -6,9 +6,9 @@ import os
 from contextlib import suppress
 from enum import Enum, auto
 
+from ...layout.placement import v03_dir
 from ...tree.files import status
 from ..format import v2
-from ..format.placement import v03_dir
 from .preimage import OldFile, VolumePreimage
 from .store import Store
 from .volume_files import is_locked_by_v03

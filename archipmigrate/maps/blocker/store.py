@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ...layout.names import shown
 from ...tree.files import Tree, open_file, read_pieces
 from ..format.codec import Codec
-from ..format.names import shown
 from ..journal.old_maps import OldMaps
 from .locks import Locks, shown_holder
 from .preimage import OldFile, VolumePreimage

@@ -14,11 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from ...layout.names import is_digest, lock_name
+from ...layout.placement import Placement, sha256_dir, v03_dir
 from ...tree.files import DirPath, Tree, open_file, read_pieces, status
 from ..format import v2
 from ..format.head import HEAD_BYTES, Head, invalid, read_head
-from ..format.names import is_digest, lock_name
-from ..format.placement import Placement, placements, sha256_dir, v03_dir
+from ..format.placement import map_placements
 from ..format.v0 import FitV0
 from ..format.v2 import block_name
 from ..format.verdict import Candidate, Side, Verdict, Volume
@@ -69,7 +70,7 @@ def find_volume_files(tree: Tree, name: bytes, sizes: KnownSizes) -> VolumeFiles
     """Find the files of the volume called *name*, which has no prefix. Raises OSError."""
     files = VolumeFiles(Volume(name), [], [])
     for side in (files.volume.plain, files.volume.prefixed):
-        for placement, parent in placements(side.name):
+        for placement, parent in map_placements(side.name):
             _find_map(tree, files, side, placement, parent, sizes)
     for side in (files.volume.plain, files.volume.prefixed):
         head = side.head
@@ -158,11 +159,12 @@ def _misfit(fd: int, size: int) -> str:
 
 def is_locked_by_v03(tree: Tree, name: bytes) -> bool:
     """Whether v0.3 holds the lock of a map: an empty file beside the map, where v0.3 put it."""
-    parent = v03_dir(name)
+    lock = lock_name(name)
+    parent = v03_dir(lock)
     if parent is None:
         return False
     try:
         with tree.directory(parent) as directory:
-            return status(directory, lock_name(name)) is not None
+            return status(directory, lock) is not None
     except FileNotFoundError:
         return False

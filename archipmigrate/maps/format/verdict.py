@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, auto
 
+from ...layout.names import bad_name, map_name, shown
+from ...layout.placement import Placement
 from . import v2
 from .head import Head
-from .names import bad_name, map_name, shown
-from .placement import Placement
 
 # Further files of one name are ignored; two make a conflict.
 MOST_CANDIDATES = 4

@@ -43,7 +43,7 @@ LOCKS = b"\0locks"
 class FoundFile:
     """A file as the survey found it.
 
-    `role` and `placement` are a `format.names.Role` and a `format.placement.Placement`. `path` is
+    `role` and `placement` are a `layout.names.Role` and a `layout.placement.Placement`. `path` is
     the path from the maps directory (or `LOCKS`), empty if the placement says it. `length` is in
     bytes, -1 if this is no regular file. `content` is a map's packed head. `listed` is the reason
     why the user has to see the file ("": it is not listed).

@@ -10,10 +10,10 @@ from dataclasses import replace
 from itertools import groupby
 
 from ...journal.store import Journal
+from ...layout.names import Role
+from ...layout.placement import Placement
 from ...packed.groups import Hint
 from ..format.head import SLACK, needed_length
-from ..format.names import Role
-from ..format.placement import Placement
 from ..format.v2 import BLOCK_SIZE
 from ..format.verdict import Candidate, Plan, Result, Verdict, Volume
 from ..journal.tables import FoundFile, VolumeRow, end_survey, found_files, list_file, put_volumes
