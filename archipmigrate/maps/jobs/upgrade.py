@@ -39,6 +39,10 @@ from .outcomes import VolumeOutcomes
 from .scan import VolumesScanner
 from .units import is_volumes, split, unpack_volumes, volumes_unit
 
+NOT_LOOKED_FOR = (
+    "there is no directory of blocks here: whether v0.4 finds the objects of volumes is not "
+    "checked (--blocks DIR)"
+)
 IN_A_UNIT = 64  # volumes
 AT_ONCE = 20_000  # volumes that are in the frontier at once
 
@@ -70,6 +74,8 @@ class MapfilesJob(Job[MapsScan]):
             judge_survey(journal, locks_apart=self.store.locks.flat, check=self.check)
         if self.total is None:
             self.total = pending_count(journal)
+            if self.total and self.store.objects is None:
+                self.say(NOT_LOOKED_FOR)
             if not self.dry_run:
                 self._check_room(bytes_to_keep(journal))
         volumes = [(row.plan, row.name) for row in pending_volumes(journal, AT_ONCE)]
@@ -108,12 +114,15 @@ class MapfilesJob(Job[MapsScan]):
         return split(unit, parts)
 
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
-        """Retry volumes that failed or were locked; survey again if a directory was not listed."""
+        """Retry volumes that were not upgraded for reasons that may pass.
+
+        Survey again if a directory was not listed.
+        """
         if any(failure.hint == Hint.WALK for failure in failures):
             begin_survey(journal)
             yield from self.first_units()
             return
-        make_pending(journal, (Result.LOCKED, Result.FAILED))
+        make_pending(journal, (Result.LOCKED, Result.MISPLACED, Result.FAILED))
 
     def apply(self, scan: MapsScan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         """Upgrade the volumes of a scan, at least one even after a stop; release their locks."""
