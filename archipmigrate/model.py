@@ -18,6 +18,9 @@ from typing import Any, Protocol, TypeAlias
 TRANSIENT = frozenset((errno.EIO, errno.ETIMEDOUT, errno.ENOSPC, errno.EDQUOT, errno.ESTALE))
 RETRIES = 3
 
+# Entries that are named where many have something in common.
+MOST_EXAMPLES = 5
+
 # One byte. Once it is not 0, no new work is begun.
 StopFlag: TypeAlias = bytes | bytearray
 NEVER = bytes(1)
@@ -52,10 +55,30 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the administrator should know of an entry; `ui.report.NOTICES` has the kinds."""
+    """Something the administrator should know of an entry, such as why it is skipped.
+
+    `ui.notices` has the kinds.
+    """
 
     path: bytes
     kind: str
+
+
+@dataclass(slots=True)
+class Examples:
+    """How many entries have something in common, and the paths of the first few of them."""
+
+    count: int = 0
+    paths: list[bytes] = dataclasses.field(default_factory=list)
+
+    def add(self, path: bytes) -> None:
+        """Add one entry."""
+        self.merge(Examples(1, [path]))
+
+    def merge(self, other: Examples) -> None:
+        """Add the entries of *other*."""
+        self.count += other.count
+        self.paths += other.paths[: MOST_EXAMPLES - len(self.paths)]
 
 
 @dataclass(slots=True)

@@ -97,7 +97,7 @@ class PermsKind(JobKind[PermsSettings]):
         )
         thing = ended.summary_object(dry_run=ended.dry_run)
         word = dry_run_summary if ended.dry_run else run_summary
-        report.summary(word(facts, group), thing, ended.reason)
+        report.summary(word(facts, group), thing, ended.reason, ended.notices)
 
 
 class VerifyKind(PermsKind):
@@ -116,7 +116,8 @@ class VerifyKind(PermsKind):
         facts = ended.facts(same_share=[*options_same_share(settings), *words.runs])
         found = ended.tally.changed
         thing = ended.summary_object(replace(ended.tally, changed=0), drift=found)
-        report.summary(verify_summary(facts, group_name(settings.gid)), thing, ended.reason)
+        lines = verify_summary(facts, group_name(settings.gid))
+        report.summary(lines, thing, ended.reason, ended.notices)
 
 
 def make_job(

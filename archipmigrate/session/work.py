@@ -265,6 +265,7 @@ def _ended(
         result.reason,
         result.signal,
         tally,
+        opening.journal.notices(),
         seconds,
         opening.share.path,
         way,
