@@ -21,7 +21,7 @@ from ..ui.text import group_name
 from .changed import may_have_changed
 from .job import PermsJob, listed_changes
 from .outside import StateDirectory
-from .settings import PermsSettings
+from .settings import SNAPSHOTS, PermsSettings
 from .undo import UndoJob
 from .words import dry_run_summary, options_same_share, run_summary, verify_summary
 
@@ -128,6 +128,7 @@ def make_job(
     dry_run = opening.purpose is Purpose.DRY_RUN
     options = ScanOptions(
         frozenset(os.fsencode(exclude) for exclude in settings.excludes),
+        frozenset(os.fsencode(name) for name in SNAPSHOTS) if settings.snapshots else frozenset(),
         settings.skip_links,
         settings.cross,
         xattrs=not is_nfs,

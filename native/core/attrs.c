@@ -21,10 +21,9 @@ bool attrs_comply(uint32_t mode, uint32_t gid, uint32_t wanted_gid, uint32_t bit
     return gid == wanted_gid && (mode & bits) == bits;
 }
 
-enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked,
-                         bool is_outside)
+enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked)
 {
-    if (is_outside || (is_linked && policy->skip_links))
+    if (is_linked && policy->skip_links)
         return VERDICT_SKIPPED;
     return attrs_comply(mode, gid, policy->gid, policy->file_bits) ? VERDICT_COMPLIANT
                                                                    : VERDICT_CHANGE;

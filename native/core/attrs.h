@@ -38,9 +38,11 @@ enum verdict {
     VERDICT_CHANGE,
 };
 
-/* Judge a regular file; `is_outside`: on another filesystem, which is not to be entered. */
-enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked,
-                         bool is_outside);
+/*
+ * Judge a regular file. That it is on another device than its directory does not matter: an overlay
+ * shows the devices of its layers.
+ */
+enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked);
 
 /*
  * Complete the change of an entry that does not comply: `new_mode` and `flags` are set; the rest of

@@ -6,7 +6,7 @@
  *     struct text            a path within scan_result.text
  *     struct scan_failure    an entry that could not be looked at
  *     struct scan_link       a change of an inode that has several links
- *     struct scan_notice     an entry with something special: an ACL, file capabilities
+ *     struct scan_notice     an entry with something special: an ACL, file capabilities, or skipped
  *     struct apply_result    an outcome for each change, and what there is to say of some
  *     struct apply_failure   a change that could not be made
  *     struct apply_stamp     the ctime of a file that lost set-id bits
@@ -61,6 +61,12 @@ struct scan_notice {
     struct text path;
     const char *kind;
 };
+
+/* Why an entry is skipped: the kinds of such notices (backend/base.py). */
+#define SKIPPED_EXCLUDED   "excluded"
+#define SKIPPED_FILESYSTEM "filesystem"
+#define SKIPPED_LINKED     "linked"
+#define SKIPPED_SNAPSHOT   "snapshot"
 
 struct scan_result {
     struct tally tally;

@@ -199,6 +199,11 @@ void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_re
           "a tally below zero");
     check(tally->failed == (int64_t)(result->found.failures.length / sizeof(*failures)),
           "how many failures there are");
+    const struct scan_notice *notices = (const void *)result->found.notices.bytes;
+    size_t skipped = result->found.notices.length / sizeof(*notices);
+    for (size_t i = 0; i < skipped; i++)
+        check_text(result, notices[i].path);
+    check(tally->skipped == (int64_t)skipped, "how many entries are skipped");
 }
 
 /* ---- results of an apply */

@@ -22,6 +22,7 @@ from archipmigrate.model import Limits, Scan, Tally, Unit
 from archipmigrate.packed.changes import Change, Flag, read_changes
 from archipmigrate.packed.groups import walk_unit, whole
 from archipmigrate.policy import GroupPolicy
+from archipmigrate.ui.notices import SKIPPED
 from tests.support.descriptors import none_left_open
 from tests.support.program import GID, missing
 
@@ -155,6 +156,7 @@ class Seen:
         self.tally.add(scan.tally)
         self.failures.update(dataclasses.astuple(failure) for failure in scan.failures)
         self.notices.update(dataclasses.astuple(notice) for notice in scan.notices)
+        assert scan.tally.skipped == sum(notice.kind in SKIPPED for notice in scan.notices)
         records = {c.offset: c for c in read_changes(scan.preimage)} if scan.preimage else {}
         assert len(records) == scan.count
         for link in scan.links:
