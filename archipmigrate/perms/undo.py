@@ -172,10 +172,13 @@ class UndoJob(Job[Scan]):
             births[part.batch] = _born_before(loaded.before)
             wanted.update({c.inode: (part.batch, c.index) for c in loaded.records})
         found: dict[int, find.Found] = {}
-        for inode, within, path in find.walk(self.root, wanted, stop):
-            batch, index = wanted[inode]
-            if inode not in found and find.born_before(self.root, path, births[batch]):
-                found[inode] = find.Found(batch, index, within, path)
+        try:
+            for inode, within, path in find.walk(self.root, wanted, stop):
+                batch, index = wanted[inode]
+                if inode not in found and find.born_before(self.root, path, births[batch]):
+                    found[inode] = find.Found(batch, index, within, path)
+        except find.SeveralDevices:
+            found.clear()
         if stop[0]:
             return Scan(Tally(), rest=unit)
         preimage = LENGTH.pack(len(unit.body)) + unit.body + find.pack_found(list(found.values()))

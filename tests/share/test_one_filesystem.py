@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.inprocess import Program
-from tests.support.program import attrs, drift, need
+from tests.support.program import GID, attrs, drift, need
 from tests.support.situations import made
 
 pytestmark = pytest.mark.privileged
@@ -78,3 +78,14 @@ def test_subvolume_that_is_no_mount_is_entered(program: Program, subvolumes: Pat
 def test_subvolume_that_is_no_mount_is_verified(program: Program, subvolumes: Path) -> None:
     ended = program.verify(subvolumes)
     assert (ended.status, ended.summary["drift"]) == (4, len(attrs(subvolumes)))
+
+
+def test_what_was_renamed_is_not_sought_among_subvolumes(
+    program: Program, subvolumes: Path
+) -> None:
+    """They number their inodes apart: another file may have the number that is sought."""
+    made(program.perms(subvolumes).status == 0, "a finished run")
+    (subvolumes / "sub" / "file").rename(subvolumes / "sub" / "moved")
+    ended = program("undo", "--json")
+    assert (ended.status, ended.summary["vanished"]) == (3, 1)
+    assert (subvolumes / "sub" / "moved").stat().st_gid == GID
