@@ -136,7 +136,8 @@ def make_job(
         remote=is_nfs,
         never=(state.device, state.inode) if state else (0, 0),
     )
-    return PermsJob(backend, GroupPolicy(settings.gid), options, dry_run, state)
+    policy = GroupPolicy(settings.gid)
+    return PermsJob(backend, policy, options, dry_run, state, opening.share.parts_links)
 
 
 KIND = PermsKind()

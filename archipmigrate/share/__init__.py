@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 
+OVERLAYS = ("overlay", "fuse.fuse-overlayfs")
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """An open share: `path` resolved, `fd` an O_PATH descriptor that is the root from now on.
@@ -66,6 +69,15 @@ class Share:
     def is_nfs(self) -> bool:
         """Whether the share lies on an NFS server."""
         return self.mount.fstype in NFS
+
+    @property
+    def parts_links(self) -> bool:
+        """Whether a change to one of several names of a file may part it from the others.
+
+        An overlay copies a file up by the one name, unless it was mounted with an index
+        (Documentation/filesystems/overlayfs.rst, "Inode properties").
+        """
+        return self.mount.fstype in OVERLAYS
 
     @property
     def nfs_version(self) -> int:

@@ -25,6 +25,8 @@ def layered(tmp_path: Path, tmpfs: Path, mount: Mount) -> Path:
     (lower / "a").mkdir(parents=True)
     for number in range(3):
         (lower / "a" / f"f{number}").write_text("content")
+    for linked in ("b", "c"):
+        (lower / linked).hardlink_to(lower / "a" / "f0")
     for name in ("upper", "work"):
         (tmpfs / name).mkdir()
     layers = f"xino=off,index=off,lowerdir={lower},upperdir={tmpfs}/upper,workdir={tmpfs}/work"
@@ -58,6 +60,13 @@ def test_files_of_an_overlay_of_two_filesystems_are_changed(
     assert not drift(layered)
     made(program("undo").status in (0, 3), "an undo")  # of what was copied up: see birth times
     assert attrs(layered).keys() == before.keys()
+
+
+def test_every_name_of_a_file_of_an_overlay_is_changed(program: Program, layered: Path) -> None:
+    """Without an index, a name that is changed gets a file of its own."""
+    made((layered / "c").stat().st_nlink == 3, "a file of three names")
+    assert program.perms(layered).status == 0
+    assert not drift(layered)
 
 
 def test_files_of_an_overlay_of_two_filesystems_are_verified(
