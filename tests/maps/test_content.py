@@ -215,6 +215,21 @@ def test_v03_takes_what_lies_in_pithos_tree_before_its_own(
         assert sha256(program, maps, VOLUME, *words) == expected
 
 
+def test_directory_or_object_that_cannot_be_read_is_named(
+    program: Program, maps: Path, blocks: Path, tmp_path: Path
+) -> None:
+    (digest,) = digests(1)
+    name = PREFIX + digest.hex()
+    put(maps, OLD, v1([(1, digest)]))
+    (blocks / sha256_place(name) / name).mkdir(parents=True)
+    ended = shown(program, maps)
+    assert ended.status == 1
+    assert f"the content of foobar cannot be read: {name} is no regular file" in ended.err
+    ended = shown(program, maps, VOLUME, "--pithos-blocks", tmp_path / "nowhere")
+    assert ended.status == 1
+    assert f"{tmp_path}/nowhere: No such file" in ended.err
+
+
 def test_without_a_directory_of_objects_it_says_which_option_helps(
     program: Program, maps: Path
 ) -> None:
