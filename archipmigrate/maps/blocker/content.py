@@ -85,10 +85,8 @@ def volume_sha256(maps: Tree, file: VolumeFile, head: Head, codec: Codec, blocks
     by_v03 = head.version == v1.VERSION and placement_of(file.name, file.parent) is Placement.V03
     for number, (flags, name) in enumerate(_entries(maps, file, head, codec)):
         length = min(head.block_size, head.size - number * head.block_size)
-        is_zero = flags & EntryFlag.ZERO
-        for piece in (
-            _zeros(length) if is_zero else _object(blocks.open(name, by_v03=by_v03), length)
-        ):
+        fd = None if flags & EntryFlag.ZERO else blocks.open(name, by_v03=by_v03)
+        for piece in _zeros(length) if fd is None else _object(fd, length):
             digest.update(piece)
     return digest.hexdigest()
 
