@@ -9,7 +9,6 @@ from contextlib import ExitStack
 
 from ..errors import FatalError, ShareError, UsageError
 from ..layout.names import PREFIX
-from ..layout.placement import sha256_dir, v03_dir
 from ..maps.blocker.content import Blocks, MissingObject, volume_sha256
 from ..maps.blocker.entries import BadEntry, map_blocks
 from ..maps.blocker.volume_files import VolumeFile, VolumeFiles, find_volume_files
@@ -21,6 +20,7 @@ from ..maps.journal.sizes import Sizes
 from ..maps.locate import locate_maps
 from ..maps.report import named
 from ..share import open_share
+from ..tree.beneath import PIN_DIRECTORY
 from ..tree.files import Tree
 from ..ui.printer import print_line
 from ..ui.text import as_json, count, printable, quoted
@@ -138,16 +138,25 @@ def _sha256(
     if (files.verdict.result in REFUSED) or head.is_deleted:
         reason = files.verdict.reason or "it is marked deleted"
         raise FatalError(f"{_shown(args)} has no content: {printable(reason)}")
-    by_v03 = head.version == 1 and file.parent == v03_dir(file.name) != sha256_dir(file.name)
     with ExitStack() as stack:
         trees = []
         for path in (blocks, args.pithos_blocks):
             if path is not None:
-                fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                stack.callback(os.close, fd)
-                trees.append(Tree(fd))
-        where = Blocks(trees[0], trees[1] if len(trees) > 1 else None, by_v03)
-        return volume_sha256(tree, file, head, codec_of("auto"), where)
+                trees.append(Tree(_open_blocks(path)))
+                stack.callback(os.close, trees[-1].root)
+        try:
+            return volume_sha256(tree, file, head, codec_of("auto"), Blocks(*trees))
+        except OSError as error:
+            why = printable(error.strerror or str(error))
+            raise FatalError(f"the content of {_shown(args)} cannot be read: {why}") from None
+
+
+def _open_blocks(path: str) -> int:
+    """Open a directory of objects; the descriptor is the caller's. Raises ShareError."""
+    try:
+        return os.open(path, PIN_DIRECTORY & ~os.O_NOFOLLOW)
+    except OSError as error:
+        raise ShareError(f"the directory of objects {path}: {error.strerror}") from None
 
 
 def _shown(args: argparse.Namespace) -> str:

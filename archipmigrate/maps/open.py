@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ShareError
-from ..jobs.kind import Opening
+from ..jobs.kind import Opening, Purpose
 from ..jobs.registry import is_of, kind_named, undo_target
 from ..journal.runs import list_runs, open_run
 from ..journal.store import RunHeader
@@ -70,19 +70,27 @@ def open_store(
         opening.header.run,
         old_maps,
         settings.keep,
-        _objects(share, settings) if undo is None else None,
+        _objects(share, settings) if opening.purpose is not Purpose.SETTLE else None,
         settings.v03_stopped,
     )
     return OpenStore(store, codec.name)
 
 
 def _objects(share: Share, settings: MapfilesSettings) -> Objects | None:
-    """Open the directory of objects: where it was, or beside the share if that is elsewhere now."""
-    for path in _here_or_beside(share, settings.blocks) if settings.blocks else ():
+    """Open the directory of objects: where it was, or beside the share if that is elsewhere now.
+
+    None if the run has none. Raises ShareError.
+    """
+    if not settings.blocks:
+        return None
+    for path in _here_or_beside(share, settings.blocks):
         with suppress(OSError):
             fd = os.open(path, PIN_DIRECTORY & ~os.O_NOFOLLOW)
             return Objects(Tree(fd), settings.check)
-    return None
+    raise ShareError(
+        f"the directory of objects {settings.blocks} is missing; without it nothing says whether "
+        "v0.4 finds the objects of a volume: mount it where it was"
+    )
 
 
 def _here_or_beside(share: Share, path: str) -> tuple[str, str]:

@@ -95,7 +95,7 @@ def test_volumes_of_v03_are_misplaced_until_their_objects_are_moved(
     program: Program, tmp_path: Path, dry: bool
 ) -> None:
     share = extract_v03(tmp_path / "share")
-    before = contents(snapshot(share))
+    before, directories = contents(snapshot(share)), set(share.rglob("*/"))
     words = [*arguments(share / "maps"), "--v03-stopped", *(["-n"] if dry else [])]
     ended = program(*words)
     check_summary(ended)
@@ -106,6 +106,9 @@ def test_volumes_of_v03_are_misplaced_until_their_objects_are_moved(
     after = contents(snapshot(share))
     changed = {path for path in before if before[path] != after.get(path)}
     assert {Path(path).name for path in changed} == (set() if dry else {"archip_neverwritten"})
+    # Those of the new map, its block, and two locks: none for a volume that is refused.
+    made = {path for path in set(share.rglob("*/")) - directories if path.is_dir()}
+    assert len(made) <= (0 if dry else 4 * 3)
     text = program("mapfiles", "-n", "--v03-stopped", "--maps", share / "maps").out
     command = f"archipmigrate relocate --maps {share}/maps --blocks {share}/blocks"
     assert f"move the objects first: {command}\n" in text
@@ -298,6 +301,22 @@ def test_without_a_directory_of_objects_it_is_said_once(program: Program, maps: 
     assert ended.err.count("no directory of blocks") == 1
     ended = program(*arguments(maps))
     assert "no directory of blocks" not in ended.err  # there is nothing to upgrade
+
+
+def test_directory_of_objects_that_went_away_stops_the_retry_and_no_undo(
+    program: Program, maps: Path, blocks: Path
+) -> None:
+    for name, old in (("volaaa", True), ("volbbb", False)):
+        entries: list[Entry] = [(1, digest) for digest in digests(2, name)]
+        put(maps, PREFIX + name, v1(entries))
+        put_objects(blocks, names_of(entries), old=old)
+    found = results(program(*arguments(maps)))
+    assert found == {"volaaa": "misplaced", "volbbb": "upgraded"}
+    blocks.rename(blocks.with_name("away"))
+    ended = program("resume", "--failed", "--json")
+    assert ended.status == 1
+    assert "directory of objects" in ended.err
+    assert program("undo").status == 0
 
 
 def test_directory_of_objects_is_that_of_the_option_or_the_configuration(

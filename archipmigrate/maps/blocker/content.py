@@ -16,9 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ...layout.names import is_digest, shown
-from ...layout.placement import Placement, pithos_dir_of_v03, placements, v03_dir
+from ...layout.placement import Placement, pithos_dir_of_v03, placement_of, placements, v03_dir
 from ...tree.beneath import open_beneath
 from ...tree.files import FILE, DirPath, Tree, read_pieces
+from ..format import v1
 from ..format.codec import Codec
 from ..format.head import Head
 from ..format.v2 import ENTRY, LONGEST_NAME, EntryFlag
@@ -37,12 +38,14 @@ class Blocks:
     """Where objects lie: the blocker's directory, and Pithos' own tree, which only v0.3 reads."""
 
     blocker: Tree
-    pithos: Tree | None
-    by_v03: bool
+    pithos: Tree | None = None
 
-    def open(self, name: bytes) -> int:
-        """Open an object; the descriptor is the caller's. Raises MissingObject, OSError."""
-        for tree, parent in self._places(name):
+    def open(self, name: bytes, *, by_v03: bool) -> int:
+        """Open an object where v0.3, or v0.4, looks for it; the descriptor is the caller's.
+
+        Raises MissingObject, OSError.
+        """
+        for tree, parent in self._v03_places(name) if by_v03 else self._v04_places(name):
             fd = -1
             with suppress(FileNotFoundError, NotADirectoryError):
                 fd = open_beneath(tree.root, b"/".join((*parent, name)), os.O_RDONLY | FILE)
@@ -50,22 +53,22 @@ class Blocks:
                 continue
             found = os.fstat(fd)
             # v0.3 makes an empty file of a block of Pithos that it does not find.
-            is_stray = self.by_v03 and tree is self.blocker and is_digest(name)
+            is_stray = by_v03 and tree is self.blocker and is_digest(name)
             if stat.S_ISREG(found.st_mode) and (found.st_size or not is_stray):
                 return fd
             os.close(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, f"{shown(name)} is no regular file")
-        is_pithos = self.by_v03 and self.pithos is None and is_digest(name)
+        is_pithos = by_v03 and self.pithos is None and is_digest(name)
         hint = " (--pithos-blocks names Pithos' own tree)" if is_pithos else ""
         raise MissingObject(f"object {shown(name)} is missing{hint}")
 
-    def _places(self, name: bytes) -> Iterator[tuple[Tree, DirPath]]:
-        if not self.by_v03:
-            for rule, parent in placements(name):
-                if rule is not Placement.V03:
-                    yield self.blocker, parent
-            return
+    def _v04_places(self, name: bytes) -> Iterator[tuple[Tree, DirPath]]:
+        for rule, parent in placements(name):
+            if rule is not Placement.V03:
+                yield self.blocker, parent
+
+    def _v03_places(self, name: bytes) -> Iterator[tuple[Tree, DirPath]]:
         if self.pithos is not None and (parent_there := pithos_dir_of_v03(name)) is not None:
             yield self.pithos, parent_there
         if (parent_here := v03_dir(name)) is not None:
@@ -79,10 +82,11 @@ def volume_sha256(maps: Tree, file: VolumeFile, head: Head, codec: Codec, blocks
     memory. Raises MissingObject, BadEntry, OSError.
     """
     digest = hashlib.sha256()
+    by_v03 = head.version == v1.VERSION and placement_of(file.name, file.parent) is Placement.V03
     for number, (flags, name) in enumerate(_entries(maps, file, head, codec)):
         length = min(head.block_size, head.size - number * head.block_size)
-        is_zero = flags & EntryFlag.ZERO
-        for piece in _zeros(length) if is_zero else _object(blocks.open(name), length):
+        fd = None if flags & EntryFlag.ZERO else blocks.open(name, by_v03=by_v03)
+        for piece in _zeros(length) if fd is None else _object(fd, length):
             digest.update(piece)
     return digest.hexdigest()
 

@@ -52,22 +52,21 @@ def peek(store: Store, volume: bytes) -> Prepared:
     The result of a volume with a plan is `would-upgrade`, or why not. Raises Vanished, OSError.
     """
     files = existing_files(store, volume)
-    verdict = files.verdict
-    if verdict.plan is Plan.NONE:
-        return Prepared(verdict)
+    prepared = _before_locks(store, files)
+    verdict = prepared.verdict
+    if verdict.result is not Result.PENDING:
+        return prepared
     try:
-        _refuse_v03_lock(store, files, verdict)
         for name in lock_names(volume, verdict.plan):
             holder = store.locks.holder(name)
             if holder is not None:
                 raise Locked(held_by(name, holder))
-        warning = _refuse_misplaced(store, files, verdict)
         keep_volume(store, files, verdict)
     except Locked as locked:
         return Prepared(replace(verdict, result=Result.LOCKED, reason=str(locked)))
     except Refused as refused:
-        return Prepared(replace(verdict, result=refused.result, reason=str(refused)))
-    return Prepared(replace(verdict, result=Result.WOULD_UPGRADE), warning=warning)
+        return Prepared(_refused(verdict, refused))
+    return replace(prepared, verdict=replace(verdict, result=Result.WOULD_UPGRADE))
 
 
 def check_current(store: Store, volume: bytes, verdict: Verdict) -> Verdict:
@@ -90,10 +89,14 @@ def check_current(store: Store, volume: bytes, verdict: Verdict) -> Verdict:
 def prepare(store: Store, volume: bytes, plan: Plan) -> Prepared:
     """Acquire the locks that *plan* needs, judge the volume under them, keep what goes away.
 
-    The files that are kept are durable after `OldMaps.sync`. Raises Vanished, OSError,
-    JournalError; no lock is held then.
+    A volume that can be refused without them is: it gets no lock, nor directories for one. The
+    files that are kept are durable after `OldMaps.sync`. Raises Vanished, OSError, JournalError; no
+    lock is held then.
     """
     for _ in range(ATTEMPTS):
+        before = _before_locks(store, existing_files(store, volume))
+        if before.verdict.result is not Result.PENDING:
+            return before
         names = lock_names(volume, plan)
         try:
             store.acquire_locks(names)
@@ -109,12 +112,24 @@ def prepare(store: Store, volume: bytes, plan: Plan) -> Prepared:
                 store.release_locks(names)
             raise
         if prepared.preimage is not None and prepared.verdict.plan is plan:
-            return prepared
+            return replace(prepared, warning=before.warning)
         store.release_locks(names)
         if prepared.preimage is None:
             return prepared
         plan = prepared.verdict.plan
     raise OSError(errno.EAGAIN, "the volume keeps changing")
+
+
+def _before_locks(store: Store, files: VolumeFiles) -> Prepared:
+    """Judge a volume by what no lock protects: v0.3's own lock, and where its objects lie."""
+    verdict = files.verdict
+    if verdict.plan is Plan.NONE:
+        return Prepared(verdict)
+    try:
+        _refuse_v03_lock(store, files, verdict)
+        return Prepared(verdict, warning=_refuse_misplaced(store, files, verdict))
+    except Refused as refused:
+        return Prepared(_refused(verdict, refused))
 
 
 def _under_locks(store: Store, volume: bytes) -> Prepared:
@@ -124,10 +139,13 @@ def _under_locks(store: Store, volume: bytes) -> Prepared:
         return Prepared(verdict)
     try:
         _refuse_v03_lock(store, files, verdict)
-        warning = _refuse_misplaced(store, files, verdict)
-        return Prepared(verdict, keep_volume(store, files, verdict), warning)
+        return Prepared(verdict, keep_volume(store, files, verdict))
     except Refused as refused:
-        return Prepared(replace(verdict, result=refused.result, reason=str(refused)))
+        return Prepared(_refused(verdict, refused))
+
+
+def _refused(verdict: Verdict, refused: Refused) -> Verdict:
+    return replace(verdict, result=refused.result, reason=str(refused))
 
 
 def _refuse_v03_lock(store: Store, files: VolumeFiles, verdict: Verdict) -> None:

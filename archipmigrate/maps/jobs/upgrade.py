@@ -72,10 +72,10 @@ class MapfilesJob(Job[MapsScan]):
         """Judge the survey; then yield pending volumes, at most `AT_ONCE` of them."""
         if is_surveying(journal):
             judge_survey(journal, locks_apart=self.store.locks.flat, check=self.check)
+            if self.store.objects is None and pending_count(journal):
+                self.say(NOT_LOOKED_FOR)
         if self.total is None:
             self.total = pending_count(journal)
-            if self.total and self.store.objects is None:
-                self.say(NOT_LOOKED_FOR)
             if not self.dry_run:
                 self._check_room(bytes_to_keep(journal))
         volumes = [(row.plan, row.name) for row in pending_volumes(journal, AT_ONCE)]
