@@ -239,7 +239,7 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
     size_t enters = count_enters(request->changes, request->length, first);
     if (count >= NOTHING || enters >= NOTHING)
         return -EINVAL;
-    result->outcomes = malloc(count + 1);
+    error = apply_result_reserve(result, count);
     result->count = count;
     apply.entries = calloc(count + 1, sizeof(*apply.entries));
     apply.directories = calloc(enters + 1, sizeof(*apply.directories));
@@ -248,7 +248,7 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
     apply.batches = calloc(batches, sizeof(*apply.batches));
     for (size_t i = 0; apply.batches && i < batches; i++)
         apply.batches[i].next = (uint32_t)i + 1;
-    if (!result->outcomes || !apply.entries || !apply.directories || !apply.batches) {
+    if (error < 0 || !apply.entries || !apply.directories || !apply.batches) {
         error = -ENOMEM;
         goto out;
     }

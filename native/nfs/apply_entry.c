@@ -56,13 +56,17 @@ int nfs_apply_fail(struct nfs_apply *apply, const struct nfs_entry_change *entry
     return OUTCOME_FAILED;
 }
 
-static int fail_result(struct nfs_apply *apply, const struct nfs_entry_change *entry,
-                       const struct proto_attrs *now)
+/* Judge what came of a change to `wanted`. */
+static int read_back(struct nfs_apply *apply, const struct nfs_entry_change *entry,
+                     struct attrs before, struct attrs wanted)
 {
+    struct attrs came = {entry->found.mode, entry->found.gid};
     size_t index = (size_t)(entry - apply->entries);
-    if (apply_put_misread(apply->result, index, now->mode, now->gid) < 0)
-        apply->error = -ENOMEM;
-    return OUTCOME_FAILED;
+    int outcome = apply_read_back(apply->result, index, before, wanted, came);
+    if (outcome < 0)
+        apply->error = outcome;
+    apply->ended |= apply->result->is_mismatch;
+    return outcome < 0 ? OUTCOME_FAILED : outcome;
 }
 
 /*
@@ -92,11 +96,6 @@ bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry
 
 /* ---- predicates */
 
-static bool is_now(const struct proto_attrs *found, uint32_t mode, uint32_t gid)
-{
-    return found->mode == mode && found->gid == gid;
-}
-
 static bool is_untouched(const struct proto_attrs *found, const struct change *change)
 {
     return change_is_untouched(change, found->size, found->mtime);
@@ -105,8 +104,10 @@ static bool is_untouched(const struct proto_attrs *found, const struct change *c
 static enum change_state state_of(const struct nfs_apply *apply,
                                   const struct nfs_entry_change *entry)
 {
-    return change_state(apply->request->verb, &entry->change, apply->new_gid, entry->found.mode,
-                        entry->found.gid);
+    struct attrs came, found = {entry->found.mode, entry->found.gid};
+    bool has_come = known_came(&apply->request->known, (size_t)(entry - apply->entries), &came);
+    return change_state(apply->request->verb, &entry->change, apply->new_gid, found,
+                        has_come ? &came : NULL);
 }
 
 static void stamp(struct nfs_apply *apply, const struct nfs_entry_change *entry)
@@ -158,10 +159,10 @@ static int check_result(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     const struct proto_attrs *now = &entry->found;
     bool is_first = !apply->succeeded;
-    if (!is_now(now, entry->change.new_mode, apply->new_gid)) {
-        apply->ended |= is_first;
-        return fail_result(apply, entry, now);
-    }
+    int outcome = read_back(apply, entry, (struct attrs){entry->change.mode, entry->change.gid},
+                            (struct attrs){entry->change.new_mode, apply->new_gid});
+    if (outcome != OUTCOME_CHANGED)
+        return outcome;
     if (gains_setgid(entry))
         nfs_client_set_keeps_setgid(apply->client);
     if (is_first)
@@ -262,8 +263,11 @@ static int restore_next(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     if (entry->is_bare)
         return restored(entry);
-    if (!is_now(&entry->found, mode_without_set_id(entry->change.mode), entry->change.gid))
-        return fail_result(apply, entry, &entry->found);
+    const struct change *change = &entry->change;
+    int outcome = read_back(apply, entry, (struct attrs){change->new_mode, apply->new_gid},
+                            (struct attrs){mode_without_set_id(change->mode), change->gid});
+    if (outcome != OUTCOME_CHANGED)
+        return outcome;
     entry->is_bare = true;
     return restore_setid(apply, entry);
 }
