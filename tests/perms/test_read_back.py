@@ -14,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.compiled import library
 from tests.support.program import GID, Cli, Ended, attrs, drift, need
 from tests.support.situations import made
 
 pytestmark = pytest.mark.privileged
+
+OTHER = 54320  # a group that nobody is in
 
 
 def without_capability() -> tuple[str, ...]:
@@ -97,5 +100,31 @@ def test_undo_of_a_resumed_run_puts_back_what_read_back_differently(
     before = attrs(directories)
     stopped_run(incapable, directories)
     made(cli.perms(directories).status == 0, "the run's end")
+    assert cli("undo").status == 0
+    assert attrs(directories) == before
+
+
+def test_undo_reads_back_what_it_gives_back(incapable: Cli, cli: Cli, directories: Path) -> None:
+    os.chown(directories / "a", 0, OTHER)
+    (directories / "a").chmod(0o2755)
+    before = attrs(directories)
+    made(cli.perms(directories).status == 0, "a run")
+    ended = incapable("undo")
+    made(not (directories / "a").stat().st_mode & stat.S_ISGID, "set-gid that was dropped")
+    assert ended.status != 0
+    assert "wanted mode 2755" in ended.out
+    assert cli("undo").status == 0
+    assert attrs(directories) == before
+
+
+def test_change_that_a_kill_hid_is_read_back_by_the_next_session(
+    cli: Cli, directories: Path
+) -> None:
+    """Killed after chmod, which dropped set-gid, and before that was recorded."""
+    before = attrs(directories)
+    killer = replace(cli, env={"LD_PRELOAD": str(library("kill_at")), "KILL_AT": "3"})
+    killer.perms(directories, "--jobs", 1)
+    made(stat.S_IMODE((directories / "a" / "b").stat().st_mode) == 0o2775, "a first change")
+    (directories / "a" / "b").chmod(0o775)
     assert cli("undo").status == 0
     assert attrs(directories) == before
