@@ -38,6 +38,7 @@ void nfs_apply_finish(struct nfs_apply *apply, struct nfs_entry_change *entry, i
     apply->finished++;
     apply->active -= entry->is_active;
     entry->is_active = false;
+    nfs_apply_end_probe(apply, entry);
     if (outcome_is_success(outcome))
         apply->succeeded = true;
     uint32_t directory = entry->directory;
@@ -105,6 +106,7 @@ static int apply_all(struct nfs_apply *apply)
     check_stop(apply);
     while (apply->finished < apply->count && apply->error == 0) {
         struct nfs_entry_change *entry = NULL;
+        nfs_apply_send_held(apply);
         nfs_apply_send_full(apply);
         nfs_apply_send_waiting(apply);
         while (may_begin(apply) && (entry = next_entry(apply))) {
@@ -112,7 +114,7 @@ static int apply_all(struct nfs_apply *apply)
             nfs_apply_find_directories(apply);
         }
         /* A batch waits for more changes only while there will be some. */
-        if (!entry || rpc_waiting(apply->rpc) == 0)
+        if ((!entry && apply->held == NOTHING) || rpc_waiting(apply->rpc) == 0)
             nfs_apply_close_batch(apply);
         if (rpc_waiting(apply->rpc) > 0)
             rpc_step(apply->rpc, STOP_CHECK_MS);
@@ -228,6 +230,7 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
         .open = NOTHING,
         .full = NOTHING,
         .waits = NOTHING,
+        .held = NOTHING,
         .due = NOTHING,
         .to_find = NOTHING,
     };

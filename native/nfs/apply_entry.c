@@ -1,10 +1,13 @@
 /*
  * What each verb does with one entry, by what was found of it (apply_entry.h has the structures).
  *
- *     VERB_FORWARD   old attributes -> SETATTR; its first result must be as expected
+ *     VERB_FORWARD   old attributes -> SETATTR
  *     VERB_SETTLE    between old and new -> SETATTR of the mode
  *     VERB_CHECK     nothing
  *     VERB_BACK      new, or between -> SETATTR without set-id bits -> SETATTR of these bits
+ *
+ * What became of a change is compared with what was wanted wherever the server tells it, and the
+ * first one of each kind is asked for.
  *
  * A server that refuses guards gets changes without. Then an entry is looked at just before its
  * change and just after:
@@ -56,33 +59,13 @@ int nfs_apply_fail(struct nfs_apply *apply, const struct nfs_entry_change *entry
     return OUTCOME_FAILED;
 }
 
-static int fail_result(struct nfs_apply *apply, const struct nfs_entry_change *entry,
-                       const struct proto_attrs *now)
-{
-    size_t index = (size_t)(entry - apply->entries);
-    if (apply_put_misread(apply->result, index, now->mode, now->gid) < 0)
-        apply->error = -ENOMEM;
-    return OUTCOME_FAILED;
-}
-
-/*
- * Return whether the change gives a directory set-gid. Servers drop that silently for a caller who
- * is not in the group, so all such directories are read back until one is as it should be.
- */
-static bool gains_setgid(const struct nfs_entry_change *entry)
-{
-    const struct change *change = &entry->change;
-    return S_ISDIR(change->mode) && change->new_mode & S_ISGID && !(change->mode & S_ISGID);
-}
-
 bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry_change *entry)
 {
-    if (entry->doubts_guard || nfs_client_is_unguarded(apply->client))
+    if (entry->is_probe || entry->doubts_guard || nfs_client_is_unguarded(apply->client))
         return true;
     switch (apply->request->verb) {
     case VERB_FORWARD:
-        return !apply->succeeded || entry->change.flags & FLAG_SETID ||
-               (gains_setgid(entry) && !nfs_client_keeps_setgid(apply->client));
+        return !apply->succeeded || entry->change.flags & FLAG_SETID;
     case VERB_BACK: /* set-id bits need a second call */
         return entry->change.mode & SET_ID && !entry->is_bare;
     default:
@@ -109,6 +92,26 @@ static enum change_state state_of(const struct nfs_apply *apply,
                         entry->found.gid);
 }
 
+/*
+ * Return whether a SETATTR came out as wanted; otherwise report what came, and make no more changes
+ * if none of its kind did before.
+ */
+static bool came_as(struct nfs_apply *apply, const struct nfs_entry_change *entry, uint32_t mode,
+                    uint32_t gid)
+{
+    const struct proto_attrs *now = &entry->found;
+    if (is_now(now, mode, gid)) {
+        nfs_client_set_proven(apply->client, entry->kind);
+        return true;
+    }
+    if (apply->request->verb == VERB_FORWARD && !nfs_client_is_proven(apply->client, entry->kind))
+        apply->ended = true;
+    size_t index = (size_t)(entry - apply->entries);
+    if (apply_put_misread(apply->result, index, now->mode, now->gid) < 0)
+        apply->error = -ENOMEM;
+    return false;
+}
+
 static void stamp(struct nfs_apply *apply, const struct nfs_entry_change *entry)
 {
     size_t index = (size_t)(entry - apply->entries);
@@ -123,8 +126,23 @@ static void stamp_untouched(struct nfs_apply *apply, const struct nfs_entry_chan
         stamp(apply, entry);
 }
 
+/* Return the kind of a SETATTR of an entry that has this mode. */
+static uint8_t kind_of(const struct proto_setattr *set, uint32_t mode)
+{
+    bool is_directory = S_ISDIR(mode);
+    bool gains = is_directory && set->sets_mode && set->mode & ~mode & S_ISGID;
+    return (uint8_t)((is_directory ? OF_DIRECTORY : 0) | (set->sets_gid ? SETS_GROUP : 0) |
+                     (set->sets_mode ? SETS_MODE : 0) | (gains ? GAINS_SETGID : 0));
+}
+
 static int set(struct nfs_apply *apply, struct nfs_entry_change *entry, struct proto_setattr set)
 {
+    /* FORWARD changes what has the mode of its change, and may not have looked at it. */
+    bool is_forward = apply->request->verb == VERB_FORWARD;
+    uint8_t kind = kind_of(&set, is_forward ? entry->change.mode : entry->found.mode);
+    if (kind != entry->kind)
+        nfs_apply_end_probe(apply, entry);
+    entry->kind = kind;
     set.guarded = entry->tries < MAX_GUARDED && !entry->doubts_guard &&
                   !nfs_client_is_unguarded(apply->client);
     set.guard = entry->found.guard;
@@ -157,14 +175,9 @@ int nfs_apply_by_handle(struct nfs_apply *apply, struct nfs_entry_change *entry)
 static int check_result(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     const struct proto_attrs *now = &entry->found;
-    bool is_first = !apply->succeeded;
-    if (!is_now(now, entry->change.new_mode, apply->new_gid)) {
-        apply->ended |= is_first;
-        return fail_result(apply, entry, now);
-    }
-    if (gains_setgid(entry))
-        nfs_client_set_keeps_setgid(apply->client);
-    if (is_first)
+    if (!came_as(apply, entry, entry->change.new_mode, apply->new_gid))
+        return OUTCOME_FAILED;
+    if (!apply->succeeded)
         apply->result->first_ctime = proto_time(now->ctime);
     if (entry->change.flags & FLAG_SETID)
         stamp(apply, entry);
@@ -260,10 +273,12 @@ static int back(struct nfs_apply *apply, struct nfs_entry_change *entry)
 /* One of the two calls was made: check its result, and make the second one. */
 static int restore_next(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
+    const struct change *change = &entry->change;
+    uint32_t mode = entry->is_bare ? entry->set.mode : mode_without_set_id(change->mode);
+    if (!came_as(apply, entry, mode, change->gid))
+        return OUTCOME_FAILED;
     if (entry->is_bare)
         return restored(entry);
-    if (!is_now(&entry->found, mode_without_set_id(entry->change.mode), entry->change.gid))
-        return fail_result(apply, entry, &entry->found);
     entry->is_bare = true;
     return restore_setid(apply, entry);
 }
@@ -292,7 +307,8 @@ static int after_set(struct nfs_apply *apply, struct nfs_entry_change *entry)
     case VERB_FORWARD:
         return check_result(apply, entry);
     case VERB_SETTLE:
-        return settled(apply, entry);
+        return came_as(apply, entry, entry->change.new_mode, apply->new_gid) ? settled(apply, entry)
+                                                                             : OUTCOME_FAILED;
     default:
         return restore_next(apply, entry);
     }

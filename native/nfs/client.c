@@ -47,7 +47,7 @@ struct nfs_client {
     atomic_size_t batch;  /* entries that one call changes */
     atomic_bool is_plain; /* the server has no READDIRPLUS */
     atomic_bool is_unguarded;
-    atomic_bool keeps_setgid;
+    atomic_uint proven;  /* bits of the kinds of changes that came out as wanted */
     atomic_uint listing; /* bytes */
     struct proto_handle root;
     struct proto_attrs root_attrs; /* as they were when it was opened */
@@ -439,14 +439,14 @@ bool nfs_client_list_plainly(struct nfs_client *client)
     return can;
 }
 
-bool nfs_client_keeps_setgid(const struct nfs_client *client)
+bool nfs_client_is_proven(const struct nfs_client *client, unsigned kind)
 {
-    return atomic_load(&client->keeps_setgid);
+    return atomic_load(&client->proven) >> kind & 1;
 }
 
-void nfs_client_set_keeps_setgid(struct nfs_client *client)
+void nfs_client_set_proven(struct nfs_client *client, unsigned kind)
 {
-    atomic_store(&client->keeps_setgid, true);
+    atomic_fetch_or(&client->proven, 1U << kind);
 }
 
 uint32_t nfs_client_listing(const struct nfs_client *client)

@@ -112,9 +112,12 @@ void nfs_client_reduce_batch(struct nfs_client *client, size_t than);
 bool nfs_client_lists_plainly(const struct nfs_client *client);
 bool nfs_client_list_plainly(struct nfs_client *client);
 
-/* Return whether a directory that gained set-gid was seen to have it: the server keeps it. */
-bool nfs_client_keeps_setgid(const struct nfs_client *client);
-void nfs_client_set_keeps_setgid(struct nfs_client *client);
+/*
+ * Return whether a change of this kind (0 to 31) was read back and came out as wanted; and note
+ * that one did.
+ */
+bool nfs_client_is_proven(const struct nfs_client *client, unsigned kind);
+void nfs_client_set_proven(struct nfs_client *client, unsigned kind);
 
 /*
  * Return how many bytes to ask for in a listing; and ask for more, because `than` were too few:
