@@ -131,19 +131,17 @@ static int read_handles(struct nfs_apply *apply)
     const uint8_t *at = apply->request->handles, *end = at + apply->request->handles_length;
     for (size_t i = 0; i < apply->count && at < end; i++) {
         struct nfs_entry_change *entry = &apply->entries[i];
-        uint64_t guard;
-        int64_t mtime;
+        uint64_t seen[3]; /* as put_handle of scan_tree.c writes it */
         size_t length = *at++;
-        if (length > PROTO_MAX_HANDLE ||
-            length + sizeof(guard) + sizeof(mtime) > (size_t)(end - at))
+        if (length > PROTO_MAX_HANDLE || length + sizeof(seen) > (size_t)(end - at))
             return -EINVAL;
         entry->handle.length = (uint8_t)length;
         memcpy(entry->handle.bytes, at, length);
-        memcpy(&guard, at + length, sizeof(guard));
-        memcpy(&mtime, at + length + sizeof(guard), sizeof(mtime));
-        entry->found.guard = guard;
-        entry->found.mtime = mtime;
-        at += length + sizeof(guard) + sizeof(mtime);
+        memcpy(seen, at + length, sizeof(seen));
+        entry->found.guard = seen[0];
+        entry->found.mtime = (int64_t)seen[1];
+        entry->found.birth = (int64_t)seen[2];
+        at += length + sizeof(seen);
     }
     return 0;
 }

@@ -68,7 +68,7 @@ struct nfs_entry_change {
     uint32_t next; /* in its list */
     struct proto_handle handle;
     struct proto_setattr set;
-    struct proto_attrs found; /* or only `guard` and `mtime`, as scan saw them */
+    struct proto_attrs found; /* or only `guard`, `mtime` and `birth`, as scan saw them */
 };
 
 enum directory_state {

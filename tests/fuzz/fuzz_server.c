@@ -240,7 +240,7 @@ static void put_entry4(const struct inode *inode, const char *name, uint64_t coo
     if (quirks & NO_ATTRIBUTES)
         put_attributes4(inode, 1U << 11, 0);
     else
-        put_attributes4(inode, ~0U, ~0U);
+        put_attributes4(inode, ~(1U << 2), ~0U);
 }
 
 /* A page of a directory; cookies are 1 to 2 for the dots, and then inode + 3. */
@@ -369,10 +369,12 @@ static void put_owner(uint32_t number)
 static void put_attributes4(const struct inode *inode, uint32_t first, uint32_t second)
 {
     static const uint32_t TYPES[] = {0, 1, 2, 3, 4, 5, 6, 7};
-    first &= 1U << 1 | 1U << 3 | 1U << 4 | 1U << 8 | 1U << 11 | 1U << 19 | 1U << 20;
-    second &= 1U << 1 | 1U << 3 | 1U << 4 | 1U << 5 | 1U << 20 | 1U << 21;
+    first &= 1U << 1 | 1U << 2 | 1U << 3 | 1U << 4 | 1U << 8 | 1U << 11 | 1U << 19 | 1U << 20;
+    second &= 1U << 1 | 1U << 3 | 1U << 4 | 1U << 5 | 1U << 18 | 1U << 20 | 1U << 21;
     if (quirks & NO_HANDLES)
         first &= ~(1U << 19);
+    if (quirks & NO_LOOKUP)
+        second &= ~(1U << 18);
     xdr_put32(&out, 2);
     xdr_put32(&out, first);
     xdr_put32(&out, second);
@@ -380,6 +382,8 @@ static void put_attributes4(const struct inode *inode, uint32_t first, uint32_t 
     xdr_put32(&out, 0);
     if (first & 1U << 1)
         xdr_put32(&out, TYPES[inode->type]);
+    if (first & 1U << 2)
+        xdr_put32(&out, 0);
     if (first & 1U << 3)
         xdr_put64(&out, inode->ctime);
     if (first & 1U << 4)
@@ -402,6 +406,8 @@ static void put_attributes4(const struct inode *inode, uint32_t first, uint32_t 
         put_owner(inode->uid);
     if (second & 1U << 5)
         put_owner(inode->gid);
+    if (second & 1U << 18)
+        xdr_put64(&out, inode->fileid), xdr_put32(&out, 0);
     if (second & 1U << 20)
         xdr_put64(&out, inode->ctime), xdr_put32(&out, 0);
     if (second & 1U << 21)

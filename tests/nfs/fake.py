@@ -56,6 +56,7 @@ class Node:
     fsid: int = 1
     gone: bool = False
     other_inode: int = 0
+    birth: int = 1  # seconds; told by version 4
 
     @property
     def inode(self) -> int:
