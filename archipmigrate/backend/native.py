@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from .. import _native, model
 from ..model import (
     NEVER,
+    NOTHING_KNOWN,
     RETRIES,
     Applied,
     Failure,
+    Known,
     Limits,
     Link,
     Notice,
@@ -22,6 +24,7 @@ from ..model import (
     Verb,
 )
 from ..packed.groups import pack_groups, whole
+from ..packed.known import pack_known
 from ..policy import GroupPolicy
 from .base import CHUNKS, WIDE, ScanOptions, read_ahead, scan_arguments
 from .open_dirs import OpenDirs, OpenDirsPool
@@ -110,7 +113,7 @@ class NativeBackend:
         verb: Verb,
         *,
         deny_limit: int = 0,
-        born_before: int = 0,
+        known: Known = NOTHING_KNOWN,
         retained: model.Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
@@ -121,12 +124,12 @@ class NativeBackend:
             changes=changes,
             verb=verb,
             deny_limit=deny_limit,
-            born_before=born_before,
+            known=pack_known(known),
             descriptors=self._descriptors,
             open_dirs=fds,
             stop=stop,
         )
-        return Applied(done.outcomes, done.failures, done.stamps, done.first_ctime)
+        return Applied(*done[:-1])
 
     def close(self) -> None:
         """Close the root's descriptor."""

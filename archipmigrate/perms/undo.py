@@ -16,13 +16,13 @@ from __future__ import annotations
 import errno
 import struct
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..backend.base import Backend
 from ..engine.job import Job, UnitResult
 from ..errors import FatalError
-from ..jobs.outcome import all_of, failure_of, pack_outcome, unpack_outcome
+from ..jobs.outcome import all_of, pack_outcome, unpack_outcome
 from ..journal import counting
 from ..journal.store import Journal
 from ..model import (
@@ -30,6 +30,7 @@ from ..model import (
     TRANSIENT,
     Applied,
     Failure,
+    Known,
     Limits,
     Outcome,
     Scan,
@@ -41,6 +42,8 @@ from ..model import (
 )
 from ..packed.changes import Change, Flag, read_changes, with_flags
 from . import find
+from .changed import changed_until
+from .reasons import Reasons
 from .retried import Part, RetriedEntries, entry_of, read_parts
 from .root import was_removed
 
@@ -91,6 +94,7 @@ class UndoJob(Job[Scan]):
     knows_total: bool = True
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _retried: RetriedEntries | None = None
+    _changed_until: int | None = None
 
     def first_units(self) -> Iterable[Unit]:
         """Yield retried entries, then the batches of the run; the last one is done first."""
@@ -162,7 +166,7 @@ class UndoJob(Job[Scan]):
         births: dict[int, int] = {}
         for part in find.read_search(unit.body):
             loaded = self._load(part)
-            births[part.batch] = _born_before(loaded.before)
+            births[part.batch] = loaded.before.known.born_before
             wanted.update({c.inode: (part.batch, c.index) for c in loaded.records})
         found: dict[int, find.Found] = {}
         for inode, within, path in find.walk(self.root, wanted, stop):
@@ -191,7 +195,7 @@ class UndoJob(Job[Scan]):
                     find.moved_changes(new_gid, moved),
                     Verb.BACK,
                     deny_limit=deny_limit,
-                    born_before=_born_before(loaded.before),
+                    known=loaded.before.known.of([f.index for _, f in moved]),
                     stop=stop,
                 )
                 all_of(applied, stop)
@@ -240,9 +244,7 @@ class UndoJob(Job[Scan]):
         if not any(change.flags & Flag.SETID for change in loaded.records):
             return frozenset()
         before = loaded.before
-        now = self.backend.apply(
-            loaded.changes, Verb.CHECK, born_before=_born_before(before), stop=stop
-        )
+        now = self.backend.apply(loaded.changes, Verb.CHECK, known=before.known, stop=stop)
         left = dict(before.stamps)
         stamps = all_of(now, stop).stamps
         return frozenset(index for index, ctime in stamps if left.get(index) == ctime)
@@ -258,25 +260,24 @@ class UndoJob(Job[Scan]):
             changes,
             Verb.BACK,
             deny_limit=deny_limit,
-            born_before=_born_before(loaded.before),
+            known=self._known(loaded),
             stop=stop,
         )
 
+    def _known(self, loaded: _Loaded) -> Known:
+        """Return what is known of a batch's entries since their change."""
+        if not self.backend.nfs_version:
+            return loaded.before.known
+        with self._reading:
+            if self._changed_until is None:
+                self._changed_until = changed_until(self.target)
+        return replace(loaded.before.known, changed_until=self._changed_until)
 
-def _born_before(before: Applied) -> int:
-    """Return the time before which an entry must have been born to be one that the run changed.
 
-    A clock that showed a time before 1970 says nothing about births: 0.
-    """
-    return max(before.first_ctime, 0)
-
-
-def _failure(
-    change: Change, outcome: int, why: Mapping[int, tuple[str, int, str]]
-) -> Failure | None:
-    """Return why an entry is not back; *why* has the reasons of those that failed, by index."""
+def _failure(change: Change, outcome: int, reasons: Reasons) -> Failure | None:
+    """Return why an entry is not back."""
     if outcome == FAILED:
-        return failure_of(change.path, *why[change.index])
+        return reasons.failure(change, (change.mode, change.gid))
     if outcome in LEFT:
         return Failure(change.path, "undo", 0, LEFT[outcome])
     if outcome == UNTRIED:
@@ -318,9 +319,7 @@ class _Ending:
 
     def note(self, loaded: _Loaded, applied: Applied, *, stopped: bool) -> None:
         """Note the result of putting a part back."""
-        why = {
-            index: (operation, error, note) for index, operation, error, note in applied.failures
-        }
+        reasons = Reasons(applied)
         left, again = set(), set()
         for change in loaded.records:
             outcome = applied.outcomes[change.index]
@@ -330,7 +329,7 @@ class _Ending:
             if self._is_lost(change, outcome):
                 self._lost.append((loaded.part.batch, change.index))
                 continue
-            failure = _failure(change, outcome, why)
+            failure = _failure(change, outcome, reasons)
             if failure and failure.errno in TRANSIENT and self._retries < RETRIES:
                 again.add(change.index)
                 self._pause = self._pause or failure.errno != errno.ESTALE
@@ -351,12 +350,10 @@ class _Ending:
     def note_moved(self, records: Iterable[Change], found: Sequence[int], applied: Applied) -> None:
         """Note the result of putting entries back that were sought; *found* are their indices."""
         outcomes = dict(zip(found, applied.outcomes, strict=True))
-        why = {
-            found[at]: (operation, number, note) for at, operation, number, note in applied.failures
-        }
+        reasons = Reasons(applied, found)
         for change in records:
             outcome = outcomes.get(change.index, int(Outcome.GONE))
-            failure = _failure(change, outcome, why)
+            failure = _failure(change, outcome, reasons)
             self._note_attempt(entry_of(change), outcome, failure)
 
     def _note_attempt(self, entry: int, outcome: int, failure: Failure | None) -> None:

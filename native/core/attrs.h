@@ -76,6 +76,7 @@ uint32_t change_bits_off(const struct change *change, bool is_untouched);
  *                group    mode
  *     OLD        old      old
  *     BETWEEN    new      old, or what the kernel's chown or the first chmod of BACK leaves of it
+ *                came     came, or as the line above: of a change that read back differently
  *     NEW        new      new
  *     BARE       old      old without set-id bits: BACK is done but for these
  *     FOREIGN    anything else: somebody else has changed it
@@ -89,10 +90,11 @@ enum change_state {
 };
 
 /*
- * Return the state of an entry. Where the old and the new attributes share values, several states
- * fit: the verb's own goal comes first, then the pre-image, then what leads on.
+ * Return the state of an entry; `came` is NULL if the change did not read back differently. Where
+ * the old and the new attributes share values, several states fit: the verb's own goal comes first,
+ * then the pre-image, then what leads on.
  */
 enum change_state change_state(enum verb verb, const struct change *change, uint32_t new_gid,
-                               uint32_t mode, uint32_t gid);
+                               struct attrs found, const struct attrs *came);
 
 #endif

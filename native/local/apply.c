@@ -83,8 +83,10 @@ static bool is_gone(int error)
 
 static enum change_state state_of(const struct applying *applying, const struct pinned *pinned)
 {
-    return change_state(applying->request->verb, pinned->change, applying->new_gid,
-                        pinned->found.st_mode, pinned->found.st_gid);
+    struct attrs came, found = {pinned->found.st_mode, pinned->found.st_gid};
+    bool has_come = known_came(&applying->request->known, applying->result->count, &came);
+    return change_state(applying->request->verb, pinned->change, applying->new_gid, found,
+                        has_come ? &came : NULL);
 }
 
 /* Say whether nobody wrote to the file since the pre-image was taken. */
@@ -141,12 +143,13 @@ static int read_back(struct applying *applying, struct pinned *pinned)
     if (result)
         return result;
     if (!applying->succeeded) {
-        if (now->st_mode != change->new_mode || now->st_gid != applying->new_gid) {
-            applying->ended = true;
-            result = apply_put_misread(applying->result, applying->result->count, now->st_mode,
-                                       now->st_gid);
-            return result < 0 ? result : OUTCOME_FAILED;
-        }
+        result = apply_read_back(applying->result, applying->result->count,
+                                 (struct attrs){change->mode, change->gid},
+                                 (struct attrs){change->new_mode, applying->new_gid},
+                                 (struct attrs){now->st_mode, now->st_gid});
+        applying->ended |= applying->result->is_mismatch;
+        if (result)
+            return result;
         applying->result->first_ctime = sys_nanoseconds(now->st_ctim);
     }
     if (change->flags & FLAG_SETID)
@@ -310,7 +313,7 @@ static bool is_another_entry(const struct applying *applying, const struct pinne
     const struct stat *found = &pinned->found;
     const struct change *change = pinned->change;
     const struct features *features = &applying->request->features;
-    int64_t born_before = applying->request->born_before;
+    int64_t born_before = applying->request->known.born_before;
     uint64_t mount;
     return !change_is_for(change, found->st_ino, found->st_mode, found->st_uid) ||
            (applying->is_bounded && sys_mount(pinned->fd, "", features, &mount) == 0 &&
@@ -404,9 +407,10 @@ int local_apply(const struct local_apply_request *request, struct apply_result *
                           sys_mount(request->root, "", &request->features, &applying.mount) == 0;
     status =
         dirchain_init(&applying.chain, request->root, request->descriptors, &request->features);
-    result->outcomes = malloc(count ? count : 1);
     if (status == 0)
-        status = result->outcomes ? apply_frames(&applying, first) : -ENOMEM;
+        status = apply_result_reserve(result, count);
+    if (status == 0)
+        status = apply_frames(&applying, first);
     dirchain_free(&applying.chain);
     return status;
 }

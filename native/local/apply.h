@@ -23,8 +23,8 @@ struct local_apply_request {
     const uint8_t *changes;
     size_t length;
     enum verb verb;
-    int64_t deny_limit;  /* 0: none */
-    int64_t born_before; /* ns; 0: any time */
+    int64_t deny_limit; /* 0: none */
+    struct known known; /* VERB_BACK */
     size_t descriptors;
     const volatile uint8_t *stop; /* once it is set, the rest is UNTRIED */
     /*

@@ -39,6 +39,8 @@ void nfs_apply_finish(struct nfs_apply *apply, struct nfs_entry_change *entry, i
     apply->active -= entry->is_active;
     entry->is_active = false;
     nfs_apply_end_probe(apply, entry);
+    if (outcome == OUTCOME_CHANGED || outcome == OUTCOME_FAILED)
+        nfs_apply_note_identity(apply, entry);
     if (outcome_is_success(outcome))
         apply->succeeded = true;
     uint32_t directory = entry->directory;
@@ -240,8 +242,9 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
     size_t enters = count_enters(request->changes, request->length, first);
     if (count >= NOTHING || enters >= NOTHING)
         return -EINVAL;
-    result->outcomes = malloc(count + 1);
+    error = apply_result_reserve(result, count);
     result->count = count;
+    result->identity_kind = nfs_client_identity_kind(apply.client);
     apply.entries = calloc(count + 1, sizeof(*apply.entries));
     apply.directories = calloc(enters + 1, sizeof(*apply.directories));
     /* A batch for each entry that may be active. */
@@ -249,7 +252,7 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
     apply.batches = calloc(batches, sizeof(*apply.batches));
     for (size_t i = 0; apply.batches && i < batches; i++)
         apply.batches[i].next = (uint32_t)i + 1;
-    if (!result->outcomes || !apply.entries || !apply.directories || !apply.batches) {
+    if (error < 0 || !apply.entries || !apply.directories || !apply.batches) {
         error = -ENOMEM;
         goto out;
     }

@@ -19,6 +19,7 @@ struct nfs_apply_request {
     size_t length;
     enum verb verb;
     int64_t deny_limit; /* 0: none */
+    struct known known; /* VERB_BACK */
     const uint8_t *handles;
     size_t handles_length; /* 0: entries are found by their paths */
     bool is_retry;         /* an entry that is as it should become may have been changed by us */

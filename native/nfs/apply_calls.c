@@ -210,7 +210,7 @@ void nfs_apply_close_batch(struct nfs_apply *apply)
 static bool hold(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     uint32_t bit = (uint32_t)1 << entry->kind;
-    if (entry->is_probe || nfs_client_is_proven(apply->client, entry->kind))
+    if (entry->is_probe || apply->doubted & bit || nfs_client_is_proven(apply->client, entry->kind))
         return false;
     if (apply->probed & bit) {
         entry->next = apply->held;

@@ -59,9 +59,31 @@ int nfs_apply_fail(struct nfs_apply *apply, const struct nfs_entry_change *entry
     return OUTCOME_FAILED;
 }
 
+/*
+ * Judge what came of a change to `wanted`, and note what the server has shown to keep. A kind that
+ * comes out differently is read back each time from then on.
+ */
+static int read_back(struct nfs_apply *apply, const struct nfs_entry_change *entry,
+                     struct attrs before, struct attrs wanted)
+{
+    struct attrs came = {entry->found.mode, entry->found.gid};
+    size_t index = (size_t)(entry - apply->entries);
+    apply->result->kept = nfs_client_kept(apply->client);
+    int outcome = apply_read_back(apply->result, index, before, wanted, came);
+    if (outcome < 0)
+        apply->error = outcome;
+    if (outcome == OUTCOME_CHANGED)
+        nfs_client_set_proven(apply->client, entry->kind, apply->result->kept);
+    else
+        apply->doubted |= (uint32_t)1 << entry->kind;
+    apply->ended |= apply->result->is_mismatch;
+    return outcome < 0 ? OUTCOME_FAILED : outcome;
+}
+
 bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry_change *entry)
 {
-    if (entry->is_probe || entry->doubts_guard || nfs_client_is_unguarded(apply->client))
+    if (entry->doubts_guard || nfs_client_is_unguarded(apply->client) ||
+        !nfs_client_is_proven(apply->client, entry->kind))
         return true;
     switch (apply->request->verb) {
     case VERB_FORWARD:
@@ -75,11 +97,6 @@ bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry
 
 /* ---- predicates */
 
-static bool is_now(const struct proto_attrs *found, uint32_t mode, uint32_t gid)
-{
-    return found->mode == mode && found->gid == gid;
-}
-
 static bool is_untouched(const struct proto_attrs *found, const struct change *change)
 {
     return change_is_untouched(change, found->size, found->mtime);
@@ -88,28 +105,10 @@ static bool is_untouched(const struct proto_attrs *found, const struct change *c
 static enum change_state state_of(const struct nfs_apply *apply,
                                   const struct nfs_entry_change *entry)
 {
-    return change_state(apply->request->verb, &entry->change, apply->new_gid, entry->found.mode,
-                        entry->found.gid);
-}
-
-/*
- * Return whether a SETATTR came out as wanted; otherwise report what came, and make no more changes
- * if none of its kind did before.
- */
-static bool came_as(struct nfs_apply *apply, const struct nfs_entry_change *entry, uint32_t mode,
-                    uint32_t gid)
-{
-    const struct proto_attrs *now = &entry->found;
-    if (is_now(now, mode, gid)) {
-        nfs_client_set_proven(apply->client, entry->kind);
-        return true;
-    }
-    if (apply->request->verb == VERB_FORWARD && !nfs_client_is_proven(apply->client, entry->kind))
-        apply->ended = true;
-    size_t index = (size_t)(entry - apply->entries);
-    if (apply_put_misread(apply->result, index, now->mode, now->gid) < 0)
-        apply->error = -ENOMEM;
-    return false;
+    struct attrs came, found = {entry->found.mode, entry->found.gid};
+    bool has_come = known_came(&apply->request->known, (size_t)(entry - apply->entries), &came);
+    return change_state(apply->request->verb, &entry->change, apply->new_gid, found,
+                        has_come ? &came : NULL);
 }
 
 static void stamp(struct nfs_apply *apply, const struct nfs_entry_change *entry)
@@ -175,8 +174,10 @@ int nfs_apply_by_handle(struct nfs_apply *apply, struct nfs_entry_change *entry)
 static int check_result(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     const struct proto_attrs *now = &entry->found;
-    if (!came_as(apply, entry, entry->change.new_mode, apply->new_gid))
-        return OUTCOME_FAILED;
+    int outcome = read_back(apply, entry, (struct attrs){entry->change.mode, entry->change.gid},
+                            (struct attrs){entry->change.new_mode, apply->new_gid});
+    if (outcome != OUTCOME_CHANGED)
+        return outcome;
     if (!apply->succeeded)
         apply->result->first_ctime = proto_time(now->ctime);
     if (entry->change.flags & FLAG_SETID)
@@ -220,10 +221,55 @@ static int settle(struct nfs_apply *apply, struct nfs_entry_change *entry)
     }
 }
 
+/* The change was finished: check its result. */
+static int settle_next(struct nfs_apply *apply, struct nfs_entry_change *entry)
+{
+    const struct change *change = &entry->change;
+    int outcome = read_back(apply, entry, (struct attrs){change->mode, apply->new_gid},
+                            (struct attrs){change->new_mode, apply->new_gid});
+    return outcome == OUTCOME_CHANGED ? settled(apply, entry) : outcome;
+}
+
 static int check(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     stamp_untouched(apply, entry);
     return OUTCOME_UNCHANGED;
+}
+
+/* ---- identities */
+
+void nfs_apply_note_identity(struct nfs_apply *apply, const struct nfs_entry_change *entry)
+{
+    uint64_t identity = nfs_client_identity(apply->client, apply->result->identity_kind,
+                                            &entry->handle, &entry->found);
+    apply_set_identity(apply->result, (size_t)(entry - apply->entries), identity);
+}
+
+enum sameness {
+    IS_SAME,
+    IS_ANOTHER,
+    IS_UNKNOWN,
+};
+
+/*
+ * Say whether an entry is the very one that was changed, not another one that has its inode number
+ * by now. Where there are no identities to compare, it is if it is older than the run, or has not
+ * changed since the run.
+ */
+static enum sameness compare_identity(const struct nfs_apply *apply,
+                                      const struct nfs_entry_change *entry)
+{
+    const struct known *known = &apply->request->known;
+    const struct proto_attrs *found = &entry->found;
+    uint64_t then = known_identity(known, (size_t)(entry - apply->entries));
+    uint64_t now = nfs_client_identity(apply->client, known->kind, &entry->handle, found);
+    if (then && now)
+        return then == now ? IS_SAME : IS_ANOTHER;
+    int64_t ctime = proto_time(found->ctime);
+    bool is_older = found->birth && found->birth < known->born_before;
+    bool is_as_left =
+        known->born_before && ctime >= known->born_before && ctime <= known->changed_until;
+    return is_older || is_as_left ? IS_SAME : IS_UNKNOWN;
 }
 
 /* ---- BACK: servers drop set-id bits when group and mode come together, so these come after */
@@ -250,7 +296,12 @@ static int back(struct nfs_apply *apply, struct nfs_entry_change *entry)
     const struct change *change = &entry->change;
     const struct proto_attrs *found = &entry->found;
     uint32_t bare = mode_without_set_id(change->mode);
-    switch (state_of(apply, entry)) {
+    enum change_state state = state_of(apply, entry);
+    enum sameness sameness = entry->is_checked ? IS_SAME : compare_identity(apply, entry);
+    if (sameness == IS_ANOTHER || (sameness == IS_UNKNOWN && state != STATE_OLD))
+        return OUTCOME_DIFFERENT;
+    entry->is_checked = sameness == IS_SAME;
+    switch (state) {
     case STATE_OLD:
         return entry->may_be_ours || entry->is_bare ? OUTCOME_CHANGED : OUTCOME_UNCHANGED;
     case STATE_BARE:
@@ -274,9 +325,13 @@ static int back(struct nfs_apply *apply, struct nfs_entry_change *entry)
 static int restore_next(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     const struct change *change = &entry->change;
-    uint32_t mode = entry->is_bare ? entry->set.mode : mode_without_set_id(change->mode);
-    if (!came_as(apply, entry, mode, change->gid))
-        return OUTCOME_FAILED;
+    struct attrs new = {change->new_mode, apply->new_gid};
+    struct attrs bare = {mode_without_set_id(change->mode), change->gid};
+    struct attrs last = {entry->set.mode, change->gid};
+    int outcome =
+        entry->is_bare ? read_back(apply, entry, bare, last) : read_back(apply, entry, new, bare);
+    if (outcome != OUTCOME_CHANGED)
+        return outcome;
     if (entry->is_bare)
         return restored(entry);
     entry->is_bare = true;
@@ -307,8 +362,7 @@ static int after_set(struct nfs_apply *apply, struct nfs_entry_change *entry)
     case VERB_FORWARD:
         return check_result(apply, entry);
     case VERB_SETTLE:
-        return came_as(apply, entry, entry->change.new_mode, apply->new_gid) ? settled(apply, entry)
-                                                                             : OUTCOME_FAILED;
+        return settle_next(apply, entry);
     default:
         return restore_next(apply, entry);
     }

@@ -57,6 +57,7 @@ struct nfs_entry_change {
     bool is_active;
     bool is_stale;     /* its handle was stale, and was looked up again */
     bool may_be_ours;  /* SETATTR was sent more than once: the entry may be as we changed it */
+    bool is_checked;   /* VERB_BACK: it was found to be the entry that was changed */
     bool is_bare;      /* VERB_BACK: all but the set-id bits is restored */
     bool drops_setid;  /* VERB_BACK: the set-id bits are not to be restored */
     bool doubts_guard; /* SETATTR was refused; without a guard it will tell why */
@@ -117,6 +118,7 @@ struct nfs_apply {
     uint32_t waits;   /* list of entries that wait until their calls may be made */
     uint32_t held;    /* list of entries that wait for the probe of their kind */
     uint32_t probed;  /* bits of the kinds that have a probe */
+    uint32_t doubted; /* bits of the kinds of which one came out differently */
     uint32_t due;     /* list of directories' own changes that may be made */
     uint32_t to_find; /* list of directories to look up */
     uint32_t new_gid;
@@ -143,11 +145,14 @@ int nfs_apply_by_handle(struct nfs_apply *apply, struct nfs_entry_change *entry)
 int nfs_apply_was_set(struct nfs_apply *apply, struct nfs_entry_change *entry, int error,
                       const struct proto_attrs *after);
 
+/* Note the identity of an entry that a change was made of, or may have been half made. */
+void nfs_apply_note_identity(struct nfs_apply *apply, const struct nfs_entry_change *entry);
+
 /* Report that an operation on an entry failed; OUTCOME_FAILED. */
 int nfs_apply_fail(struct nfs_apply *apply, const struct nfs_entry_change *entry,
                    const char *operation, int error, const char *note);
 
-/* Return whether the attributes after a SETATTR are needed. */
+/* Return whether what comes of a SETATTR has to be found out. */
 bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry_change *entry);
 
 /* ---- apply_calls.c: these return PENDING */

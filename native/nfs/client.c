@@ -48,6 +48,7 @@ struct nfs_client {
     atomic_bool is_plain; /* the server has no READDIRPLUS */
     atomic_bool is_unguarded;
     atomic_uint proven;  /* bits of the kinds of changes that came out as wanted */
+    atomic_uint kept;    /* aspects of them */
     atomic_uint listing; /* bytes */
     struct proto_handle root;
     struct proto_attrs root_attrs; /* as they were when it was opened */
@@ -408,6 +409,28 @@ int nfs_client_version(const struct nfs_client *client)
     return client->protocol->version;
 }
 
+/* Handles of version 4 may differ from those of version 3, and tell nothing if they may expire. */
+static enum identity_kind handle_kind(const struct nfs_client *client)
+{
+    if (client->protocol->version == 3)
+        return IDENTITY_V3_HANDLE;
+    return client->root_attrs.lasts ? IDENTITY_V4_HANDLE : IDENTITY_NONE;
+}
+
+enum identity_kind nfs_client_identity_kind(const struct nfs_client *client)
+{
+    return client->root_attrs.birth ? IDENTITY_BIRTH : handle_kind(client);
+}
+
+uint64_t nfs_client_identity(const struct nfs_client *client, enum identity_kind kind,
+                             const struct proto_handle *handle, const struct proto_attrs *attrs)
+{
+    if (kind == IDENTITY_BIRTH)
+        return (uint64_t)attrs->birth;
+    bool is_known = kind != IDENTITY_NONE && kind == handle_kind(client) && handle->length > 0;
+    return is_known ? identity_of_handle(handle->bytes, handle->length) : 0;
+}
+
 struct idmap *nfs_client_idmap(const struct nfs_client *client)
 {
     return client->idmap;
@@ -444,9 +467,15 @@ bool nfs_client_is_proven(const struct nfs_client *client, unsigned kind)
     return atomic_load(&client->proven) >> kind & 1;
 }
 
-void nfs_client_set_proven(struct nfs_client *client, unsigned kind)
+uint8_t nfs_client_kept(const struct nfs_client *client)
+{
+    return (uint8_t)atomic_load(&client->kept);
+}
+
+void nfs_client_set_proven(struct nfs_client *client, unsigned kind, uint8_t kept)
 {
     atomic_fetch_or(&client->proven, 1U << kind);
+    atomic_fetch_or(&client->kept, kept);
 }
 
 uint32_t nfs_client_listing(const struct nfs_client *client)

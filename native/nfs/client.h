@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/known.h"
 #include "nfs/proto/idmap.h"
 #include "nfs/proto/protocol.h"
 #include "nfs/proto/rpc.h"
@@ -64,6 +65,14 @@ int nfs_client_version(const struct nfs_client *client);
 
 /* Return the root's inode. */
 uint64_t nfs_client_root_inode(const struct nfs_client *client);
+
+/*
+ * Return what identities of entries are by this client; and the identity of an entry, of that or
+ * another kind: 0 if it cannot be known.
+ */
+enum identity_kind nfs_client_identity_kind(const struct nfs_client *client);
+uint64_t nfs_client_identity(const struct nfs_client *client, enum identity_kind kind,
+                             const struct proto_handle *handle, const struct proto_attrs *attrs);
 
 /* Get the root's attributes, fresh from the server. Returns 0 or -errno. */
 int nfs_client_root_attrs(struct nfs_client *client, struct proto_attrs *attrs);
@@ -113,11 +122,12 @@ bool nfs_client_lists_plainly(const struct nfs_client *client);
 bool nfs_client_list_plainly(struct nfs_client *client);
 
 /*
- * Return whether a change of this kind (0 to 31) was read back and came out as wanted; and note
- * that one did.
+ * Return whether a change of this kind (0 to 31) was read back and came out as wanted, and which
+ * aspects (core/result.h) of such changes were kept; and note that of one that did.
  */
 bool nfs_client_is_proven(const struct nfs_client *client, unsigned kind);
-void nfs_client_set_proven(struct nfs_client *client, unsigned kind);
+uint8_t nfs_client_kept(const struct nfs_client *client);
+void nfs_client_set_proven(struct nfs_client *client, unsigned kind, uint8_t kept);
 
 /*
  * Return how many bytes to ask for in a listing; and ask for more, because `than` were too few:

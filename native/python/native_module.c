@@ -55,6 +55,7 @@
  *     core/groups.[ch]               the packed body of a unit: directories and names in them
  *     core/changes.[ch]              packed changes: pre-images in frames of directories
  *       core/packing.h               little-endian integers
+ *     core/known.[ch]                what is known of entries when they are put back
  *     core/names.[ch]                checks of names and paths that come from Python
  *     core/buffer.[ch]               bytes that grow
  *     core/system.[ch]               the kernel's calls, and which of them there are
@@ -270,25 +271,27 @@ PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
 
 static PyObject *native_apply(PyObject *module, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"root",        "changes",   "verb", "deny_limit", "born_before",
+    static char *names[] = {"root",        "changes",   "verb", "deny_limit", "known",
                             "descriptors", "open_dirs", "stop", NULL};
     struct local_apply_request request = {.features = allowed_features(module)};
     Py_buffer changes, open_dirs, stop;
+    struct known_buffers known;
     int verb;
-    long long deny_limit, born_before;
+    long long deny_limit;
     Py_ssize_t descriptors;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iy*iLLnw*y*:apply", names,
-                                     &request.root, &changes, &verb, &deny_limit, &born_before,
-                                     &descriptors, &open_dirs, &stop))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iy*iLO&nw*y*:apply", names,
+                                     &request.root, &changes, &verb, &deny_limit, parse_known,
+                                     &known, &descriptors, &open_dirs, &stop))
         return NULL;
     struct apply_result result = {0};
     int status = -EINVAL;
-    if (verb >= VERB_FORWARD && verb <= VERB_BACK && descriptors >= 1 && stop.len >= 1) {
+    request.known = known_of(&known);
+    if (verb >= VERB_FORWARD && verb <= VERB_BACK && descriptors >= 1 && stop.len >= 1 &&
+        known_is_valid(&request.known)) {
         request.changes = changes.buf;
         request.length = (size_t)changes.len;
         request.verb = (enum verb)verb;
         request.deny_limit = deny_limit;
-        request.born_before = born_before;
         request.descriptors = (size_t)descriptors;
         request.stop = stop.buf;
         request.open_dirs = open_dirs.buf;
@@ -301,6 +304,7 @@ static PyObject *native_apply(PyObject *module, PyObject *arguments, PyObject *k
         status < 0 ? raise_error(status)
                    : named_value(module_state_of(module)->apply_result, apply_value(&result));
     apply_result_free(&result);
+    release_known(&known);
     PyBuffer_Release(&changes);
     PyBuffer_Release(&open_dirs);
     PyBuffer_Release(&stop);

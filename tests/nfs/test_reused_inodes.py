@@ -35,7 +35,6 @@ def replace(server: Fake, name: bytes) -> Node:
     return new
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a file is what its number says")
 @pytest.mark.parametrize("version", [3, 4])
 def test_file_that_was_made_after_the_run_is_left_as_it_is(
     program: Program, server: Fake, version: int

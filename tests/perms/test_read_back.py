@@ -73,7 +73,6 @@ def test_directories_that_come_out_without_set_gid_do_not_count_as_changed(
     assert ended.summary["changed"] <= len(attrs(share)) - len(drift(share))
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="blames id mapping in any case")
 def test_mode_that_reads_back_differently_is_not_blamed_on_ids(
     incapable: Cli, directories: Path
 ) -> None:

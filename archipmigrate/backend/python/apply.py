@@ -13,7 +13,7 @@ import stat
 from array import array
 from typing import NamedTuple
 
-from ...model import Applied, Outcome, StopFlag, Verb
+from ...model import Applied, Known, Outcome, StopFlag, Verb
 from ...packed.changes import (
     CHANGE,
     DROPPED_FLAG,
@@ -71,7 +71,7 @@ class Apply:
         root: int,
         verb: Verb,
         deny_limit: int,
-        born_before: int,
+        known: Known,
         descriptors: int,
         open_dirs: array[int],
         stop: StopFlag,
@@ -84,7 +84,9 @@ class Apply:
             Verb.BACK: self._put_back,
         }[verb]
         self._deny_limit = deny_limit
-        self._born_before = born_before
+        self._known = known
+        self._came: list[tuple[int, int, int]] = []
+        self._mismatch = False
         self._chain = DirChain(root, descriptors)
         self._is_pin = True  # the entry at hand is open by O_PATH
         self._open_dirs = open_dirs
@@ -135,7 +137,14 @@ class Apply:
                 if kind == OWN_KIND:
                     self._leave_directory()
         self._chain.close()
-        return Applied(bytes(self._outcomes), self._failures, self._stamps, self._first_ctime)
+        return Applied(
+            bytes(self._outcomes),
+            self._failures,
+            self._stamps,
+            self._first_ctime,
+            self._came,
+            mismatch=self._mismatch,
+        )
 
     def _take_open_dir(self) -> int:
         """Take the descriptor of the next directory, if scan left it open; else -1."""
@@ -222,7 +231,7 @@ class Apply:
                 or stat.S_IFMT(found.st_mode) != stat.S_IFMT(change.mode)
                 or found.st_uid != change.uid
                 or (self._mount >= 0 and mount_id(fd) not in (-1, self._mount))
-                or (self._born_before and birth_time(fd) >= self._born_before)
+                or (self._known.born_before and birth_time(fd) >= self._known.born_before)
             ):
                 return Outcome.DIFFERENT
             return self._verb(fd, found, change)
@@ -258,9 +267,9 @@ class Apply:
         now = _stat(fd)
         if not self._succeeded:
             if (now.st_mode, now.st_gid) != (change.new_mode, self._new_gid):
-                self._ended = True
-                note = f"mode {stat.S_IMODE(now.st_mode):04o}, group {now.st_gid}"
-                raise Refused("read back", 0, note)
+                self._ended = self._mismatch = True
+                self._came.append((len(self._outcomes), now.st_mode, now.st_gid))
+                raise Refused("read back", 0)
             self._first_ctime = wrapped(now.st_ctime_ns)
         if change.flags & SETID_FLAG:
             self._stamp(now)
