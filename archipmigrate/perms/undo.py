@@ -145,9 +145,12 @@ class UndoJob(Job[Scan]):
             if part is not parts[0]:
                 ending.retry_older(loaded)
                 loaded.leave(ending.has_ended)
-            applied = self._put_back(loaded, granted.indices or frozenset(), deny_limit, stop)
+            known = ending.known(loaded, self._known(loaded))
+            granted_indices = granted.indices or frozenset()
+            applied = self._put_back(loaded, known, granted_indices, deny_limit, stop)
             if len(parts) > 1:
                 all_of(applied, stop)
+                ending.note_identities(loaded, applied)
             ending.note(loaded, applied, stopped=bool(stop[0]))
         return ending.result()
 
@@ -250,7 +253,12 @@ class UndoJob(Job[Scan]):
         return frozenset(index for index, ctime in stamps if left.get(index) == ctime)
 
     def _put_back(
-        self, loaded: _Loaded, granted: frozenset[int], deny_limit: int, stop: StopFlag
+        self,
+        loaded: _Loaded,
+        known: Known,
+        granted: frozenset[int],
+        deny_limit: int,
+        stop: StopFlag,
     ) -> Applied:
         changes = with_flags(loaded.changes, loaded.others, Flag.DROPPED)
         if granted:
@@ -260,7 +268,7 @@ class UndoJob(Job[Scan]):
             changes,
             Verb.BACK,
             deny_limit=deny_limit,
-            known=self._known(loaded),
+            known=known,
             stop=stop,
         )
 
@@ -302,6 +310,8 @@ class _Ending:
         self._again: list[Part] = []
         self._retrying: set[int] = set()
         self._pause = False
+        self._identity_kind = 0
+        self._identities: dict[int, int] = {}  # of entries that are back
 
     def has_ended(self, change: Change) -> bool:
         """Return whether no older attempt at an entry is to be put back."""
@@ -316,6 +326,25 @@ class _Ending:
     def _retry(self, loaded: _Loaded, indices: set[int]) -> None:
         if indices:
             self._again.append(Part(loaded.part.batch, frozenset(indices)))
+
+    def known(self, loaded: _Loaded, known: Known) -> Known:
+        """Return what is *known* of the entries of a part, and of those that are back already.
+
+        An entry that is back has changed since the run: only its identity of now tells it again.
+        """
+        if not self._identities or known.kind == self._identity_kind:
+            return known
+        identities = (self._identities.get(entry_of(c), 0) for c in read_changes(loaded.changes))
+        packed = b"".join(identity.to_bytes(8, "little") for identity in identities)
+        return replace(known, kind=self._identity_kind, identities=packed)
+
+    def note_identities(self, loaded: _Loaded, applied: Applied) -> None:
+        """Note the identities of entries of which older attempts may follow."""
+        now = applied.known
+        self._identity_kind = now.kind
+        for change in loaded.records:
+            if identity := now.identity(change.index):
+                self._identities[entry_of(change)] = identity
 
     def note(self, loaded: _Loaded, applied: Applied, *, stopped: bool) -> None:
         """Note the result of putting a part back."""

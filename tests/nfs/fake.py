@@ -57,6 +57,7 @@ class Node:
     gone: bool = False
     other_inode: int = 0
     birth: int = 1  # seconds; told by version 4
+    tick: int = 1  # by which a change advances its ctime
 
     @property
     def inode(self) -> int:
@@ -250,7 +251,7 @@ class Fake:
             node.mode = stat.S_IFMT(node.mode) | mode & 0o7777
         if gid is not None:
             node.gid = gid
-        node.ctime += 1
+        node.ctime += node.tick
         after = struct.pack(">I", 1) + node.attributes() if self.tells_after else bytes(4)
         return bytes(4) + before + after
 

@@ -199,7 +199,7 @@ class Compound:
         if mode is not None:
             node.mode = stat.S_IFMT(node.mode) | mode
         node.gid = gid
-        node.ctime += 1
+        node.ctime += node.tick
         return 0, bitmap(sets)
 
     def _readdir(self, call: Call) -> tuple[int, bytes]:

@@ -11,8 +11,9 @@ import pytest
 from archipmigrate.jobs.outcome import MORE, pack_outcome
 from archipmigrate.model import Applied
 from archipmigrate.perms import job
-from tests.nfs.fake import Fake, Node
-from tests.nfs.fake4 import Version4
+from tests.nfs import fake, fake4
+from tests.nfs.fake import Call, Fake, Node, error
+from tests.nfs.fake4 import Operation, Version4
 from tests.support.inprocess import Program
 from tests.support.journals import database, interrupt, journal_of
 from tests.support.program import GID, Ended
@@ -184,3 +185,35 @@ def test_undo_that_is_repeated_finds_as_before_what_it_put_back(
         node.ctime += HOUR
     undone = program("undo", "--json")
     assert (undone.status, undone.summary["compliant"]) == (0, 2)
+
+
+@pytest.mark.usefixtures("earlier")
+@pytest.mark.parametrize("version", [3, 4])
+def test_older_attempt_at_an_entry_that_is_back_goes_back_too(
+    program: Program, server: Fake, version: int
+) -> None:
+    kept = server.root.children[b"kept"]
+    halves = [kept]
+
+    def is_half_done(node: Node | None) -> bool:
+        """Set the group, but not the mode, and say that it failed."""
+        if not halves or node is not halves[0]:
+            return False
+        halves.pop().gid = GID
+        kept.ctime += 1
+        return True
+
+    def hook(call: Call) -> bytes | None:
+        is_change = call.procedure == fake.SETATTR
+        return error(5) if is_change and is_half_done(server.node(call.bytes())) else None
+
+    def hook4(operation: Operation) -> int | None:
+        return 5 if operation.number == fake4.SETATTR and is_half_done(operation.node) else None
+
+    assert server.version4
+    server.hook, server.version4.hook = hook, hook4
+    made(program("perms", "--group", GID, server.url(version)).status == 0, "a run that retries")
+    made(not halves, "a change that was half done")
+    kept.tick = HOUR  # undo is that much later
+    assert program("undo").status == 0
+    assert is_as_before(kept)
