@@ -66,6 +66,7 @@ class NativeBackend:
         self._root = os.dup(root)
         self._descriptors = descriptors
         self._pool = OpenDirsPool(open_dirs)
+        self._kept = 0  # what changes have shown to be kept
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
@@ -125,10 +126,12 @@ class NativeBackend:
             verb=verb,
             deny_limit=deny_limit,
             known=pack_known(known),
+            kept=self._kept,
             descriptors=self._descriptors,
             open_dirs=fds,
             stop=stop,
         )
+        self._kept |= done.kept
         return Applied(*done[:-1])
 
     def close(self) -> None:

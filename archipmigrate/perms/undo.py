@@ -166,15 +166,15 @@ class UndoJob(Job[Scan]):
     def _search(self, unit: Unit, stop: StopFlag) -> Scan:
         """Walk the share for the entries that a unit seeks."""
         wanted: dict[int, tuple[int, int]] = {}
-        births: dict[int, int] = {}
+        known: dict[int, Known] = {}
         for part in find.read_search(unit.body):
             loaded = self._load(part)
-            births[part.batch] = loaded.before.known.born_before
+            known[part.batch] = loaded.before.known
             wanted.update({c.inode: (part.batch, c.index) for c in loaded.records})
         found: dict[int, find.Found] = {}
         for inode, within, path in find.walk(self.root, wanted, stop):
             batch, index = wanted[inode]
-            if inode not in found and find.born_before(self.root, path, births[batch]):
+            if inode not in found and find.is_entry(self.root, path, known[batch], index):
                 found[inode] = find.Found(batch, index, within, path)
         if stop[0]:
             return Scan(Tally(), rest=unit)
@@ -355,7 +355,7 @@ class _Ending:
             if outcome == UNTRIED and stopped:
                 left.add(change.index)
                 continue
-            if self._is_lost(change, outcome):
+            if self._is_lost(change, outcome, loaded.before.known):
                 self._lost.append((loaded.part.batch, change.index))
                 continue
             failure = _failure(change, outcome, reasons)
@@ -370,11 +370,13 @@ class _Ending:
             self._left.append(Part(loaded.part.batch, frozenset(left)))
         self._retry(loaded, again)
 
-    def _is_lost(self, change: Change, outcome: int) -> bool:
+    def _is_lost(self, change: Change, outcome: int, known: Known) -> bool:
         """Say whether an entry may have another name, and may be found."""
-        if outcome not in (Outcome.GONE, Outcome.DIFFERENT) or not find.tells_births(self._root):
+        if outcome not in (Outcome.GONE, Outcome.DIFFERENT):
             return False
-        return outcome == Outcome.GONE or not find.is_at(self._root, change)
+        return find.tells_inodes_apart(self._root, known, change.index) and (
+            outcome == Outcome.GONE or not find.is_at(self._root, change)
+        )
 
     def note_moved(self, records: Iterable[Change], found: Sequence[int], applied: Applied) -> None:
         """Note the result of putting entries back that were sought; *found* are their indices."""

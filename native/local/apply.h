@@ -37,7 +37,8 @@ struct local_apply_request {
 
 /*
  * Apply all changes. -EINVAL if they are malformed: then nothing was touched. -ENOMEM: some were
- * made, and have to be settled. The result has to be freed (apply_result_free) in any case.
+ * made, and have to be settled. The result is zeroed before, but for `kept`, and has to be freed
+ * (apply_result_free) in any case.
  */
 int local_apply(const struct local_apply_request *request, struct apply_result *result);
 

@@ -234,7 +234,6 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
         .due = NOTHING,
         .to_find = NOTHING,
     };
-    *result = (struct apply_result){0};
     size_t first, count;
     int error = changes_check(request->changes, request->length, &apply.new_gid, &first, &count);
     if (error < 0)

@@ -271,19 +271,19 @@ PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
 
 static PyObject *native_apply(PyObject *module, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"root",        "changes",   "verb", "deny_limit", "known",
-                            "descriptors", "open_dirs", "stop", NULL};
+    static char *names[] = {"root", "changes",     "verb",      "deny_limit", "known",
+                            "kept", "descriptors", "open_dirs", "stop",       NULL};
     struct local_apply_request request = {.features = allowed_features(module)};
     Py_buffer changes, open_dirs, stop;
     struct known_buffers known;
+    struct apply_result result = {0};
     int verb;
     long long deny_limit;
     Py_ssize_t descriptors;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iy*iLO&nw*y*:apply", names,
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iy*iLO&bnw*y*:apply", names,
                                      &request.root, &changes, &verb, &deny_limit, parse_known,
-                                     &known, &descriptors, &open_dirs, &stop))
+                                     &known, &result.kept, &descriptors, &open_dirs, &stop))
         return NULL;
-    struct apply_result result = {0};
     int status = -EINVAL;
     request.known = known_of(&known);
     if (verb >= VERB_FORWARD && verb <= VERB_BACK && descriptors >= 1 && stop.len >= 1 &&

@@ -409,7 +409,7 @@ def test_apply_tells_reused_inodes_by_their_birth(share: Path, kernel: None) -> 
         with opened(share, kind) as backend:
             body = changes_of(backend)
             old, new = (
-                forward(backend, body, Verb.CHECK, known=Known(born_before=when))[b"file"][0]
+                forward(backend, body, Verb.BACK, known=Known(born_before=when))[b"file"][0]
                 for when in (time.time_ns() + 10**12, 1)
             )
             assert old == "UNCHANGED"

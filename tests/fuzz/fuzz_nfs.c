@@ -82,7 +82,7 @@ static void apply_once(struct nfs_client *client, enum verb verb, const uint8_t 
         .handles_length = handles_length,
         .stop = &stop,
     };
-    struct apply_result result;
+    struct apply_result result = {0};
     hears_stop = is_at_work = true;
     int error = nfs_apply(&request, &result);
     hears_stop = is_at_work = false;

@@ -39,6 +39,7 @@ class PythonBackend:
         self._border = Border.of(self._root)
         self._descriptors = descriptors
         self._pool = OpenDirsPool(open_dirs)
+        self._kept = 0  # what changes have shown to be kept
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
@@ -61,8 +62,10 @@ class PythonBackend:
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`)."""
         fds = retained.fds if isinstance(retained, OpenDirs) else array("i")
-        apply = Apply(self._root, verb, deny_limit, known, self._descriptors, fds, stop)
-        return apply.run(changes)
+        apply = Apply(self._root, verb, deny_limit, known, self._kept, self._descriptors, fds, stop)
+        applied = apply.run(changes)
+        self._kept |= apply.kept
+        return applied
 
     def close(self) -> None:
         """Close the root's descriptor."""
