@@ -23,3 +23,8 @@ def differences(one: tuple[int, int], other: tuple[int, int]) -> int:
         | (Aspect.SETGID.value if bits & set_gid else 0)
         | (Aspect.MODE.value if bits & ~set_gid else 0)
     )
+
+
+def sets_gid(mode: int) -> int:
+    """Return SETGID for a directory that is to have it: chmod may drop it even if it is there."""
+    return Aspect.SETGID.value if stat.S_ISDIR(mode) and mode & stat.S_ISGID else 0

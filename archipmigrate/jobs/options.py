@@ -35,12 +35,12 @@ class RunOptions:
     @property
     def state_path(self) -> Path:
         """The state directory, which may not have been made yet."""
-        return self.state or default_state()
+        return (self.state or default_state()).absolute()
 
     @property
     def state_words(self) -> list[str]:
         """`--state DIR` if one was given, for commands that are to find the same runs."""
-        return ["--state", str(self.state.absolute())] if self.state else []
+        return ["--state", str(self.state_path)] if self.state else []
 
     def command(self, name: str, run: str) -> str:
         """Return a command about a run, for users to copy."""

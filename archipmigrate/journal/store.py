@@ -56,7 +56,13 @@ CREATE TABLE failure (
 # What a table that has no seals has in that place.
 NO_SEAL = {"seal": "NULL", "outcome_seal": "NULL"}
 # Of the fields of a header; of all others it is str.
-TYPES: dict[str, Any] = {"settings": dict, "sessions": int, "seconds": (int, float), "roots": dict}
+TYPES: dict[str, Any] = {
+    "settings": dict,
+    "sessions": int,
+    "seconds": (int, float),
+    "roots": dict,
+    "places": list,
+}
 RESUMABLE = ("running", "interrupted", "stopped")
 
 
@@ -69,6 +75,7 @@ class RunHeader:
     `seconds` is the time of those before it. `undone` names the undo of this run, begun or done;
     `superseded` names the run that was begun in place of this one. `host` is where it began.
     `roots` maps identities to paths of what the job works on beside the share; most have none.
+    `places` are those of all its roots (see `share.places`); earlier versions noted none.
     """
 
     run: str
@@ -86,6 +93,7 @@ class RunHeader:
     superseded: str = ""
     host: str = ""
     roots: dict[str, str] = field(default_factory=dict)
+    places: list[str] = field(default_factory=list)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> RunHeader:
@@ -212,8 +220,9 @@ class Journal(Database):
         """Replace the header."""
         self.execute("DELETE FROM header")
         fields = asdict(header)
-        if not header.roots:
-            del fields["roots"]  # earlier versions do not know them
+        for name in ("roots", "places"):
+            if not fields[name]:
+                del fields[name]  # earlier versions do not know them
         content = json.dumps(fields, ensure_ascii=True)
         if self._run != header.run:  # of a new journal
             self._run = header.run

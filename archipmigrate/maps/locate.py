@@ -29,6 +29,13 @@ def locate_maps(
     if maps is not None:
         if config:
             raise UsageError("give either --maps or --config, not both")
+        inner = os.path.join(maps, "maps")
+        if os.path.isdir(inner):
+            where = quoted(os.fsencode(inner))
+            raise UsageError(
+                f"{quoted(os.fsencode(maps))} has maps in a directory of that name, "
+                f"not itself: did you mean {where}?"
+            )
         locks = os.path.abspath(locks) if locks else ""
         if not locks:
             _check_no_lock_directory(maps)

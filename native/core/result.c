@@ -138,7 +138,7 @@ int apply_put_failure(struct apply_result *result, size_t index, const char *ope
     return buffer_put(&result->failures, &failure, sizeof(failure));
 }
 
-/* Return the aspects in which attributes differ. */
+/* Return the aspects in which the attributes of an entry differ. */
 static unsigned differences(struct attrs one, struct attrs other)
 {
     uint32_t bits = one.mode ^ other.mode;
@@ -150,12 +150,14 @@ static unsigned differences(struct attrs one, struct attrs other)
 int apply_read_back(struct apply_result *result, size_t index, struct attrs before,
                     struct attrs wanted, struct attrs came)
 {
-    unsigned changed = differences(before, wanted), lost = differences(wanted, came);
+    unsigned set = differences(before, wanted), lost = differences(wanted, came);
+    if (S_ISDIR(wanted.mode) && wanted.mode & S_ISGID)
+        set |= ASPECT_SETGID; /* what chmod leaves it as may be dropped, too */
     if (!lost) {
-        result->kept |= (uint8_t)changed;
+        result->kept |= (uint8_t)set;
         return OUTCOME_CHANGED;
     }
-    result->is_mismatch |= (changed & lost & ~(unsigned)result->kept) != 0;
+    result->is_mismatch |= (set & lost & ~(unsigned)result->kept) != 0;
     struct apply_came put = {index, came};
     int status = apply_put_failure(result, index, "read back", 0, "");
     if (status == 0)

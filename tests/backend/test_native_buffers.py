@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from archipmigrate.model import Limits, Scan, Unit, Verb
 from archipmigrate.packed.changes import ChangeWriter, Flag
 from archipmigrate.packed.groups import Group, Hint, pack_groups, unpack_groups, whole
+from tests.support.descriptors import none_left_open
 from tests.support.parity import EVERYTHING, POLICY, extension, native, need_native
 from tests.support.program import GID
 
@@ -161,15 +162,14 @@ def test_scan_refuses_arguments_out_of_range_and_closes_the_cursor(options: dict
         "never_device": 0,
         "never_inode": 0,
     }
-    root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-    before = len(os.listdir("/proc/self/fd"))
-    try:
-        arguments |= {"root": root, "cursor": os.dup(root), **options}
-        with pytest.raises(ValueError, match="malformed"):
-            extension.scan(**arguments)
-        assert len(os.listdir("/proc/self/fd")) == before
-    finally:
-        os.close(root)
+    with none_left_open():
+        root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            arguments |= {"root": root, "cursor": os.dup(root), **options}
+            with pytest.raises(ValueError, match="malformed"):
+                extension.scan(**arguments)
+        finally:
+            os.close(root)
 
 
 def written(*names: bytes) -> bytes:

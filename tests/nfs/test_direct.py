@@ -219,6 +219,7 @@ def test_names_of_a_directory_that_cannot_be_opened_again_fail_each_for_itself(
 # -- what it survives
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["filed", "flat"])
 def test_killed_runs_are_resumed_and_undone(
     version: int, ganesha: Serve, share: Path, state: Path, layout: str
@@ -259,6 +260,7 @@ def test_killed_runs_are_resumed_and_undone(
     assert kills >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["cut", "restart"])
 def test_connections_that_break_are_made_again(
     version: int, ganesha: Serve, share: Path, program: Program, trouble: str

@@ -31,7 +31,7 @@ from ...packed.changes import (
 )
 from ...policy import stripped, without_set_id
 from ...tree.beneath import PIN, PIN_DIRECTORY, open_beneath
-from ..aspects import differences
+from ..aspects import differences, sets_gid
 from ..base import READ_ONLY_PART
 from .dirchain import DirChain
 from .identity import identity_of, kind_of
@@ -303,12 +303,12 @@ class Apply:
         now = _status(fd)
         self._note_identity(fd, now)
         came = (now.mode, now.gid)
-        changed = differences((before.mode, before.gid), wanted)
         lost = differences(wanted, came)
+        touched = differences((before.mode, before.gid), wanted) | sets_gid(wanted[0])
         if not lost:
-            self.kept |= changed
+            self.kept |= touched
             return now
-        if changed & lost & ~self.kept:
+        if touched & lost & ~self.kept:
             self._mismatch = True
             self._ended = self._ended or self._verb != self._settle_change
         self._came.append((len(self._outcomes), *came))

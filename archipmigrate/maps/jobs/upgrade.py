@@ -84,7 +84,7 @@ class MapfilesJob(Job[MapsScan]):
             return
         spare = max(spare_bytes(old_maps.path.parent) - SPARE_BYTES, 0)
         size = f"{needed / 1e6:,.1f} MB" if needed >= 1e5 else f"{needed:,} bytes"
-        words = f"{size} of old maps are kept for undo in {old_maps.path.parent}"
+        words = f"up to {size} of old maps will be kept for undo in {old_maps.path.parent}"
         if needed > spare:
             raise FatalError(
                 f"{words}, which has {spare / 1e6:,.1f} MB for it: make room there, or choose "
