@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "core/system.h"
+#include "nfs/identity.h"
 
 #define STOP_CHECK_MS 200 /* ms between two looks at the stop flag */
 
@@ -243,7 +244,7 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
         return -EINVAL;
     error = apply_result_reserve(result, count);
     result->count = count;
-    result->identity_kind = nfs_client_identity_kind(apply.client);
+    result->identity_kind = nfs_identity_kind(apply.client);
     apply.entries = calloc(count + 1, sizeof(*apply.entries));
     apply.directories = calloc(enters + 1, sizeof(*apply.directories));
     /* A batch for each entry that may be active. */

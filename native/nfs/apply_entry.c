@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 
 #include "core/attrs.h"
+#include "nfs/identity.h"
 
 /* How often the guard may fail because somebody writes to the file, until it is changed without. */
 #define MAX_GUARDED 4
@@ -240,8 +241,8 @@ static int check(struct nfs_apply *apply, struct nfs_entry_change *entry)
 
 void nfs_apply_note_identity(struct nfs_apply *apply, const struct nfs_entry_change *entry)
 {
-    uint64_t identity = nfs_client_identity(apply->client, apply->result->identity_kind,
-                                            &entry->handle, &entry->found);
+    uint64_t identity =
+        nfs_identity(apply->client, apply->result->identity_kind, &entry->handle, &entry->found);
     apply_set_identity(apply->result, (size_t)(entry - apply->entries), identity);
 }
 
@@ -262,7 +263,7 @@ static enum sameness compare_identity(const struct nfs_apply *apply,
     const struct known *known = &apply->request->known;
     const struct proto_attrs *found = &entry->found;
     uint64_t then = known_identity(known, (size_t)(entry - apply->entries));
-    uint64_t now = nfs_client_identity(apply->client, known->kind, &entry->handle, found);
+    uint64_t now = nfs_identity(apply->client, known->kind, &entry->handle, found);
     if (then && now)
         return then == now ? IS_SAME : IS_ANOTHER;
     int64_t ctime = proto_time(found->ctime);

@@ -409,26 +409,9 @@ int nfs_client_version(const struct nfs_client *client)
     return client->protocol->version;
 }
 
-/* Handles of version 4 may differ from those of version 3, and tell nothing if they may expire. */
-static enum identity_kind handle_kind(const struct nfs_client *client)
+const struct proto_attrs *nfs_client_opened_attrs(const struct nfs_client *client)
 {
-    if (client->protocol->version == 3)
-        return IDENTITY_V3_HANDLE;
-    return client->root_attrs.lasts ? IDENTITY_V4_HANDLE : IDENTITY_NONE;
-}
-
-enum identity_kind nfs_client_identity_kind(const struct nfs_client *client)
-{
-    return client->root_attrs.birth ? IDENTITY_BIRTH : handle_kind(client);
-}
-
-uint64_t nfs_client_identity(const struct nfs_client *client, enum identity_kind kind,
-                             const struct proto_handle *handle, const struct proto_attrs *attrs)
-{
-    if (kind == IDENTITY_BIRTH)
-        return (uint64_t)attrs->birth;
-    bool is_known = kind != IDENTITY_NONE && kind == handle_kind(client) && handle->length > 0;
-    return is_known ? identity_of_handle(handle->bytes, handle->length) : 0;
+    return &client->root_attrs;
 }
 
 struct idmap *nfs_client_idmap(const struct nfs_client *client)

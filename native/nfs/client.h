@@ -20,7 +20,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/known.h"
 #include "nfs/proto/idmap.h"
 #include "nfs/proto/protocol.h"
 #include "nfs/proto/rpc.h"
@@ -66,13 +65,8 @@ int nfs_client_version(const struct nfs_client *client);
 /* Return the root's inode. */
 uint64_t nfs_client_root_inode(const struct nfs_client *client);
 
-/*
- * Return what identities of entries are by this client; and the identity of an entry, of that or
- * another kind: 0 if it cannot be known.
- */
-enum identity_kind nfs_client_identity_kind(const struct nfs_client *client);
-uint64_t nfs_client_identity(const struct nfs_client *client, enum identity_kind kind,
-                             const struct proto_handle *handle, const struct proto_attrs *attrs);
+/* Return the root's attributes as they were when it was opened. */
+const struct proto_attrs *nfs_client_opened_attrs(const struct nfs_client *client);
 
 /* Get the root's attributes, fresh from the server. Returns 0 or -errno. */
 int nfs_client_root_attrs(struct nfs_client *client, struct proto_attrs *attrs);
