@@ -69,7 +69,7 @@ def apply(
     changes: bytes,
     verb: int,  # model.Verb
     deny_limit: int,
-    known: tuple[bytes, int, bytes, int],  # packed.known.pack_known
+    known: tuple[bytes, int, bytes, int, int],  # packed.known.pack_known
     kept: int,  # as the last call gave it; 0 at first
     descriptors: int,
     open_dirs: array[int],  # as scan gave it; what was taken over is -1 afterwards

@@ -84,7 +84,7 @@ class OpenShare:
         changes: bytes,
         verb: int,
         deny_limit: int,
-        known: tuple[bytes, int, bytes, int],  # packed.known.pack_known
+        known: tuple[bytes, int, bytes, int, int],  # packed.known.pack_known
         handles: bytes,
         is_retry: bool,  # entries that are as they should become may have been changed by us
         stop: bytes | bytearray,

@@ -229,12 +229,15 @@ class Known:
     which counts as the run's own. `identities` is one u64 a change (little-endian; 0: not known),
     noted after the change, or empty; `kind` is an `IdentityKind`. Where it is NONE, as in journals
     of earlier versions, only `born_before` (ns; 0: any time) tells reused inode numbers.
+    `changed_until` (ns; 0: not known) is when the run had made its last change: over NFS, an entry
+    of no identity that can be compared goes back if it has not changed since.
     """
 
     came: Sequence[tuple[int, int, int]] = ()
     kind: int = IdentityKind.NONE
     identities: bytes = b""
     born_before: int = 0
+    changed_until: int = 0
 
     def identity(self, index: int) -> int:
         """Return the identity of an entry; 0 if it is not known."""
@@ -248,6 +251,7 @@ class Known:
             self.kind,
             b"".join(self.identities[8 * index : 8 * index + 8] for index in indices),
             self.born_before,
+            self.changed_until,
         )
 
 

@@ -23,6 +23,7 @@ def unpack_came(packed: bytes) -> tuple[tuple[int, int, int], ...]:
     return tuple(CAME.iter_unpack(packed))
 
 
-def pack_known(known: Known) -> tuple[bytes, int, bytes, int]:
+def pack_known(known: Known) -> tuple[bytes, int, bytes, int, int]:
     """Return the argument of the C extensions' apply."""
-    return pack_came(known.came), known.kind, known.identities, known.born_before
+    came = pack_came(known.came)
+    return came, known.kind, known.identities, known.born_before, known.changed_until

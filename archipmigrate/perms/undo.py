@@ -42,6 +42,7 @@ from ..model import (
 from ..packed.changes import Change, Flag, read_changes, with_flags
 from ..policy import restored_mode
 from . import find, set_id
+from .changed import changed_until
 from .reasons import Reasons
 from .retried import Part, RetriedEntries, entry_of, read_parts
 from .root import was_removed
@@ -96,6 +97,7 @@ class UndoJob(Job[Scan]):
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _retried: RetriedEntries | None = None
     _known_obstacle: str | None = None
+    _changed_until: int | None = None
 
     def first_units(self) -> Iterable[Unit]:
         """Yield retried entries, then the batches of the run; the last one is done first."""
@@ -151,9 +153,11 @@ class UndoJob(Job[Scan]):
             if part is not parts[0]:
                 ending.retry_older(loaded)
                 loaded.leave(ending.has_ended)
-            applied = self._put_back(loaded, deny_limit, stop)
+            known = ending.known(loaded, self._known(loaded))
+            applied = self._put_back(loaded, known, deny_limit, stop)
             if len(parts) > 1:
                 all_of(applied, stop)
+                ending.note_identities(loaded, applied)
             ending.note(loaded, applied, self._why_off(loaded, applied), stopped=bool(stop[0]))
         return ending.result()
 
@@ -316,15 +320,24 @@ class UndoJob(Job[Scan]):
 
     # -- the share
 
-    def _put_back(self, loaded: _Loaded, deny_limit: int, stop: StopFlag) -> Applied:
+    def _put_back(self, loaded: _Loaded, known: Known, deny_limit: int, stop: StopFlag) -> Applied:
         self._put_set_id_back(loaded, stop)
         return self.backend.apply(
             with_flags(loaded.changes, loaded.others, Flag.DROPPED),
             Verb.BACK,
             deny_limit=deny_limit,
-            known=loaded.before.known,
+            known=known,
             stop=stop,
         )
+
+    def _known(self, loaded: _Loaded) -> Known:
+        """Return what is known of a batch's entries since their change."""
+        if not self.backend.nfs_version:
+            return loaded.before.known
+        with self._reading:
+            if self._changed_until is None:
+                self._changed_until = changed_until(self.target)
+        return replace(loaded.before.known, changed_until=self._changed_until)
 
 
 def _failure(
@@ -364,6 +377,8 @@ class _Ending:
         self._again: list[Part] = []
         self._retrying: set[int] = set()
         self._pause = False
+        self._identity_kind = 0
+        self._identities: dict[int, int] = {}  # of entries that are back
 
     def has_ended(self, change: Change) -> bool:
         """Return whether no older attempt at an entry is to be put back."""
@@ -378,6 +393,25 @@ class _Ending:
     def _retry(self, loaded: _Loaded, indices: set[int]) -> None:
         if indices:
             self._again.append(Part(loaded.part.batch, frozenset(indices)))
+
+    def known(self, loaded: _Loaded, known: Known) -> Known:
+        """Return what is *known* of the entries of a part, and of those that are back already.
+
+        An entry that is back has changed since the run: only its identity of now tells it again.
+        """
+        if not self._identities or known.kind == self._identity_kind:
+            return known
+        identities = (self._identities.get(entry_of(c), 0) for c in read_changes(loaded.changes))
+        packed = b"".join(identity.to_bytes(8, "little") for identity in identities)
+        return replace(known, kind=self._identity_kind, identities=packed)
+
+    def note_identities(self, loaded: _Loaded, applied: Applied) -> None:
+        """Note the identities of entries of which older attempts may follow."""
+        now = applied.known
+        self._identity_kind = now.kind
+        for change in loaded.records:
+            if identity := now.identity(change.index):
+                self._identities[entry_of(change)] = identity
 
     def note(
         self, loaded: _Loaded, applied: Applied, why_off: Mapping[int, str], *, stopped: bool

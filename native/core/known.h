@@ -37,7 +37,8 @@ struct known {
     enum identity_kind kind;
     const uint8_t *identities; /* u64 a change, little-endian */
     size_t identities_length;
-    int64_t born_before; /* ns; 0: any time */
+    int64_t born_before;   /* ns; 0: any time */
+    int64_t changed_until; /* ns; 0: not known */
 };
 
 /* Say whether what comes from Python is well-formed. */

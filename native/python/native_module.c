@@ -39,6 +39,7 @@
  *       nfs/apply_dirs.c             finding directories
  *       nfs/apply_calls.c            calls for entries; changes in batches
  *       nfs/apply_entry.[ch]         what a verb does with one entry
+ *     nfs/identity.[ch]              what tells an entry from one that has its number later
  *     nfs/kernel_handle.[ch]         the handle of a mounted directory, from the kernel's client
  *     nfs/proto/protocol.[ch]        what a version of NFS provides
  *       nfs/proto/nfs3.[ch]          NFSv3, MOUNT and the port mapper

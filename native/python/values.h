@@ -120,11 +120,11 @@ static inline PyObject *notices_of(const struct buffer *notices, const struct bu
 
 /* ---- apply */
 
-/* What is known of the entries: (came, identity kind, identities, born before). */
+/* What is known of the entries: (came, identity kind, identities, born before, changed until). */
 struct known_buffers {
     Py_buffer came, identities;
     int kind;
-    long long born_before;
+    long long born_before, changed_until;
 };
 
 /* Parse such a tuple, as a converter (O&) whose buffers are released if another argument fails. */
@@ -140,8 +140,8 @@ static int parse_known(PyObject *value, void *to)
         PyErr_SetString(PyExc_TypeError, "known is a tuple");
         return 0;
     }
-    return PyArg_ParseTuple(value, "y*iy*L:known", &known->came, &known->kind, &known->identities,
-                            &known->born_before)
+    return PyArg_ParseTuple(value, "y*iy*LL:known", &known->came, &known->kind, &known->identities,
+                            &known->born_before, &known->changed_until)
                ? Py_CLEANUP_SUPPORTED
                : 0;
 }
@@ -155,6 +155,7 @@ static inline struct known known_of(const struct known_buffers *known)
         .identities = known->identities.buf,
         .identities_length = (size_t)known->identities.len,
         .born_before = known->born_before,
+        .changed_until = known->changed_until,
     };
 }
 
