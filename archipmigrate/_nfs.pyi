@@ -28,6 +28,11 @@ class ApplyResult(NamedTuple):
     failures: list[tuple[int, str, int, str]]
     stamps: list[tuple[int, int]]
     first_ctime: int
+    came: list[tuple[int, int, int]]
+    identity_kind: int
+    identities: bytes
+    mismatch: bool
+    kept: int
 
 # Thread-safe. It closes with its last reference.
 @final
@@ -81,6 +86,7 @@ class OpenShare:
         changes: bytes,
         verb: int,
         deny_limit: int,
+        known: tuple[bytes, int, bytes, int, int],  # packed.known.pack_known
         handles: bytes,
         is_retry: bool,  # entries that are as they should become may have been changed by us
         stop: bytes | bytearray,

@@ -34,7 +34,7 @@ class FailureKind(Enum):
 
     ENTRY = "entry"  # nothing beyond what its errno says
     NO_ROOM = "no room"  # the share or a quota is full: all that must be written there will fail
-    MISMATCH = "mismatch"  # a change reads back differently: the server maps ids, all will
+    MISMATCH = "mismatch"  # a change reads back differently, the first of its kind: all will
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +230,57 @@ class Outcome(IntEnum):
     SETID_OFF = 7  # put back, but for the set-id bits that it had
 
 
+class IdentityKind(IntEnum):
+    """What the identities of a batch are. The numbers are bytes in the journal and in C.
+
+    An identity is 64 bits by which an inode is told from another one that has its number later.
+    Hashes are FNV-1a (64 bits; 1 in place of 0).
+    """
+
+    NONE = 0
+    BIRTH = 1  # time of birth, ns: statx, or time_create of NFSv4
+    HANDLE = 2  # hash of what name_to_handle_at returns, where no time of birth is known
+    V3_HANDLE = 3  # hash of the server's handle, by NFSv3
+    V4_HANDLE = 4  # hash of the server's handle, by NFSv4
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of entries since their change, for when they are put back.
+
+    `came` are (index, mode, gid) of changes that read back differently: what the entry had then,
+    which counts as the run's own. `identities` is one u64 a change (little-endian; 0: not known),
+    noted after the change, or empty; `kind` is an `IdentityKind`. Where it is NONE, as in journals
+    of earlier versions, only `born_before` (ns; 0: any time) tells reused inode numbers.
+    `changed_until` (ns; 0: not known) is when the run had made its last change: over NFS, an entry
+    of no identity that can be compared goes back if it has not changed since.
+    """
+
+    came: Sequence[tuple[int, int, int]] = ()
+    kind: int = IdentityKind.NONE
+    identities: bytes = b""
+    born_before: int = 0
+    changed_until: int = 0
+
+    def identity(self, index: int) -> int:
+        """Return the identity of an entry; 0 if it is not known."""
+        return int.from_bytes(self.identities[8 * index : 8 * index + 8], "little")
+
+    def of(self, indices: Sequence[int]) -> Known:
+        """Return what is known of some changes, as if they were all, in this order."""
+        came = {index: (mode, gid) for index, mode, gid in self.came}
+        return Known(
+            tuple((at, *came[index]) for at, index in enumerate(indices) if index in came),
+            self.kind,
+            b"".join(self.identities[8 * index : 8 * index + 8] for index in indices),
+            self.born_before,
+            self.changed_until,
+        )
+
+
+NOTHING_KNOWN = Known()
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What a backend did with packed changes.
@@ -238,12 +289,25 @@ class Applied:
     those that FAILED; one with operation "raced" is of a CHANGED entry that somebody else changed
     just before. `stamps` are (index, ctime) of files that lost set-id bits. `first_ctime` is the
     time of the first change by the filesystem's clock (0: none): every changed entry is older.
+
+    `came`, `identity_kind` and `identities` are for `Known`. `mismatch` says that the call ended
+    because a change read back differently, the first of its kind.
     """
 
     outcomes: bytes
     failures: Sequence[tuple[int, str, int, str]] = ()
     stamps: Sequence[tuple[int, int]] = ()
     first_ctime: int = 0
+    came: Sequence[tuple[int, int, int]] = ()
+    identity_kind: int = IdentityKind.NONE
+    identities: bytes = b""
+    mismatch: bool = False
+
+    @property
+    def known(self) -> Known:
+        """What putting these changes back has to know."""
+        born_before = max(self.first_ctime, 0)  # a clock before 1970 says nothing about births
+        return Known(self.came, self.identity_kind, self.identities, born_before)
 
 
 class Unsettled(Exception):

@@ -12,7 +12,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
-from ..model import NEVER, Applied, Limits, Retained, Scan, StopFlag, Unit, Verb
+from ..model import (
+    NEVER,
+    NOTHING_KNOWN,
+    Applied,
+    Known,
+    Limits,
+    Retained,
+    Scan,
+    StopFlag,
+    Unit,
+    Verb,
+)
 from ..policy import GroupPolicy
 
 # A directory with more names than this is wide: its names go to all lanes, in chunks of this many.
@@ -132,7 +143,7 @@ class Backend(Protocol):
         verb: Verb,
         *,
         deny_limit: int = 0,
-        born_before: int = 0,
+        known: Known = NOTHING_KNOWN,
         retained: Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
@@ -141,13 +152,18 @@ class Backend(Protocol):
         Every entry is pinned (O_PATH) and compared with its pre-image before it is changed, through
         the pinned descriptor. Over NFS a handle takes the descriptor's place.
 
-        Three things end the call, and leave the rest UNTRIED: a read-only share; *deny_limit* (0:
-        no limit) refusals before the first success; a first change that reads back differently
-        (operation "read back": an id mapping, or all_squash).
+        Every change is read back. One that reads back differently FAILED, with operation "read
+        back"; what came of it is in `Applied.came`.
 
-        An inode that was born at or after *born_before* (ns, 0: any time) is another entry with a
-        reused number: DIFFERENT. *retained* is what the scan of these changes left open, so that it
-        need not be opened again; the caller closes it afterwards.
+        Three things end the call, and leave the rest UNTRIED: a read-only share; *deny_limit* (0:
+        no limit) refusals before the first success; a change that reads back differently in what
+        no change of this backend has shown to be kept yet (the group, set-gid of a directory, other
+        bits of the mode).
+
+        *known* is what the outcome of these changes tells, for BACK: an entry of another identity
+        is DIFFERENT; one that is as a change which read back differently left it goes back.
+        *retained* is what the scan of these changes left open, so that it need not be opened again;
+        the caller closes it afterwards.
 
         Once *stop* is set, changes that are not begun are UNTRIED. Raises Unsettled if the server
         has not answered a change in flight within 2 s of *stop*.

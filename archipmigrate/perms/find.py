@@ -1,8 +1,9 @@
 """Finds entries that an undo does not find under their names any more, by their inodes.
 
-An entry is sought only where the filesystem tells when an inode was born: that and the inode show
-that it is the one that the run changed, whatever its name is now. What is to be sought is noted in
-a table of the undo's journal. Once all else is done it becomes units, each a walk of the share.
+An entry is sought only if its identity is known: that and the inode show that it is the one that
+the run changed, whatever its name is now. Journals of earlier versions have no identities: there it
+must have been born before the run's changes. What is to be sought is noted in a table of the undo's
+journal. Once all else is done it becomes units, each a walk of the share.
 Entries that the run had to retry are not sought.
 
     body        MARK, then parts (see `retried`): the changes whose entries are sought
@@ -20,9 +21,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from ..backend.python.border import Border
-from ..backend.python.statx import birth_time
+from ..backend.python.identity import identity_of
+from ..backend.python.statx import status as status_of
 from ..journal.store import Journal
-from ..model import JobTables, StopFlag, TablesWrite, Unit
+from ..model import IdentityKind, JobTables, Known, StopFlag, TablesWrite, Unit
 from ..packed.changes import Change, ChangeWriter, Flag
 from ..tree.beneath import PIN, open_beneath
 from .retried import Part, parts_of, read_parts
@@ -118,9 +120,17 @@ def read_found(packed: bytes) -> Iterator[Found]:
 # -- the share
 
 
-def tells_births(root: int) -> bool:
-    """Say whether entries of a share can be sought; *root* is its descriptor, or -1."""
-    return root >= 0 and birth_time(root) != 0
+def tells_inodes_apart(root: int, known: Known, index: int) -> bool:
+    """Say whether the entry of a change can be told from others, wherever it is in the share.
+
+    *root* is a descriptor of the share's root, or -1.
+    """
+    if root < 0:
+        return False
+    status = status_of(root)
+    if known.kind in (IdentityKind.BIRTH, IdentityKind.HANDLE):
+        return known.identity(index) != 0 and identity_of(known.kind, root, status) != 0
+    return known.born_before != 0 and status.born != 0
 
 
 def is_at(root: int, change: Change) -> bool:
@@ -135,18 +145,26 @@ def is_at(root: int, change: Change) -> bool:
         os.close(fd)
 
 
-def born_before(root: int, path: bytes, time: int) -> bool:
-    """Say whether an entry is known to have been born before *time*.
+def is_entry(root: int, path: bytes, known: Known, index: int) -> bool:
+    """Say whether what is at a path, which has the inode number of a change's entry, is that one.
 
-    Of an entry on another device than the root, a layer of an overlay, nothing is known.
+    For what `tells_inodes_apart`. Of an entry on another device than the root, a layer of an
+    overlay, nothing is known.
     """
     try:
         fd = open_beneath(root, path, PIN)
     except OSError:
         return False
     try:
-        is_apart = os.fstat(fd).st_dev != os.fstat(root).st_dev
-        return not is_apart and 0 < birth_time(fd) < time
+        if os.fstat(fd).st_dev != os.fstat(root).st_dev:
+            return False
+        status = status_of(fd)
+    except OSError:
+        return False
+    else:
+        if known.kind in (IdentityKind.BIRTH, IdentityKind.HANDLE):
+            return identity_of(known.kind, fd, status) == known.identity(index)
+        return 0 < status.born < known.born_before
     finally:
         os.close(fd)
 

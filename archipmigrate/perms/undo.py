@@ -21,7 +21,7 @@ from functools import partial
 from ..backend.base import Backend
 from ..engine.job import Job, UnitResult
 from ..errors import FatalError
-from ..jobs.outcome import all_of, failure_of, pack_outcome, unpack_outcome
+from ..jobs.outcome import all_of, pack_outcome, unpack_outcome
 from ..journal import counting
 from ..journal.store import Journal
 from ..model import (
@@ -29,6 +29,7 @@ from ..model import (
     TRANSIENT,
     Applied,
     Failure,
+    Known,
     Limits,
     Outcome,
     Scan,
@@ -39,7 +40,10 @@ from ..model import (
     Verb,
 )
 from ..packed.changes import Change, Flag, read_changes, with_flags
+from ..policy import restored_mode
 from . import find, set_id
+from .changed import changed_until
+from .reasons import Reasons
 from .retried import Part, RetriedEntries, entry_of, read_parts
 from .root import was_removed
 
@@ -93,6 +97,7 @@ class UndoJob(Job[Scan]):
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _retried: RetriedEntries | None = None
     _known_obstacle: str | None = None
+    _changed_until: int | None = None
 
     def first_units(self) -> Iterable[Unit]:
         """Yield retried entries, then the batches of the run; the last one is done first."""
@@ -148,9 +153,11 @@ class UndoJob(Job[Scan]):
             if part is not parts[0]:
                 ending.retry_older(loaded)
                 loaded.leave(ending.has_ended)
-            applied = self._put_back(loaded, deny_limit, stop)
+            known = ending.known(loaded, self._known(loaded))
+            applied = self._put_back(loaded, known, deny_limit, stop)
             if len(parts) > 1:
                 all_of(applied, stop)
+                ending.note_identities(loaded, applied)
             ending.note(loaded, applied, self._why_off(loaded, applied), stopped=bool(stop[0]))
         return ending.result()
 
@@ -166,16 +173,16 @@ class UndoJob(Job[Scan]):
     def _search(self, unit: Unit, stop: StopFlag) -> Scan:
         """Walk the share for the entries that a unit seeks."""
         wanted: dict[int, tuple[int, int]] = {}
-        births: dict[int, int] = {}
+        known: dict[int, Known] = {}
         for part in find.read_search(unit.body):
             loaded = self._load(part)
-            births[part.batch] = _born_before(loaded.before)
+            known[part.batch] = loaded.before.known
             wanted.update({c.inode: (part.batch, c.index) for c in loaded.records})
         found: dict[int, find.Found] = {}
         try:
             for inode, within, path in find.walk(self.root, wanted, stop):
                 batch, index = wanted[inode]
-                if inode not in found and find.born_before(self.root, path, births[batch]):
+                if inode not in found and find.is_entry(self.root, path, known[batch], index):
                     found[inode] = find.Found(batch, index, within, path)
         except find.SeveralDevices:
             found.clear()
@@ -201,7 +208,7 @@ class UndoJob(Job[Scan]):
                     find.moved_changes(new_gid, moved),
                     Verb.BACK,
                     deny_limit=deny_limit,
-                    born_before=_born_before(loaded.before),
+                    known=loaded.before.known.of([f.index for _, f in moved]),
                     stop=stop,
                 )
                 all_of(applied, stop)
@@ -237,7 +244,8 @@ class UndoJob(Job[Scan]):
     def _put_one_back(self, loaded: _Loaded, change: Change, stop: StopFlag) -> None:
         found = find.Found(loaded.part.batch, change.index, change.within, change.path)
         body = find.moved_changes(change.new_gid, [(change, found)])
-        self.backend.apply(body, Verb.BACK, born_before=_born_before(loaded.before), stop=stop)
+        known = loaded.before.known.of([change.index])
+        self.backend.apply(body, Verb.BACK, known=known, stop=stop)
 
     def _noted(self, batch: int) -> dict[int, int]:
         with self._reading:
@@ -315,37 +323,32 @@ class UndoJob(Job[Scan]):
 
     # -- the share
 
-    def _put_back(self, loaded: _Loaded, deny_limit: int, stop: StopFlag) -> Applied:
+    def _put_back(self, loaded: _Loaded, known: Known, deny_limit: int, stop: StopFlag) -> Applied:
         self._put_set_id_back(loaded, stop)
         return self.backend.apply(
             with_flags(loaded.changes, loaded.others, Flag.DROPPED),
             Verb.BACK,
             deny_limit=deny_limit,
-            born_before=_born_before(loaded.before),
+            known=known,
             stop=stop,
         )
 
-
-def _born_before(before: Applied) -> int:
-    """Return the time before which an entry must have been born to be one that the run changed.
-
-    A clock that showed a time before 1970 says nothing about births: 0.
-    """
-    return max(before.first_ctime, 0)
+    def _known(self, loaded: _Loaded) -> Known:
+        """Return what is known of a batch's entries since their change."""
+        if not self.backend.nfs_version:
+            return loaded.before.known
+        with self._reading:
+            if self._changed_until is None:
+                self._changed_until = changed_until(self.target)
+        return replace(loaded.before.known, changed_until=self._changed_until)
 
 
 def _failure(
-    change: Change,
-    outcome: int,
-    why: Mapping[int, tuple[str, int, str]],
-    why_off: Mapping[int, str],
+    change: Change, outcome: int, reasons: Reasons, why_off: Mapping[int, str]
 ) -> Failure | None:
-    """Return why an entry is not back.
-
-    By index *why* has the reasons of those that failed, *why_off* those of set-id bits.
-    """
+    """Return why an entry is not back; *why_off* has, by index, why set-id bits are not."""
     if outcome == FAILED:
-        return failure_of(change.path, *why[change.index])
+        return reasons.failure(change, (restored_mode(change.mode, change.new_mode), change.gid))
     if outcome == Outcome.SETID_OFF:
         return Failure(change.path, "undo", 0, set_id.words(change, why_off.get(change.index, "")))
     if outcome in LEFT:
@@ -377,6 +380,8 @@ class _Ending:
         self._again: list[Part] = []
         self._retrying: set[int] = set()
         self._pause = False
+        self._identity_kind = 0
+        self._identities: dict[int, int] = {}  # of entries that are back
 
     def has_ended(self, change: Change) -> bool:
         """Return whether no older attempt at an entry is to be put back."""
@@ -392,23 +397,40 @@ class _Ending:
         if indices:
             self._again.append(Part(loaded.part.batch, frozenset(indices)))
 
+    def known(self, loaded: _Loaded, known: Known) -> Known:
+        """Return what is *known* of the entries of a part, and of those that are back already.
+
+        An entry that is back has changed since the run: only its identity of now tells it again.
+        """
+        if not self._identities or known.kind == self._identity_kind:
+            return known
+        identities = (self._identities.get(entry_of(c), 0) for c in read_changes(loaded.changes))
+        packed = b"".join(identity.to_bytes(8, "little") for identity in identities)
+        return replace(known, kind=self._identity_kind, identities=packed)
+
+    def note_identities(self, loaded: _Loaded, applied: Applied) -> None:
+        """Note the identities of entries of which older attempts may follow."""
+        now = applied.known
+        self._identity_kind = now.kind
+        for change in loaded.records:
+            if identity := now.identity(change.index):
+                self._identities[entry_of(change)] = identity
+
     def note(
         self, loaded: _Loaded, applied: Applied, why_off: Mapping[int, str], *, stopped: bool
     ) -> None:
         """Note the result of putting a part back."""
-        why = {
-            index: (operation, error, note) for index, operation, error, note in applied.failures
-        }
+        reasons = Reasons(applied)
         left, again = set(), set()
         for change in loaded.records:
             outcome = applied.outcomes[change.index]
             if outcome == UNTRIED and stopped:
                 left.add(change.index)
                 continue
-            if self._is_lost(change, outcome):
+            if self._is_lost(change, outcome, loaded.before.known):
                 self._lost.append((loaded.part.batch, change.index))
                 continue
-            failure = _failure(change, outcome, why, why_off)
+            failure = _failure(change, outcome, reasons, why_off)
             if failure and failure.errno in TRANSIENT and self._retries < RETRIES:
                 again.add(change.index)
                 self._pause = self._pause or failure.errno != errno.ESTALE
@@ -422,21 +444,21 @@ class _Ending:
             self._left.append(Part(loaded.part.batch, frozenset(left)))
         self._retry(loaded, again)
 
-    def _is_lost(self, change: Change, outcome: int) -> bool:
+    def _is_lost(self, change: Change, outcome: int, known: Known) -> bool:
         """Say whether an entry may have another name, and may be found."""
-        if outcome not in (Outcome.GONE, Outcome.DIFFERENT) or not find.tells_births(self._root):
+        if outcome not in (Outcome.GONE, Outcome.DIFFERENT):
             return False
-        return outcome == Outcome.GONE or not find.is_at(self._root, change)
+        return find.tells_inodes_apart(self._root, known, change.index) and (
+            outcome == Outcome.GONE or not find.is_at(self._root, change)
+        )
 
     def note_moved(self, records: Iterable[Change], found: Sequence[int], applied: Applied) -> None:
         """Note the result of putting entries back that were sought; *found* are their indices."""
         outcomes = dict(zip(found, applied.outcomes, strict=True))
-        why = {
-            found[at]: (operation, number, note) for at, operation, number, note in applied.failures
-        }
+        reasons = Reasons(applied, found)
         for change in records:
             outcome = outcomes.get(change.index, int(Outcome.GONE))
-            self.note_end(change, outcome, _failure(change, outcome, why, {}))
+            self.note_end(change, outcome, _failure(change, outcome, reasons, {}))
 
     def note_end(self, change: Change, outcome: int, failure: Failure | None) -> None:
         """Note how one attempt ended; an older one is of a state that may have passed."""

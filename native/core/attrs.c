@@ -75,9 +75,16 @@ static bool is_between(const struct change *change, uint32_t mode)
            mode == mode_without_set_id(change->mode);
 }
 
-enum change_state change_state(enum verb verb, const struct change *change, uint32_t new_gid,
-                               uint32_t mode, uint32_t gid)
+/* Say whether a change that a kill hid left this mode: set-gid may have been dropped. */
+static bool is_unread(enum verb verb, const struct change *change, uint32_t mode)
 {
+    return verb == VERB_SETTLE && S_ISDIR(mode) && mode == (change->new_mode & ~(uint32_t)S_ISGID);
+}
+
+enum change_state change_state(enum verb verb, const struct change *change, uint32_t new_gid,
+                               struct attrs found, const struct attrs *came)
+{
+    uint32_t mode = found.mode, gid = found.gid;
     bool is_new = mode == change->new_mode && gid == new_gid;
     if (is_new && verb == VERB_SETTLE)
         return STATE_NEW;
@@ -87,5 +94,8 @@ enum change_state change_state(enum verb verb, const struct change *change, uint
         return STATE_BARE;
     if (is_new)
         return STATE_NEW;
-    return gid == new_gid && is_between(change, mode) ? STATE_BETWEEN : STATE_FOREIGN;
+    if (gid == new_gid && (is_between(change, mode) || is_unread(verb, change, mode)))
+        return STATE_BETWEEN;
+    bool is_ours = came && gid == came->gid && (mode == came->mode || is_between(change, mode));
+    return is_ours ? STATE_BETWEEN : STATE_FOREIGN;
 }

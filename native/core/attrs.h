@@ -75,6 +75,7 @@ uint32_t change_restored_mode(const struct change *change);
  *                group    mode
  *     OLD        old      old
  *     BETWEEN    new      old, or what the kernel's chown or the first chmod of BACK leaves of it
+ *                came     came, or as the line above: of a change that read back differently
  *     NEW        new      new
  *     BARE       old      old without set-id bits, or without those that the change took: BACK is
  *                         done, but for those that come back
@@ -89,10 +90,11 @@ enum change_state {
 };
 
 /*
- * Return the state of an entry. Where the old and the new attributes share values, several states
- * fit: the verb's own goal comes first, then the pre-image, then what leads on.
+ * Return the state of an entry; `came` is NULL if the change did not read back differently. Where
+ * the old and the new attributes share values, several states fit: the verb's own goal comes first,
+ * then the pre-image, then what leads on.
  */
 enum change_state change_state(enum verb verb, const struct change *change, uint32_t new_gid,
-                               uint32_t mode, uint32_t gid);
+                               struct attrs found, const struct attrs *came);
 
 #endif

@@ -244,7 +244,7 @@ static int walk_groups(struct walk *walk)
 static int find_border(struct walk *walk)
 {
     struct status root;
-    int result = sys_directory_status(walk->request->root, &walk->request->features, &root);
+    int result = sys_status(walk->request->root, &walk->request->features, &root);
     if (result < 0)
         return result;
     walk->device = root.device;

@@ -247,7 +247,7 @@ int walk_open_directory(const struct walk *walk, int directory, struct walk_entr
     if (fd < 0)
         return fd;
     const struct local_scan_request *request = walk->request;
-    int result = sys_directory_status(fd, &request->features, status);
+    int result = sys_status(fd, &request->features, status);
     if (result == 0 && request->never_inode != 0 && status->inode == request->never_inode &&
         status->device == request->never_device)
         result = -MET_NEVER;

@@ -207,7 +207,9 @@ static int put_handle(struct buffer *handles, const struct proto_handle *handle,
         error = buffer_put(handles, handle->bytes, handle->length);
     if (error == 0)
         error = buffer_put(handles, &attrs->guard, sizeof(attrs->guard));
-    return error < 0 ? error : buffer_put(handles, &attrs->mtime, sizeof(attrs->mtime));
+    if (error == 0)
+        error = buffer_put(handles, &attrs->mtime, sizeof(attrs->mtime));
+    return error < 0 ? error : buffer_put(handles, &attrs->birth, sizeof(attrs->birth));
 }
 
 static int put_change(struct nfs_scan *scan, const struct proto_entry *entry)

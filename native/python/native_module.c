@@ -40,6 +40,7 @@
  *       nfs/apply_dirs.c             finding directories
  *       nfs/apply_calls.c            calls for entries; changes in batches
  *       nfs/apply_entry.[ch]         what a verb does with one entry
+ *     nfs/identity.[ch]              what tells an entry from one that has its number later
  *     nfs/kernel_handle.[ch]         the handle of a mounted directory, from the kernel's client
  *     nfs/proto/protocol.[ch]        what a version of NFS provides
  *       nfs/proto/nfs3.[ch]          NFSv3, MOUNT and the port mapper
@@ -56,6 +57,7 @@
  *     core/groups.[ch]               the packed body of a unit: directories and names in them
  *     core/changes.[ch]              packed changes: pre-images in frames of directories
  *       core/packing.h               little-endian integers
+ *     core/known.[ch]                what is known of entries when they are put back
  *     core/names.[ch]                checks of names and paths that come from Python
  *     core/buffer.[ch]               bytes that grow
  *     core/system.[ch]               the kernel's calls, and which of them there are
@@ -275,25 +277,27 @@ PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
 
 static PyObject *native_apply(PyObject *module, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"root",        "changes",   "verb", "deny_limit", "born_before",
-                            "descriptors", "open_dirs", "stop", NULL};
+    static char *names[] = {"root", "changes",     "verb",      "deny_limit", "known",
+                            "kept", "descriptors", "open_dirs", "stop",       NULL};
     struct local_apply_request request = {.features = allowed_features(module)};
     Py_buffer changes, open_dirs, stop;
-    int verb;
-    long long deny_limit, born_before;
-    Py_ssize_t descriptors;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iy*iLLnw*y*:apply", names,
-                                     &request.root, &changes, &verb, &deny_limit, &born_before,
-                                     &descriptors, &open_dirs, &stop))
-        return NULL;
+    struct known_buffers known;
     struct apply_result result = {0};
+    int verb;
+    long long deny_limit;
+    Py_ssize_t descriptors;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iy*iLO&bnw*y*:apply", names,
+                                     &request.root, &changes, &verb, &deny_limit, parse_known,
+                                     &known, &result.kept, &descriptors, &open_dirs, &stop))
+        return NULL;
     int status = -EINVAL;
-    if (verb >= VERB_FORWARD && verb <= VERB_BACK && descriptors >= 1 && stop.len >= 1) {
+    request.known = known_of(&known);
+    if (verb >= VERB_FORWARD && verb <= VERB_BACK && descriptors >= 1 && stop.len >= 1 &&
+        known_is_valid(&request.known)) {
         request.changes = changes.buf;
         request.length = (size_t)changes.len;
         request.verb = (enum verb)verb;
         request.deny_limit = deny_limit;
-        request.born_before = born_before;
         request.descriptors = (size_t)descriptors;
         request.stop = stop.buf;
         request.open_dirs = open_dirs.buf;
@@ -306,6 +310,7 @@ static PyObject *native_apply(PyObject *module, PyObject *arguments, PyObject *k
         status < 0 ? raise_error(status)
                    : named_value(module_state_of(module)->apply_result, apply_value(&result));
     apply_result_free(&result);
+    release_known(&known);
     PyBuffer_Release(&changes);
     PyBuffer_Release(&open_dirs);
     PyBuffer_Release(&stop);

@@ -397,17 +397,22 @@ PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
 
 static PyObject *share_apply(PyObject *share, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"changes", "verb", "deny_limit", "handles", "is_retry", "stop", NULL};
+    static char *names[] = {"changes", "verb",     "deny_limit", "known",
+                            "handles", "is_retry", "stop",       NULL};
     struct nfs_apply_request request = {.client = client_of(share)};
     Py_buffer changes, handles, stop;
+    struct known_buffers known;
     int verb, is_retry;
     long long deny_limit;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$y*iLy*py*:apply", names, &changes,
-                                     &verb, &deny_limit, &handles, &is_retry, &stop))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$y*iLO&y*py*:apply", names, &changes,
+                                     &verb, &deny_limit, parse_known, &known, &handles, &is_retry,
+                                     &stop))
         return NULL;
     struct apply_result result = {0};
     int status = -EINVAL;
-    if (verb >= VERB_FORWARD && verb <= VERB_BACK && stop.len >= 1) {
+    request.known = known_of(&known);
+    if (verb >= VERB_FORWARD && verb <= VERB_BACK && stop.len >= 1 &&
+        known_is_valid(&request.known)) {
         request.changes = changes.buf;
         request.length = (size_t)changes.len;
         request.verb = (enum verb)verb;
@@ -424,6 +429,7 @@ static PyObject *share_apply(PyObject *share, PyObject *arguments, PyObject *key
         status < 0 ? raise_error(status)
                    : named_value(module_state_of_share(share)->apply_result, apply_value(&result));
     apply_result_free(&result);
+    release_known(&known);
     PyBuffer_Release(&changes);
     PyBuffer_Release(&handles);
     PyBuffer_Release(&stop);

@@ -19,7 +19,7 @@ import pytest
 import archipmigrate.backend.python.scan as python_scan
 from archipmigrate.backend.base import Backend, ScanOptions
 from archipmigrate.backend.python import PythonBackend
-from archipmigrate.model import Limits, Outcome, Tally, Verb
+from archipmigrate.model import Known, Limits, Outcome, Tally, Verb
 from archipmigrate.packed.changes import Flag, read_changes, with_flags
 from archipmigrate.packed.groups import Group, Hint, walk_unit, whole
 from archipmigrate.policy import GroupPolicy
@@ -410,7 +410,7 @@ def test_apply_tells_reused_inodes_by_their_birth(share: Path, kernel: None) -> 
         with opened(share, kind) as backend:
             body = changes_of(backend)
             old, new = (
-                forward(backend, body, Verb.SETTLE, born_before=when)[b"file"][0]
+                forward(backend, body, Verb.BACK, known=Known(born_before=when))[b"file"][0]
                 for when in (time.time_ns() + 10**12, 1)
             )
             assert old == "UNCHANGED"

@@ -28,8 +28,8 @@
 #include "nfs/scan.h"
 
 #define MAX_UNITS 8
-#define EXCLUDED   "n3"
-#define SNAPSHOT   "n4"
+#define EXCLUDED  "n3"
+#define SNAPSHOT  "n4"
 
 static bool may_fail;
 
@@ -79,11 +79,12 @@ static void apply_once(struct nfs_client *client, enum verb verb, const uint8_t 
         .length = length,
         .verb = verb,
         .deny_limit = 3,
+        .known = {.born_before = 1, .changed_until = verb == VERB_BACK ? INT64_MAX : 0},
         .handles = handles,
         .handles_length = handles_length,
         .stop = &stop,
     };
-    struct apply_result result;
+    struct apply_result result = {0};
     hears_stop = is_at_work = true;
     int error = nfs_apply(&request, &result);
     hears_stop = is_at_work = false;
@@ -160,8 +161,7 @@ static void add_wide(const struct nfs_scan_result *result)
 {
     if (!result->is_wide)
         return;
-    if (session.unit_count == MAX_UNITS ||
-        result->wide_path.length > sizeof(session.units->path)) {
+    if (session.unit_count == MAX_UNITS || result->wide_path.length > sizeof(session.units->path)) {
         session.is_complete = false;
         return;
     }

@@ -119,14 +119,14 @@ static void check_groups(const struct group_writer *groups)
     group_reader_free(&reader);
 }
 
-/* Each change has its handle, guard and mtime. */
+/* Each change has its handle, guard, mtime and birth. */
 static void check_handles(const struct nfs_scan_result *result, size_t count)
 {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         check(at < result->handles.length && result->handles.bytes[at] <= PROTO_MAX_HANDLE,
               "a change without its handle");
-        at += 1 + (size_t)result->handles.bytes[at] + 2 * sizeof(uint64_t);
+        at += 1 + (size_t)result->handles.bytes[at] + 3 * sizeof(uint64_t);
     }
     check(at == result->handles.length, "handles of no changes");
 }

@@ -96,7 +96,7 @@ enum quirk {
     NO_DIRECTORY = 1, /* attributes, of a listing */
     NO_ATTRIBUTES = 2,
     NO_HANDLES = 4,
-    NO_LOOKUP = 8, /* attributes */
+    NO_LOOKUP = 8, /* attributes; of version 4 births */
     NO_AFTER = 16,
     SHORT_READS = 32,
 };
