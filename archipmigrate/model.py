@@ -204,7 +204,7 @@ class Outcome(IntEnum):
     UNTRIED = 4  # the call ended before it
     FAILED = 5  # see the failures
     UNCHANGED = 6  # still, or again, as the pre-image says
-    SETID_OFF = 7  # put back, except for set-id bits that would not be safe
+    SETID_OFF = 7  # put back, but for the set-id bits that it had
 
 
 class IdentityKind(IntEnum):
@@ -296,8 +296,7 @@ class Verb(IntEnum):
 
     FORWARD = 0  # make it
     SETTLE = 1  # find out how far a killed session came with it; finish it if half done
-    CHECK = 2  # only stamp files with SETID that nobody wrote to (same size and mtime)
-    BACK = 3  # put the entry back
+    BACK = 2  # put the entry back, without the set-id bits that the change took from a file
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,3 +240,15 @@ def mount(unmounting: Callable[[Path], None]) -> Callable[..., Path]:
 def tmpfs(mount: Callable[..., Path], tmp_path: Path) -> Path:
     """An empty tmpfs: trees are created fast, and removed however deep they are."""
     return mount(tmp_path / "tmpfs", "-t", "tmpfs", "-o", "mode=700", "tmpfs")
+
+
+@pytest.fixture
+def ext4(mount: Callable[..., Path], tmp_path: Path) -> Path:
+    """An empty directory on ext4, where leases and times tell who has written to a file."""
+    image = tmp_path / "image"
+    image.touch()
+    os.truncate(image, 8 << 20)
+    subprocess.run([need("mkfs.ext4", "e2fsprogs"), "-q", image], check=True)
+    directory = mount(tmp_path / "ext4", "-o", "loop", image) / "share"
+    directory.mkdir(mode=0o700)
+    return directory

@@ -129,7 +129,7 @@ class Backend(Protocol):
         retained: Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
-        """Make, settle, check or put back packed changes, each only if its entry is as it says.
+        """Make, settle or put back packed changes, each only if its entry is as it says.
 
         Every entry is pinned (O_PATH) and compared with its pre-image before it is changed, through
         the pinned descriptor. Over NFS a handle takes the descriptor's place.

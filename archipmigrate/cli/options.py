@@ -31,6 +31,7 @@ NOT_ASKED: dict[str, object] = {
     "nfs4_domain": "",
     "path_now": None,
     "locks_now": None,
+    "restore_set_id": False,
 }
 TRUE = ("1", "yes", "true", "on")
 FALSE = ("", "0", "no", "false", "off")
@@ -256,6 +257,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         domain=args.nfs4_domain,
         path=args.path_now,
         locks=args.locks_now,
+        restore_set_id=args.restore_set_id,
     )
 
 

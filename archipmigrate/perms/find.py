@@ -19,7 +19,6 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import groupby
 
 from ..backend.python.identity import identity_of
 from ..backend.python.statx import status as status_of
@@ -27,7 +26,7 @@ from ..journal.store import Journal
 from ..model import IdentityKind, JobTables, Known, StopFlag, TablesWrite, Unit
 from ..packed.changes import Change, ChangeWriter, Flag
 from ..tree.beneath import PIN, open_beneath
-from .retried import Part, read_parts
+from .retried import Part, parts_of, read_parts
 
 MARK = Part((1 << 64) - 1, frozenset()).pack()
 LENGTH = struct.Struct("<I")
@@ -79,11 +78,7 @@ def search_units(journal: Journal) -> list[Unit]:
         return []
     query = "SELECT batch, change FROM lost ORDER BY batch, change LIMIT ?"
     rows = list(journal.select(query, AT_ONCE))
-    parts = [
-        Part(batch, frozenset(index for _, index in same))
-        for batch, same in groupby(rows, key=lambda row: row[0])
-    ]
-    return [Unit(pack_search(parts), counted=True)] if parts else []
+    return [Unit(pack_search(parts_of(rows)), counted=True)] if rows else []
 
 
 # -- units and pre-images

@@ -12,6 +12,7 @@ from ..backend.select import demand_backend
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_backend
+from ..jobs.registry import restores_set_id
 from ..journal.store import Journal, RunHeader
 from ..policy import GroupPolicy
 from ..share import Share
@@ -46,8 +47,8 @@ class PermsWork(Work):
     @contextmanager
     def undo(self, header: RunHeader) -> Iterator[Work]:
         """Put the entries back through the same backend."""
-        del header
-        yield replace(self, job=UndoJob(self.opened, self.journal, self.root))
+        restores = restores_set_id(header)
+        yield replace(self, job=UndoJob(self.opened, self.journal, self.root, restores))
 
 
 class PermsKind(JobKind[PermsSettings]):

@@ -10,7 +10,14 @@ from pathlib import Path
 from ..errors import FatalError, JournalError, ShareError, StateError
 from ..jobs.kind import JobKind, Reporter, S
 from ..jobs.options import RunOptions
-from ..jobs.registry import UNDO, is_of, kind_of, undo_target
+from ..jobs.registry import (
+    UNDO,
+    is_of,
+    kind_of,
+    restores_set_id,
+    undo_settings,
+    undo_target,
+)
 from ..journal import counting
 from ..journal.location import (
     SPARE_BYTES,
@@ -199,20 +206,27 @@ def _refusal(undo: RunHeader, options: RunOptions) -> str:
     return f"{words}, or drop it with `{options.command('forget', undo.run)}`"
 
 
-def find_or_make_undo(target: RunHeader, share: Share, state: Path, reporter: Reporter) -> Journal:
+def find_or_make_undo(
+    target: RunHeader, share: Share, state: Path, options: RunOptions, reporter: Reporter
+) -> Journal:
     """Return the journal of the undo of *target* that was cut off, or of a new one.
 
-    One that stopped, because nothing worked, is begun again: what is back already stays.
+    One that stopped, because nothing worked, is begun again: what is back already stays. So is one
+    that is now, other than before, to give files their set-id bits back.
     """
     stopped = []
+    restores = options.restore_set_id
     for header in list_runs(state):
         if undo_target(header) == target.run and header.is_resumable:
-            if header.status != "stopped":
+            asks_for_more = restores and not restores_set_id(header)
+            if header.status != "stopped" and not asks_for_more:
                 reporter.remark(f"resuming {header.run} ({header.status})")
                 return open_run(state, header.run)
             stopped.append(header.run)
+            restores = restores or restores_set_id(header)
+    settings = undo_settings(target.run, restore_set_id=restores)
     places = places_of(share, target.roots)
-    journal = new_run(state, UNDO, share, {"of": target.run}, target.roots, places)
+    journal = new_run(state, UNDO, share, settings, target.roots, places)
     _supersede(state, stopped, journal)
     return journal
 

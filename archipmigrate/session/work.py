@@ -182,7 +182,7 @@ def undo(
         share = replace(share, lock=locks.fd(share.identity))
         settings = kind.settings(target.settings)
         share = _reached(kind, settings, share, state, options, reporter)
-        journal = find_or_make_undo(target, share, state, reporter)
+        journal = find_or_make_undo(target, share, state, options, reporter)
         stack.callback(journal.close)
         header = journal.read_header()
         locks.sign(header.run)

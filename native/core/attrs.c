@@ -58,9 +58,15 @@ uint32_t change_lost_bits(const struct change *change)
     return change->mode & ~(uint32_t)change->new_mode & SET_ID;
 }
 
-uint32_t change_bits_off(const struct change *change, bool is_untouched)
+uint32_t change_restored_mode(const struct change *change)
 {
-    return change->flags & FLAG_GRANTED && is_untouched ? 0 : change_lost_bits(change);
+    return change->mode & ~change_lost_bits(change);
+}
+
+/* Say whether an entry may have this mode, and its old group, after BACK or in the midst of it. */
+static bool is_bare(const struct change *change, uint32_t mode)
+{
+    return mode == mode_without_set_id(change->mode) || mode == change_restored_mode(change);
 }
 
 /* Say whether an entry may have this mode between the calls that change it. */
@@ -85,7 +91,7 @@ enum change_state change_state(enum verb verb, const struct change *change, uint
         return STATE_NEW;
     if (mode == change->mode && gid == change->gid)
         return STATE_OLD;
-    if (verb == VERB_BACK && mode == mode_without_set_id(change->mode) && gid == change->gid)
+    if (verb == VERB_BACK && is_bare(change, mode) && gid == change->gid)
         return STATE_BARE;
     if (is_new)
         return STATE_NEW;

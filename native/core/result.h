@@ -9,7 +9,7 @@
  *     struct scan_notice     an entry with something special: an ACL, file capabilities
  *     struct apply_result    an outcome for each change, and what there is to say of some
  *     struct apply_failure   a change that could not be made
- *     struct apply_stamp     the ctime of a file whose set-id bits may come back
+ *     struct apply_stamp     the ctime of a file that lost set-id bits
  *     struct apply_came      what a change left that read back differently
  *
  * Functions return 0 or -ENOMEM unless they say otherwise. A zeroed result is empty.
@@ -106,8 +106,7 @@ bool error_is_transient(int error);
 enum verb {
     VERB_FORWARD = 0,
     VERB_SETTLE = 1,
-    VERB_CHECK = 2,
-    VERB_BACK = 3,
+    VERB_BACK = 2,
 };
 
 /* model.py, Outcome. */
@@ -175,8 +174,8 @@ int apply_put_failure(struct apply_result *result, size_t index, const char *ope
                       const char *note);
 
 /*
- * Judge what came of a change of `before` to `wanted`: OUTCOME_CHANGED, or OUTCOME_FAILED if that is
- * something else, which is noted.
+ * Judge what came of a change of `before` to `wanted`: OUTCOME_CHANGED, or OUTCOME_FAILED if that
+ * is something else, which is noted.
  */
 int apply_read_back(struct apply_result *result, size_t index, struct attrs before,
                     struct attrs wanted, struct attrs came);

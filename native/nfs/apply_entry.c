@@ -3,8 +3,7 @@
  *
  *     VERB_FORWARD   old attributes -> SETATTR
  *     VERB_SETTLE    between old and new -> SETATTR of the mode
- *     VERB_CHECK     nothing
- *     VERB_BACK      new, or between -> SETATTR without set-id bits -> SETATTR of these bits
+ *     VERB_BACK      new, or between -> SETATTR without set-id bits -> SETATTR of those that stay
  *
  * What became of a change is compared with what was wanted wherever the server tells it, and the
  * first one of each kind is asked for.
@@ -90,7 +89,7 @@ bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry
     case VERB_FORWARD:
         return !apply->succeeded || entry->change.flags & FLAG_SETID;
     case VERB_BACK: /* set-id bits need a second call */
-        return entry->change.mode & SET_ID && !entry->is_bare;
+        return change_restored_mode(&entry->change) & SET_ID && !entry->is_bare;
     default:
         return true;
     }
@@ -198,7 +197,7 @@ static int forward(struct nfs_apply *apply, struct nfs_entry_change *entry)
     }
 }
 
-/* ---- SETTLE and CHECK */
+/* ---- SETTLE */
 
 static int settled(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
@@ -229,12 +228,6 @@ static int settle_next(struct nfs_apply *apply, struct nfs_entry_change *entry)
     int outcome = read_back(apply, entry, (struct attrs){change->mode, apply->new_gid},
                             (struct attrs){change->new_mode, apply->new_gid});
     return outcome == OUTCOME_CHANGED ? settled(apply, entry) : outcome;
-}
-
-static int check(struct nfs_apply *apply, struct nfs_entry_change *entry)
-{
-    stamp_untouched(apply, entry);
-    return OUTCOME_UNCHANGED;
 }
 
 /* ---- identities */
@@ -277,16 +270,13 @@ static enum sameness compare_identity(const struct nfs_apply *apply,
 
 static int restored(const struct nfs_entry_change *entry)
 {
-    return entry->drops_setid ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
+    return change_lost_bits(&entry->change) ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
 }
 
-/* All but the set-id bits is restored: restore them, unless somebody wrote to the file since. */
+/* All but the set-id bits is restored: restore those that come back. */
 static int restore_setid(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    const struct change *change = &entry->change;
-    uint32_t off = change_bits_off(change, is_untouched(&entry->found, change));
-    entry->drops_setid = off != 0;
-    uint32_t mode = change->mode & ~off;
+    uint32_t mode = change_restored_mode(&entry->change);
     if (mode == entry->found.mode)
         return restored(entry);
     return set(apply, entry, (struct proto_setattr){.sets_mode = true, .mode = mode});
@@ -350,8 +340,6 @@ int nfs_apply_entry(struct nfs_apply *apply, struct nfs_entry_change *entry)
         return forward(apply, entry);
     case VERB_SETTLE:
         return settle(apply, entry);
-    case VERB_CHECK:
-        return check(apply, entry);
     default:
         return back(apply, entry);
     }
@@ -411,7 +399,7 @@ int nfs_apply_was_set(struct nfs_apply *apply, struct nfs_entry_change *entry, i
     if (!after->known) {
         if (nfs_apply_needs_attrs(apply, entry))
             return nfs_apply_send_getattr(apply, entry, AWAITS_RESULT);
-        return entry->is_bare ? restored(entry) : OUTCOME_CHANGED;
+        return apply->request->verb == VERB_BACK ? restored(entry) : OUTCOME_CHANGED;
     }
     entry->found = *after;
     return after_set(apply, entry);

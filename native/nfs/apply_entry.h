@@ -59,7 +59,6 @@ struct nfs_entry_change {
     bool may_be_ours;  /* SETATTR was sent more than once: the entry may be as we changed it */
     bool is_checked;   /* VERB_BACK: it was found to be the entry that was changed */
     bool is_bare;      /* VERB_BACK: all but the set-id bits is restored */
-    bool drops_setid;  /* VERB_BACK: the set-id bits are not to be restored */
     bool doubts_guard; /* SETATTR was refused; without a guard it will tell why */
     bool is_probe;     /* the first of its kind: others are held until its result is known */
     uint8_t kind;      /* of `set` */

@@ -304,7 +304,7 @@ static void put_change_of_input(struct buffer *changes, enum kind kind)
 static void apply_input(void)
 {
     struct buffer changes = {0};
-    uint8_t handles[512], path[4096], verb = take_below(4);
+    uint8_t handles[512], path[4096], verb = take_below(VERB_BACK + 1);
     size_t handles_length = take_bytes(handles, take8()), length;
     changes_put_header(&changes, true, NEW_GID);
     unsigned depth = 0;

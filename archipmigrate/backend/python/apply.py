@@ -1,4 +1,4 @@
-"""Apply, in Python: makes, settles, checks or puts back packed changes.
+"""Apply, in Python: makes, settles or puts back packed changes.
 
 Invariant: an entry is changed only through a descriptor that pins it, and only if inode, type,
 mode, uid and gid are those that its change allows. Group first, then mode; on the way back mode
@@ -27,9 +27,8 @@ from ...packed.changes import (
     SETID,
     SETID_FLAG,
     VERSION,
-    Flag,
 )
-from ...policy import stripped, without_set_id
+from ...policy import restored_mode, stripped, without_set_id
 from ...tree.beneath import PIN, PIN_DIRECTORY, open_beneath
 from ..aspects import differences, sets_gid
 from ..base import READ_ONLY_PART
@@ -84,7 +83,6 @@ class Apply:
         self._verb = {
             Verb.FORWARD: self._make_change,
             Verb.SETTLE: self._settle_change,
-            Verb.CHECK: self._check_unwritten,
             Verb.BACK: self._put_back,
         }[verb]
         self._deny_limit = deny_limit
@@ -361,32 +359,23 @@ class Apply:
             self._stamp(found)
         return Outcome.CHANGED
 
-    def _check_unwritten(self, fd: int, found: Status, change: PackedChange) -> Outcome:
-        """Stamp a file that lost set-id bits, if nobody wrote to it (by size and mtime)."""
-        del fd
-        if change.flags & SETID_FLAG and _untouched(found, change):
-            self._stamp(found)
-        return Outcome.UNCHANGED
-
     def _put_back(self, fd: int, found: Status, change: PackedChange) -> Outcome:
         now = (found.mode, found.gid)
         if now == (change.mode, change.gid):
             return Outcome.UNCHANGED
         bare = without_set_id(change.mode)
-        if now != (bare, change.gid) and not self._is_ours(now, change):
+        wanted = (restored_mode(change.mode, change.new_mode), change.gid)
+        if now not in ((bare, change.gid), wanted) and not self._is_ours(now, change):
             return Outcome.DIFFERENT
-        if found.mode != bare:
-            self._chmod(fd, bare)
-        if found.gid != change.gid:
-            self._chown(fd, change.gid)
-        lost = change.mode & ~change.new_mode & SET_ID
-        if lost and change.flags & Flag.GRANTED:
-            found = _status(fd)
-            lost = 0 if _untouched(found, change) else lost
-        if change.mode & ~lost != bare:
-            self._chmod(fd, change.mode & ~lost)
-        self._read_back(fd, found, (change.mode & ~lost, change.gid))
-        return Outcome.SETID_OFF if lost else Outcome.CHANGED
+        if now != wanted:
+            if found.mode != bare:
+                self._chmod(fd, bare)
+            if found.gid != change.gid:
+                self._chown(fd, change.gid)
+            if wanted[0] != bare:
+                self._chmod(fd, wanted[0])
+            self._read_back(fd, found, wanted)
+        return Outcome.CHANGED if wanted[0] == change.mode else Outcome.SETID_OFF
 
     def _is_ours(self, now: tuple[int, int], change: PackedChange) -> bool:
         """Say whether a mode and group are what the run left, half-done states included."""
