@@ -174,8 +174,8 @@ int apply_put_failure(struct apply_result *result, size_t index, const char *ope
                       const char *note);
 
 /*
- * Judge what came of a change of `before` to `wanted`: OUTCOME_CHANGED, or OUTCOME_FAILED if that
- * is something else, which is noted.
+ * Judge what came of a change of `before` to `wanted`: OUTCOME_CHANGED, or OUTCOME_FAILED if it is
+ * something else, which is noted.
  */
 int apply_read_back(struct apply_result *result, size_t index, struct attrs before,
                     struct attrs wanted, struct attrs came);
