@@ -40,7 +40,7 @@ void nfs_apply_finish(struct nfs_apply *apply, struct nfs_entry_change *entry, i
     apply->active -= entry->is_active;
     entry->is_active = false;
     nfs_apply_end_probe(apply, entry);
-    if (outcome == OUTCOME_CHANGED || outcome == OUTCOME_FAILED)
+    if (outcome_is_success(outcome) || outcome == OUTCOME_FAILED)
         nfs_apply_note_identity(apply, entry);
     if (outcome_is_success(outcome))
         apply->succeeded = true;
