@@ -21,6 +21,7 @@ class ScanResult(NamedTuple):
     links: list[tuple[int, int, int]]
     handles: bytes  # for apply: handles, and when the entries changed last
     keys: bytes  # u64 of each name that was read by a cursor
+    deferred: tuple[bytes, int] | None
 
 class ApplyResult(NamedTuple):
     outcomes: bytes

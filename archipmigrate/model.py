@@ -22,6 +22,9 @@ RETRIES = 3
 StopFlag: TypeAlias = bytes | bytearray
 NEVER = bytes(1)
 
+# The scope of units that wait until nothing else is left.
+DEFERRED = -1
+
 # What a column of SQLite holds.
 Column: TypeAlias = bytes | str | int | float | None
 
@@ -141,7 +144,8 @@ class Unit:
     number of names in it, `retries` how often they have been retried; `counted` says that they are
     in the tally already. `cursor` reads a wide directory on; `body` is then that whole directory,
     with which a later session would begin again. `scope` is the wide directory that the unit was
-    found in, if that is still being read (0: none; see `engine.scopes`).
+    found in, if that is still being read (0: none; see `engine.scopes`); DEFERRED: the unit waits
+    until nothing else is left to do.
     """
 
     body: bytes
@@ -171,7 +175,8 @@ class Scan:
 
     What is left of the unit comes back as new units: `rest` is what the limits left over; `chunks`
     are names of a wide directory, for any lane, and `wide` goes on reading that directory; `again`
-    is to be retried after a pause, because of transient errors.
+    is to be retried after a pause, because of transient errors. `deferred` must wait until all of
+    that is done: directories whose own change comes after that of what is in them.
 
     `links` are the changes of files with several links, each to be changed by one batch only.
     `retained` is kept open for apply; whoever gets the scan closes it. `attempted` counts the
@@ -192,6 +197,7 @@ class Scan:
     retained: Retained | None = None
     attempted: int = 0
     writes: Sequence[TablesWrite] = ()
+    deferred: Unit | None = None
 
 
 class Outcome(IntEnum):

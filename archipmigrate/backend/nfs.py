@@ -161,6 +161,7 @@ class NfsBackend:
             ],
             links=[Link(*link) for link in result.links],
             retained=KnownHandles(result.handles, opened) if result.handles else None,
+            deferred=Unit(*result.deferred, counted=True) if result.deferred else None,
         )
 
     def apply(

@@ -25,7 +25,7 @@ from typing import Any
 from xxhash import xxh3_64
 
 from ..errors import JournalError
-from ..model import Column, Failure, Link, Tally, Unit
+from ..model import DEFERRED, Column, Failure, Link, Tally, Unit
 from . import checksummed, counting
 from .database import Database
 from .integers import signed
@@ -257,7 +257,8 @@ class Journal(Database):
         for number, scope, retries, counted, entries, body, seal in rows:
             with self._decoding(f"unit {number}"):
                 self._verify(seal, "frontier", number, scope, retries, counted, entries, body)
-                if scope not in self._tallies or not isinstance(body, bytes):
+                is_known = scope in self._tallies or scope == DEFERRED
+                if not is_known or not isinstance(body, bytes):
                     raise ValueError("it is of no scope, or has no body")
             yield number, Unit(body, entries, retries, bool(counted), None, scope)
 
@@ -403,6 +404,11 @@ class Journal(Database):
         for tally in self._tallies.values():
             total.add(tally)
         return total
+
+    def deferred(self) -> int:
+        """Return how many directories are deferred: `tally` counts them as compliant."""
+        query = "SELECT coalesce(sum(entries), 0) FROM frontier WHERE scope = ?"
+        return int(next(self.select(query, DEFERRED))[0])
 
     def open_scope(self, scope: int, body: bytes) -> None:
         """Begin to count a wide directory apart, so that a later session can read it again."""

@@ -106,6 +106,23 @@ def split_unit(unit: Unit, parts: int) -> list[Unit]:
     ] or [unit]
 
 
+def join_units(units: Iterable[Unit]) -> Unit:
+    """Return one unit, already counted, of the names in all of these, each once.
+
+    Groups are in the order of a walk: each directory comes before those in it.
+    """
+    names: dict[bytes, dict[tuple[int, bytes], None]] = {}
+    inodes: dict[bytes, int] = {}
+    for unit in units:
+        for group in unpack_groups(unit.body):
+            names.setdefault(group.path, {}).update(dict.fromkeys(group.names))
+            inodes.setdefault(group.path, group.inode)
+    order = sorted(names, key=lambda path: path.split(b"/") if path else [])
+    return walk_unit(
+        [Group(path, inodes[path], tuple(names[path])) for path in order], counted=True
+    )
+
+
 def _common(a: bytes, b: bytes) -> int:
     """Return the length of the common prefix of two paths."""
     if b.startswith(a):

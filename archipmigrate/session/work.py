@@ -243,7 +243,7 @@ def _run(opening: Opening[Any], work: Work, *, retry: bool = False) -> Ended:
     finally:
         for remark in filter(None, (share.remark, work.remark)):
             reporter.remark(remark)
-    tally = counting.shown(run.counters.tally)
+    tally = counting.shown(run.counters.tally, opening.journal.deferred())
     return _ended(opening, work, result, tally, monotonic() - began)
 
 
