@@ -68,6 +68,7 @@ def begin(
     """
     with contextlib.ExitStack() as stack:
         stack.callback(share.close)
+        kind.check_state(settings, share, options)
         state = state_directory(options, share)
         roots = roots_of(share, kind.more_roots(settings))
         locks = stack.enter_context(locked(state, roots))
@@ -131,6 +132,8 @@ def resume(
     with contextlib.ExitStack() as stack:
         share = open_earlier_share(header, options)
         stack.callback(share.close)
+        settings = kind.settings(header.settings)
+        kind.check_state(settings, share, options)
         state = state_directory(options, share)
         locks = stack.enter_context(locked(state, roots_of(share, header.roots)))
         share = replace(share, lock=locks.fd(share.identity))
@@ -142,7 +145,6 @@ def resume(
         locks.sign(header.run)
         tell_unreadable(state, reporter)
         check_room(state, share, reporter)
-        settings = kind.settings(header.settings)
         share = _reached(kind, settings, share, state, options, reporter)
         opening = Opening(share, state, header, journal, settings, options, Purpose.RUN, reporter)
         return _work(kind, opening, tell, retry=failed)
@@ -168,13 +170,14 @@ def undo(
         share = open_earlier_share(target, options)
         stack.callback(share.close)
         kind.check_backend(options.backend, share)
+        settings = kind.settings(target.settings)
+        kind.check_state(settings, share, options)
         state = state_directory(options, share)
         locks = stack.enter_context(locked(state, roots_of(share, target.roots)))
         if not is_meant():
             return None
         tell_unreadable(state, reporter)
         share = replace(share, lock=locks.fd(share.identity))
-        settings = kind.settings(target.settings)
         share = _reached(kind, settings, share, state, options, reporter)
         journal = find_or_make_undo(target, share, state, reporter)
         stack.callback(journal.close)
