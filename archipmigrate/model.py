@@ -119,7 +119,9 @@ class Retained(Protocol):
 class JobTables(Protocol):
     """The tables that a job has in the journal, beside the engine's. `Journal` is one of these.
 
-    Names of tables are the job's to choose, other than those of `journal.store.SCHEMA`.
+    Names of tables are the job's to choose, other than those of `journal.store.SCHEMA`. The last
+    column of each is `seal`. Statements fill it by the function `sealed`, whose arguments are the
+    table's name and all other values in their order.
     """
 
     def execute(self, statement: str, *values: Column) -> int:
@@ -130,6 +132,15 @@ class JobTables(Protocol):
 
     def select(self, query: str, *values: Column) -> Iterator[tuple[Any, ...]]:
         """Yield the rows that a query finds. Raises JournalError."""
+
+    def add_seals(self, table: str, columns: str) -> None:
+        """Add seals to a table of an earlier version, whose *columns* are these. Only in a write.
+
+        Does nothing if the table has them.
+        """
+
+    def check_seals(self, table: str, columns: str) -> None:
+        """Check the seals of a table, if it has any. Raises JournalError if one is wrong."""
 
 
 # A part of a transaction: changes a job's tables and nothing else.
