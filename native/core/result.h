@@ -80,7 +80,7 @@ void scan_result_free(struct scan_result *result);
 void tally_add(struct tally *tally, const struct tally *more);
 
 /*
- * Defer the own change of the directory at a path, whose first `same` bytes are known to be those of
+ * Defer the own change of the directory at a path; its first `same` bytes are known to be those of
  * the path before.
  */
 int scan_put_deferred(struct scan_result *result, const void *path, size_t length, size_t same,

@@ -20,7 +20,7 @@ from time import monotonic
 
 from ...model import RETRIES, TRANSIENT, Failure, Limits, Link, Notice, Scan, Tally, Unit
 from ...packed.changes import LINKED_FLAG, SETID_FLAG, ChangeWriter, wrapped
-from ...packed.groups import Group, Hint, pack_groups, unpack_groups, walk_unit, whole
+from ...packed.groups import Group, Hint, own_unit, pack_groups, unpack_groups, walk_unit, whole
 from ...policy import GroupPolicy
 from ..base import CHUNKS, WIDE, ScanOptions, read_ahead
 from .border import Border
@@ -155,7 +155,7 @@ class Walk:
             self._failures,
             self._links,
             self._notices,
-            deferred=self._deferred_unit(),
+            deferred=own_unit(self._deferred_path, self._deferred),
         )
 
     def open_dirs(self) -> array[int]:
@@ -205,8 +205,7 @@ class Walk:
 
     def _cut_above(self, groups: Iterator[Group]) -> Iterator[Group]:
         """Yield the next group, which is not looked at, if any; what it is below of is cut."""
-        group = next(groups, None)
-        if group is not None:
+        for group in islice(groups, 1):
             self._leave_others(group)
             if self._levels:
                 self._levels[-1].cut = True
@@ -238,13 +237,6 @@ class Walk:
             level.own = None
         if self._levels:
             self._levels[-1].cut = True
-
-    def _deferred_unit(self) -> Unit | None:
-        groups = (
-            Group(self._deferred_path[:end], inode, ((Hint.SELF, b""),))
-            for end, inode in reversed(self._deferred)
-        )
-        return walk_unit(groups, counted=True) if self._deferred else None
 
     def _join(self, name: bytes) -> bytes:
         """Return the path of an entry of the deepest level, from the root."""
