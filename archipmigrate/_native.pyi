@@ -19,6 +19,7 @@ class ScanResult(NamedTuple):
     links: list[tuple[int, int, int]]  # offset of the change, device, inode
     notices: list[tuple[bytes, str]]  # path, kind
     open_dirs: bytearray | None  # C ints: a directory frame's descriptor (the caller's), or -1
+    deferred: tuple[bytes, int] | None  # packed groups, number of directories to be changed last
 
 class ApplyResult(NamedTuple):
     outcomes: bytes  # one byte a change: model.Outcome

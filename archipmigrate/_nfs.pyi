@@ -22,6 +22,7 @@ class ScanResult(NamedTuple):
     notices: list[tuple[bytes, str]]
     handles: bytes  # for apply: handles, and when the entries changed last
     keys: bytes  # u64 of each name that was read by a cursor
+    deferred: tuple[bytes, int] | None
 
 class ApplyResult(NamedTuple):
     outcomes: bytes

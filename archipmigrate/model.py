@@ -25,6 +25,9 @@ MOST_EXAMPLES = 5
 StopFlag: TypeAlias = bytes | bytearray
 NEVER = bytes(1)
 
+# The scope of units that wait until nothing else is left.
+DEFERRED = -1
+
 # What a column of SQLite holds.
 Column: TypeAlias = bytes | str | int | float | None
 
@@ -139,7 +142,9 @@ class Retained(Protocol):
 class JobTables(Protocol):
     """The tables that a job has in the journal, beside the engine's. `Journal` is one of these.
 
-    Names of tables are the job's to choose, other than those of `journal.store.SCHEMA`.
+    Names of tables are the job's to choose, other than those of `journal.store.SCHEMA`. The last
+    column of each is `seal`. Statements fill it by the function `sealed`, whose arguments are the
+    table's name and all other values in their order.
     """
 
     def execute(self, statement: str, *values: Column) -> int:
@@ -150,6 +155,15 @@ class JobTables(Protocol):
 
     def select(self, query: str, *values: Column) -> Iterator[tuple[Any, ...]]:
         """Yield the rows that a query finds. Raises JournalError."""
+
+    def add_seals(self, table: str, columns: str) -> None:
+        """Add seals to a table of an earlier version, whose *columns* are these. Only in a write.
+
+        Does nothing if the table has them.
+        """
+
+    def check_seals(self, table: str, columns: str) -> None:
+        """Check the seals of a table, if it has any. Raises JournalError if one is wrong."""
 
 
 # A part of a transaction: changes a job's tables and nothing else.
@@ -164,7 +178,8 @@ class Unit:
     number of names in it, `retries` how often they have been retried; `counted` says that they are
     in the tally already. `cursor` reads a wide directory on; `body` is then that whole directory,
     with which a later session would begin again. `scope` is the wide directory that the unit was
-    found in, if that is still being read (0: none; see `engine.scopes`).
+    found in, if that is still being read (0: none; see `engine.scopes`); DEFERRED: the unit waits
+    until nothing else is left to do.
     """
 
     body: bytes
@@ -194,7 +209,8 @@ class Scan:
 
     What is left of the unit comes back as new units: `rest` is what the limits left over; `chunks`
     are names of a wide directory, for any lane, and `wide` goes on reading that directory; `again`
-    is to be retried after a pause, because of transient errors.
+    is to be retried after a pause, because of transient errors. `deferred` must wait until all of
+    that is done: directories whose own change comes after that of what is in them.
 
     `links` are the changes of files with several links, each to be changed by one batch only.
     `retained` is kept open for apply; whoever gets the scan closes it. `attempted` counts the
@@ -215,6 +231,7 @@ class Scan:
     retained: Retained | None = None
     attempted: int = 0
     writes: Sequence[TablesWrite] = ()
+    deferred: Unit | None = None
 
 
 class Outcome(IntEnum):

@@ -105,6 +105,7 @@ class NativeBackend:
             links=[Link(*link) for link in found.links],
             notices=[Notice(*notice) for notice in found.notices],
             retained=retained,
+            deferred=Unit(*found.deferred, counted=True) if found.deferred else None,
         )
         return with_root(scan, self._root)
 

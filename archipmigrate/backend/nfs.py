@@ -166,6 +166,7 @@ class NfsBackend:
             links=[Link(*link) for link in result.links],
             notices=[Notice(*notice) for notice in result.notices],
             retained=KnownHandles(result.handles, opened) if result.handles else None,
+            deferred=Unit(*result.deferred, counted=True) if result.deferred else None,
         )
 
     def apply(

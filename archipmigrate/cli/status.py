@@ -112,7 +112,7 @@ def _standing(state: Path, header: RunHeader) -> Standing:
     journal = open_run(state, header.run)
     failures = Causes()
     try:
-        tally = counting.shown(journal.tally())
+        tally = counting.shown(journal.tally(), journal.deferred())
         for failure in journal.failures():
             failures.add(reason(failure), failure.path)
         notices = journal.notices()

@@ -17,7 +17,7 @@ import trio
 
 from ..journal import counting
 from ..journal.store import Journal
-from ..model import Link, Scan, Tally, Unit
+from ..model import DEFERRED, Link, Scan, Tally, Unit
 from .commit import Committer
 from .frontier import Frontier, with_scope
 from .job import Counters, Observer, UnitResult
@@ -79,6 +79,7 @@ class Finisher:
         scan, result = done.scan, done.result
         self._soon(partial(Journal.remove_unit, number=done.number))
         scope = self.scopes.of(done.unit)
+        self._defer(done, scope)
         self._add_units(done, scope)
         self.count(scope, scan.tally)
         for write in (*scan.writes, *(result.writes if result else ())):
@@ -108,6 +109,17 @@ class Finisher:
         self._counters.tally.add(tally)
         self._soon(partial(Journal.add_tally, scope=scope, tally=tally))
 
+    def _defer(self, done: Finished, scope: int) -> None:
+        """Put off what has to wait; the rest of a deferred unit comes before what came of it."""
+        later = [done.scan.deferred, done.result.deferred if done.result else None]
+        if done.unit.scope == DEFERRED:
+            self.count(0, counting.deferred(-done.unit.entries))
+            later.append(done.scan.rest)
+        for unit in later:
+            if unit is not None:
+                self.count(scope, counting.deferred(unit.entries))
+                self._frontier.defer(unit)
+
     def _add_units(self, done: Finished, scope: int) -> None:
         """Put new units on the frontier: what can wait below, names of wide directories on top.
 
@@ -116,7 +128,7 @@ class Finisher:
         """
         scan = done.scan
         below = [*scan.again, *(done.result.again if done.result else ())]
-        if scan.rest:
+        if scan.rest and done.unit.scope != DEFERRED:
             below.append(scan.rest)
         wide_scope = self.scopes.of_wide(done.unit, scan)
         top = with_scope(scan.chunks, wide_scope)

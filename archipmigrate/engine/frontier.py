@@ -3,6 +3,9 @@
 Invariant: every unit that waits, or that a lane works on, is in the journal's frontier too, or in a
 write that waits for the next commit. So the bodies at the bottom of the stack may be dropped from
 memory; they are read back when their turn comes.
+
+Deferred units wait below all others, only in the journal. They are taken once no other unit waits
+and no task is working, last in, first out, and many small ones joined.
 """
 
 from __future__ import annotations
@@ -12,14 +15,17 @@ from dataclasses import replace
 
 import trio
 
-from ..model import Unit
+from ..model import DEFERRED, Unit
 
 # Larger bodies are split, so that no lane copies a large one about (1 MiB: 20,000 names).
 LARGE_BODY = 1 << 20
 # Bodies beyond this are dropped from memory: some 300,000 names.
 MEMORY = 16 << 20
+# Deferred units are joined up to a body of this size: 1,000 directories, or so.
+JOINED_BODY = 64 << 10
 
 Split = Callable[[Unit, int], Sequence[Unit]]
+Join = Callable[[Sequence[Unit]], Unit]
 
 
 class Frontier:
@@ -29,20 +35,25 @@ class Frontier:
         self,
         load: Callable[[int], Awaitable[Unit]],
         store: Callable[[int, Unit], None],
+        remove: Callable[[int], None],
         split: Split,
+        join: Join,
         last_number: int,
     ) -> None:
-        """Read units back from the journal by *load*, write them by *store*.
+        """Read units back from the journal by *load*, write them by *store*, remove by *remove*.
 
-        *split* is `Job.split`; *last_number* is the highest that the journal knows.
+        *split* and *join* are those of `Job`; *last_number* is the highest that the journal knows.
         """
         self.tasks = 1  # how many tasks take units
         self.entries = 0  # of units that wait; each may stand for many more below it
         self._load = load
         self._store = store
+        self._remove = remove
         self._split = split
+        self._join = join
         self._last = last_number
         self._stack: list[tuple[int, Unit | None]] = []  # None: only in the journal
+        self._deferred: list[int] = []
         self._bytes = 0  # of bodies in memory
         self._bottom = 0  # below this index no body is left that could be dropped
         self._working = 0
@@ -61,7 +72,16 @@ class Frontier:
     def restore(self, units: Iterable[tuple[int, Unit]]) -> None:
         """Add units that are in the journal already."""
         for number, unit in units:
-            self._push(number, unit)
+            if unit.scope == DEFERRED:
+                self._deferred.append(number)
+            else:
+                self._push(number, unit)
+
+    def defer(self, unit: Unit) -> None:
+        """Put a unit below all others, but above those that were deferred before."""
+        number = self.next_number()
+        self._store(number, replace(unit, scope=DEFERRED))
+        self._deferred.append(number)
 
     def add(self, units: Iterable[Unit]) -> None:
         """Put units on top, the last one topmost, and into the journal."""
@@ -81,6 +101,8 @@ class Frontier:
             if self._stack:
                 return await self._pop()
             if not self._working:
+                if self._deferred:
+                    return await self._take_deferred()
                 self._parked.unpark_all()
                 return None
             self._idle += 1
@@ -126,6 +148,22 @@ class Frontier:
             unit, *others = self._split(unit, wanted + 1)
             self._store(number, unit)
             self.add(others)
+        return number, unit
+
+    async def _take_deferred(self) -> tuple[int, Unit]:
+        self._working += 1
+        number = self._deferred.pop()
+        unit = await self._load(number)
+        joined, size = {}, len(unit.body)
+        while self._deferred and size < JOINED_BODY:
+            lower = self._deferred.pop()
+            joined[lower] = await self._load(lower)
+            size += len(joined[lower].body)
+        if joined:  # in one transaction: nothing here waits
+            unit = replace(self._join([unit, *joined.values()]), scope=DEFERRED)
+            self._store(number, unit)
+            for lower in joined:
+                self._remove(lower)
         return number, unit
 
     def _push(self, number: int, unit: Unit) -> None:

@@ -38,6 +38,7 @@ class UnitResult:
     (`Link.offset`) of linked changes that were not made, so that another batch may claim their
     inodes; settling gives the inodes themselves, in `unchanged_inodes`. `attempted` and `succeeded`
     count changes. `writes` go into the transaction that finishes the unit or settles the batch.
+    `deferred` is as in `Scan`.
     """
 
     outcome: bytes
@@ -51,6 +52,7 @@ class UnitResult:
     succeeded: int = 0
     writes: Sequence[Write] = ()
     notices: Sequence[Notice] = ()
+    deferred: Unit | None = None
 
 
 class Job(ABC, Generic[S]):
@@ -60,7 +62,8 @@ class Job(ABC, Generic[S]):
     scan, apply, settle         worker threads, several at once   block, touch the share
     next_units, retry           the journal's writer, inside      use the journal
                                 a transaction
-    first_units, split, drop    the event loop                    not block
+    first_units, split, join,   the event loop                    not block
+    drop
 
     `scan`, `apply` and `settle` run concurrently, each for a different unit; the job must lock what
     they share. Signals are blocked in worker threads.
@@ -110,6 +113,13 @@ class Job(ABC, Generic[S]):
         """
         del parts
         return [unit]
+
+    def join(self, units: Sequence[Unit]) -> Unit:
+        """Return one unit of all of these, which were deferred (`Scan.deferred`).
+
+        What one of them holds may come after what a later one of them does, not before.
+        """
+        raise NotImplementedError
 
     def drop(self, preimage: bytes, offsets: Iterable[int]) -> bytes:
         """Return *preimage* with the changes at *offsets* marked as dropped.

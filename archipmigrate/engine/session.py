@@ -103,7 +103,9 @@ class Session(Generic[S]):
         self._frontier = Frontier(
             load=lambda number: self._committer.call(lambda j: j.load_unit(number)),
             store=lambda number, unit: self._committer.soon(_put(number, unit)),
+            remove=lambda number: self._committer.soon(partial(Journal.remove_unit, number=number)),
             split=job.split,
+            join=job.join,
             last_number=journal.last_number(),
         )
         self._throttle = Throttle(self._frontier, self._halt, lanes.unit_seconds, lanes.max_ops)

@@ -159,6 +159,12 @@ class JobKind(ABC, Generic[S]):
     def check_backend(self, name: str, share: Share) -> None:
         """See that a backend that is named can serve. Raises BackendMissing, UsageError."""
 
+    def check_state(self, settings: S, share: Share, options: RunOptions) -> None:
+        """See that the state directory is in nothing that the job changes beside the share.
+
+        Raises StateError.
+        """
+
     # -- sessions
 
     @abstractmethod

@@ -20,6 +20,8 @@ file among them in one of `changed`, `compliant`, `skipped`, `failed` or, if it 
       it is changed, and no scan will find it again    +1        +1
       it had failed, and is put right after all                                        -1
     resume --failed: retried in a `counted` unit                                       -1
+    it is deferred: a directory whose own change waits                      +1
+    the deferred unit is done, and what was found of it counted             -1
     wide directory to be read again: keep c changes              +c        -c-1
 
 Why `compliant` goes below 0 for a while: after a kill the unit of a settled batch is still in the
@@ -27,6 +29,10 @@ frontier, is scanned again from its beginning, and finds what the batch changed 
 directory that was cut off is read again in the same way; what was counted in it was kept apart (see
 `engine.scopes`) and is forgotten, but for its changes. The directory itself was judged by the unit
 that found it, hence one more.
+
+A deferred directory counts as compliant meanwhile, so that one that is found again, by whatever of
+the above, and then deferred again, counts once as well: each time that it is looked at takes back
+what the other did.
 
 No such count is shown: a session may be interrupted before the next scan, which may not find the
 entries either, because somebody has removed them. What was changed did exist. So `shown` adds the
@@ -64,6 +70,11 @@ def settled(changed: int) -> Tally:
     return Tally(changed=changed, compliant=-changed)
 
 
+def deferred(number: int) -> Tally:
+    """Count directories whose own change waits; a negative *number* ends that."""
+    return Tally(compliant=number)
+
+
 def retried(failures: int) -> Tally:
     """Take back failures, now that their entries are tried again."""
     return Tally(failed=-failures)
@@ -74,12 +85,14 @@ def read_again(forgotten: Tally) -> Tally:
     return Tally(changed=forgotten.changed, compliant=-forgotten.changed - 1)
 
 
-def shown(tally: Tally) -> Tally:
+def shown(tally: Tally, deferred: int = 0) -> Tally:
     """Return the counts of a run, finished or not, as users see them: none is below zero.
 
-    They add up but for entries that wait for apply or for a retry. Entries whose type is not known,
-    because they were not scanned again, count as files.
+    They add up but for entries that wait for apply or for a retry, or are *deferred*, which is how
+    many directories are. Entries whose type is not known, because they were not scanned again,
+    count as files.
     """
+    tally = replace(tally, compliant=tally.compliant - deferred)
     if tally.compliant >= 0:
         return tally
     ended = tally.changed + tally.skipped + tally.failed + tally.others

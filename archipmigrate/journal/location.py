@@ -6,8 +6,10 @@ it, and it must not be in the share, which is being opened to a group.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import StateError
@@ -68,25 +70,43 @@ def secure_directory(path: Path) -> Path:
     return real
 
 
-def check_place(state: Path, share: Share | None) -> None:
-    """Refuse a state directory, existing or not, on NFS or in the share. Raises StateError."""
-    state = state.resolve()
-    there = [directory for directory in (state, *state.parents) if directory.is_dir()]
-    fd = os.open(there[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+def check_place(state: Path) -> None:
+    """Refuse a state directory, existing or not, on NFS. Raises StateError."""
+    with _opened(_existing(state)[0]) as fd:
         if mount_of(fd).fstype in NFS:
             raise StateError(
-                f"{state} is on NFS, where a journal is neither safe nor fast: "
+                f"{state.resolve()} is on NFS, where a journal is neither safe nor fast: "
                 "choose a directory on a local disk with --state"
             )
-        if share is not None and share.fd >= 0:
-            root = os.fstat(share.fd)
-            above = any(os.path.samestat(directory.stat(), root) for directory in there)
-            if above or _is_below(fd, share.fd):
-                raise StateError(
-                    f"{state} lies inside the share {os.fsdecode(share.path)}, whose writers could "
-                    "change it: choose a directory outside with --state"
-                )
+
+
+def check_outside(state: Path, root: int, called: str) -> None:
+    """Refuse a state directory, existing or not, in a directory that a run changes.
+
+    *root* is that directory's descriptor, *called* what it is for users. Raises StateError.
+    """
+    there = _existing(state)
+    top = os.fstat(root)
+    above = any(os.path.samestat(directory.stat(), top) for directory in there)
+    with _opened(there[0]) as fd:
+        if above or _is_below(fd, root):
+            raise StateError(
+                f"{state.resolve()} lies inside {called}, whose writers could change it: choose a "
+                "directory outside with --state"
+            )
+
+
+def _existing(state: Path) -> list[Path]:
+    """Return the state directory and those above it, from the first one that exists."""
+    state = state.resolve()
+    return [directory for directory in (state, *state.parents) if directory.is_dir()]
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
     finally:
         os.close(fd)
 

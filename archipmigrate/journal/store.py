@@ -9,7 +9,7 @@ is the run, the table and the row's number. So neither a damaged row nor one fro
 for what it is not. Journals of the format before have no seals, and get none.
 
 Called from one thread at a time; `commit` is the only way to write. A job may have tables of its
-own in the same database (`model.JobTables`).
+own in the same database (`model.JobTables`), with seals of the same kind.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from xxhash import xxh3_64
 
 from ..errors import JournalError
-from ..model import Column, Examples, Failure, Link, Notice, Tally, Unit
+from ..model import DEFERRED, Column, Examples, Failure, Link, Notice, Tally, Unit
 from . import checksummed, counting
 from .database import Database
 from .integers import signed
@@ -138,6 +138,7 @@ class Journal(Database):
         self._bodies: dict[int, bytes | None] = {}  # of scopes
         self._run = ""  # that all rows are sealed for
         self._format = FORMAT
+        self._db.create_function("sealed", -1, self._seal)
         try:
             if new:
                 with self.transaction():
@@ -153,8 +154,7 @@ class Journal(Database):
     # -- seals
 
     def _has_seals(self) -> bool:
-        query = "SELECT 1 FROM pragma_table_info('frontier') WHERE name = 'seal'"
-        return next(self.select(query), None) is not None
+        return self._has_column("frontier", "seal")
 
     def _has_header(self) -> bool:
         return next(self.select("SELECT 1 FROM header"), None) is not None
@@ -185,6 +185,27 @@ class Journal(Database):
         if self._format == UNSEALED:
             columns = ", ".join(NO_SEAL.get(name, name) for name in columns.split(", "))
         return self.select(f"SELECT {columns} FROM {rest}", *values)  # noqa: S608
+
+    # -- seals of a job's tables
+
+    def add_seals(self, table: str, columns: str) -> None:
+        """Give a table that has none a column of seals (see `JobTables`)."""
+        if not self._has_column(table, "seal"):
+            self.execute(f"ALTER TABLE {table} ADD COLUMN seal INTEGER")
+            self.execute(f"UPDATE {table} SET seal = sealed('{table}', {columns})")  # noqa: S608
+
+    def check_seals(self, table: str, columns: str) -> None:
+        """Check the seals of a table, if it has any (see `JobTables`). Raises JournalError."""
+        if not self._has_column(table, "seal"):
+            return
+        wrong = f"SELECT 1 FROM {table} WHERE seal IS NOT sealed('{table}', {columns})"  # noqa: S608
+        with self._decoding(f"the table {table}"):
+            if next(self.select(wrong), None) is not None:
+                raise JournalError("a seal is wrong")
+
+    def _has_column(self, table: str, column: str) -> bool:
+        query = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+        return next(self.select(query, table, column), None) is not None
 
     # -- opening
 
@@ -273,7 +294,8 @@ class Journal(Database):
         for number, scope, retries, counted, entries, body, seal in rows:
             with self._decoding(f"unit {number}"):
                 self._verify(seal, "frontier", number, scope, retries, counted, entries, body)
-                if scope not in self._tallies or not isinstance(body, bytes):
+                is_known = scope in self._tallies or scope == DEFERRED
+                if not is_known or not isinstance(body, bytes):
                     raise ValueError("it is of no scope, or has no body")
             yield number, Unit(body, entries, retries, bool(counted), None, scope)
 
@@ -419,6 +441,11 @@ class Journal(Database):
         for tally in self._tallies.values():
             total.add(tally)
         return total
+
+    def deferred(self) -> int:
+        """Return how many directories are deferred: `tally` counts them as compliant."""
+        query = "SELECT coalesce(sum(entries), 0) FROM frontier WHERE scope = ?"
+        return int(next(self.select(query, DEFERRED))[0])
 
     def open_scope(self, scope: int, body: bytes) -> None:
         """Begin to count a wide directory apart, so that a later session can read it again."""

@@ -16,8 +16,9 @@ from ..errors import JournalError
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
-from ..jobs.options import AUTO
+from ..jobs.options import AUTO, RunOptions
 from ..jobs.outcome import outcomes_of
+from ..journal.location import check_outside
 from ..journal.store import Journal, RunHeader
 from ..model import Outcome
 from ..share import Share
@@ -29,7 +30,7 @@ from .jobs.undo import UndoMapfilesJob
 from .jobs.upgrade import MapfilesJob, release_left
 from .journal.sizes import Sizes
 from .journal.tables import is_surveying, prepare_tables, result_counts
-from .open import open_store
+from .open import find_lock_directory, open_store
 from .report import VolumesReport, volumes_left
 from .settings import JOB, MapfilesSettings
 
@@ -80,6 +81,17 @@ class MapfilesKind(JobKind[MapfilesSettings]):
         """Check that there is a codec of that name."""
         del share
         codec_of(name)
+
+    def check_state(self, settings: MapfilesSettings, share: Share, options: RunOptions) -> None:
+        """Refuse a state directory inside the lock directory. Raises ShareError, StateError."""
+        settings = settings.with_locks(options.locks)
+        if settings.locks:
+            fd = find_lock_directory(share, settings)
+            try:
+                called = f"the lock directory {settings.locks}"
+                check_outside(options.state_path, fd, called)
+            finally:
+                os.close(fd)
 
     @contextmanager
     def open(self, opening: Opening[MapfilesSettings]) -> Iterator[Work]:

@@ -56,7 +56,7 @@ def open_store(
     maps = Tree(share.fd, settings.owner)
     locks = maps
     if settings.locks:
-        locks = Tree(_lock_directory(share, settings), settings.owner)
+        locks = Tree(find_lock_directory(share, settings), settings.owner)
     old_maps = None
     if header.run and settings.keep:
         old_maps = OldMaps(state / f"{opening.header.run}{KEPT}", make=undo is None)
@@ -118,7 +118,7 @@ def _dead(state: Path, share: Share, *, every: bool) -> Iterator[bytes]:
             journal.close(fold=False)
 
 
-def _lock_directory(share: Share, settings: MapfilesSettings) -> int:
+def find_lock_directory(share: Share, settings: MapfilesSettings) -> int:
     """Open the lock directory: where it was, or beside the share if that is mounted elsewhere now.
 
     Raises ShareError.

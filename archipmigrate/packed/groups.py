@@ -11,7 +11,7 @@ yet". If the directory at that path has another inode by now, all of it is walke
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -104,6 +104,33 @@ def split_unit(unit: Unit, parts: int) -> list[Unit]:
         for part in cut
         if part
     ] or [unit]
+
+
+def own_unit(path: bytes, directories: Sequence[tuple[int, int]]) -> Unit | None:
+    """Return the unit, already counted, that looks at directories themselves; None for none.
+
+    They are *path* and directories above it, deepest first: lengths of their paths, and inodes.
+    """
+    own = ((Hint.SELF, b""),)
+    groups = (Group(path[:end], inode, own) for end, inode in reversed(directories))
+    return walk_unit(groups, counted=True) if directories else None
+
+
+def join_units(units: Iterable[Unit]) -> Unit:
+    """Return one unit, already counted, of the names in all of these, each once.
+
+    Groups are in the order of a walk: each directory comes before those in it.
+    """
+    names: dict[bytes, dict[tuple[int, bytes], None]] = {}
+    inodes: dict[bytes, int] = {}
+    for unit in units:
+        for group in unpack_groups(unit.body):
+            names.setdefault(group.path, {}).update(dict.fromkeys(group.names))
+            inodes.setdefault(group.path, group.inode)
+    order = sorted(names, key=lambda path: path.split(b"/") if path else [])
+    return walk_unit(
+        [Group(path, inodes[path], tuple(names[path])) for path in order], counted=True
+    )
 
 
 def _common(a: bytes, b: bytes) -> int:

@@ -37,9 +37,10 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 AT_ONCE = 500_000
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS lost (
-    batch INTEGER, change INTEGER, PRIMARY KEY (batch, change)
+    batch INTEGER, change INTEGER, seal INTEGER, PRIMARY KEY (batch, change)
 ) WITHOUT ROWID
 """
+SEALED = ("lost", "batch, change")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ def note_lost(lost: Sequence[tuple[int, int]]) -> TablesWrite:
 
     def write(journal: JobTables) -> None:
         journal.execute(SCHEMA)
-        journal.execute_many("REPLACE INTO lost VALUES (?, ?)", lost)
+        journal.add_seals(*SEALED)
+        journal.execute_many("REPLACE INTO lost VALUES (?1, ?2, sealed('lost', ?1, ?2))", lost)
 
     return write
 
@@ -77,6 +79,7 @@ def search_units(journal: Journal) -> list[Unit]:
     """Return a unit that seeks what was noted, if there is anything."""
     if not list(journal.select("SELECT 1 FROM sqlite_master WHERE name = 'lost'")):
         return []
+    journal.check_seals(*SEALED)
     query = "SELECT batch, change FROM lost ORDER BY batch, change LIMIT ?"
     rows = list(journal.select(query, AT_ONCE))
     return [Unit(pack_search(parts_of(rows)), counted=True)] if rows else []

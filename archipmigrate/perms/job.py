@@ -6,6 +6,7 @@ A dry run scans and changes nothing; `verify` is the same with another summary.
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -17,6 +18,7 @@ from ..jobs.outcome import all_of, pack_outcome, unpack_outcome
 from ..journal import counting
 from ..journal.store import Journal
 from ..model import (
+    DEFERRED,
     RETRIES,
     TRANSIENT,
     Applied,
@@ -31,11 +33,13 @@ from ..model import (
     Verb,
 )
 from ..packed.changes import Change, Flag, read_changes, with_flags
-from ..packed.groups import Group, Hint, split_unit, walk_unit, whole
+from ..packed.groups import Group, Hint, join_units, split_unit, walk_unit, whole
 from ..policy import GroupPolicy
 from .outside import StateDirectory, close_scan
 from .reasons import Reasons
 
+# Entries that are looked at, at most, instead of directories that a deferred unit does not find.
+MOST_INSTEAD = 100_000
 KEEPS_CHANGING = "somebody keeps changing it"
 GONE = "the share is no longer there: its directory was removed during the run"
 # How to retry a failed scan by its operation; by default the whole directory is walked again.
@@ -66,8 +70,14 @@ class PermsJob(Job[Scan]):
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Scan a unit through the backend; give its failures hints for retries.
 
+        A deferred unit has no limits but a stop: its directories are changed from the innermost to
+        the outermost, once all are looked at, so that a limit might leave all of them over.
+
         Raises ShareError if the state directory is met, or the share's root was removed.
         """
+        if unit.scope == DEFERRED:
+            most = unit.entries + MOST_INSTEAD
+            limits = Limits(math.inf, most, most, limits.stop)
         scan = self.backend.scan(unit, self.policy, self.options, limits)
         if self.state is not None:
             self.state.refuse(scan)
@@ -84,6 +94,10 @@ class PermsJob(Job[Scan]):
     def split(self, unit: Unit, parts: int) -> Sequence[Unit]:
         """Cut packed groups."""
         return split_unit(unit, parts)
+
+    def join(self, units: Sequence[Unit]) -> Unit:
+        """Join packed groups; directories come before those in them, and are changed after."""
+        return join_units(units)
 
     def drop(self, preimage: bytes, offsets: Iterable[int]) -> bytes:
         """Mark the changes of inodes that another batch covers."""
@@ -118,6 +132,7 @@ class PermsJob(Job[Scan]):
             attempted=sum(applied.outcomes.count(kind) for kind in ATTEMPTED),
             succeeded=changed,
             notices=rest.notices,
+            deferred=rest.deferred(),
         )
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
@@ -159,6 +174,7 @@ class _Rest:
     pause: bool = False
     _again: list[Group] = field(default_factory=list)
     _untried: list[Group] = field(default_factory=list)
+    _deferred: list[Group] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     _reasons: Reasons = field(init=False)
 
@@ -181,7 +197,8 @@ class _Rest:
         if outcome == Outcome.GONE:
             self.tally.vanished += 1
         elif outcome == Outcome.UNTRIED:
-            self._untried.append(_again(change.path, hint, change.within))
+            untried = self._deferred if change.directory else self._untried
+            untried.append(_again(change.path, hint, change.within))
         elif outcome == Outcome.DIFFERENT:
             self._retry(change, hint, Failure(change.path, "change", errno.EAGAIN, KEEPS_CHANGING))
         else:
@@ -202,6 +219,10 @@ class _Rest:
             groups = _joined(self._untried)
             units.append(walk_unit(groups, retries=self.retries, counted=True))
         return units
+
+    def deferred(self) -> Unit | None:
+        """Return the directories whose own change was not tried."""
+        return join_units([walk_unit(self._deferred)]) if self._deferred else None
 
     def _retry(self, change: Change, hint: Hint, failure: Failure) -> None:
         if self.retries < RETRIES:

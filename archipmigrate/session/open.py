@@ -21,6 +21,7 @@ from ..jobs.registry import (
 from ..journal import counting
 from ..journal.location import (
     SPARE_BYTES,
+    check_outside,
     check_place,
     estimated_bytes,
     runtime_directory,
@@ -40,8 +41,11 @@ def state_directory(options: RunOptions, share: Share | None = None) -> Path:
 
     It must not lie inside *share*.
     """
-    check_place(options.state_path, share)
-    return secure_directory(options.state_path)
+    state = options.state_path
+    check_place(state)
+    if share is not None and share.fd >= 0:
+        check_outside(state, share.fd, f"the share {os.fsdecode(share.path)}")
+    return secure_directory(state)
 
 
 def check_room(state: Path, share: Share, reporter: Reporter) -> None:

@@ -70,6 +70,7 @@ def begin(
     """
     with contextlib.ExitStack() as stack:
         stack.callback(share.close)
+        kind.check_state(settings, share, options)
         state = state_directory(options, share)
         more = kind.more_roots(settings)
         roots, places = roots_of(share, more), places_of(share, more)
@@ -134,6 +135,8 @@ def resume(
     with contextlib.ExitStack() as stack:
         share = open_earlier_share(header, options)
         stack.callback(share.close)
+        settings = kind.settings(header.settings)
+        kind.check_state(settings, share, options)
         state = state_directory(options, share)
         roots, places = roots_of(share, header.roots), places_of(share, header.roots)
         locks = stack.enter_context(locked(state, roots, places))
@@ -146,7 +149,6 @@ def resume(
         locks.sign(header.run)
         tell_unreadable(state, reporter)
         check_room(state, share, reporter)
-        settings = kind.settings(header.settings)
         share = _reached(kind, settings, share, state, options, reporter)
         opening = Opening(share, state, header, journal, settings, options, Purpose.RUN, reporter)
         return _work(kind, opening, tell, retry=failed)
@@ -172,6 +174,8 @@ def undo(
         share = open_earlier_share(target, options)
         stack.callback(share.close)
         kind.check_backend(options.backend, share)
+        settings = kind.settings(target.settings)
+        kind.check_state(settings, share, options)
         state = state_directory(options, share)
         roots, places = roots_of(share, target.roots), places_of(share, target.roots)
         locks = stack.enter_context(locked(state, roots, places))
@@ -180,7 +184,6 @@ def undo(
         check_undone_since(target, places, state, options)
         tell_unreadable(state, reporter)
         share = replace(share, lock=locks.fd(share.identity))
-        settings = kind.settings(target.settings)
         share = _reached(kind, settings, share, state, options, reporter)
         journal = find_or_make_undo(target, share, state, options, reporter)
         stack.callback(journal.close)
@@ -249,7 +252,7 @@ def _run(opening: Opening[Any], work: Work, *, retry: bool = False) -> Ended:
     finally:
         for remark in filter(None, (share.remark, work.remark)):
             reporter.remark(remark)
-    tally = counting.shown(run.counters.tally)
+    tally = counting.shown(run.counters.tally, opening.journal.deferred())
     return _ended(opening, work, result, tally, monotonic() - began)
 
 

@@ -16,6 +16,7 @@ void scan_result_free(struct scan_result *result)
     group_writer_free(&result->rest);
     group_writer_free(&result->again[false]);
     group_writer_free(&result->again[true]);
+    group_writer_free(&result->deferred);
     buffer_free(&result->changes);
     buffer_free(&result->text);
     buffer_free(&result->failures);
@@ -34,6 +35,17 @@ void tally_add(struct tally *tally, const struct tally *more)
     tally->vanished += more->vanished;
     tally->failed += more->failed;
     tally->hard_linked += more->hard_linked;
+}
+
+int scan_put_deferred(struct scan_result *result, const void *path, size_t length, size_t same,
+                      uint64_t inode)
+{
+    int status = group_begin(&result->deferred, path, length, same, inode);
+    if (status == 0)
+        status = group_name(&result->deferred, HINT_SELF, "", 0);
+    if (status == 0)
+        group_end(&result->deferred);
+    return status;
 }
 
 int scan_put_text(struct scan_result *result, const struct buffer *path, struct text *text)

@@ -76,6 +76,7 @@ struct scan_result {
     int64_t count;                /* of changes */
     struct group_writer rest;     /* no names: nothing is left over */
     struct group_writer again[2]; /* to be retried; by whether the names are counted already */
+    struct group_writer deferred; /* directories whose own change waits until the rest is done */
     struct buffer text;
     struct buffer failures; /* of struct scan_failure */
     struct buffer links;    /* of struct scan_link */
@@ -85,6 +86,13 @@ struct scan_result {
 void scan_result_free(struct scan_result *result);
 
 void tally_add(struct tally *tally, const struct tally *more);
+
+/*
+ * Defer the own change of the directory at a path; its first `same` bytes are known to be those of
+ * the path before.
+ */
+int scan_put_deferred(struct scan_result *result, const void *path, size_t length, size_t same,
+                      uint64_t inode);
 
 /* Store a path in the result. */
 int scan_put_text(struct scan_result *result, const struct buffer *path, struct text *text);

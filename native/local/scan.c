@@ -28,11 +28,7 @@ static bool is_over(const struct walk *walk)
 
 /* ---- the loop */
 
-/*
- * Put the names that are not looked at yet, of all levels, into `rest`, and with them each level's
- * own change: a directory is changed after its content (NFSv4 clients look up all its names again
- * then).
- */
+/* Put the names that are not looked at yet, of all levels, into `rest`. */
 static int leave_over(struct walk *walk)
 {
     struct tally *tally = &walk->found->tally;
@@ -50,9 +46,7 @@ static int leave_over(struct walk *walk)
         int result = group_begin(rest, chain->path.bytes, directory->end, same, directory->inode);
         if (result < 0)
             return result;
-        if (level->must_change && (result = group_name(rest, HINT_SELF, "", 0)) < 0)
-            return result;
-        level->must_change = false;
+        level->is_cut = true;
         int64_t files =
             walk_put_names(rest, HINT_ENTRY, &walk->entries, entry, walk->entries.length);
         int64_t directories =
@@ -210,8 +204,10 @@ static int walk_group(struct walk *walk, const struct group_reader *group)
     } else {
         struct walk_level level = {.is_named = true};
         level.begin = level.next = walk->directories.length;
-        if (group->itself)
+        if (group->itself) {
+            walk->looks++;
             walk_judge_directory(walk, &level, &status);
+        }
         result = walk_enter(walk, &level, way_to(walk, group), status.inode, fd);
         if (result == 0)
             result = take_group(walk, group);
@@ -219,6 +215,15 @@ static int walk_group(struct walk *walk, const struct group_reader *group)
     if (result < 0 || walk->chain.depth == before)
         return result;
     return walk_down(walk);
+}
+
+/* Mark what a group that is not looked at is below of as cut. */
+static int cut_above(struct walk *walk, const struct group_reader *group)
+{
+    int result = leave_others(walk, group);
+    if (result >= 0 && walk->chain.depth > 0)
+        walk_deepest(walk)->is_cut = true;
+    return result < 0 ? result : 0;
 }
 
 static int walk_groups(struct walk *walk)
@@ -230,10 +235,14 @@ static int walk_groups(struct walk *walk)
     while (result == 0 && !(walk->looks && is_over(walk)) && (more = group_read(&group)) > 0)
         result = walk_group(walk, &group);
     size_t same = 0;
+    bool is_first = true;
     while (result >= 0 && more > 0 && (more = group_read(&group)) > 0) {
         same = same < group.keep ? same : group.keep;
-        result = group_put_copy(rest, &group, same);
+        result = is_first ? cut_above(walk, &group) : 0;
+        if (result == 0)
+            result = group_put_copy(rest, &group, same);
         same = group.path.length;
+        is_first = false;
     }
     group_reader_free(&group);
     return more < 0 ? more : result < 0 ? result : 0;
@@ -284,6 +293,8 @@ int local_scan(const struct local_scan_request *request, struct local_scan_resul
     }
     while (status == 0 && walk.chain.depth > 0)
         status = walk_leave(&walk);
+    if (status == 0)
+        status = walk_put_deferred(&walk);
     if (cursor >= 0)
         close(cursor);
     dirchain_free(&walk.chain);
@@ -292,6 +303,8 @@ int local_scan(const struct local_scan_request *request, struct local_scan_resul
     buffer_free(&walk.entries);
     buffer_free(&walk.directories);
     buffer_free(&walk.too_long);
+    buffer_free(&walk.deferred);
+    buffer_free(&walk.deferred_path);
     buffer_free(&walk.path);
     return status;
 }

@@ -307,6 +307,7 @@ int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
         goto out;
     if (reading.is_wide) {
         result = finish_wide(walk, &reading);
+        level.is_cut = walk->result->chunk_count > 0 || walk->result->wide >= 0;
         fd = -1;
         if (result < 0)
             goto out;

@@ -128,11 +128,42 @@ static void retain(struct walk *walk, size_t frame)
     result->open_dirs_count += fd >= 0;
 }
 
+static int defer(struct walk *walk, struct walk_level *level)
+{
+    const struct dirchain *chain = &walk->chain;
+    const struct dirchain_level *directory = &chain->levels[chain->depth - 1];
+    if (chain->depth > 1)
+        level[-1].is_cut = true;
+    if (!level->must_change)
+        return 0;
+    level->must_change = false;
+    struct deferred deferred = {directory->end, directory->inode};
+    int result = 0;
+    if (walk->deferred.length == 0)
+        result = buffer_put(&walk->deferred_path, chain->path.bytes, directory->end);
+    return result < 0 ? result : buffer_put(&walk->deferred, &deferred, sizeof(deferred));
+}
+
+int walk_put_deferred(struct walk *walk)
+{
+    const struct deferred *first = (const void *)walk->deferred.bytes;
+    size_t same = 0;
+    int result = 0;
+    for (size_t i = walk->deferred.length / sizeof(*first); result == 0 && i-- > 0;) {
+        result = scan_put_deferred(walk->found, walk->deferred_path.bytes, first[i].end, same,
+                                   first[i].inode);
+        same = first[i].end;
+    }
+    return result;
+}
+
 int walk_leave(struct walk *walk)
 {
     struct walk_level *level = walk_deepest(walk);
     size_t depth = walk->chain.depth;
-    int result = level->must_change ? walk_write_enters(walk) : 0;
+    int result = level->is_cut ? defer(walk, level) : 0;
+    if (result == 0 && level->must_change)
+        result = walk_write_enters(walk);
     bool retains =
         walk->entered == depth && walk->result->open_dirs_count < walk->request->most_open_dirs;
     if (result == 0 && walk->entered == depth) {

@@ -11,6 +11,7 @@
  *     struct walk         one scan
  *     struct walk_level   a directory on the stack: its own change, and its names that are left
  *     struct walk_entry   a name in the deepest level; a path, for a directory further down
+ *     struct deferred     a directory whose own change waits until its rest is done
  *
  * The levels of the walk are a stack beside that of the dirchain (dirchain.h), which has their
  * paths and descriptors. Their names lie in two buffers, each name as u8 length, bytes, NUL:
@@ -45,8 +46,14 @@ struct walk_level {
     size_t next;   /* of these that is not entered yet */
     size_t frame;  /* the number of its frame among those of directories, once that is written */
     bool is_named; /* its names come from the unit, not from reading the directory */
+    bool is_cut;   /* something in it is left over */
     bool must_change;
     struct change own;
+};
+
+struct deferred {
+    size_t end; /* of its path */
+    uint64_t inode;
 };
 
 struct walk {
@@ -61,7 +68,9 @@ struct walk {
     struct buffer directories;
     struct buffer too_long; /* names that no unit can hold, each u8 d_type, bytes, NUL */
     struct buffer path;     /* for building */
-    size_t entered;         /* levels that have their frames in the changes */
+    struct buffer deferred; /* of struct deferred, deepest first: each is above the one before */
+    struct buffer deferred_path; /* of the first */
+    size_t entered;              /* levels that have their frames in the changes */
     int64_t looks;
     int64_t min_looks; /* before a limit counts */
     int64_t deadline;
@@ -85,8 +94,11 @@ struct walk_level *walk_deepest(struct walk *walk);
 int walk_enter(struct walk *walk, const struct walk_level *level, struct walk_entry entry,
                uint64_t inode, int fd);
 
-/* Leave the deepest level, with its own change, if it has one. */
+/* Leave the deepest level, with its own change, if it has one; that is deferred if it is cut. */
 int walk_leave(struct walk *walk);
+
+/* Put the directories that are deferred into the result, outermost first. */
+int walk_put_deferred(struct walk *walk);
 
 /* Write the frames that enter the directories on the stack, those that are not written yet. */
 int walk_write_enters(struct walk *walk);

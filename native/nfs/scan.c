@@ -109,6 +109,50 @@ static int find_group(struct nfs_scan *scan, const struct group_reader *group,
     return error;
 }
 
+static bool is_below(const struct group_reader *group, const struct buffer *path)
+{
+    if (path->length == 0 || group->path.length <= path->length)
+        return group->path.length > path->length;
+    return group->path.bytes[path->length] == '/' &&
+           memcmp(group->path.bytes, path->bytes, path->length) == 0;
+}
+
+/* Leave the named directories that a group is not below. 0 or -ENOMEM. */
+static int leave_named(struct nfs_scan *scan, const struct group_reader *group)
+{
+    while (scan->last_named) {
+        int error = nfs_scan_build_path(scan, scan->last_named, "", 0);
+        if (error < 0)
+            return error;
+        if (is_below(group, &scan->path))
+            break;
+        scan->last_named = scan->last_named->parent;
+    }
+    return 0;
+}
+
+/* Add the node of a group, below that of the group before it that it is below of. */
+static struct node *add_group_node(struct nfs_scan *scan, const struct group_reader *group,
+                                   const struct known_directory *there)
+{
+    int error = leave_named(scan, group);
+    if (error < 0) {
+        scan->error = error;
+        return NULL;
+    }
+    size_t above = scan->last_named ? scan->path.length + (scan->path.length > 0) : 0;
+    const char *path = group->path.length ? (const char *)group->path.bytes : "";
+    struct node *node =
+        nfs_scan_add_node(scan, scan->last_named, path + above, group->path.length - above);
+    if (!node)
+        return NULL;
+    node->handle = there->handle;
+    node->inode = there->attrs.fileid;
+    if (there->attrs.known)
+        node->fsid = there->attrs.fsid;
+    return node;
+}
+
 static int scan_whole_group(struct nfs_scan *scan, const struct group_reader *group,
                             const struct known_directory *there, bool is_counting)
 {
@@ -117,14 +161,9 @@ static int scan_whole_group(struct nfs_scan *scan, const struct group_reader *gr
         scan->found->tally.skipped++;
         return scan_put_notice(scan->found, &group->path, SKIPPED_FILESYSTEM);
     }
-    const char *path = group->path.length ? (const char *)group->path.bytes : "";
-    struct node *node = nfs_scan_add_node(scan, NULL, path, group->path.length);
+    struct node *node = add_group_node(scan, group, there);
     if (!node)
         return -ENOMEM;
-    node->handle = there->handle;
-    node->inode = there->attrs.fileid;
-    if (there->attrs.known)
-        node->fsid = there->attrs.fsid;
     node->is_counting = is_counting;
     node->is_cursor = scan->request->continues;
     nfs_scan_push(scan, node);
@@ -147,15 +186,11 @@ static int scan_names(struct nfs_scan *scan, const struct group_reader *group,
         if (error < 0)
             return error == -ECANCELED ? error : nfs_scan_fail_group(scan, group, error);
     }
-    const char *path = group->path.length ? (const char *)group->path.bytes : "";
-    struct node *node = nfs_scan_add_node(scan, NULL, path, group->path.length);
+    struct node *node = add_group_node(scan, group, there);
     if (!node)
         return -ENOMEM;
-    node->handle = there->handle;
-    node->inode = there->attrs.fileid;
+    scan->last_named = node;
     node->attrs = there->attrs;
-    if (there->attrs.known)
-        node->fsid = there->attrs.fsid;
     node->is_named = node->at_end = true;
     scan->looks += group->itself;
     if (group->itself)
@@ -188,15 +223,6 @@ static int scan_group(struct nfs_scan *scan, const struct group_reader *group)
 
 /* ---- what is left over */
 
-/*
- * Cache its handle, unless other filesystems are entered: then inodes do not identify directories.
- */
-static void remember(const struct nfs_scan *scan, const struct node *node)
-{
-    if (!scan->request->cross)
-        nfs_client_remember(scan->client, node->inode, &node->handle);
-}
-
 static int leave_names(struct nfs_scan *scan)
 {
     struct group_writer *rest = &scan->found->rest;
@@ -213,7 +239,8 @@ static int leave_names(struct nfs_scan *scan)
         if (error < 0)
             return error;
         group_end(rest);
-        remember(scan, node);
+        nfs_scan_remember(scan, node);
+        nfs_scan_cut(node);
         nfs_scan_complete(scan, node);
     }
     return 0;
@@ -231,7 +258,8 @@ static int leave_nodes(struct nfs_scan *scan)
         if (error < 0)
             return error;
         group_end(rest);
-        remember(scan, node);
+        nfs_scan_remember(scan, node);
+        nfs_scan_cut(node);
         if (!scan->is_counting) /* then the rest is a unit whose names are counted, too */
             nfs_scan_count_directory(scan, node->is_counting);
     }
@@ -243,7 +271,10 @@ static int leave_groups(struct nfs_scan *scan, struct group_reader *group)
     struct group_writer *rest = &scan->found->rest;
     int more;
     while ((more = group_read(group)) > 0) {
-        int error = group_put_copy(rest, group, 0);
+        int error = leave_named(scan, group);
+        nfs_scan_cut(scan->last_named);
+        if (error == 0)
+            error = group_put_copy(rest, group, 0);
         if (error < 0)
             return error;
     }
@@ -313,6 +344,8 @@ static int scan_unit(struct nfs_scan *scan, struct group_reader *group)
         error = leave_nodes(scan);
     if (error == 0 && more > 0)
         error = leave_groups(scan, group);
+    if (error == 0)
+        error = nfs_scan_sort_own(scan);
     return error < 0 ? error : nfs_scan_write_frames(scan);
 }
 

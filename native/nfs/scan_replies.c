@@ -382,10 +382,11 @@ static void restart(struct node *node)
 }
 
 /* Leave the rest of a wide directory, from the node's cookie on, to another unit. */
-static int put_wide(struct nfs_scan *scan, const struct node *node)
+static int put_wide(struct nfs_scan *scan, struct node *node)
 {
     struct nfs_scan_result *result = scan->result;
     result->is_wide = true;
+    nfs_scan_cut(node);
     result->wide.handle = node->handle;
     result->wide.inode = node->inode;
     result->wide.cookie = node->cookie;

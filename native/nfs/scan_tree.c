@@ -166,8 +166,51 @@ void nfs_scan_judge_node(struct nfs_scan *scan, struct node *node)
     node->must_change = true;
     node->own = change_of(attrs);
     change_complete(&node->own, bits, false);
-    scan->found->count++;
-    mark(node);
+}
+
+void nfs_scan_cut(struct node *node)
+{
+    for (; node && !node->is_cut; node = node->parent)
+        node->is_cut = true;
+}
+
+/* Unless other filesystems are entered: then inodes do not identify directories. */
+void nfs_scan_remember(const struct nfs_scan *scan, const struct node *node)
+{
+    if (!scan->request->cross)
+        nfs_client_remember(scan->client, node->inode, &node->handle);
+}
+
+/* Return the node after this one, parents before children. */
+static struct node *following(const struct node *node)
+{
+    if (node->children)
+        return node->children;
+    while (!node->sibling && node->parent)
+        node = node->parent;
+    return node->sibling;
+}
+
+int nfs_scan_sort_own(struct nfs_scan *scan)
+{
+    for (struct node *node = scan->tops; node; node = following(node)) {
+        if (!node->must_change)
+            continue;
+        if (!node->is_cut) {
+            scan->found->count++;
+            mark(node);
+            continue;
+        }
+        node->must_change = false;
+        nfs_scan_remember(scan, node);
+        int error = nfs_scan_build_path(scan, node, "", 0);
+        if (error == 0)
+            error =
+                scan_put_deferred(scan->found, scan->path.bytes, scan->path.length, 0, node->inode);
+        if (error < 0)
+            return error;
+    }
+    return 0;
 }
 
 struct segment nfs_scan_open_segment(const struct nfs_scan *scan)

@@ -58,6 +58,7 @@ struct node {
     bool is_counting; /* it is not in the tally yet */
     bool is_cursor;   /* it was counted and judged by an earlier unit */
     bool is_marked;   /* it or a node below has changes */
+    bool is_cut;      /* something in it is left over */
     bool must_change;
     struct change own;
     /* Reading. */
@@ -115,6 +116,7 @@ struct nfs_scan {
     struct rpc *rpc;
     struct memory_block *memory;
     struct node *tops, *last_top; /* the nodes of the unit */
+    struct node *last_named;      /* of the last group of names; its ancestors are named, too */
     struct node *stack;
     struct questions questions;      /* sent beyond all limits: directories wait for the answers */
     struct questions unit_questions; /* about names of the unit */
@@ -176,6 +178,15 @@ void nfs_scan_close_segment(struct nfs_scan *scan, struct node *node, struct seg
 
 /* Judge the directory itself. */
 void nfs_scan_judge_node(struct nfs_scan *scan, struct node *node);
+
+/* Note that something in a directory is left over. */
+void nfs_scan_cut(struct node *node);
+
+/* Take the own changes of directories into the result; defer those that are cut. 0 or -ENOMEM. */
+int nfs_scan_sort_own(struct nfs_scan *scan);
+
+/* Cache a directory's handle. */
+void nfs_scan_remember(const struct nfs_scan *scan, const struct node *node);
 
 /* Discard what was found in a directory; or take it into the result. */
 void nfs_scan_discard(struct node *node);

@@ -97,9 +97,10 @@ static PyStructSequence_Desc scan_result_description = {
             {"links", "[(offset of the change, device, inode)]"},
             {"notices", "[(path, kind)]"},
             {"open_dirs", "C ints: for each directory frame its descriptor or -1; or None"},
+            {"deferred", "directories to be changed after all: (packed groups, number), or None"},
             {0},
         },
-    .n_in_sequence = 11,
+    .n_in_sequence = 12,
 };
 
 static PyStructSequence_Desc apply_result_description = {
@@ -167,12 +168,13 @@ static PyObject *scan_value(PyObject *module, struct local_scan_result *result)
     const struct scan_result *found = &result->found;
     PyObject *value = named_value(
         module_state_of(module)->scan_result,
-        Py_BuildValue("(NNLNNNNNNNN)", tally_of(&found->tally),
+        Py_BuildValue("(NNLNNNNNNNNN)", tally_of(&found->tally),
                       bytes_of(found->changes.bytes, found->count ? found->changes.length : 0),
                       (long long)found->count, groups_of(&found->rest), chunks_of(result),
                       wide_of(result), again_of(found->again),
                       failures_of(&found->failures, &found->text), links_of(&found->links),
-                      notices_of(&found->notices, &found->text), open_dirs_of(result)));
+                      notices_of(&found->notices, &found->text), open_dirs_of(result),
+                      groups_of(&found->deferred)));
     if (value) { /* these descriptors are the caller's from now on */
         result->wide = -1;
         result->open_dirs.length = 0;

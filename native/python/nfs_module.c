@@ -57,9 +57,10 @@ static PyStructSequence_Desc scan_result_description = {
             {"notices", "(path, kind)"},
             {"handles", "of the entries that must change, for apply"},
             {"keys", "u64 of each name that was read by a cursor"},
+            {"deferred", "directories to be changed after all: (packed groups, number), or None"},
             {0},
         },
-    .n_in_sequence = 11,
+    .n_in_sequence = 12,
 };
 
 static PyStructSequence_Desc apply_result_description = {
@@ -288,13 +289,14 @@ static PyObject *scan_value(const struct module_state *state, const struct nfs_s
     const struct scan_result *found = &result->found;
     return named_value(
         state->scan_result,
-        Py_BuildValue("(NNLNNNNNNNN)", tally_of(&found->tally),
+        Py_BuildValue("(NNLNNNNNNNNN)", tally_of(&found->tally),
                       bytes_of(found->changes.bytes, found->changes.length),
                       (long long)found->count, groups_of(&found->rest), wide_value(result),
                       again_of(found->again), failures_of(&found->failures, &found->text),
                       links_of(&found->links), notices_of(&found->notices, &found->text),
                       bytes_of(result->handles.bytes, result->handles.length),
-                      bytes_of(result->keys.bytes, result->keys.length)));
+                      bytes_of(result->keys.bytes, result->keys.length),
+                      groups_of(&found->deferred)));
 }
 
 /* Buffers of a scan's arguments, to be released together. */

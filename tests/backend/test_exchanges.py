@@ -18,7 +18,7 @@ from archipmigrate.engine.session import Lanes, Result, Session
 from archipmigrate.journal.store import Journal, RunHeader
 from archipmigrate.model import RETRIES, Limits, Outcome, Tally, Verb
 from archipmigrate.packed.changes import read_changes
-from archipmigrate.packed.groups import walk_unit, whole
+from archipmigrate.packed.groups import Group, Hint, walk_unit, whole
 from archipmigrate.perms.job import PermsJob
 from archipmigrate.policy import GroupPolicy
 from archipmigrate.share import open_share
@@ -215,11 +215,14 @@ def test_entry_that_is_changed_before_each_try_fails_after_three_retries(
 def test_names_that_are_gone_when_they_are_looked_at_are_counted_as_vanished(
     opened: Backend, tree: Path
 ) -> None:
-    unit = opened.scan(walk_unit([whole()]), POLICY, OPTIONS, Limits(60, 1, 10**9)).rest
+    begun = opened.scan(walk_unit([whole()]), POLICY, OPTIONS, Limits(60, 1, 10**9))
+    unit = begun.rest
     assert unit is not None
+    root = Group(b"", tree.stat().st_ino, ((Hint.SELF, b""),))
+    assert begun.deferred == walk_unit([root], counted=True)
     (tree / "file").unlink()
     emptied(tree / "dir")
     scan = opened.scan(unit, POLICY, OPTIONS, PLENTY)
     assert not scan.failures
     assert scan.tally.vanished == 2
-    assert [change.path for change in read_changes(scan.preimage)] == [b"other/a", b"other", b""]
+    assert [change.path for change in read_changes(scan.preimage)] == [b"other/a", b"other"]

@@ -214,6 +214,7 @@ static void scan_unit(struct unit *unit)
     add_groups(&result.found.again[false], false, true);
     add_groups(&result.found.again[true], true, true);
     add_groups(&result.found.rest, true, false);
+    add_groups(&result.found.deferred, true, true);
     add_wide(&result);
     if (result.found.count > 0)
         apply_all(&result);

@@ -183,6 +183,7 @@ void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_re
     check_groups(&result->found.rest);
     check_groups(&result->found.again[false]);
     check_groups(&result->found.again[true]);
+    check_groups(&result->found.deferred);
     if (result->is_wide) {
         check_text(result, result->wide_path);
         check(result->wide.handle.length > 0, "a wide directory without a handle");

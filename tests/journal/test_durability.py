@@ -250,7 +250,7 @@ def test_run_stops_when_the_state_disk_gets_full_and_is_resumed_with_more_room(
     state = disk(40 << 10)
     before = fill(share, 5000)
     ballast = state / "ballast"
-    ballast.write_bytes(bytes(24 * MIB - (250 << 10)))
+    ballast.write_bytes(bytes(24 * MIB - (600 << 10)))
     full = replace(cli, state=state)
     ended = full.perms(share)
     check_stopped(ended, before, share, state)
@@ -271,7 +271,7 @@ def test_run_stops_when_the_state_disk_is_full_to_the_last_byte(
 ) -> None:
     state = disk(40 << 10)
     before = fill(share, 5000)
-    (state / "ballast").write_bytes(bytes(40 * MIB - (350 << 10)))
+    (state / "ballast").write_bytes(bytes(40 * MIB - (700 << 10)))
     monkeypatch.setattr(commit, "SPARE_BYTES", 0)
     monkeypatch.setattr("archipmigrate.session.open.SPARE_BYTES", 0)
     words = ["--json", "--group", str(GID), "--backend", cli.backend, "--state", str(state)]

@@ -91,6 +91,47 @@ def test_state_that_lies_in_the_share_by_its_own_path_is_refused_if_the_share_is
     assert "inside the share" in ended.err
 
 
+# -- mapfiles, which changes two directories
+
+
+@pytest.fixture
+def locks(share: Path, tmp_path: Path) -> Path:
+    """A lock directory, which lies outside the maps."""
+    made(not (tmp_path / "locks").is_relative_to(share), "a directory of its own")
+    (tmp_path / "locks" / "sub").mkdir(parents=True)
+    return tmp_path / "locks"
+
+
+@pytest.mark.parametrize("where", ["itself", "inside", "linked", "bound"])
+def test_state_in_the_lock_directory_is_refused(
+    program: Program, share: Path, locks: Path, tmp_path: Path, mount: Mount, where: str
+) -> None:
+    match where:
+        case "itself":
+            program.state = locks
+        case "inside":
+            program.state = locks / "sub" / "state"
+        case "linked":
+            (tmp_path / "link").symlink_to(locks / "sub")
+            program.state = tmp_path / "link" / "state"
+        case "bound":
+            program.state = mount(tmp_path / "bound", "--bind", locks / "sub") / "state"
+    ended = program("mapfiles", "--maps", share, "--locks", locks)
+    assert (ended.status, "inside the lock directory" in ended.err) == (1, True)
+    assert [path.name for path in locks.rglob("*")] == ["sub"]
+
+
+def test_undo_refuses_a_lock_directory_that_has_the_state(
+    program: Program, share: Path, locks: Path
+) -> None:
+    assert program("mapfiles", "--maps", share, "--locks", locks).status == 0
+    other = program.state.parent / f"above {program.state.name}"
+    other.mkdir(mode=0o700)
+    program.state = program.state.rename(other / "state")
+    ended = program("undo", "--locks", other)
+    assert (ended.status, "inside the lock directory" in ended.err) == (1, True)
+
+
 # -- what is met by the walk only
 
 

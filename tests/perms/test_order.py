@@ -1,4 +1,4 @@
-"""A directory's own change comes after that of what is in it, however wide it is.
+"""A directory's own change comes after that of what is in it, however large it is.
 
 What looks at the root of a tree to see whether the tree is done depends on it; and a member of the
 group gets into a directory only when what is in it is as it must be.
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.kill import Loaded
-from tests.support.program import GID, attrs, drift
+from tests.support.program import GID, Ended, attrs, drift
 from tests.support.situations import made
 
 pytestmark = pytest.mark.privileged
@@ -40,8 +40,15 @@ def too_early(share: Path) -> list[bytes]:
     ]
 
 
+def ended_well(ended: Ended, share: Path) -> None:
+    """Check that all is changed, and each entry counted once."""
+    entries = len(attrs(share))
+    summary = ended.summary
+    assert (ended.status, drift(share)) == (0, [])
+    assert (summary["entries"], summary["changed"] + summary["compliant"]) == (entries, entries)
+
+
 @pytest.mark.parametrize("kill_at", [700, 2 * WIDE - 100])
-@pytest.mark.xfail(raises=AssertionError, strict=True, reason="a wide directory is changed first")
 def test_wide_directory_is_changed_after_all_that_is_in_it(
     loaded: Loaded, tmpfs: Path, state: Path, kill_at: int
 ) -> None:
@@ -52,6 +59,39 @@ def test_wide_directory_is_changed_after_all_that_is_in_it(
     made(ended.status == -9, "a run that was killed")
     made(drift(tmpfs), "something that is left")
     assert too_early(tmpfs) == []
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_directory_that_is_begun_in_one_unit_is_changed_when_the_last_is_done(
+    loaded: Loaded, tmpfs: Path, state: Path, jobs: int
+) -> None:
+    for number in range(30):
+        below = tmpfs / f"{number % 3}" / f"{number % 6}" / f"{number}"
+        below.mkdir(parents=True, mode=0o700)
+        for name in range(60):  # 1,800: units begin with 256
+            (below / f"{name}").touch(mode=0o600)
+    for kill_at in (500, 900, 200):
+        ended = loaded.perms(state, tmpfs, "--jobs", jobs, kill_at=kill_at)
+        made(ended.status != 0, "a run that was killed, or a part of it")
+        made(drift(tmpfs), "something that is left")
+        assert too_early(tmpfs) == []
+    ended_well(loaded.perms(state, tmpfs, "--jobs", jobs), tmpfs)
+
+
+def test_wide_directory_in_a_wide_one_is_changed_once_after_three_kills(
+    loaded: Loaded, tmpfs: Path, state: Path
+) -> None:
+    inner = tmpfs / "w" / "inner"
+    inner.mkdir(parents=True, mode=0o700)
+    for number in range(WIDE):
+        (tmpfs / "w" / f"{number}").touch(mode=0o600)
+        (inner / f"{number}").touch(mode=0o600)
+    for kill_at in (300, 6000, 2000):
+        ended = loaded.perms(state, tmpfs, "--jobs", 2, kill_at=kill_at)
+        made(ended.status != 0, "a run that was killed, or a part of it")
+        made(drift(tmpfs), "something that is left")
+        assert too_early(tmpfs) == []
+    ended_well(loaded.perms(state, tmpfs, "--jobs", 2), tmpfs)
 
 
 @pytest.mark.parametrize("kill_at", [30, 300])

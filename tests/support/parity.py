@@ -189,12 +189,14 @@ def look(
     limits: Callable[[], Limits] = lambda: ENDLESS,
     policy: GroupPolicy = POLICY,
 ) -> Seen:
-    """Scan until nothing is left, depth first."""
+    """Scan until nothing is left, depth first; what is deferred comes after all else."""
     seen = Seen()
     todo = [unit or walk_unit([whole()])]
-    while todo:
-        scan = backend.scan(todo.pop(), policy, options, limits())
+    deferred: list[Unit] = []
+    while todo or deferred:
+        scan = backend.scan((todo or deferred).pop(), policy, options, limits())
         seen.add(scan)
+        deferred += [scan.deferred] if scan.deferred else []
         todo += [u for u in (scan.rest, *scan.chunks, scan.wide, *scan.again) if u]
         assert seen.scans < 100_000
     return seen

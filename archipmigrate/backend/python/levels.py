@@ -17,6 +17,7 @@ class ScanLevel:
     entries: list[bytes] = field(default_factory=list)
     subdirectories: list[bytes] = field(default_factory=list)
     named: bool = False  # the names come from the unit, not from reading the directory
+    cut: bool = False  # something in it is left over
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from time import monotonic
 
 from ...model import RETRIES, TRANSIENT, Failure, Limits, Link, Notice, Scan, Tally, Unit
 from ...packed.changes import LINKED_FLAG, SETID_FLAG, ChangeWriter, wrapped
-from ...packed.groups import Group, Hint, pack_groups, unpack_groups, walk_unit, whole
+from ...packed.groups import Group, Hint, own_unit, pack_groups, unpack_groups, walk_unit, whole
 from ...policy import GroupPolicy
 from ..base import (
     CHUNKS,
@@ -96,6 +96,8 @@ class Walk:
         self._notices: list[Notice] = []
         self._chunks: list[Unit] = []
         self._wide: Unit | None = None
+        self._deferred_path = b""  # of the deepest directory that is deferred; others are above
+        self._deferred: list[tuple[int, int]] = []  # length of the path, inode; deepest first
         self._again: dict[bool, list[Group]] = {False: [], True: []}
 
     def run(self, unit: Unit) -> Scan:
@@ -111,9 +113,8 @@ class Walk:
                 self._walk_group(group)
                 if self._looks and self._is_over():
                     break
-            left = walk_unit(
-                chain(self._left_over(), groups), retries=unit.retries, counted=unit.counted
-            )
+            left_over = chain(self._left_over(), self._cut_above(groups), groups)
+            left = walk_unit(left_over, retries=unit.retries, counted=unit.counted)
             rest = left if left.entries else None
         while self._levels:
             self._leave()
@@ -133,6 +134,7 @@ class Walk:
             self._failures,
             self._links,
             self._notices,
+            deferred=own_unit(self._deferred_path, self._deferred),
         )
 
     def open_dirs(self) -> array[int]:
@@ -176,12 +178,17 @@ class Walk:
                 # The rest of a unit whose names are counted is one, too.
                 self._count("files", len(level.entries))
                 self._count("directories", len(level.subdirectories))
-            if names and level.own:
-                # After the content: NFSv4 clients look up all names of a directory that changed.
-                names.insert(0, (Hint.SELF, b""))
-                level.own = None
+            level.cut = level.cut or bool(names)
             if names:
                 yield Group(bytes(self._path[:end]), level.inode, tuple(names))
+
+    def _cut_above(self, groups: Iterator[Group]) -> Iterator[Group]:
+        """Yield the next group, which is not looked at, if any; what it is below of is cut."""
+        for group in islice(groups, 1):
+            self._leave_others(group)
+            if self._levels:
+                self._levels[-1].cut = True
+            yield group
 
     def _enter(self, level: ScanLevel, name: bytes, fd: int) -> None:
         level.start = len(self._path)
@@ -192,12 +199,23 @@ class Walk:
 
     def _leave(self) -> None:
         level = self._levels.pop()
+        if level.cut:
+            self._defer(level)
         del self._path[level.start :]
         frame = self._writer.leave(level.own)
         if frame < 0 or len(self._open_dirs) >= self._most_open_dirs:
             self._chain.pop()
         elif (fd := self._chain.pop_open()) >= 0:
             self._open_dirs[frame] = fd
+
+    def _defer(self, level: ScanLevel) -> None:
+        """Leave the own change of a directory that is cut, the deepest, until its rest is done."""
+        if level.own:
+            self._deferred_path = self._deferred_path or bytes(self._path)
+            self._deferred.append((len(self._path), level.inode))
+            level.own = None
+        if self._levels:
+            self._levels[-1].cut = True
 
     def _join(self, name: bytes) -> bytes:
         """Return the path of an entry of the deepest level, from the root."""
@@ -256,6 +274,7 @@ class Walk:
             return
         level = ScanLevel(found.st_ino, named=True)
         if itself:
+            self._looks += 1
             self._judge_directory(level, found)
         self._take_names(level, group)
         self._enter(level, way, fd)
@@ -332,6 +351,7 @@ class Walk:
         if len(names) > wide:
             cursor = WideCursor(self._join(name), level.inode, os.dup(fd), listing)
             self._read_chunks(cursor, names)
+            level.cut = bool(self._chunks or self._wide)
         else:
             listing.close()
             self._sort(self._join(name), names, level.entries, level.subdirectories)

@@ -3,6 +3,8 @@
 They lie in the run's journal, with a mark that says whether the survey still has to be judged. The
 rows have natural keys, so repeating a killed session's writes changes nothing. Once the survey is
 judged, only files that are to be listed stay.
+
+Rows are sealed (see `model.JobTables`). A session checks all seals when it begins.
 """
 
 from __future__ import annotations
@@ -17,24 +19,42 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS file (
     volume BLOB NOT NULL, role INTEGER NOT NULL, prefixed INTEGER NOT NULL, number INTEGER NOT NULL,
     place INTEGER NOT NULL, path BLOB NOT NULL, inode INTEGER NOT NULL, length INTEGER NOT NULL,
-    content TEXT NOT NULL, listed TEXT NOT NULL,
+    content TEXT NOT NULL, listed TEXT NOT NULL, seal INTEGER,
     PRIMARY KEY (volume, role, prefixed, number, place, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS volume (
     name BLOB PRIMARY KEY, result TEXT NOT NULL, reason TEXT NOT NULL, plan TEXT NOT NULL,
     map_name BLOB NOT NULL, keeps INTEGER NOT NULL,
-    version INTEGER, objects TEXT, size TEXT, epoch TEXT) WITHOUT ROWID;
+    version INTEGER, objects TEXT, size TEXT, epoch TEXT, seal INTEGER) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting ON volume (name) WHERE result = 'pending';
-CREATE TABLE IF NOT EXISTS mark (surveying INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS warning (volume BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mark (surveying INTEGER NOT NULL, seal INTEGER);
+CREATE TABLE IF NOT EXISTS warning (
+    volume BLOB PRIMARY KEY, text TEXT NOT NULL, seal INTEGER) WITHOUT ROWID;
+"""
+FILE = "volume, role, prefixed, number, place, path, inode, length, content, listed"
+VOLUME = "name, result, reason, plan, map_name, keeps, version, objects, size, epoch"
+SEALED = {"file": FILE, "volume": VOLUME, "mark": "surveying", "warning": "volume, text"}
+TEN = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10"
+PUT_FILE = f"INSERT OR REPLACE INTO file VALUES ({TEN}, sealed('file', {TEN}))"  # noqa: S608
+LIST_FILE = """
+UPDATE file SET listed = ?1, seal = sealed(
+    'file', volume, role, prefixed, number, place, path, inode, length, content, ?1)
+WHERE volume = ?2 AND role = ?3 AND prefixed = ?4 AND number = ?5 AND place = ?6 AND path = ?7
 """
 # A volume that was upgraded in this run stays so, whatever a later scan finds.
-PUT = """
-INSERT INTO volume VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET
+PUT = f"""
+INSERT INTO volume VALUES ({TEN}, sealed('volume', {TEN})) ON CONFLICT (name) DO UPDATE SET
     result = excluded.result, reason = excluded.reason, plan = excluded.plan,
     map_name = excluded.map_name, keeps = excluded.keeps, version = excluded.version,
-    objects = excluded.objects, size = excluded.size, epoch = excluded.epoch
+    objects = excluded.objects, size = excluded.size, epoch = excluded.epoch,
+    seal = excluded.seal
 WHERE volume.result != 'upgraded'
+"""  # noqa: S608
+AGAIN = """
+UPDATE volume SET result = 'pending', plan = '', reason = '', seal = sealed(
+    'volume', name, 'pending', '', '', map_name, keeps, version, objects, size, epoch)
+WHERE result = ?
 """
+SURVEYING = "UPDATE mark SET surveying = ?1, seal = sealed('mark', ?1) WHERE surveying != ?1"
 MOST_KEPT = 1 << 50  # bytes of one volume: more than any disk for journals has
 # Stands for the lock directory in paths: no directory of the maps can have this name.
 LOCKS = b"\0locks"
@@ -85,19 +105,23 @@ class VolumeRow:
 
 
 def prepare_tables(journal: JobTables) -> None:
-    """Make the tables that are missing. A new journal begins with the survey."""
+    """Make the tables that are missing, and check those that are there.
+
+    A new journal begins with the survey. Raises JournalError if a row is damaged.
+    """
     for statement in SCHEMA.split(";"):
         journal.execute(statement)
+    for table, columns in SEALED.items():
+        journal.add_seals(table, columns)
+        journal.check_seals(table, columns)
     if not next(journal.select("SELECT count(*) FROM mark"))[0]:
-        journal.execute("INSERT INTO mark VALUES (1)")
+        journal.execute("INSERT INTO mark VALUES (1, sealed('mark', 1))")
 
 
 def put_files(journal: JobTables, files: Sequence[FoundFile]) -> None:
     """Add files, or replace their rows. The survey has to be judged (again)."""
-    journal.execute("UPDATE mark SET surveying = 1 WHERE NOT surveying")
-    journal.execute_many(
-        "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, files)
-    )
+    journal.execute(SURVEYING, 1)
+    journal.execute_many(PUT_FILE, map(_row, files))
 
 
 def is_surveying(journal: JobTables) -> bool:
@@ -109,32 +133,27 @@ def found_files(journal: JobTables) -> Iterator[FoundFile]:
     """Yield the files ordered by volume, and within each by role and number."""
     rows = journal.select(
         # Numbers above 63 bits seem negative and come first: no map has that many blocks.
-        "SELECT * FROM file ORDER BY volume, role, prefixed, number, place, path"
+        f"SELECT {FILE} FROM file ORDER BY volume, role, prefixed, number, place, path"  # noqa: S608
     )
     return (_file(row) for row in rows)
 
 
 def list_file(journal: JobTables, file: FoundFile, why: str) -> None:
     """Mark a file to be listed, and say why."""
-    journal.execute(
-        "UPDATE file SET listed = ? WHERE volume = ? AND role = ? AND prefixed = ? AND number = ? "
-        "AND place = ? AND path = ?",
-        why,
-        *_row(file)[:6],
-    )
+    journal.execute(LIST_FILE, why, *_row(file)[:6])
 
 
 def begin_survey(journal: JobTables) -> None:
     """Forget all files and volumes, except those that were upgraded, and survey again."""
     journal.execute("DELETE FROM file")
     journal.execute("DELETE FROM volume WHERE result != 'upgraded'")
-    journal.execute("UPDATE mark SET surveying = 1")
+    journal.execute(SURVEYING, 1)
 
 
 def end_survey(journal: JobTables) -> None:
     """Note that the survey is judged; forget the files that need not be listed."""
     journal.execute("DELETE FROM file WHERE listed = ''")
-    journal.execute("UPDATE mark SET surveying = 0")
+    journal.execute(SURVEYING, 0)
 
 
 def bytes_to_keep(journal: JobTables) -> int:
@@ -145,7 +164,7 @@ def bytes_to_keep(journal: JobTables) -> int:
 
 def listed_files(journal: JobTables) -> Iterator[FoundFile]:
     """Yield the files that the user has to see."""
-    rows = journal.select("SELECT * FROM file WHERE listed != '' ORDER BY path")
+    rows = journal.select(f"SELECT {FILE} FROM file WHERE listed != '' ORDER BY path")  # noqa: S608
     return (_file(row) for row in rows)
 
 
@@ -158,7 +177,7 @@ def put_warnings(journal: JobTables, warnings: Mapping[bytes, str]) -> None:
     """Set what the user should know of volumes ("": nothing), in place of what was set before."""
     journal.execute_many("DELETE FROM warning WHERE volume = ?", [(name,) for name in warnings])
     rows = [(name, text) for name, text in warnings.items() if text]
-    journal.execute_many("INSERT INTO warning VALUES (?, ?)", rows)
+    journal.execute_many("INSERT INTO warning VALUES (?1, ?2, sealed('warning', ?1, ?2))", rows)
 
 
 def drop_volumes(journal: JobTables, names: Sequence[bytes]) -> None:
@@ -169,15 +188,12 @@ def drop_volumes(journal: JobTables, names: Sequence[bytes]) -> None:
 
 def make_pending(journal: JobTables, results: Sequence[str]) -> None:
     """Make volumes with one of these results pending again, without a plan."""
-    rows = [(result,) for result in results]
-    journal.execute_many(
-        "UPDATE volume SET result = 'pending', plan = '', reason = '' WHERE result = ?", rows
-    )
+    journal.execute_many(AGAIN, [(result,) for result in results])
 
 
 def pending_volumes(journal: JobTables, most: int = -1) -> Iterator[VolumeRow]:
     """Yield pending volumes by name, at most *most* of them (below 0: all)."""
-    query = "SELECT * FROM volume WHERE result = 'pending' ORDER BY name LIMIT ?"
+    query = f"SELECT {VOLUME} FROM volume WHERE result = 'pending' ORDER BY name LIMIT ?"  # noqa: S608
     return (_volume(row) for row in journal.select(query, most))
 
 
@@ -189,16 +205,18 @@ def pending_count(journal: JobTables) -> int:
 
 def volumes(journal: JobTables) -> Iterator[VolumeRow]:
     """Yield all volumes that have a result, by name."""
-    query = """SELECT volume.*, coalesce(text, '') FROM volume
-        LEFT JOIN warning ON warning.volume = name WHERE result != 'pending' ORDER BY name"""
+    query = f"""SELECT {VOLUME}, coalesce(text, '') FROM volume
+        LEFT JOIN warning ON warning.volume = name
+        WHERE result != 'pending' ORDER BY name"""  # noqa: S608
     return (replace(_volume(row), warning=warning) for *row, warning in journal.select(query))
 
 
 def result_counts(journal: JobTables) -> dict[str, int]:
-    """Return the number of volumes by result, pending ones included."""
+    """Return the number of volumes by result, pending ones included. Raises JournalError."""
     tables = journal.select("SELECT 1 FROM sqlite_schema WHERE name = 'volume'")
     if next(tables, None) is None:  # killed before the tables were there
         return {}
+    journal.check_seals("volume", VOLUME)
     return dict(journal.select("SELECT result, count(*) FROM volume GROUP BY result"))
 
 
