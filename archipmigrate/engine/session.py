@@ -29,7 +29,7 @@ import trio
 from ..errors import BackendLost, FatalError, JournalError, NoThreads, ShareError
 from ..journal import counting
 from ..journal.store import Journal, RunHeader, Write
-from ..model import Unit
+from ..model import Tally, Unit
 from .commit import Committer
 from .crew import Crew
 from .finish import Finisher
@@ -189,14 +189,17 @@ class Session(Generic[S]):
         self._frontier.restore(await self._committer.call(lambda j: list(j.units())))
 
     async def _retry_failures(self) -> None:
-        def take(journal: Journal) -> tuple[int, list[Unit]]:
-            failures = journal.take_failures()
-            return len(failures), list(self._job.retry(journal, failures))
+        """Turn failures into units, in one transaction: a kill leaves either of them."""
 
-        failures, units = await self._committer.call(take)
-        self._finisher.count(0, counting.retried(failures))
-        for unit in units:
-            await self._committer.durable(_put(self._frontier.next_number(), unit))
+        def take(journal: Journal) -> Tally:
+            failures = journal.take_failures()
+            for unit in self._job.retry(journal, failures):
+                journal.put_unit(self._frontier.next_number(), unit)
+            retried = counting.retried(len(failures))
+            journal.add_tally(0, retried)
+            return retried
+
+        self.counters.tally.add(await self._committer.call(take))
 
     # -- the work
 

@@ -20,7 +20,9 @@ import archipmigrate.backend.python.setattr as setattr_of
 from archipmigrate.backend.base import ScanOptions
 from archipmigrate.backend.select import open_backend
 from archipmigrate.engine.stop import ENOUGH
-from archipmigrate.model import RETRIES, Limits, Tally
+from archipmigrate.errors import JournalError
+from archipmigrate.journal.store import Journal, Write
+from archipmigrate.model import RETRIES, Failure, Limits, Tally
 from archipmigrate.packed.groups import Group, Hint, walk_unit
 from archipmigrate.perms.job import PermsJob
 from archipmigrate.policy import GroupPolicy
@@ -117,6 +119,34 @@ def test_failed_entries_are_changed_when_the_cause_is_gone(
     ended = program("resume", "--failed", "--json", run)
     assert (ended.status, ended.summary["status"]) == (0, "done")
     assert (ended.summary["changed"], ended.summary["failed"]) == (len(attrs(protected)), 0)
+    assert not drift(protected)
+
+
+def test_retries_that_are_cut_off_are_not_lost(
+    program: Program, protected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is committed last: a failure is still one, or waits on the frontier."""
+    run = program.perms(protected).summary["run"]
+    commit, take = Journal.commit, Journal.take_failures
+    taken = []
+
+    def cut(journal: Journal, writes: list[Write]) -> None:
+        if taken:
+            raise JournalError("cut off")
+        commit(journal, writes)
+
+    def noted(journal: Journal) -> list[Failure]:
+        taken.extend(take(journal))
+        return list(taken)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "commit", cut)
+        patch.setattr(Journal, "take_failures", noted)
+        program("resume", "--failed", "--json", run)
+    made(bool(taken), "a session that was cut off after it had taken the failures")
+    subprocess.run([need("chattr"), "-ia", *map(os.fsdecode, paths(protected))], check=True)
+    ended = program("resume", "--failed", "--json", run)
+    assert (ended.status, ended.summary["failed"]) == (0, 0)
     assert not drift(protected)
 
 
