@@ -173,7 +173,8 @@ class Scan:
     are names of a wide directory, for any lane, and `wide` goes on reading that directory; `again`
     is to be retried after a pause, because of transient errors.
 
-    `links` are the changes of files with several links, each to be changed by one batch only.
+    `links` are the changes of files with several links, each to be changed by one batch only. The
+    engine puts those that a batch in flight is about to change into `deferred`.
     `retained` is kept open for apply; whoever gets the scan closes it. `attempted` counts the
     failures of a scan that has to change something itself, such as taking a lock. `writes` go into
     the transaction that finishes the unit.
@@ -192,6 +193,7 @@ class Scan:
     retained: Retained | None = None
     attempted: int = 0
     writes: Sequence[TablesWrite] = ()
+    deferred: Sequence[Unit] = ()
 
 
 class Outcome(IntEnum):

@@ -111,7 +111,7 @@ class Finisher:
         the end if more than MOST_CURSORS are open. Otherwise its names come first.
         """
         scan = done.scan
-        below = [*scan.again, *(done.result.again if done.result else ())]
+        below = [*scan.deferred, *scan.again, *(done.result.again if done.result else ())]
         if scan.rest:
             below.append(scan.rest)
         wide_scope = self.scopes.of_wide(done.unit, scan)

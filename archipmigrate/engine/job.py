@@ -60,7 +60,8 @@ class Job(ABC, Generic[S]):
     scan, apply, settle         worker threads, several at once   block, touch the share
     next_units, retry           the journal's writer, inside      use the journal
                                 a transaction
-    first_units, split, drop    the event loop                    not block
+    first_units, split,         the event loop                    not block
+    drop, defer
 
     `scan`, `apply` and `settle` run concurrently, each for a different unit; the job must lock what
     they share. Signals are blocked in worker threads.
@@ -118,6 +119,14 @@ class Job(ABC, Generic[S]):
         """
         del offsets
         return preimage
+
+    def defer(self, unit: Unit, preimage: bytes, offsets: Sequence[int]) -> Sequence[Unit]:
+        """Return `counted` units that scan the entries of changes at *offsets* again.
+
+        Called after a scan of *unit*, only with offsets of `Scan.links`.
+        """
+        del unit, preimage, offsets
+        return ()
 
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield units that retry failures of earlier sessions (those with a hint)."""

@@ -82,6 +82,15 @@ class PermsJob(Job[Scan]):
         """Mark the changes of inodes that another batch covers."""
         return with_flags(preimage, offsets, Flag.DROPPED)
 
+    def defer(self, unit: Unit, preimage: bytes, offsets: Sequence[int]) -> Sequence[Unit]:
+        """Return a unit of the names of changes at *offsets*."""
+        wanted = set(offsets)
+        changes = (change for change in read_changes(preimage) if change.offset in wanted)
+        groups = [_again(change.path, Hint.ENTRY, change.within) for change in changes]
+        if not groups:
+            return ()
+        return [walk_unit(_joined(groups), retries=unit.retries, counted=True)]
+
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield a unit that scans the entries of failures again."""
         del journal
