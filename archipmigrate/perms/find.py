@@ -3,7 +3,7 @@
 An entry is sought only where the filesystem tells when an inode was born: that and the inode show
 that it is the one that the run changed, whatever its name is now. What is to be sought is noted in
 a table of the undo's journal. Once all else is done it becomes units, each a walk of the share.
-Entries that the run had to retry are not sought.
+Of an entry that the run retried all attempts are sought.
 
     body        MARK, then parts (see `retried`): the changes whose entries are sought
     pre-image   u32 length, the body, then for each entry that was found u64 batch, u32 index,

@@ -135,7 +135,7 @@ class UndoJob(Job[Scan]):
             found = list(find.read_found(preimage[end:]))
             return self._put_found_back(preimage[LENGTH.size : end], found, deny_limit, stop)
         parts = list(read_parts(preimage[LENGTH.size : end]))
-        ending = _Ending(retries, self.root if len(parts) == 1 else -1)
+        ending = _Ending(retries, self.root)
         for part, granted in zip(parts, read_parts(preimage[end:]), strict=True):
             loaded = self._load(part)
             if part is not parts[0]:
@@ -158,29 +158,46 @@ class UndoJob(Job[Scan]):
 
     def _search(self, unit: Unit, stop: StopFlag) -> Scan:
         """Walk the share for the entries that a unit seeks."""
-        wanted: dict[int, tuple[int, int]] = {}
+        wanted: dict[int, list[tuple[int, int]]] = {}
         births: dict[int, int] = {}
         for part in find.read_search(unit.body):
-            loaded = self._load(part)
-            births[part.batch] = _born_before(loaded.before)
-            wanted.update({c.inode: (part.batch, c.index) for c in loaded.records})
-        found: dict[int, find.Found] = {}
+            births[part.batch] = self._known_birth(part.batch)
+            for change in self._load(part).records:
+                wanted.setdefault(change.inode, []).append((part.batch, change.index))
+        found: list[find.Found] = []
         for inode, within, path in find.walk(self.root, wanted, stop):
-            batch, index = wanted[inode]
-            if inode not in found and find.born_before(self.root, path, births[batch]):
-                found[inode] = find.Found(batch, index, within, path)
+            for batch, index in wanted[inode]:
+                if find.born_before(self.root, path, births[batch]):
+                    found.append(find.Found(batch, index, within, path))
         if stop[0]:
             return Scan(Tally(), rest=unit)
-        preimage = LENGTH.pack(len(unit.body)) + unit.body + find.pack_found(list(found.values()))
+        preimage = LENGTH.pack(len(unit.body)) + unit.body + find.pack_found(found)
         return Scan(Tally(), preimage, len(wanted))
+
+    def _known_birth(self, batch: int) -> int:
+        """Return a time before which all entries of a batch were born; 0: there is none.
+
+        If settling found none of its changes, that is the first change of a later batch: its number
+        was given after the scan of this one.
+        """
+        with self._reading:
+            for number in self.target.batches():
+                if number >= batch and (
+                    time := _born_before(unpack_outcome(self.target.outcome(number)))
+                ):
+                    return time
+        return 0
 
     def _put_found_back(
         self, body: bytes, found: Sequence[find.Found], deny_limit: int, stop: StopFlag
     ) -> UnitResult:
-        """Put back entries that were found, under the names that they have now."""
+        """Put back entries that were found, under the names that they have now.
+
+        One that has several names is tried by each: any of them may be gone by now.
+        """
         ending = _Ending(RETRIES)
         parts = find.read_search(body)
-        for part in parts:
+        for part in reversed(parts):  # newest first, as everywhere
             loaded = self._load(part)
             records = {change.index: change for change in loaded.records}
             moved = [(records[f.index], f) for f in found if f.batch == part.batch]
@@ -349,8 +366,14 @@ class _Ending:
         return outcome == Outcome.GONE or not find.is_at(self._root, change)
 
     def note_moved(self, records: Iterable[Change], found: Sequence[int], applied: Applied) -> None:
-        """Note the result of putting entries back that were sought; *found* are their indices."""
-        outcomes = dict(zip(found, applied.outcomes, strict=True))
+        """Note the result of putting entries back that were sought.
+
+        *found* are their indices, an entry's once for each of its names.
+        """
+        outcomes: dict[int, int] = {}
+        for index, outcome in zip(found, applied.outcomes, strict=True):
+            if outcome != Outcome.GONE and outcomes.get(index) not in BACK:
+                outcomes[index] = outcome
         why = {
             found[at]: (operation, number, note) for at, operation, number, note in applied.failures
         }
