@@ -9,6 +9,7 @@ The map of the program, lowest layer first; each room imports only from rooms li
     share/         what the user named, a URL or a directory: its filesystem and identity, and
                    whether the server of a mounted one is called directly, past the mount
     tree/          files of a share, by names that follow no link
+    layout/        pure: names of objects, and the directory in which each is kept
     backend/       what touches attrs: scan and apply, in Python and in C (native/); through a
                    mount, or by calls to an NFS server
     journal/       what outlives the process: runs, frontier, pre-images, outcomes

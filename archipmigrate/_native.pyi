@@ -25,6 +25,11 @@ class ApplyResult(NamedTuple):
     failures: list[tuple[int, str, int, str]]  # index, operation, errno, note
     stamps: list[tuple[int, int]]  # index, ctime in ns
     first_ctime: int  # ns; 0: nothing was changed
+    came: list[tuple[int, int, int]]  # index, mode, gid
+    identity_kind: int  # model.IdentityKind
+    identities: bytes  # u64 a change; empty if they are of no kind
+    mismatch: bool
+    kept: int
 
 # Raises ValueError if the unit or an argument is malformed, MemoryError.
 def scan(
@@ -40,6 +45,7 @@ def scan(
     directory_bits: int,
     file_bits: int,
     excludes: bytes,  # u8 length, name; for each
+    snapshots: bytes,  # likewise
     skip_links: bool,
     cross: bool,
     xattrs: bool,
@@ -64,7 +70,8 @@ def apply(
     changes: bytes,
     verb: int,  # model.Verb
     deny_limit: int,
-    born_before: int,
+    known: tuple[bytes, int, bytes, int, int],  # packed.known.pack_known
+    kept: int,  # as the last call gave it; 0 at first
     descriptors: int,
     open_dirs: array[int],  # as scan gave it; what was taken over is -1 afterwards
     stop: bytes | bytearray,

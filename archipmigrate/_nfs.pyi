@@ -19,6 +19,7 @@ class ScanResult(NamedTuple):
     again: list[tuple[bytes, int, bool]]
     failures: list[tuple[bytes, str, int]]
     links: list[tuple[int, int, int]]
+    notices: list[tuple[bytes, str]]
     handles: bytes  # for apply: handles, and when the entries changed last
     keys: bytes  # u64 of each name that was read by a cursor
 
@@ -27,6 +28,11 @@ class ApplyResult(NamedTuple):
     failures: list[tuple[int, str, int, str]]
     stamps: list[tuple[int, int]]
     first_ctime: int
+    came: list[tuple[int, int, int]]
+    identity_kind: int
+    identities: bytes
+    mismatch: bool
+    kept: int
 
 # Thread-safe. It closes with its last reference.
 @final
@@ -64,6 +70,7 @@ class OpenShare:
         directory_bits: int,
         file_bits: int,
         excludes: bytes,
+        snapshots: bytes,
         skip_links: bool,
         cross: bool,
         retain: bool,
@@ -79,6 +86,7 @@ class OpenShare:
         changes: bytes,
         verb: int,
         deny_limit: int,
+        known: tuple[bytes, int, bytes, int, int],  # packed.known.pack_known
         handles: bytes,
         is_retry: bool,  # entries that are as they should become may have been changed by us
         stop: bytes | bytearray,

@@ -18,6 +18,9 @@ from typing import Any, Protocol, TypeAlias
 TRANSIENT = frozenset((errno.EIO, errno.ETIMEDOUT, errno.ENOSPC, errno.EDQUOT, errno.ESTALE))
 RETRIES = 3
 
+# Entries that are named where many have something in common.
+MOST_EXAMPLES = 5
+
 # One byte. Once it is not 0, no new work is begun.
 StopFlag: TypeAlias = bytes | bytearray
 NEVER = bytes(1)
@@ -31,7 +34,7 @@ class FailureKind(Enum):
 
     ENTRY = "entry"  # nothing beyond what its errno says
     NO_ROOM = "no room"  # the share or a quota is full: all that must be written there will fail
-    MISMATCH = "mismatch"  # a change reads back differently: the server maps ids, all will
+    MISMATCH = "mismatch"  # a change reads back differently, the first of its kind: all will
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,30 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the administrator should know of an entry; `ui.report.NOTICES` has the kinds."""
+    """Something the administrator should know of an entry, such as why it is skipped.
+
+    `ui.notices` has the kinds.
+    """
 
     path: bytes
     kind: str
+
+
+@dataclass(slots=True)
+class Examples:
+    """How many entries have something in common, and the paths of the first few of them."""
+
+    count: int = 0
+    paths: list[bytes] = dataclasses.field(default_factory=list)
+
+    def add(self, path: bytes) -> None:
+        """Add one entry."""
+        self.merge(Examples(1, [path]))
+
+    def merge(self, other: Examples) -> None:
+        """Add the entries of *other*."""
+        self.count += other.count
+        self.paths += other.paths[: MOST_EXAMPLES - len(self.paths)]
 
 
 @dataclass(slots=True)
@@ -206,7 +229,58 @@ class Outcome(IntEnum):
     UNTRIED = 4  # the call ended before it
     FAILED = 5  # see the failures
     UNCHANGED = 6  # still, or again, as the pre-image says
-    SETID_OFF = 7  # put back, except for set-id bits that would not be safe
+    SETID_OFF = 7  # put back, but for the set-id bits that it had
+
+
+class IdentityKind(IntEnum):
+    """What the identities of a batch are. The numbers are bytes in the journal and in C.
+
+    An identity is 64 bits by which an inode is told from another one that has its number later.
+    Hashes are FNV-1a (64 bits; 1 in place of 0).
+    """
+
+    NONE = 0
+    BIRTH = 1  # time of birth, ns: statx, or time_create of NFSv4
+    HANDLE = 2  # hash of what name_to_handle_at returns, where no time of birth is known
+    V3_HANDLE = 3  # hash of the server's handle, by NFSv3
+    V4_HANDLE = 4  # hash of the server's handle, by NFSv4
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of entries since their change, for when they are put back.
+
+    `came` are (index, mode, gid) of changes that read back differently: what the entry had then,
+    which counts as the run's own. `identities` is one u64 a change (little-endian; 0: not known),
+    noted after the change, or empty; `kind` is an `IdentityKind`. Where it is NONE, as in journals
+    of earlier versions, only `born_before` (ns; 0: any time) tells reused inode numbers.
+    `changed_until` (ns; 0: not known) is when the run had made its last change: over NFS, an entry
+    of no identity that can be compared goes back if it has not changed since.
+    """
+
+    came: Sequence[tuple[int, int, int]] = ()
+    kind: int = IdentityKind.NONE
+    identities: bytes = b""
+    born_before: int = 0
+    changed_until: int = 0
+
+    def identity(self, index: int) -> int:
+        """Return the identity of an entry; 0 if it is not known."""
+        return int.from_bytes(self.identities[8 * index : 8 * index + 8], "little")
+
+    def of(self, indices: Sequence[int]) -> Known:
+        """Return what is known of some changes, as if they were all, in this order."""
+        came = {index: (mode, gid) for index, mode, gid in self.came}
+        return Known(
+            tuple((at, *came[index]) for at, index in enumerate(indices) if index in came),
+            self.kind,
+            b"".join(self.identities[8 * index : 8 * index + 8] for index in indices),
+            self.born_before,
+            self.changed_until,
+        )
+
+
+NOTHING_KNOWN = Known()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +291,25 @@ class Applied:
     those that FAILED; one with operation "raced" is of a CHANGED entry that somebody else changed
     just before. `stamps` are (index, ctime) of files that lost set-id bits. `first_ctime` is the
     time of the first change by the filesystem's clock (0: none): every changed entry is older.
+
+    `came`, `identity_kind` and `identities` are for `Known`. `mismatch` says that the call ended
+    because a change read back differently, the first of its kind.
     """
 
     outcomes: bytes
     failures: Sequence[tuple[int, str, int, str]] = ()
     stamps: Sequence[tuple[int, int]] = ()
     first_ctime: int = 0
+    came: Sequence[tuple[int, int, int]] = ()
+    identity_kind: int = IdentityKind.NONE
+    identities: bytes = b""
+    mismatch: bool = False
+
+    @property
+    def known(self) -> Known:
+        """What putting these changes back has to know."""
+        born_before = max(self.first_ctime, 0)  # a clock before 1970 says nothing about births
+        return Known(self.came, self.identity_kind, self.identities, born_before)
 
 
 class Unsettled(Exception):
@@ -234,8 +321,7 @@ class Verb(IntEnum):
 
     FORWARD = 0  # make it
     SETTLE = 1  # find out how far a killed session came with it; finish it if half done
-    CHECK = 2  # only stamp files with SETID that nobody wrote to (same size and mtime)
-    BACK = 3  # put the entry back
+    BACK = 2  # put the entry back, without the set-id bits that the change took from a file
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from archipmigrate.layout.placement import sha256_dir
 from archipmigrate.maps.format import v1
-from archipmigrate.maps.format.placement import sha256_dir
 from archipmigrate.testshare import OtherVolumes, make_share
 
 from .measure import Samples, keep_samples, system_calls, take_turns

@@ -8,10 +8,22 @@ entry: what goes wrong with one is a `Failure`, or an `Outcome`, in the result.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
-from ..model import NEVER, Applied, Limits, Retained, Scan, StopFlag, Unit, Verb
+from ..model import (
+    NEVER,
+    NOTHING_KNOWN,
+    Applied,
+    Known,
+    Limits,
+    Retained,
+    Scan,
+    StopFlag,
+    Unit,
+    Verb,
+)
 from ..policy import GroupPolicy
 
 # A directory with more names than this is wide: its names go to all lanes, in chunks of this many.
@@ -21,6 +33,11 @@ WIDE = 4096
 CHUNKS = 4
 # The errno of a failure to enter `ScanOptions.never`. No filesystem gives it.
 MET_NEVER = errno.EDOTDOT
+# Why an entry is skipped: kinds of notices. `ui.notices` has the options that include such entries.
+EXCLUDED = "excluded"  # a directory of an excluded name
+FILESYSTEM = "filesystem"  # a directory on another filesystem or mount, or a file that is a mount
+LINKED = "linked"  # a file with several links
+SNAPSHOT = "snapshot"  # a directory of snapshots
 # The note of an EROFS where only a part of the share is read-only: a mount, or a snapshot.
 READ_ONLY_PART = "read-only at this place"
 
@@ -39,8 +56,12 @@ class ScanOptions:
     """What a scan leaves out, and what it looks at besides the attrs.
 
     excludes: names of directories that are not entered.
+    snapshots: names of directories that are not entered where they hold snapshots: in the root of
+        the share or of a mount, on another device or mount than the directory they are in, or
+        read-only. Over NFS: in the root of the share, or with another fsid.
     skip_links: leave files with several links alone.
-    cross: enter other filesystems.
+    cross: enter other filesystems, and change files that are mounts. A border is another mount; the
+        device where mounts are not known, as before Linux 5.8; over NFS the fsid, of directories.
     xattrs: look for ACLs and file capabilities on what must change (over NFS not worth a call).
     retain: leave the directories of entries that must change open for apply.
     remote: read wide directories so that an NFS client asks for attributes with the names.
@@ -49,6 +70,7 @@ class ScanOptions:
     """
 
     excludes: frozenset[bytes] = frozenset()
+    snapshots: frozenset[bytes] = frozenset()
     skip_links: bool = False
     cross: bool = False
     xattrs: bool = True
@@ -64,6 +86,7 @@ class ScanArguments(TypedDict):
     directory_bits: int
     file_bits: int
     excludes: bytes
+    snapshots: bytes
     skip_links: bool
     cross: bool
     seconds: float
@@ -78,7 +101,8 @@ def scan_arguments(policy: GroupPolicy, options: ScanOptions, limits: Limits) ->
         "gid": policy.gid,
         "directory_bits": policy.directory_bits,
         "file_bits": policy.file_bits,
-        "excludes": b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
+        "excludes": _packed(options.excludes),
+        "snapshots": _packed(options.snapshots),
         "skip_links": options.skip_links,
         "cross": options.cross,
         "seconds": limits.seconds,
@@ -86,6 +110,10 @@ def scan_arguments(policy: GroupPolicy, options: ScanOptions, limits: Limits) ->
         "changes": limits.changes,
         "stop": limits.stop,
     }
+
+
+def _packed(names: Iterable[bytes]) -> bytes:
+    return b"".join(bytes((len(name),)) + name for name in sorted(names))
 
 
 class Backend(Protocol):
@@ -102,7 +130,8 @@ class Backend(Protocol):
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit, depth first, until done or a limit is reached.
 
-        That the root itself is no longer there is a failure, ENOENT, of its empty path.
+        That the root itself is no longer there is a failure, ENOENT, of its empty path. Whatever is
+        skipped has a notice: the tally's `skipped` is the number of these.
 
         The changes found are pre-images (see `packed.changes`); nothing is changed. What the limits
         leave over comes back in `rest`, `chunks` and `wide`.
@@ -114,22 +143,27 @@ class Backend(Protocol):
         verb: Verb,
         *,
         deny_limit: int = 0,
-        born_before: int = 0,
+        known: Known = NOTHING_KNOWN,
         retained: Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
-        """Make, settle, check or put back packed changes, each only if its entry is as it says.
+        """Make, settle or put back packed changes, each only if its entry is as it says.
 
         Every entry is pinned (O_PATH) and compared with its pre-image before it is changed, through
         the pinned descriptor. Over NFS a handle takes the descriptor's place.
 
-        Three things end the call, and leave the rest UNTRIED: a read-only share; *deny_limit* (0:
-        no limit) refusals before the first success; a first change that reads back differently
-        (operation "read back": an id mapping, or all_squash).
+        Every change is read back. One that reads back differently FAILED, with operation "read
+        back"; what came of it is in `Applied.came`.
 
-        An inode that was born at or after *born_before* (ns, 0: any time) is another entry with a
-        reused number: DIFFERENT. *retained* is what the scan of these changes left open, so that it
-        need not be opened again; the caller closes it afterwards.
+        Three things end the call, and leave the rest UNTRIED: a read-only share; *deny_limit* (0:
+        no limit) refusals before the first success; a change that reads back differently in what
+        no change of this backend has shown to be kept yet (the group, set-gid of a directory, other
+        bits of the mode).
+
+        *known* is what the outcome of these changes tells, for BACK: an entry of another identity
+        is DIFFERENT; one that is as a change which read back differently left it goes back.
+        *retained* is what the scan of these changes left open, so that it need not be opened again;
+        the caller closes it afterwards.
 
         Once *stop* is set, changes that are not begun are UNTRIED. Raises Unsettled if the server
         has not answered a change in flight within 2 s of *stop*.

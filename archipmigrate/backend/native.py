@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from .. import _native, model
 from ..model import (
     NEVER,
+    NOTHING_KNOWN,
     RETRIES,
     Applied,
     Failure,
+    Known,
     Limits,
     Link,
     Notice,
@@ -22,6 +24,7 @@ from ..model import (
     Verb,
 )
 from ..packed.groups import pack_groups, whole
+from ..packed.known import pack_known
 from ..policy import GroupPolicy
 from .base import CHUNKS, WIDE, ScanOptions, read_ahead, scan_arguments
 from .open_dirs import OpenDirs, OpenDirsPool
@@ -63,6 +66,7 @@ class NativeBackend:
         self._root = os.dup(root)
         self._descriptors = descriptors
         self._pool = OpenDirsPool(open_dirs)
+        self._kept = 0  # what changes have shown to be kept
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
@@ -110,23 +114,25 @@ class NativeBackend:
         verb: Verb,
         *,
         deny_limit: int = 0,
-        born_before: int = 0,
+        known: Known = NOTHING_KNOWN,
         retained: model.Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
-        """Make, settle, check or put back changes (see `base.Backend.apply`)."""
+        """Make, settle or put back changes (see `base.Backend.apply`)."""
         fds = retained.fds if isinstance(retained, OpenDirs) else array("i")
         done = _native.apply(
             root=self._root,
             changes=changes,
             verb=verb,
             deny_limit=deny_limit,
-            born_before=born_before,
+            known=pack_known(known),
+            kept=self._kept,
             descriptors=self._descriptors,
             open_dirs=fds,
             stop=stop,
         )
-        return Applied(done.outcomes, done.failures, done.stamps, done.first_ctime)
+        self._kept |= done.kept
+        return Applied(*done[:-1])
 
     def close(self) -> None:
         """Close the root's descriptor."""

@@ -20,18 +20,21 @@ from __future__ import annotations
 import errno
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 
 from .. import _nfs, model
 from ..model import (
     NEVER,
+    NOTHING_KNOWN,
     RETRIES,
     Applied,
     Failure,
+    Known,
     Limits,
     Link,
+    Notice,
     Outcome,
     Scan,
     StopFlag,
@@ -41,6 +44,7 @@ from ..model import (
     Verb,
 )
 from ..packed.groups import pack_groups, whole
+from ..packed.known import pack_known
 from ..policy import GroupPolicy
 from ..share.url import UNMAPPED, USING_3
 from .base import WIDE, ScanOptions, scan_arguments
@@ -160,6 +164,7 @@ class NfsBackend:
                 for path, operation, number in result.failures
             ],
             links=[Link(*link) for link in result.links],
+            notices=[Notice(*notice) for notice in result.notices],
             retained=KnownHandles(result.handles, opened) if result.handles else None,
         )
 
@@ -169,18 +174,16 @@ class NfsBackend:
         verb: Verb,
         *,
         deny_limit: int = 0,
-        born_before: int = 0,
+        known: Known = NOTHING_KNOWN,
         retained: model.Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`).
 
-        NFS does not tell when an inode was born: `born_before` decides nothing. Raises OSError,
-        ShareError, Unsettled.
+        Raises OSError, ShareError, Unsettled.
         """
-        del born_before
         try:
-            return self._apply(changes, verb, deny_limit, retained, stop)
+            return self._apply(changes, verb, deny_limit, known, retained, stop)
         except OSError as error:
             if error.errno == errno.ECANCELED:
                 raise Unsettled from None
@@ -191,6 +194,7 @@ class NfsBackend:
         changes: bytes,
         verb: Verb,
         deny_limit: int,
+        known: Known,
         retained: model.Retained | None,
         stop: StopFlag,
     ) -> Applied:
@@ -198,7 +202,7 @@ class NfsBackend:
         handles = b""
         if isinstance(retained, KnownHandles) and retained.opened is opened:
             handles = retained.packed
-        apply = partial(_apply, changes, verb, deny_limit, stop)
+        apply = partial(_apply, changes, verb, deny_limit, known, stop)
         try:
             result = apply(opened, handles, is_retry=False)
         except OSError as error:
@@ -210,7 +214,7 @@ class NfsBackend:
             with self._reopening:
                 self._add_remark(UNGUARDED)
         noted = [_noted(opened, *failure) for failure in result.failures]
-        return Applied(result.outcomes, noted, result.stamps, result.first_ctime)
+        return replace(Applied(*result[:-1]), failures=noted)
 
     def calls(self) -> list[int]:
         """Return how often each procedure was called, by its number in version 3."""
@@ -247,6 +251,7 @@ def _apply(
     changes: bytes,
     verb: Verb,
     deny_limit: int,
+    known: Known,
     stop: StopFlag,
     opened: _nfs.OpenShare,
     handles: bytes,
@@ -257,6 +262,7 @@ def _apply(
         changes=changes,
         verb=int(verb),
         deny_limit=deny_limit,
+        known=pack_known(known),
         handles=handles,
         is_retry=is_retry,
         stop=stop,

@@ -27,10 +27,7 @@ TOO_FEW_FILES = (
     "too many files are open ({first}): raise the limit of this process (ulimit -n, LimitNOFILE= "
     "of a systemd unit) or of this host (fs.file-max), then resume"
 )
-MISMATCH = (
-    "a change was accepted but reads back differently ({note}): the server maps ids "
-    "(all_squash, anongid, or NFSv4 names that do not match); mend that, then resume"
-)
+MISMATCH = "a change was accepted but reads back differently ({note}); mend that, then resume"
 
 
 def too_few_files(number: int) -> str:

@@ -1,10 +1,13 @@
-"""The outcome of a batch as the journal keeps it: how each change ended, and times.
+"""The outcome of a batch as the journal keeps it: how each change ended, times, identities.
 
 u32 changes, i64 first ctime, u32 stamps, for each change u8 `model.Outcome`,
-for each file that lost set-id bits u32 index, i64 ctime after the change
+for each file that lost set-id bits u32 index, i64 ctime after the change,
+u32 misread changes, u8 `model.IdentityKind`,
+for each change that read back differently u32 index, u16 mode, u32 gid: what it left there,
+for each change (not if the kind is NONE) u64 identity after the change
 
 Times before 1970 are negative. Times since then are packed as in the unsigned form of earlier
-versions.
+versions, whose outcomes end with the stamps.
 """
 
 from __future__ import annotations
@@ -13,25 +16,22 @@ import struct
 from collections.abc import Iterator
 
 from ..journal.store import Journal
-from ..model import Applied, Failure, FailureKind, Outcome, StopFlag, Unsettled
+from ..model import Applied, Outcome, StopFlag, Unsettled
+from ..packed.known import CAME, pack_came, unpack_came
 
 HEAD = struct.Struct("<IqI")
 STAMP = struct.Struct("<Iq")
-# What backends call the operation of a change that reads back differently.
-READ_BACK = "read back"
+MORE = struct.Struct("<IB")
 
 
 def pack_outcome(applied: Applied) -> bytes:
     """Pack what a backend did, without failures."""
-    stamps = b"".join(STAMP.pack(*stamp) for stamp in applied.stamps)
     head = HEAD.pack(len(applied.outcomes), applied.first_ctime, len(applied.stamps))
-    return head + applied.outcomes + stamps
-
-
-def failure_of(path: bytes, operation: str, errno: int, note: str, hint: int = 0) -> Failure:
-    """Return the failure of an entry, as a backend reports it in `Applied.failures`."""
-    kind = FailureKind.MISMATCH if operation == READ_BACK else FailureKind.ENTRY
-    return Failure(path, operation, errno, note, hint, kind)
+    stamps = b"".join(STAMP.pack(*stamp) for stamp in applied.stamps)
+    more = MORE.pack(len(applied.came), applied.identity_kind)
+    return b"".join(
+        (head, applied.outcomes, stamps, more, pack_came(applied.came), applied.identities)
+    )
 
 
 def all_of(applied: Applied, stop: StopFlag) -> Applied:
@@ -49,7 +49,15 @@ def outcomes_of(journal: Journal) -> Iterator[int]:
 
 def unpack_outcome(packed: bytes) -> Applied:
     """Return what `pack_outcome` packed, without failures."""
-    count, first_ctime, _ = HEAD.unpack_from(packed)
-    outcomes = packed[HEAD.size : HEAD.size + count]
-    stamps = [(index, ctime) for index, ctime in STAMP.iter_unpack(packed[HEAD.size + count :])]
-    return Applied(outcomes, (), stamps, first_ctime)
+    count, first_ctime, stamp_count = HEAD.unpack_from(packed)
+    at = HEAD.size + count
+    outcomes, packed = packed[HEAD.size : at], packed[at:]
+    at = stamp_count * STAMP.size
+    stamps = list(STAMP.iter_unpack(packed[:at]))
+    if len(packed) == at:  # of an earlier version
+        return Applied(outcomes, (), stamps, first_ctime)
+    misread, kind = MORE.unpack_from(packed, at)
+    at += MORE.size
+    end = at + misread * CAME.size
+    came = unpack_came(packed[at:end])
+    return Applied(outcomes, (), stamps, first_ctime, came, kind, packed[end:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -55,10 +55,12 @@ def new_run(
     share: Share,
     settings: dict[str, object],
     roots: Mapping[str, str] | None = None,
+    places: Sequence[str] = (),
 ) -> Journal:
-    """Make the journal of a new run; its header is durable. *roots* are those of `RunHeader`.
+    """Make the journal of a new run; its header is durable.
 
-    Until all of it is there it has another name: a kill leaves a run, or none. Raises JournalError.
+    Until all of it is there it has another name: a kill leaves a run, or none. *roots* and *places*
+    are those of `RunHeader`. Raises JournalError.
     """
     _remove_leftovers(state)
     now = datetime.now(UTC)
@@ -72,6 +74,7 @@ def new_run(
         settings,
         host=socket.gethostname(),
         roots=dict(roots or {}),
+        places=list(places),
     )
     new, path = state / f"{run}{NEW_SUFFIX}", state / f"{run}{SUFFIX}"
     try:

@@ -1,6 +1,6 @@
 """The maps of volumes: all that the program knows of them, and nothing else does.
 
-format/      pure: contents and names of map files, where they lie, the verdict on a volume
+format/      pure: contents of map files, where they may lie, the verdict on a volume
 config, ini  pure: the blocker's configuration
 journal/     what a run over maps has beside the engine's tables: files, volumes, sizes, old maps
 blocker/     touches maps and locks, one volume at a time: prepare, upgrade, restore

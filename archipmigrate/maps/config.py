@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from ..errors import UsageError
 from .ini import Ini
 
-SECTION = "blockerm"
+SECTION, BLOCKS_SECTION = "blockerm", "blockerb"
 FILES, RADOS = "file_blocker", "rados_blocker"
-MAPS = "/srv/archip/maps"
+MAPS, BLOCKS = "/srv/archip/maps", "/srv/archip/blocks"
 OWNER = "archipelago"
 UMASK = "0o007"
 # What Python 2's int(text, 0) takes: 007 is octal, and so is 0o007, but 22 is decimal.
@@ -29,6 +29,8 @@ class BlockerConfig:
 
     Without `lock_dir`, locks lie in `archip_dir`. `unique_str` is what it writes into locks; None
     is v0.4's default, the host's name and the blocker's port. `kind` is the blocker's type.
+    `blocks_dir` is the directory of the blocker of objects; None if it is not configured, or if
+    objects are no files.
     """
 
     archip_dir: str
@@ -38,6 +40,7 @@ class BlockerConfig:
     umask: int
     unique_str: str | None
     kind: str
+    blocks_dir: str | None = None
 
 
 def read_config(text: str) -> BlockerConfig:
@@ -57,7 +60,15 @@ def read_config(text: str) -> BlockerConfig:
         umask=_umask(_get(ini, "umask", UMASK)),
         unique_str=_get(ini, "unique_str") or None,
         kind=_kind(_get(ini, "type", FILES)),
+        blocks_dir=_blocks_dir(ini),
     )
+
+
+def _blocks_dir(ini: Ini) -> str | None:
+    if BLOCKS_SECTION not in ini or ini.get(BLOCKS_SECTION, "type") not in (None, FILES):
+        return None
+    path = ini.get(BLOCKS_SECTION, "archip_dir") or BLOCKS
+    return path if path.startswith("/") else None
 
 
 def _get(ini: Ini, option: str, default: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Whether a run may have changed an entry, judged by its journal alone."""
+"""Whether a run may have changed an entry, and until when, judged by its journal alone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from ..packed.changes import Change, read_changes
 FIRST = ("open", "stat", "chown")
 # One SETATTR makes both changes; these are the errors of a check before it.
 REFUSED = (errno.EPERM, errno.EACCES, errno.EROFS)
+SECOND = 1_000_000_000  # ns
+# What comes later after the first change of the last batch is not taken for a change of that batch.
+LAST_BATCH = 60 * SECOND
 
 
 def may_have_changed(journal: Journal) -> bool:
@@ -38,6 +41,23 @@ def may_have_changed(journal: Journal) -> bool:
     failures = [failure for failure in journal.failures() if failure.path in failed]
     known = {failure.path for failure in failures}
     return known != set(failed) or not all(_was_first(failed[f.path], f) for f in failures)
+
+
+def changed_until(journal: Journal) -> int:
+    """Return the time (ns, of the filesystem's clock) that no change of a run is later than.
+
+    A time too early for some changes is possible: then undo leaves their entries as they are. 0: it
+    is not known. Raises JournalError.
+    """
+    times = [unpack_outcome(journal.outcome(number)).first_ctime for number in journal.batches()]
+    times = [time for time in times if time > 0]
+    if not times:
+        return 0
+    until = max(times) + LAST_BATCH
+    header = journal.read_header()
+    if header.sessions == 1 and header.seconds:
+        until = min(until, min(times) + int(header.seconds * SECOND))
+    return until
 
 
 def _was_first(change: Change, failure: Failure) -> bool:

@@ -1,8 +1,9 @@
 """Finds entries that an undo does not find under their names any more, by their inodes.
 
-An entry is sought only where the filesystem tells when an inode was born: that and the inode show
-that it is the one that the run changed, whatever its name is now. What is to be sought is noted in
-a table of the undo's journal. Once all else is done it becomes units, each a walk of the share.
+An entry is sought only if its identity is known: that and the inode show that it is the one that
+the run changed, whatever its name is now. Journals of earlier versions have no identities: there it
+must have been born before the run's changes. What is to be sought is noted in a table of the undo's
+journal. Once all else is done it becomes units, each a walk of the share.
 Of an entry that the run retried all attempts are sought.
 
     body        MARK, then parts (see `retried`): the changes whose entries are sought
@@ -18,14 +19,15 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import groupby
 
-from ..backend.python.statx import birth_time
+from ..backend.python.border import Border
+from ..backend.python.identity import identity_of
+from ..backend.python.statx import status as status_of
 from ..journal.store import Journal
-from ..model import JobTables, StopFlag, TablesWrite, Unit
+from ..model import IdentityKind, JobTables, Known, StopFlag, TablesWrite, Unit
 from ..packed.changes import Change, ChangeWriter, Flag
 from ..tree.beneath import PIN, open_beneath
-from .retried import Part, read_parts
+from .retried import Part, parts_of, read_parts
 
 MARK = Part((1 << 64) - 1, frozenset()).pack()
 LENGTH = struct.Struct("<I")
@@ -77,11 +79,7 @@ def search_units(journal: Journal) -> list[Unit]:
         return []
     query = "SELECT batch, change FROM lost ORDER BY batch, change LIMIT ?"
     rows = list(journal.select(query, AT_ONCE))
-    parts = [
-        Part(batch, frozenset(index for _, index in same))
-        for batch, same in groupby(rows, key=lambda row: row[0])
-    ]
-    return [Unit(pack_search(parts), counted=True)] if parts else []
+    return [Unit(pack_search(parts_of(rows)), counted=True)] if rows else []
 
 
 # -- units and pre-images
@@ -122,9 +120,17 @@ def read_found(packed: bytes) -> Iterator[Found]:
 # -- the share
 
 
-def tells_births(root: int) -> bool:
-    """Say whether entries of a share can be sought; *root* is its descriptor, or -1."""
-    return root >= 0 and birth_time(root) != 0
+def tells_inodes_apart(root: int, known: Known, index: int) -> bool:
+    """Say whether the entry of a change can be told from others, wherever it is in the share.
+
+    *root* is a descriptor of the share's root, or -1.
+    """
+    if root < 0:
+        return False
+    status = status_of(root)
+    if known.kind in (IdentityKind.BIRTH, IdentityKind.HANDLE) and known.identity(index):
+        return identity_of(known.kind, root, status) != 0
+    return status.born != 0
 
 
 def is_at(root: int, change: Change) -> bool:
@@ -139,16 +145,32 @@ def is_at(root: int, change: Change) -> bool:
         os.close(fd)
 
 
-def born_before(root: int, path: bytes, time: int) -> bool:
-    """Say whether an entry is known to have been born before *time*."""
+def is_entry(root: int, path: bytes, known: Known, index: int) -> bool:
+    """Say whether what is at a path, which has the inode number of a change's entry, is that one.
+
+    For what `tells_inodes_apart`. Of an entry on another device than the root, a layer of an
+    overlay, nothing is known.
+    """
     try:
         fd = open_beneath(root, path, PIN)
     except OSError:
         return False
     try:
-        return 0 < birth_time(fd) < time
+        if os.fstat(fd).st_dev != os.fstat(root).st_dev:
+            return False
+        status = status_of(fd)
+    except OSError:
+        return False
+    else:
+        if known.kind in (IdentityKind.BIRTH, IdentityKind.HANDLE) and known.identity(index):
+            return identity_of(known.kind, fd, status) == known.identity(index)
+        return 0 < status.born < known.born_before
     finally:
         os.close(fd)
+
+
+class SeveralDevices(Exception):
+    """The share has subvolumes, which number their inodes apart: a change does not say which."""
 
 
 def walk(
@@ -157,9 +179,9 @@ def walk(
     """Yield entries with *wanted* inodes: inode, inode of the directory that it is in, path.
 
     Of a directory the second one is its own. Other filesystems are not entered, nor directories
-    that cannot be read. Ends early once *stop* is set.
+    that cannot be read. Ends early once *stop* is set. Raises SeveralDevices.
     """
-    device = os.fstat(root).st_dev
+    border, device = Border.of(root), os.fstat(root).st_dev
     waiting = [b""]
     while waiting and not stop[0]:
         path = waiting.pop()
@@ -167,8 +189,10 @@ def walk(
             fd = open_beneath(root, path, DIRECTORY)
             try:
                 status = os.fstat(fd)
-                if status.st_dev != device:
+                if border.is_outside(fd, status.st_dev):
                     continue
+                if status.st_dev != device:
+                    raise SeveralDevices
                 if status.st_ino in wanted:
                     yield status.st_ino, status.st_ino, path
                 with closing(os.scandir(fd)) as entries:

@@ -13,7 +13,7 @@ from itertools import groupby
 from ..backend.base import Backend, ScanOptions
 from ..engine.job import Job, UnitResult
 from ..errors import ShareError
-from ..jobs.outcome import all_of, failure_of, pack_outcome, unpack_outcome
+from ..jobs.outcome import all_of, pack_outcome, unpack_outcome
 from ..journal import counting
 from ..journal.store import Journal
 from ..model import (
@@ -34,6 +34,7 @@ from ..packed.changes import Change, Flag, read_changes, with_flags
 from ..packed.groups import Group, Hint, split_unit, walk_unit, whole
 from ..policy import GroupPolicy
 from .outside import StateDirectory, close_scan
+from .reasons import Reasons
 
 KEEPS_CHANGING = "somebody keeps changing it"
 GONE = "the share is no longer there: its directory was removed during the run"
@@ -50,13 +51,17 @@ UNKNOWN_AS_FAILED = bytes.maketrans(
 
 @dataclass(slots=True)
 class PermsJob(Job[Scan]):
-    """See the module. Units are packed groups, pre-images are packed changes (see `packed`)."""
+    """See the module. Units are packed groups, pre-images are packed changes (see `packed`).
+
+    Names of one inode are changed by one batch only, unless a change parts them: see `parts_links`.
+    """
 
     backend: Backend
     policy: GroupPolicy
     options: ScanOptions
     dry_run: bool = False
     state: StateDirectory | None = None
+    parts_links: bool = False  # a name that is changed gets an inode of its own: each is changed
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the root of the share."""
@@ -70,6 +75,8 @@ class PermsJob(Job[Scan]):
         scan = self.backend.scan(unit, self.policy, self.options, limits)
         if self.state is not None:
             self.state.refuse(scan)
+        if self.parts_links:
+            scan = replace(scan, links=())
         if not scan.failures:
             return scan
         if any(f.errno == errno.ENOENT and not f.path for f in scan.failures):
@@ -169,18 +176,18 @@ class _Rest:
     _again: list[Group] = field(default_factory=list)
     _untried: list[Group] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
-    _why: dict[int, tuple[str, int, str]] = field(init=False)
+    _reasons: Reasons = field(init=False)
 
     def __post_init__(self) -> None:
         """Index the reasons by change."""
-        self._why = {index: why for index, *why in self.applied.failures}  # type: ignore[misc]
+        self._reasons = Reasons(self.applied)
 
     def sort(self, change: Change) -> None:
         """Sort one change by its outcome."""
         outcome = self.applied.outcomes[change.index]
         if outcome == Outcome.CHANGED:
-            if change.index in self._why:
-                self.notices.append(Notice(change.path, self._why[change.index][0]))
+            if change.index in self._reasons:
+                self.notices.append(Notice(change.path, self._reasons.operation(change.index)))
             return
         if outcome == Outcome.DROPPED:
             return  # counted when it was dropped
@@ -194,10 +201,9 @@ class _Rest:
         elif outcome == Outcome.DIFFERENT:
             self._retry(change, hint, Failure(change.path, "change", errno.EAGAIN, KEEPS_CHANGING))
         else:
-            operation, number, note = self._why[change.index]
-            failure = failure_of(change.path, operation, number, note, hint)
-            if number in TRANSIENT:
-                self.pause = self.pause or number != errno.ESTALE
+            failure = self._reasons.failure(change, (change.new_mode, change.new_gid), hint)
+            if failure.errno in TRANSIENT:
+                self.pause = self.pause or failure.errno != errno.ESTALE
                 self._retry(change, hint, failure)
             else:
                 self._fail(failure)

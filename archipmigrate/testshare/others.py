@@ -10,9 +10,9 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..layout.names import PREFIX
+from ..layout.placement import pithos_dir, v03_dir
 from ..maps.format import v1, v2
-from ..maps.format.names import PREFIX
-from ..maps.format.placement import pithos_dir, v03_dir
 from ..tree.files import DirPath
 from .tree import BlockerTree
 
@@ -73,8 +73,12 @@ class OtherVolumes:
 
 
 def dir_of_v1(name: bytes, placement: MapPlacement) -> DirPath | None:
-    """Return the directory of a v1 map with the prefix; None: the layout's, as v0.4 has it."""
-    return v03_dir(name) if placement is MapPlacement.V03 else None
+    """Return the directory of a v1 map; None: the layout's, as v0.4 has it.
+
+    v0.3 had no maps without the prefix.
+    """
+    by_v03 = placement is MapPlacement.V03 and name.startswith(PREFIX)
+    return v03_dir(name) if by_v03 else None
 
 
 def add_others(
@@ -114,8 +118,7 @@ def _add_map(
         return name, size
     name = NAMES[kind] % number
     if kind in ("v1", "v1_in_place"):
-        path = dir_of_v1(name, others.placement)  # v0.3 had no maps without the prefix
-        maps.add(name, v1.encode_v1(size, entries), path)
+        maps.add(name, v1.encode_v1(size, entries), dir_of_v1(name, others.placement))
         return name, size
     maps.add(name, v2.encode_header_v2(v2.HeaderV2(size, epoch=1)))
     for block, first in enumerate(range(0, len(entries), v2.BLOCK_ENTRIES)):

@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+
+#include "core/packing.h"
 
 /* ---- scan */
 
@@ -109,8 +112,22 @@ bool error_is_transient(int error)
 void apply_result_free(struct apply_result *result)
 {
     free(result->outcomes);
+    free(result->identities);
     buffer_free(&result->failures);
     buffer_free(&result->stamps);
+    buffer_free(&result->came);
+}
+
+int apply_result_reserve(struct apply_result *result, size_t count)
+{
+    result->outcomes = malloc(count + 1);
+    result->identities = calloc(count + 1, sizeof(uint64_t));
+    return result->outcomes && result->identities ? 0 : -ENOMEM;
+}
+
+void apply_set_identity(struct apply_result *result, size_t index, uint64_t identity)
+{
+    set64(result->identities + index * sizeof(identity), identity);
 }
 
 int apply_put_failure(struct apply_result *result, size_t index, const char *operation, int error,
@@ -121,11 +138,31 @@ int apply_put_failure(struct apply_result *result, size_t index, const char *ope
     return buffer_put(&result->failures, &failure, sizeof(failure));
 }
 
-int apply_put_misread(struct apply_result *result, size_t index, uint32_t mode, uint32_t gid)
+/* Return the aspects in which the attributes of an entry differ. */
+static unsigned differences(struct attrs one, struct attrs other)
 {
-    char note[sizeof(((struct apply_failure *)NULL)->note)];
-    snprintf(note, sizeof(note), "mode %04o, group %u", (unsigned)mode & 07777, (unsigned)gid);
-    return apply_put_failure(result, index, "read back", 0, note);
+    uint32_t bits = one.mode ^ other.mode;
+    uint32_t setgid = S_ISDIR(one.mode) ? S_ISGID : 0;
+    return (one.gid != other.gid ? ASPECT_GROUP : 0) | (bits & setgid ? ASPECT_SETGID : 0) |
+           (bits & ~setgid ? ASPECT_MODE : 0);
+}
+
+int apply_read_back(struct apply_result *result, size_t index, struct attrs before,
+                    struct attrs wanted, struct attrs came)
+{
+    unsigned set = differences(before, wanted), lost = differences(wanted, came);
+    if (S_ISDIR(wanted.mode) && wanted.mode & S_ISGID)
+        set |= ASPECT_SETGID; /* what chmod leaves it as may be dropped, too */
+    if (!lost) {
+        result->kept |= (uint8_t)set;
+        return OUTCOME_CHANGED;
+    }
+    result->is_mismatch |= (set & lost & ~(unsigned)result->kept) != 0;
+    struct apply_came put = {index, came};
+    int status = apply_put_failure(result, index, "read back", 0, "");
+    if (status == 0)
+        status = buffer_put(&result->came, &put, sizeof(put));
+    return status < 0 ? status : OUTCOME_FAILED;
 }
 
 int apply_put_stamp(struct apply_result *result, size_t index, int64_t ctime)

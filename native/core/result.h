@@ -6,10 +6,11 @@
  *     struct text            a path within scan_result.text
  *     struct scan_failure    an entry that could not be looked at
  *     struct scan_link       a change of an inode that has several links
- *     struct scan_notice     an entry with something special: an ACL, file capabilities
+ *     struct scan_notice     an entry with something special: an ACL, file capabilities, or skipped
  *     struct apply_result    an outcome for each change, and what there is to say of some
  *     struct apply_failure   a change that could not be made
- *     struct apply_stamp     the ctime of a file whose set-id bits may come back
+ *     struct apply_stamp     the ctime of a file that lost set-id bits
+ *     struct apply_came      what a change left that read back differently
  *
  * Functions return 0 or -ENOMEM unless they say otherwise. A zeroed result is empty.
  */
@@ -23,6 +24,7 @@
 
 #include "core/buffer.h"
 #include "core/groups.h"
+#include "core/known.h"
 
 /* ---- scan */
 
@@ -61,6 +63,12 @@ struct scan_notice {
     struct text path;
     const char *kind;
 };
+
+/* Why an entry is skipped: the kinds of such notices (backend/base.py). */
+#define SKIPPED_EXCLUDED   "excluded"
+#define SKIPPED_FILESYSTEM "filesystem"
+#define SKIPPED_LINKED     "linked"
+#define SKIPPED_SNAPSHOT   "snapshot"
 
 struct scan_result {
     struct tally tally;
@@ -104,8 +112,7 @@ bool error_is_transient(int error);
 enum verb {
     VERB_FORWARD = 0,
     VERB_SETTLE = 1,
-    VERB_CHECK = 2,
-    VERB_BACK = 3,
+    VERB_BACK = 2,
 };
 
 /* model.py, Outcome. */
@@ -132,22 +139,52 @@ struct apply_stamp {
     int64_t ctime;
 };
 
+struct apply_came {
+    size_t index; /* of the change */
+    struct attrs came;
+};
+
+/*
+ * What a filesystem or a server may accept and not keep: the group where ids are mapped, set-gid of
+ * a directory for callers who are not in the group, any bit of the mode.
+ */
+enum aspect {
+    ASPECT_GROUP = 1,
+    ASPECT_SETGID = 2,
+    ASPECT_MODE = 4,
+};
+
 struct apply_result {
     uint8_t *outcomes;
+    uint8_t *identities; /* u64 a change, little-endian; 0: not known */
+    enum identity_kind identity_kind;
     size_t count;
     struct buffer failures; /* of struct apply_failure */
     struct buffer stamps;   /* of struct apply_stamp */
+    struct buffer came;     /* of struct apply_came */
     int64_t first_ctime;    /* of the first change, ns; 0: nothing was changed */
+    uint8_t kept;           /* aspects that changes have shown to be kept, of earlier calls, too */
+    bool is_mismatch; /* a change lost an aspect that was not shown to be kept: end the call */
 };
 
+/* Make room for the outcomes and identities of so many changes; `count` is left as it is. */
+int apply_result_reserve(struct apply_result *result, size_t count);
+
 void apply_result_free(struct apply_result *result);
+
+/* Note the identity of a change's entry after it. */
+void apply_set_identity(struct apply_result *result, size_t index, uint64_t identity);
 
 /* Add a failure; `error` is -errno, or 0 where only the note says what is wrong. */
 int apply_put_failure(struct apply_result *result, size_t index, const char *operation, int error,
                       const char *note);
 
-/* Add the failure of a change that reads back as something else. */
-int apply_put_misread(struct apply_result *result, size_t index, uint32_t mode, uint32_t gid);
+/*
+ * Judge what came of a change of `before` to `wanted`: OUTCOME_CHANGED, or OUTCOME_FAILED if it is
+ * something else, which is noted.
+ */
+int apply_read_back(struct apply_result *result, size_t index, struct attrs before,
+                    struct attrs wanted, struct attrs came);
 
 int apply_put_stamp(struct apply_result *result, size_t index, int64_t ctime);
 

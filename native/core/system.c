@@ -15,12 +15,15 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "core/known.h"
 
 /* The numbers of newer calls are the same on all architectures but Alpha. */
 #ifndef SYS_openat2
@@ -77,6 +80,10 @@ _Static_assert(sizeof(struct extended) == 256, "struct statx has 256 bytes");
 #define MOUNT       0x1000
 #define IMMUTABLE   0x10
 #define APPEND_ONLY 0x20
+#define MOUNT_ROOT  0x2000
+
+/* linux/magic.h. Its handles are numbers of the kernel's cache. */
+#define FUSE 0x65735546
 
 /* Bytes that suffice for the names of the extended attributes of most entries. */
 #define FEW_ATTRIBUTES 512
@@ -196,36 +203,64 @@ int sys_pinned_status(int fd, struct stat *status)
     return RETRY(fstat(fd, status));
 }
 
-int sys_directory_status(int fd, const struct features *features, struct status *status)
+static int64_t time_of(struct extended_time time)
+{
+    return sys_nanoseconds((struct timespec){.tv_sec = time.seconds, .tv_nsec = time.nanoseconds});
+}
+
+/* Get the status of what is open (an empty name), or of the directory that it is in. */
+static int status_at(int fd, const char *name, const struct features *features,
+                     struct status *status)
 {
     if (features->statx) {
         struct extended found;
-        int result = extended_status(fd, BASIC | MOUNT, &found);
+        unsigned mask = BASIC | BORN | MOUNT;
+        int result = RETRY(syscall(SYS_statx, fd, name, AT_EMPTY_PATH, mask, &found));
         if (result < 0)
             return result;
         *status = (struct status){
             .device = makedev(found.device_major, found.device_minor),
             .mount = found.mount,
             .inode = found.inode,
+            .links = found.links,
+            .size = found.size,
             .mode = found.mode,
             .uid = found.uid,
             .gid = found.gid,
             .has_mount = found.mask & MOUNT,
+            .is_mount_root = found.attributes & MOUNT_ROOT,
+            .mtime = time_of(found.modified),
+            .ctime = time_of(found.changed),
+            .born = found.mask & BORN ? time_of(found.born) : 0,
         };
         return 0;
     }
     struct stat found;
-    int result = sys_pinned_status(fd, &found);
+    int result = RETRY(fstatat(fd, name, &found, AT_EMPTY_PATH));
     if (result < 0)
         return result;
     *status = (struct status){
         .device = found.st_dev,
         .inode = found.st_ino,
+        .links = found.st_nlink,
+        .size = (uint64_t)found.st_size,
         .mode = found.st_mode,
         .uid = found.st_uid,
         .gid = found.st_gid,
+        .mtime = sys_nanoseconds(found.st_mtim),
+        .ctime = sys_nanoseconds(found.st_ctim),
     };
     return 0;
+}
+
+int sys_status(int fd, const struct features *features, struct status *status)
+{
+    return status_at(fd, "", features, status);
+}
+
+int sys_parent_status(int fd, const struct features *features, struct status *status)
+{
+    return status_at(fd, "..", features, status);
 }
 
 int sys_mount(int directory, const char *name, const struct features *features, uint64_t *mount)
@@ -242,13 +277,23 @@ int sys_mount(int directory, const char *name, const struct features *features, 
     return found.mask & MOUNT ? 0 : -ENODATA;
 }
 
-int64_t sys_birth_time(int fd, const struct features *features)
+uint64_t sys_handle_identity(int fd)
 {
-    struct extended found;
-    if (!features->statx || extended_status(fd, BORN, &found) < 0 || !(found.mask & BORN))
+    union {
+        struct file_handle head;
+        uint8_t room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+    } file;
+    int mount;
+    file.head.handle_bytes = MAX_HANDLE_SZ;
+    if (RETRY(name_to_handle_at(fd, "", &file.head, &mount, AT_EMPTY_PATH)) < 0)
         return 0;
-    struct timespec born = {.tv_sec = found.born.seconds, .tv_nsec = found.born.nanoseconds};
-    return sys_nanoseconds(born);
+    return identity_of_handle(file.head.f_handle, file.head.handle_bytes);
+}
+
+bool sys_has_stable_handles(int fd)
+{
+    struct statfs found;
+    return RETRY(fstatfs(fd, &found)) == 0 && (uint32_t)found.f_type != FUSE;
 }
 
 const char *sys_protection(int fd, const struct features *features)

@@ -3,7 +3,7 @@
  * kernel lacks a call, others replace it.
  *
  *     struct features   which of the newer calls may be used
- *     struct status     the status of an open directory
+ *     struct status     the status of what a descriptor is open on, or pins
  */
 
 #ifndef ARCHIPMIGRATE_CORE_SYSTEM_H
@@ -30,11 +30,16 @@ struct status {
     uint64_t device;
     uint64_t mount;
     uint64_t inode;
+    uint64_t links;
+    uint64_t size;
     uint32_t mode;
     uint32_t uid;
     uint32_t gid;
-    bool has_mount; /* `mount` is known */
-    bool is_closed; /* its owner, who may change it, may not read it */
+    bool has_mount;     /* `mount` is known */
+    bool is_mount_root; /* it is where a filesystem, or a part of one, is mounted */
+    bool is_closed;     /* its owner, who may change it, may not read it */
+    int64_t mtime, ctime;
+    int64_t born; /* 0: not known */
 };
 
 /* Probe the running kernel by harmless calls. EPERM counts as absent: seccomp filters answer so. */
@@ -51,11 +56,13 @@ int sys_open_beneath(int directory, const char *path, size_t length, int flags,
                      const struct features *features);
 
 /*
- * Get the status of an entry (not of what a link points to), of what is pinned, or of a directory.
+ * Get the status of an entry (not of what a link points to), of a descriptor, or of the directory
+ * that a directory is in; the latter two with what only statx tells, in one call.
  */
 int sys_entry_status(int directory, const char *name, struct stat *status);
 int sys_pinned_status(int fd, struct stat *status);
-int sys_directory_status(int fd, const struct features *features, struct status *status);
+int sys_status(int fd, const struct features *features, struct status *status);
+int sys_parent_status(int fd, const struct features *features, struct status *status);
 
 /*
  * Get the id of the mount that an entry of a directory (empty: what a descriptor pins) is on.
@@ -63,8 +70,12 @@ int sys_directory_status(int fd, const struct features *features, struct status 
  */
 int sys_mount(int directory, const char *name, const struct features *features, uint64_t *mount);
 
-/* Return when the inode was born, in ns since the epoch; 0 if that is unknown. */
-int64_t sys_birth_time(int fd, const struct features *features);
+/*
+ * Return an identity by the inode's handle (known.h), 0 if there is none; say whether such handles
+ * stay the same for as long as the inodes of a filesystem do.
+ */
+uint64_t sys_handle_identity(int fd);
+bool sys_has_stable_handles(int fd);
 
 /* Return "immutable", "append-only" or "". */
 const char *sys_protection(int fd, const struct features *features);

@@ -26,9 +26,10 @@ struct applying {
     struct dirchain chain;
     size_t entered; /* directories so far */
     uint32_t new_gid;
-    bool is_bounded; /* entries on other mounts than `mount` are not changed */
-    uint64_t mount;
-    bool has_links; /* directories have link counts here: 0 means removed */
+    struct status root;
+    bool is_bounded; /* entries on other mounts than the root are not changed */
+    bool has_links;  /* directories have link counts here: 0 means removed */
+    enum identity_kind identity_kind;
     int64_t denied;
     bool succeeded;
     bool ended;
@@ -41,7 +42,7 @@ struct applying {
 struct pinned {
     int fd;
     bool is_pin; /* O_PATH; else a directory that is open for reading */
-    struct stat found;
+    struct status found;
     const struct change *change;
 };
 
@@ -81,24 +82,28 @@ static bool is_gone(int error)
 
 /* ---- what a change allows */
 
+static struct attrs attrs_of(const struct status *status)
+{
+    return (struct attrs){status->mode, status->gid};
+}
+
 static enum change_state state_of(const struct applying *applying, const struct pinned *pinned)
 {
+    struct attrs came;
+    bool has_come = known_came(&applying->request->known, applying->result->count, &came);
     return change_state(applying->request->verb, pinned->change, applying->new_gid,
-                        pinned->found.st_mode, pinned->found.st_gid);
+                        attrs_of(&pinned->found), has_come ? &came : NULL);
 }
 
 /* Say whether nobody wrote to the file since the pre-image was taken. */
 static bool is_untouched(const struct pinned *pinned)
 {
-    const struct stat *found = &pinned->found;
-    return change_is_untouched(pinned->change, (uint64_t)found->st_size,
-                               sys_nanoseconds(found->st_mtim));
+    return change_is_untouched(pinned->change, pinned->found.size, pinned->found.mtime);
 }
 
-static int put_stamp(struct applying *applying, const struct stat *found)
+static int put_stamp(struct applying *applying, const struct status *found)
 {
-    return apply_put_stamp(applying->result, applying->result->count,
-                           sys_nanoseconds(found->st_ctim));
+    return apply_put_stamp(applying->result, applying->result->count, found->ctime);
 }
 
 /* Stamp a file that lost set-id bits, if nobody wrote to it. */
@@ -109,11 +114,29 @@ static int stamp_untouched(struct applying *applying, const struct pinned *pinne
     return put_stamp(applying, &pinned->found);
 }
 
+static uint64_t identity_of(enum identity_kind kind, const struct pinned *pinned)
+{
+    switch (kind) {
+    case IDENTITY_BIRTH:
+        return (uint64_t)pinned->found.born;
+    case IDENTITY_HANDLE:
+        return sys_handle_identity(pinned->fd);
+    default:
+        return 0;
+    }
+}
+
+static void note_identity(struct applying *applying, const struct pinned *pinned)
+{
+    apply_set_identity(applying->result, applying->result->count,
+                       identity_of(applying->identity_kind, pinned));
+}
+
 /* ---- calls: 0, or else OUTCOME_FAILED or -ENOMEM */
 
 static int look_again(struct applying *applying, struct pinned *pinned)
 {
-    int error = sys_pinned_status(pinned->fd, &pinned->found);
+    int error = sys_status(pinned->fd, &applying->request->features, &pinned->found);
     return error < 0 ? put_refusal(applying, "stat", error, "") : 0;
 }
 
@@ -130,29 +153,18 @@ static int set_group(struct applying *applying, const struct pinned *pinned, uin
     return error < 0 ? put_refused_change(applying, "chown", error, pinned->fd) : 0;
 }
 
-/* ---- the verbs */
-
-/* Check what the first change made of its entry; stamp a file that lost set-id bits. */
-static int read_back(struct applying *applying, struct pinned *pinned)
+/* Look what came of a change to `wanted`: OUTCOME_CHANGED, OUTCOME_FAILED or -ENOMEM. */
+static int read_back(struct applying *applying, struct pinned *pinned, struct attrs wanted)
 {
-    const struct change *change = pinned->change;
-    const struct stat *now = &pinned->found;
+    struct attrs before = attrs_of(&pinned->found);
     int result = look_again(applying, pinned);
     if (result)
         return result;
-    if (!applying->succeeded) {
-        if (now->st_mode != change->new_mode || now->st_gid != applying->new_gid) {
-            applying->ended = true;
-            result = apply_put_misread(applying->result, applying->result->count, now->st_mode,
-                                       now->st_gid);
-            return result < 0 ? result : OUTCOME_FAILED;
-        }
-        applying->result->first_ctime = sys_nanoseconds(now->st_ctim);
-    }
-    if (change->flags & FLAG_SETID)
-        result = put_stamp(applying, now);
-    return result < 0 ? result : OUTCOME_CHANGED;
+    return apply_read_back(applying->result, applying->result->count, before, wanted,
+                           attrs_of(&pinned->found));
 }
+
+/* ---- the verbs */
 
 static int make_change(struct applying *applying, struct pinned *pinned)
 {
@@ -162,77 +174,87 @@ static int make_change(struct applying *applying, struct pinned *pinned)
     int result = 0;
     if (change->gid != applying->new_gid)
         result = set_group(applying, pinned, applying->new_gid);
-    if (!result && change_sets_mode(change))
-        result = set_mode(applying, pinned, change->new_mode);
     if (result)
         return result;
-    if (!applying->succeeded || change->flags & FLAG_SETID)
-        return read_back(applying, pinned);
-    return OUTCOME_CHANGED;
+    if (change_sets_mode(change))
+        result = set_mode(applying, pinned, change->new_mode);
+    if (!result)
+        result = read_back(applying, pinned, (struct attrs){change->new_mode, applying->new_gid});
+    else if (sys_status(pinned->fd, &applying->request->features, &pinned->found) < 0)
+        return result; /* half done, and not known what it is by now */
+    note_identity(applying, pinned);
+    applying->ended |= applying->result->is_mismatch;
+    if (result != OUTCOME_CHANGED)
+        return result;
+    if (applying->result->first_ctime == 0)
+        applying->result->first_ctime = pinned->found.ctime;
+    if (change->flags & FLAG_SETID)
+        result = put_stamp(applying, &pinned->found);
+    return result < 0 ? result : OUTCOME_CHANGED;
 }
 
 static int settle_change(struct applying *applying, struct pinned *pinned)
 {
+    const struct attrs wanted = {pinned->change->new_mode, applying->new_gid};
     enum change_state state = state_of(applying, pinned);
     if (state == STATE_OLD)
         return OUTCOME_UNCHANGED;
     if (state == STATE_FOREIGN)
         return OUTCOME_DIFFERENT;
+    note_identity(applying, pinned);
     int result = 0;
     if (state == STATE_BETWEEN) {
-        result = set_mode(applying, pinned, pinned->change->new_mode);
+        result = set_mode(applying, pinned, wanted.mode);
         if (!result)
-            result = look_again(applying, pinned);
-        if (result)
+            result = read_back(applying, pinned, wanted);
+        if (result != OUTCOME_CHANGED)
             return result;
     }
-    apply_note_ctime(applying->result, sys_nanoseconds(pinned->found.st_ctim));
+    apply_note_ctime(applying->result, pinned->found.ctime);
     result = stamp_untouched(applying, pinned);
     return result < 0 ? result : OUTCOME_CHANGED;
 }
 
-static int check_unwritten(struct applying *applying, struct pinned *pinned)
-{
-    int result = stamp_untouched(applying, pinned);
-    return result < 0 ? result : OUTCOME_UNCHANGED;
-}
-
-/* The group is back: set the old mode, with its set-id bits if that is safe. */
-static int give_back_set_id(struct applying *applying, struct pinned *pinned)
+/*
+ * Put mode and group back: first without any set-id bits, then with those that come back.
+ * OUTCOME_CHANGED, OUTCOME_FAILED or -ENOMEM.
+ */
+static int set_old(struct applying *applying, struct pinned *pinned)
 {
     const struct change *change = pinned->change;
+    uint32_t bare = mode_without_set_id(change->mode), restored = change_restored_mode(change);
+    struct attrs wanted = {restored, change->gid};
+    if (pinned->found.mode == restored && pinned->found.gid == change->gid)
+        return OUTCOME_CHANGED;
     int result = 0;
-    if (change_lost_bits(change) && change->flags & FLAG_GRANTED)
-        result = look_again(applying, pinned); /* as late as possible before the bits return */
-    uint32_t off = change_bits_off(change, is_untouched(pinned));
-    if (!result && (change->mode & ~off) != mode_without_set_id(change->mode))
-        result = set_mode(applying, pinned, change->mode & ~off);
-    if (result)
-        return result;
-    return off ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
+    if (pinned->found.mode != bare)
+        result = set_mode(applying, pinned, bare);
+    if (!result && pinned->found.gid != change->gid)
+        result = set_group(applying, pinned, change->gid);
+    if (!result && restored != bare)
+        result = set_mode(applying, pinned, restored);
+    if (!result)
+        result = read_back(applying, pinned, wanted);
+    applying->ended |= applying->result->is_mismatch;
+    return result;
 }
 
 static int put_back(struct applying *applying, struct pinned *pinned)
 {
-    const struct change *change = pinned->change;
-    uint32_t bare = mode_without_set_id(change->mode);
     enum change_state state = state_of(applying, pinned);
     if (state == STATE_OLD)
         return OUTCOME_UNCHANGED;
     if (state == STATE_FOREIGN)
         return OUTCOME_DIFFERENT;
-    int result = 0;
-    if (pinned->found.st_mode != bare)
-        result = set_mode(applying, pinned, bare);
-    if (!result && pinned->found.st_gid != change->gid)
-        result = set_group(applying, pinned, change->gid);
-    return result ? result : give_back_set_id(applying, pinned);
+    int result = set_old(applying, pinned);
+    if (result != OUTCOME_CHANGED)
+        return result;
+    return change_lost_bits(pinned->change) ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
 }
 
 static apply_verb *const VERBS[] = {
     [VERB_FORWARD] = make_change,
     [VERB_SETTLE] = settle_change,
-    [VERB_CHECK] = check_unwritten,
     [VERB_BACK] = put_back,
 };
 
@@ -304,18 +326,24 @@ static int pin_entry(struct applying *applying, const struct frame *frame)
     return sys_open_entry(directory, name, PIN);
 }
 
+/* Say whether the pinned entry has the inode number of the change's entry, and is another one. */
+static bool has_other_identity(const struct applying *applying, const struct pinned *pinned)
+{
+    const struct known *known = &applying->request->known;
+    if (known->kind != IDENTITY_BIRTH && known->kind != IDENTITY_HANDLE)
+        return known->born_before && pinned->found.born >= known->born_before;
+    uint64_t then = known_identity(known, applying->result->count);
+    uint64_t now = then ? identity_of(known->kind, pinned) : 0;
+    return now && now != then;
+}
+
 /* Say whether the pinned entry is not the one that the change is for. */
 static bool is_another_entry(const struct applying *applying, const struct pinned *pinned)
 {
-    const struct stat *found = &pinned->found;
-    const struct change *change = pinned->change;
-    const struct features *features = &applying->request->features;
-    int64_t born_before = applying->request->born_before;
-    uint64_t mount;
-    return !change_is_for(change, found->st_ino, found->st_mode, found->st_uid) ||
-           (applying->is_bounded && sys_mount(pinned->fd, "", features, &mount) == 0 &&
-            mount != applying->mount) ||
-           (born_before && sys_birth_time(pinned->fd, features) >= born_before);
+    const struct status *found = &pinned->found;
+    return !change_is_for(pinned->change, found->inode, found->mode, found->uid) ||
+           (applying->is_bounded && found->has_mount && found->mount != applying->root.mount) ||
+           has_other_identity(applying, pinned);
 }
 
 static int pin_and_change(struct applying *applying, const struct frame *frame)
@@ -327,10 +355,10 @@ static int pin_and_change(struct applying *applying, const struct frame *frame)
     if (pinned.fd < 0)
         return put_refusal(applying, "open", pinned.fd, "");
     int outcome;
-    int error = sys_pinned_status(pinned.fd, &pinned.found);
+    int error = sys_status(pinned.fd, &applying->request->features, &pinned.found);
     if (error < 0)
         outcome = put_refusal(applying, "stat", error, "");
-    else if (!pinned.is_pin && pinned.found.st_nlink == 0) /* removed, but scan left it open */
+    else if (!pinned.is_pin && pinned.found.links == 0) /* removed, but scan left it open */
         outcome = OUTCOME_GONE;
     else if (is_another_entry(applying, &pinned))
         outcome = OUTCOME_DIFFERENT;
@@ -383,30 +411,37 @@ static int apply_frames(struct applying *applying, size_t at)
     return 0;
 }
 
-/* Say whether directories have link counts: some filesystems tell 0 of all, also of the root. */
-static bool has_links(int root)
+/* Return what can tell the inodes of a filesystem apart; `root` is on it. */
+static enum identity_kind identity_kind_of(int root, const struct status *status)
 {
-    struct stat found;
-    return sys_pinned_status(root, &found) == 0 && found.st_nlink > 0;
+    if (status->born)
+        return IDENTITY_BIRTH;
+    bool has_handles = sys_has_stable_handles(root) && sys_handle_identity(root);
+    return has_handles ? IDENTITY_HANDLE : IDENTITY_NONE;
 }
 
 int local_apply(const struct local_apply_request *request, struct apply_result *result)
 {
     struct applying applying = {.request = request, .result = result};
-    applying.has_links = request->open_dirs_count > 0 && has_links(request->root);
-    *result = (struct apply_result){0};
+    struct status *root = &applying.root;
     size_t first, count;
     int status =
         changes_check(request->changes, request->length, &applying.new_gid, &first, &count);
     if (status < 0)
         return status;
-    applying.is_bounded = request->verb == VERB_FORWARD && changes_are_bounded(request->changes) &&
-                          sys_mount(request->root, "", &request->features, &applying.mount) == 0;
+    if (sys_status(request->root, &request->features, root) < 0)
+        *root = (struct status){0};       /* the entries will tell */
+    applying.has_links = root->links > 0; /* some filesystems tell 0 of all, also of the root */
+    applying.is_bounded =
+        request->verb == VERB_FORWARD && changes_are_bounded(request->changes) && root->has_mount;
+    if (request->verb == VERB_FORWARD || request->verb == VERB_SETTLE)
+        applying.identity_kind = result->identity_kind = identity_kind_of(request->root, root);
     status =
         dirchain_init(&applying.chain, request->root, request->descriptors, &request->features);
-    result->outcomes = malloc(count ? count : 1);
     if (status == 0)
-        status = result->outcomes ? apply_frames(&applying, first) : -ENOMEM;
+        status = apply_result_reserve(result, count);
+    if (status == 0)
+        status = apply_frames(&applying, first);
     dirchain_free(&applying.chain);
     return status;
 }

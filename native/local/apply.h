@@ -23,8 +23,8 @@ struct local_apply_request {
     const uint8_t *changes;
     size_t length;
     enum verb verb;
-    int64_t deny_limit;  /* 0: none */
-    int64_t born_before; /* ns; 0: any time */
+    int64_t deny_limit; /* 0: none */
+    struct known known; /* VERB_BACK */
     size_t descriptors;
     const volatile uint8_t *stop; /* once it is set, the rest is UNTRIED */
     /*
@@ -37,7 +37,8 @@ struct local_apply_request {
 
 /*
  * Apply all changes. -EINVAL if they are malformed: then nothing was touched. -ENOMEM: some were
- * made, and have to be settled. The result has to be freed (apply_result_free) in any case.
+ * made, and have to be settled. The result is zeroed before, but for `kept`, and has to be freed
+ * (apply_result_free) in any case.
  */
 int local_apply(const struct local_apply_request *request, struct apply_result *result);
 

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "core/system.h"
+#include "nfs/identity.h"
 
 #define STOP_CHECK_MS 200 /* ms between two looks at the stop flag */
 
@@ -38,6 +39,9 @@ void nfs_apply_finish(struct nfs_apply *apply, struct nfs_entry_change *entry, i
     apply->finished++;
     apply->active -= entry->is_active;
     entry->is_active = false;
+    nfs_apply_end_probe(apply, entry);
+    if (outcome_is_success(outcome) || outcome == OUTCOME_FAILED)
+        nfs_apply_note_identity(apply, entry);
     if (outcome_is_success(outcome))
         apply->succeeded = true;
     uint32_t directory = entry->directory;
@@ -105,6 +109,7 @@ static int apply_all(struct nfs_apply *apply)
     check_stop(apply);
     while (apply->finished < apply->count && apply->error == 0) {
         struct nfs_entry_change *entry = NULL;
+        nfs_apply_send_held(apply);
         nfs_apply_send_full(apply);
         nfs_apply_send_waiting(apply);
         while (may_begin(apply) && (entry = next_entry(apply))) {
@@ -112,7 +117,7 @@ static int apply_all(struct nfs_apply *apply)
             nfs_apply_find_directories(apply);
         }
         /* A batch waits for more changes only while there will be some. */
-        if (!entry || rpc_waiting(apply->rpc) == 0)
+        if ((!entry && apply->held == NOTHING) || rpc_waiting(apply->rpc) == 0)
             nfs_apply_close_batch(apply);
         if (rpc_waiting(apply->rpc) > 0)
             rpc_step(apply->rpc, STOP_CHECK_MS);
@@ -129,19 +134,17 @@ static int read_handles(struct nfs_apply *apply)
     const uint8_t *at = apply->request->handles, *end = at + apply->request->handles_length;
     for (size_t i = 0; i < apply->count && at < end; i++) {
         struct nfs_entry_change *entry = &apply->entries[i];
-        uint64_t guard;
-        int64_t mtime;
+        uint64_t seen[3]; /* as put_handle of scan_tree.c writes it */
         size_t length = *at++;
-        if (length > PROTO_MAX_HANDLE ||
-            length + sizeof(guard) + sizeof(mtime) > (size_t)(end - at))
+        if (length > PROTO_MAX_HANDLE || length + sizeof(seen) > (size_t)(end - at))
             return -EINVAL;
         entry->handle.length = (uint8_t)length;
         memcpy(entry->handle.bytes, at, length);
-        memcpy(&guard, at + length, sizeof(guard));
-        memcpy(&mtime, at + length + sizeof(guard), sizeof(mtime));
-        entry->found.guard = guard;
-        entry->found.mtime = mtime;
-        at += length + sizeof(guard) + sizeof(mtime);
+        memcpy(seen, at + length, sizeof(seen));
+        entry->found.guard = seen[0];
+        entry->found.mtime = (int64_t)seen[1];
+        entry->found.birth = (int64_t)seen[2];
+        at += length + sizeof(seen);
     }
     return 0;
 }
@@ -228,10 +231,10 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
         .open = NOTHING,
         .full = NOTHING,
         .waits = NOTHING,
+        .held = NOTHING,
         .due = NOTHING,
         .to_find = NOTHING,
     };
-    *result = (struct apply_result){0};
     size_t first, count;
     int error = changes_check(request->changes, request->length, &apply.new_gid, &first, &count);
     if (error < 0)
@@ -239,8 +242,9 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
     size_t enters = count_enters(request->changes, request->length, first);
     if (count >= NOTHING || enters >= NOTHING)
         return -EINVAL;
-    result->outcomes = malloc(count + 1);
+    error = apply_result_reserve(result, count);
     result->count = count;
+    result->identity_kind = nfs_identity_kind(apply.client);
     apply.entries = calloc(count + 1, sizeof(*apply.entries));
     apply.directories = calloc(enters + 1, sizeof(*apply.directories));
     /* A batch for each entry that may be active. */
@@ -248,7 +252,7 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
     apply.batches = calloc(batches, sizeof(*apply.batches));
     for (size_t i = 0; apply.batches && i < batches; i++)
         apply.batches[i].next = (uint32_t)i + 1;
-    if (!result->outcomes || !apply.entries || !apply.directories || !apply.batches) {
+    if (error < 0 || !apply.entries || !apply.directories || !apply.batches) {
         error = -ENOMEM;
         goto out;
     }

@@ -19,6 +19,7 @@ struct nfs_apply_request {
     size_t length;
     enum verb verb;
     int64_t deny_limit; /* 0: none */
+    struct known known; /* VERB_BACK */
     const uint8_t *handles;
     size_t handles_length; /* 0: entries are found by their paths */
     bool is_retry;         /* an entry that is as it should become may have been changed by us */
@@ -28,7 +29,8 @@ struct nfs_apply_request {
 /*
  * Apply all changes. Returns 0 or -errno: -EPROTOTYPE if groups have names, and this one has none,
  * or there is no domain; -ECANCELED if the stop flag was set and the server did not answer all
- * calls in flight: some changes may have been made then. Free the result in any case.
+ * calls in flight: some changes may have been made then. The result is zeroed before, but for
+ * `kept`; free it in any case.
  */
 int nfs_apply(const struct nfs_apply_request *request, struct apply_result *result);
 

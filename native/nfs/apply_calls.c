@@ -3,7 +3,8 @@
  * structures).
  *
  *     a change -> open batch -> full batches -> call in flight -> outcome
- *                     '-- an entry whose attributes are needed has a batch of its own
+ *         |           '-- an entry whose attributes are needed has a batch of its own
+ *         '-- held while the first one of its kind is in flight
  */
 
 #define _GNU_SOURCE
@@ -167,14 +168,79 @@ void nfs_apply_send_full(struct nfs_apply *apply)
     }
 }
 
+static uint32_t take_batch(struct nfs_apply *apply)
+{
+    uint32_t number = apply->unused;
+    apply->unused = apply->batches[number].next;
+    apply->batches[number].count = 0;
+    return number;
+}
+
+/* Add an entry to a batch; return how many it has now. */
+static uint32_t add_to(struct nfs_apply *apply, uint32_t number,
+                       const struct nfs_entry_change *entry)
+{
+    struct batch *batch = &apply->batches[number];
+    batch->entries[batch->count++] = (uint32_t)(entry - apply->entries);
+    return batch->count;
+}
+
+static void close_batch(struct nfs_apply *apply, uint32_t number)
+{
+    apply->batches[number].next = apply->full;
+    apply->full = number;
+    nfs_apply_send_full(apply);
+}
+
 void nfs_apply_close_batch(struct nfs_apply *apply)
 {
-    if (apply->open == NOTHING)
-        return;
-    apply->batches[apply->open].next = apply->full;
-    apply->full = apply->open;
+    uint32_t number = apply->open;
     apply->open = NOTHING;
-    nfs_apply_send_full(apply);
+    if (number != NOTHING)
+        close_batch(apply, number);
+}
+
+/*
+ * Return whether a change must wait, because another one is finding out what becomes of its kind;
+ * or let it be the one that does.
+ *
+ *     first   SETATTR -------> as wanted     the kind is proven
+ *     others            held -------------> in batches, not read back
+ */
+static bool hold(struct nfs_apply *apply, struct nfs_entry_change *entry)
+{
+    uint32_t bit = (uint32_t)1 << entry->kind;
+    if (entry->is_probe || apply->doubted & bit || nfs_client_is_proven(apply->client, entry->kind))
+        return false;
+    if (apply->probed & bit) {
+        entry->next = apply->held;
+        apply->held = (uint32_t)(entry - apply->entries);
+        return true;
+    }
+    apply->probed |= bit;
+    entry->is_probe = true;
+    return false;
+}
+
+void nfs_apply_end_probe(struct nfs_apply *apply, struct nfs_entry_change *entry)
+{
+    if (entry->is_probe)
+        apply->probed &= ~((uint32_t)1 << entry->kind);
+    entry->is_probe = false;
+}
+
+void nfs_apply_send_held(struct nfs_apply *apply)
+{
+    uint32_t number = apply->held;
+    apply->held = NOTHING;
+    while (number != NOTHING) {
+        struct nfs_entry_change *entry = &apply->entries[number];
+        bool is_unchanged = !entry->may_be_ours && !entry->is_bare;
+        number = entry->next;
+        nfs_apply_finish(apply, entry,
+                         apply->ended && is_unchanged ? OUTCOME_UNTRIED
+                                                      : nfs_apply_queue_setattr(apply, entry));
+    }
 }
 
 /*
@@ -183,18 +249,18 @@ void nfs_apply_close_batch(struct nfs_apply *apply)
  */
 int nfs_apply_queue_setattr(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    bool is_alone = nfs_apply_needs_attrs(apply, entry);
+    if (hold(apply, entry))
+        return PENDING;
     entry->awaits = AWAITS_SET;
-    if (is_alone)
-        nfs_apply_close_batch(apply);
-    if (apply->open == NOTHING) {
-        apply->open = apply->unused;
-        apply->unused = apply->batches[apply->open].next;
-        apply->batches[apply->open].count = 0;
+    if (nfs_apply_needs_attrs(apply, entry)) {
+        uint32_t alone = take_batch(apply);
+        add_to(apply, alone, entry);
+        close_batch(apply, alone);
+        return PENDING;
     }
-    struct batch *batch = &apply->batches[apply->open];
-    batch->entries[batch->count++] = (uint32_t)(entry - apply->entries);
-    if (is_alone || batch->count >= nfs_client_batch(apply->client))
+    if (apply->open == NOTHING)
+        apply->open = take_batch(apply);
+    if (add_to(apply, apply->open, entry) >= nfs_client_batch(apply->client))
         nfs_apply_close_batch(apply);
     return PENDING;
 }

@@ -48,6 +48,7 @@ int nfs_apply_find_entry(struct nfs_apply *apply, struct nfs_entry_change *entry
 int nfs_apply_find_again(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     entry->is_stale = true;
+    entry->is_checked = false;
     entry->handle.length = 0;
     return nfs_apply_find_entry(apply, entry);
 }

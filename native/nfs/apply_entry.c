@@ -1,10 +1,12 @@
 /*
  * What each verb does with one entry, by what was found of it (apply_entry.h has the structures).
  *
- *     VERB_FORWARD   old attributes -> SETATTR; its first result must be as expected
+ *     VERB_FORWARD   old attributes -> SETATTR
  *     VERB_SETTLE    between old and new -> SETATTR of the mode
- *     VERB_CHECK     nothing
- *     VERB_BACK      new, or between -> SETATTR without set-id bits -> SETATTR of these bits
+ *     VERB_BACK      new, or between -> SETATTR without set-id bits -> SETATTR of those that stay
+ *
+ * What became of a change is compared with what was wanted wherever the server tells it, and the
+ * first one of each kind is asked for.
  *
  * A server that refuses guards gets changes without. Then an entry is looked at just before its
  * change and just after:
@@ -21,6 +23,7 @@
 #include <sys/stat.h>
 
 #include "core/attrs.h"
+#include "nfs/identity.h"
 
 /* How often the guard may fail because somebody writes to the file, until it is changed without. */
 #define MAX_GUARDED 4
@@ -56,46 +59,43 @@ int nfs_apply_fail(struct nfs_apply *apply, const struct nfs_entry_change *entry
     return OUTCOME_FAILED;
 }
 
-static int fail_result(struct nfs_apply *apply, const struct nfs_entry_change *entry,
-                       const struct proto_attrs *now)
-{
-    size_t index = (size_t)(entry - apply->entries);
-    if (apply_put_misread(apply->result, index, now->mode, now->gid) < 0)
-        apply->error = -ENOMEM;
-    return OUTCOME_FAILED;
-}
-
 /*
- * Return whether the change gives a directory set-gid. Servers drop that silently for a caller who
- * is not in the group, so all such directories are read back until one is as it should be.
+ * Judge what came of a change to `wanted`, and note what the server has shown to keep. A kind that
+ * comes out differently is read back each time from then on.
  */
-static bool gains_setgid(const struct nfs_entry_change *entry)
+static int read_back(struct nfs_apply *apply, const struct nfs_entry_change *entry,
+                     struct attrs before, struct attrs wanted)
 {
-    const struct change *change = &entry->change;
-    return S_ISDIR(change->mode) && change->new_mode & S_ISGID && !(change->mode & S_ISGID);
+    struct attrs came = {entry->found.mode, entry->found.gid};
+    size_t index = (size_t)(entry - apply->entries);
+    apply->result->kept = nfs_client_kept(apply->client);
+    int outcome = apply_read_back(apply->result, index, before, wanted, came);
+    if (outcome < 0)
+        apply->error = outcome;
+    if (outcome == OUTCOME_CHANGED)
+        nfs_client_set_proven(apply->client, entry->kind, apply->result->kept);
+    else
+        apply->doubted |= (uint32_t)1 << entry->kind;
+    apply->ended |= apply->result->is_mismatch;
+    return outcome < 0 ? OUTCOME_FAILED : outcome;
 }
 
 bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry_change *entry)
 {
-    if (entry->doubts_guard || nfs_client_is_unguarded(apply->client))
+    if (entry->doubts_guard || nfs_client_is_unguarded(apply->client) ||
+        !nfs_client_is_proven(apply->client, entry->kind))
         return true;
     switch (apply->request->verb) {
     case VERB_FORWARD:
-        return !apply->succeeded || entry->change.flags & FLAG_SETID ||
-               (gains_setgid(entry) && !nfs_client_keeps_setgid(apply->client));
+        return !apply->succeeded || entry->change.flags & FLAG_SETID;
     case VERB_BACK: /* set-id bits need a second call */
-        return entry->change.mode & SET_ID && !entry->is_bare;
+        return change_restored_mode(&entry->change) & SET_ID && !entry->is_bare;
     default:
         return true;
     }
 }
 
 /* ---- predicates */
-
-static bool is_now(const struct proto_attrs *found, uint32_t mode, uint32_t gid)
-{
-    return found->mode == mode && found->gid == gid;
-}
 
 static bool is_untouched(const struct proto_attrs *found, const struct change *change)
 {
@@ -105,8 +105,10 @@ static bool is_untouched(const struct proto_attrs *found, const struct change *c
 static enum change_state state_of(const struct nfs_apply *apply,
                                   const struct nfs_entry_change *entry)
 {
-    return change_state(apply->request->verb, &entry->change, apply->new_gid, entry->found.mode,
-                        entry->found.gid);
+    struct attrs came, found = {entry->found.mode, entry->found.gid};
+    bool has_come = known_came(&apply->request->known, (size_t)(entry - apply->entries), &came);
+    return change_state(apply->request->verb, &entry->change, apply->new_gid, found,
+                        has_come ? &came : NULL);
 }
 
 static void stamp(struct nfs_apply *apply, const struct nfs_entry_change *entry)
@@ -123,8 +125,23 @@ static void stamp_untouched(struct nfs_apply *apply, const struct nfs_entry_chan
         stamp(apply, entry);
 }
 
+/* Return the kind of a SETATTR of an entry that has this mode. */
+static uint8_t kind_of(const struct proto_setattr *set, uint32_t mode)
+{
+    bool is_directory = S_ISDIR(mode);
+    bool gains = is_directory && set->sets_mode && set->mode & ~mode & S_ISGID;
+    return (uint8_t)((is_directory ? OF_DIRECTORY : 0) | (set->sets_gid ? SETS_GROUP : 0) |
+                     (set->sets_mode ? SETS_MODE : 0) | (gains ? GAINS_SETGID : 0));
+}
+
 static int set(struct nfs_apply *apply, struct nfs_entry_change *entry, struct proto_setattr set)
 {
+    /* FORWARD changes what has the mode of its change, and may not have looked at it. */
+    bool is_forward = apply->request->verb == VERB_FORWARD;
+    uint8_t kind = kind_of(&set, is_forward ? entry->change.mode : entry->found.mode);
+    if (kind != entry->kind)
+        nfs_apply_end_probe(apply, entry);
+    entry->kind = kind;
     set.guarded = entry->tries < MAX_GUARDED && !entry->doubts_guard &&
                   !nfs_client_is_unguarded(apply->client);
     set.guard = entry->found.guard;
@@ -157,14 +174,11 @@ int nfs_apply_by_handle(struct nfs_apply *apply, struct nfs_entry_change *entry)
 static int check_result(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     const struct proto_attrs *now = &entry->found;
-    bool is_first = !apply->succeeded;
-    if (!is_now(now, entry->change.new_mode, apply->new_gid)) {
-        apply->ended |= is_first;
-        return fail_result(apply, entry, now);
-    }
-    if (gains_setgid(entry))
-        nfs_client_set_keeps_setgid(apply->client);
-    if (is_first)
+    int outcome = read_back(apply, entry, (struct attrs){entry->change.mode, entry->change.gid},
+                            (struct attrs){entry->change.new_mode, apply->new_gid});
+    if (outcome != OUTCOME_CHANGED)
+        return outcome;
+    if (!apply->succeeded)
         apply->result->first_ctime = proto_time(now->ctime);
     if (entry->change.flags & FLAG_SETID)
         stamp(apply, entry);
@@ -183,7 +197,7 @@ static int forward(struct nfs_apply *apply, struct nfs_entry_change *entry)
     }
 }
 
-/* ---- SETTLE and CHECK */
+/* ---- SETTLE */
 
 static int settled(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
@@ -207,26 +221,62 @@ static int settle(struct nfs_apply *apply, struct nfs_entry_change *entry)
     }
 }
 
-static int check(struct nfs_apply *apply, struct nfs_entry_change *entry)
+/* The change was finished: check its result. */
+static int settle_next(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    stamp_untouched(apply, entry);
-    return OUTCOME_UNCHANGED;
+    const struct change *change = &entry->change;
+    int outcome = read_back(apply, entry, (struct attrs){change->mode, apply->new_gid},
+                            (struct attrs){change->new_mode, apply->new_gid});
+    return outcome == OUTCOME_CHANGED ? settled(apply, entry) : outcome;
+}
+
+/* ---- identities */
+
+void nfs_apply_note_identity(struct nfs_apply *apply, const struct nfs_entry_change *entry)
+{
+    uint64_t identity =
+        nfs_identity(apply->client, apply->result->identity_kind, &entry->handle, &entry->found);
+    apply_set_identity(apply->result, (size_t)(entry - apply->entries), identity);
+}
+
+enum sameness {
+    IS_SAME,
+    IS_ANOTHER,
+    IS_UNKNOWN,
+};
+
+/*
+ * Say whether an entry is the very one that was changed, not another one that has its inode number
+ * by now. Where there are no identities to compare, it is if it is older than the run, or has not
+ * changed since the run.
+ */
+static enum sameness compare_identity(const struct nfs_apply *apply,
+                                      const struct nfs_entry_change *entry)
+{
+    const struct known *known = &apply->request->known;
+    const struct proto_attrs *found = &entry->found;
+    uint64_t then = known_identity(known, (size_t)(entry - apply->entries));
+    uint64_t now = nfs_identity(apply->client, known->kind, &entry->handle, found);
+    if (then && now)
+        return then == now ? IS_SAME : IS_ANOTHER;
+    int64_t ctime = proto_time(found->ctime);
+    bool is_older = found->birth && found->birth < known->born_before;
+    bool is_as_left =
+        known->born_before && ctime >= known->born_before && ctime <= known->changed_until;
+    return is_older || is_as_left ? IS_SAME : IS_UNKNOWN;
 }
 
 /* ---- BACK: servers drop set-id bits when group and mode come together, so these come after */
 
 static int restored(const struct nfs_entry_change *entry)
 {
-    return entry->drops_setid ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
+    return change_lost_bits(&entry->change) ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
 }
 
-/* All but the set-id bits is restored: restore them, unless somebody wrote to the file since. */
+/* All but the set-id bits is restored: restore those that come back. */
 static int restore_setid(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    const struct change *change = &entry->change;
-    uint32_t off = change_bits_off(change, is_untouched(&entry->found, change));
-    entry->drops_setid = off != 0;
-    uint32_t mode = change->mode & ~off;
+    uint32_t mode = change_restored_mode(&entry->change);
     if (mode == entry->found.mode)
         return restored(entry);
     return set(apply, entry, (struct proto_setattr){.sets_mode = true, .mode = mode});
@@ -237,7 +287,12 @@ static int back(struct nfs_apply *apply, struct nfs_entry_change *entry)
     const struct change *change = &entry->change;
     const struct proto_attrs *found = &entry->found;
     uint32_t bare = mode_without_set_id(change->mode);
-    switch (state_of(apply, entry)) {
+    enum change_state state = state_of(apply, entry);
+    enum sameness sameness = entry->is_checked ? IS_SAME : compare_identity(apply, entry);
+    if (sameness == IS_ANOTHER || (sameness == IS_UNKNOWN && state != STATE_OLD))
+        return OUTCOME_DIFFERENT;
+    entry->is_checked = sameness == IS_SAME;
+    switch (state) {
     case STATE_OLD:
         return entry->may_be_ours || entry->is_bare ? OUTCOME_CHANGED : OUTCOME_UNCHANGED;
     case STATE_BARE:
@@ -260,10 +315,16 @@ static int back(struct nfs_apply *apply, struct nfs_entry_change *entry)
 /* One of the two calls was made: check its result, and make the second one. */
 static int restore_next(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
+    const struct change *change = &entry->change;
+    struct attrs new = {change->new_mode, apply->new_gid};
+    struct attrs bare = {mode_without_set_id(change->mode), change->gid};
+    struct attrs last = {entry->set.mode, change->gid};
+    int outcome =
+        entry->is_bare ? read_back(apply, entry, bare, last) : read_back(apply, entry, new, bare);
+    if (outcome != OUTCOME_CHANGED)
+        return outcome;
     if (entry->is_bare)
         return restored(entry);
-    if (!is_now(&entry->found, mode_without_set_id(entry->change.mode), entry->change.gid))
-        return fail_result(apply, entry, &entry->found);
     entry->is_bare = true;
     return restore_setid(apply, entry);
 }
@@ -279,8 +340,6 @@ int nfs_apply_entry(struct nfs_apply *apply, struct nfs_entry_change *entry)
         return forward(apply, entry);
     case VERB_SETTLE:
         return settle(apply, entry);
-    case VERB_CHECK:
-        return check(apply, entry);
     default:
         return back(apply, entry);
     }
@@ -292,7 +351,7 @@ static int after_set(struct nfs_apply *apply, struct nfs_entry_change *entry)
     case VERB_FORWARD:
         return check_result(apply, entry);
     case VERB_SETTLE:
-        return settled(apply, entry);
+        return settle_next(apply, entry);
     default:
         return restore_next(apply, entry);
     }
@@ -340,7 +399,7 @@ int nfs_apply_was_set(struct nfs_apply *apply, struct nfs_entry_change *entry, i
     if (!after->known) {
         if (nfs_apply_needs_attrs(apply, entry))
             return nfs_apply_send_getattr(apply, entry, AWAITS_RESULT);
-        return entry->is_bare ? restored(entry) : OUTCOME_CHANGED;
+        return apply->request->verb == VERB_BACK ? restored(entry) : OUTCOME_CHANGED;
     }
     entry->found = *after;
     return after_set(apply, entry);

@@ -38,6 +38,17 @@ enum awaits {
     AWAITS_RESULT, /* GETATTR, because the reply to SETATTR had no attributes */
 };
 
+/*
+ * Bits of the kind of a SETATTR. A server may make changes of one kind and drop a part of another
+ * silently, so the first one of each kind is read back, and the others of its kind wait for it.
+ */
+enum kind_bits {
+    OF_DIRECTORY = 1,
+    SETS_GROUP = 2,
+    SETS_MODE = 4,
+    GAINS_SETGID = 8, /* of a directory: dropped for a caller who is not in the group */
+};
+
 struct nfs_entry_change {
     struct change change;
     const uint8_t *name;
@@ -46,16 +57,18 @@ struct nfs_entry_change {
     bool is_active;
     bool is_stale;     /* its handle was stale, and was looked up again */
     bool may_be_ours;  /* SETATTR was sent more than once: the entry may be as we changed it */
+    bool is_checked;   /* VERB_BACK: it was found to be the entry that was changed */
     bool is_bare;      /* VERB_BACK: all but the set-id bits is restored */
-    bool drops_setid;  /* VERB_BACK: the set-id bits are not to be restored */
     bool doubts_guard; /* SETATTR was refused; without a guard it will tell why */
+    bool is_probe;     /* the first of its kind: others are held until its result is known */
+    uint8_t kind;      /* of `set` */
     uint8_t tries;
     enum awaits awaits;
     uint32_t directory;
     uint32_t next; /* in its list */
     struct proto_handle handle;
     struct proto_setattr set;
-    struct proto_attrs found; /* or only `guard` and `mtime`, as scan saw them */
+    struct proto_attrs found; /* or only `guard`, `mtime` and `birth`, as scan saw them */
 };
 
 enum directory_state {
@@ -102,6 +115,9 @@ struct nfs_apply {
     uint32_t open;    /* the batch that is being filled, or NOTHING */
     uint32_t full;    /* list of batches that wait until their calls may be made */
     uint32_t waits;   /* list of entries that wait until their calls may be made */
+    uint32_t held;    /* list of entries that wait for the probe of their kind */
+    uint32_t probed;  /* bits of the kinds that have a probe */
+    uint32_t doubted; /* bits of the kinds of which one came out differently */
     uint32_t due;     /* list of directories' own changes that may be made */
     uint32_t to_find; /* list of directories to look up */
     uint32_t new_gid;
@@ -128,11 +144,14 @@ int nfs_apply_by_handle(struct nfs_apply *apply, struct nfs_entry_change *entry)
 int nfs_apply_was_set(struct nfs_apply *apply, struct nfs_entry_change *entry, int error,
                       const struct proto_attrs *after);
 
+/* Note the identity of an entry that a change was made of, or may have been half made. */
+void nfs_apply_note_identity(struct nfs_apply *apply, const struct nfs_entry_change *entry);
+
 /* Report that an operation on an entry failed; OUTCOME_FAILED. */
 int nfs_apply_fail(struct nfs_apply *apply, const struct nfs_entry_change *entry,
                    const char *operation, int error, const char *note);
 
-/* Return whether the attributes after a SETATTR are needed. */
+/* Return whether what comes of a SETATTR has to be found out. */
 bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry_change *entry);
 
 /* ---- apply_calls.c: these return PENDING */
@@ -142,12 +161,18 @@ int nfs_apply_send_lookup(struct nfs_apply *apply, struct nfs_entry_change *entr
 int nfs_apply_send_getattr(struct nfs_apply *apply, struct nfs_entry_change *entry,
                            enum awaits awaits);
 
-/* Put entry->set into a batch. */
+/* Put entry->set into a batch, or hold it. */
 int nfs_apply_queue_setattr(struct nfs_apply *apply, struct nfs_entry_change *entry);
+
+/* An entry's call is over: if it was a probe, those that were held for it may go on. */
+void nfs_apply_end_probe(struct nfs_apply *apply, struct nfs_entry_change *entry);
 
 /* Send the calls that wait, as many as there may be. */
 void nfs_apply_send_waiting(struct nfs_apply *apply);
 void nfs_apply_send_full(struct nfs_apply *apply);
+
+/* Queue the changes that were held and need not be any more. */
+void nfs_apply_send_held(struct nfs_apply *apply);
 
 /* Send the open batch, because it is full, or nothing can be added now. */
 void nfs_apply_close_batch(struct nfs_apply *apply);

@@ -47,7 +47,8 @@ struct nfs_client {
     atomic_size_t batch;  /* entries that one call changes */
     atomic_bool is_plain; /* the server has no READDIRPLUS */
     atomic_bool is_unguarded;
-    atomic_bool keeps_setgid;
+    atomic_uint proven;  /* bits of the kinds of changes that came out as wanted */
+    atomic_uint kept;    /* aspects of them */
     atomic_uint listing; /* bytes */
     struct proto_handle root;
     struct proto_attrs root_attrs; /* as they were when it was opened */
@@ -408,6 +409,11 @@ int nfs_client_version(const struct nfs_client *client)
     return client->protocol->version;
 }
 
+const struct proto_attrs *nfs_client_opened_attrs(const struct nfs_client *client)
+{
+    return &client->root_attrs;
+}
+
 struct idmap *nfs_client_idmap(const struct nfs_client *client)
 {
     return client->idmap;
@@ -439,14 +445,20 @@ bool nfs_client_list_plainly(struct nfs_client *client)
     return can;
 }
 
-bool nfs_client_keeps_setgid(const struct nfs_client *client)
+bool nfs_client_is_proven(const struct nfs_client *client, unsigned kind)
 {
-    return atomic_load(&client->keeps_setgid);
+    return atomic_load(&client->proven) >> kind & 1;
 }
 
-void nfs_client_set_keeps_setgid(struct nfs_client *client)
+uint8_t nfs_client_kept(const struct nfs_client *client)
 {
-    atomic_store(&client->keeps_setgid, true);
+    return (uint8_t)atomic_load(&client->kept);
+}
+
+void nfs_client_set_proven(struct nfs_client *client, unsigned kind, uint8_t kept)
+{
+    atomic_fetch_or(&client->proven, 1U << kind);
+    atomic_fetch_or(&client->kept, kept);
 }
 
 uint32_t nfs_client_listing(const struct nfs_client *client)

@@ -65,6 +65,9 @@ int nfs_client_version(const struct nfs_client *client);
 /* Return the root's inode. */
 uint64_t nfs_client_root_inode(const struct nfs_client *client);
 
+/* Return the root's attributes as they were when it was opened. */
+const struct proto_attrs *nfs_client_opened_attrs(const struct nfs_client *client);
+
 /* Get the root's attributes, fresh from the server. Returns 0 or -errno. */
 int nfs_client_root_attrs(struct nfs_client *client, struct proto_attrs *attrs);
 
@@ -112,9 +115,13 @@ void nfs_client_reduce_batch(struct nfs_client *client, size_t than);
 bool nfs_client_lists_plainly(const struct nfs_client *client);
 bool nfs_client_list_plainly(struct nfs_client *client);
 
-/* Return whether a directory that gained set-gid was seen to have it: the server keeps it. */
-bool nfs_client_keeps_setgid(const struct nfs_client *client);
-void nfs_client_set_keeps_setgid(struct nfs_client *client);
+/*
+ * Return whether a change of this kind (0 to 31) was read back and came out as wanted, and which
+ * aspects (core/result.h) of such changes were kept; and note that of one that did.
+ */
+bool nfs_client_is_proven(const struct nfs_client *client, unsigned kind);
+uint8_t nfs_client_kept(const struct nfs_client *client);
+void nfs_client_set_proven(struct nfs_client *client, unsigned kind, uint8_t kept);
 
 /*
  * Return how many bytes to ask for in a listing; and ask for more, because `than` were too few:

@@ -24,6 +24,7 @@
  *       local/scan_stack.[ch]        the stack of directories, their names, their frames
  *       local/scan_dir.c             directories: opened, read, entered
  *       local/scan_entry.c           entries against the policy
+ *       local/scan_skip.c            what is skipped
  *       local/scan_errors.c          what could not be looked at
  *     local/apply.[ch]               apply: makes, settles, checks or puts back packed changes
  *     local/dirchain.[ch]            for both: the chain of directories, on few descriptors
@@ -39,6 +40,7 @@
  *       nfs/apply_dirs.c             finding directories
  *       nfs/apply_calls.c            calls for entries; changes in batches
  *       nfs/apply_entry.[ch]         what a verb does with one entry
+ *     nfs/identity.[ch]              what tells an entry from one that has its number later
  *     nfs/kernel_handle.[ch]         the handle of a mounted directory, from the kernel's client
  *     nfs/proto/protocol.[ch]        what a version of NFS provides
  *       nfs/proto/nfs3.[ch]          NFSv3, MOUNT and the port mapper
@@ -55,6 +57,7 @@
  *     core/groups.[ch]               the packed body of a unit: directories and names in them
  *     core/changes.[ch]              packed changes: pre-images in frames of directories
  *       core/packing.h               little-endian integers
+ *     core/known.[ch]                what is known of entries when they are put back
  *     core/names.[ch]                checks of names and paths that come from Python
  *     core/buffer.[ch]               bytes that grow
  *     core/system.[ch]               the kernel's calls, and which of them there are
@@ -178,7 +181,7 @@ static PyObject *scan_value(PyObject *module, struct local_scan_result *result)
 }
 
 struct scan_buffers {
-    Py_buffer body, cursor_path, excludes, stop;
+    Py_buffer body, cursor_path, excludes, snapshots, stop;
 };
 
 static void release_scan_buffers(struct scan_buffers *buffers)
@@ -186,6 +189,7 @@ static void release_scan_buffers(struct scan_buffers *buffers)
     PyBuffer_Release(&buffers->body);
     PyBuffer_Release(&buffers->cursor_path);
     PyBuffer_Release(&buffers->excludes);
+    PyBuffer_Release(&buffers->snapshots);
     PyBuffer_Release(&buffers->stop);
 }
 
@@ -194,10 +198,11 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
                       struct scan_buffers *buffers)
 {
     static char *names[] = {
-        "root",     "body",    "cursor",         "cursor_path",  "cursor_inode",   "counted",
-        "last_try", "gid",     "directory_bits", "file_bits",    "excludes",       "skip_links",
-        "cross",    "xattrs",  "remote",         "never_device", "never_inode",    "seconds",
-        "entries",  "changes", "stop",           "descriptors",  "most_open_dirs", "wide",
+        "root",     "body",         "cursor",      "cursor_path",    "cursor_inode",
+        "counted",  "last_try",     "gid",         "directory_bits", "file_bits",
+        "excludes", "snapshots",    "skip_links",  "cross",          "xattrs",
+        "remote",   "never_device", "never_inode", "seconds",        "entries",
+        "changes",  "stop",         "descriptors", "most_open_dirs", "wide",
         "chunks",   NULL,
     };
     int counted, last_try, skip_links, cross, xattrs, remote;
@@ -205,12 +210,12 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
     long long gid, entries, changes;
     Py_ssize_t descriptors, most_open_dirs, wide, chunks;
     if (!PyArg_ParseTupleAndKeywords(
-            arguments, keywords, "$iy*iy*KppLIIy*ppppKKdLLy*nnnn:scan", names, &request->root,
+            arguments, keywords, "$iy*iy*KppLIIy*y*ppppKKdLLy*nnnn:scan", names, &request->root,
             &buffers->body, &request->cursor, &buffers->cursor_path, &cursor_inode, &counted,
             &last_try, &gid, &request->policy.directory_bits, &request->policy.file_bits,
-            &buffers->excludes, &skip_links, &cross, &xattrs, &remote, &never_device, &never_inode,
-            &request->seconds, &entries, &changes, &buffers->stop, &descriptors, &most_open_dirs,
-            &wide, &chunks))
+            &buffers->excludes, &buffers->snapshots, &skip_links, &cross, &xattrs, &remote,
+            &never_device, &never_inode, &request->seconds, &entries, &changes, &buffers->stop,
+            &descriptors, &most_open_dirs, &wide, &chunks))
         return 1;
     request->body = buffers->body.buf;
     request->body_length = (size_t)buffers->body.len;
@@ -222,6 +227,8 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
     request->policy.gid = (uint32_t)gid;
     request->excludes = buffers->excludes.buf;
     request->excludes_length = (size_t)buffers->excludes.len;
+    request->snapshots = buffers->snapshots.buf;
+    request->snapshots_length = (size_t)buffers->snapshots.len;
     request->policy.skip_links = skip_links;
     request->cross = cross;
     request->xattrs = xattrs;
@@ -270,25 +277,27 @@ PyDoc_STRVAR(apply_doc, "Make, settle, check or put back packed changes.");
 
 static PyObject *native_apply(PyObject *module, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"root",        "changes",   "verb", "deny_limit", "born_before",
-                            "descriptors", "open_dirs", "stop", NULL};
+    static char *names[] = {"root", "changes",     "verb",      "deny_limit", "known",
+                            "kept", "descriptors", "open_dirs", "stop",       NULL};
     struct local_apply_request request = {.features = allowed_features(module)};
     Py_buffer changes, open_dirs, stop;
-    int verb;
-    long long deny_limit, born_before;
-    Py_ssize_t descriptors;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iy*iLLnw*y*:apply", names,
-                                     &request.root, &changes, &verb, &deny_limit, &born_before,
-                                     &descriptors, &open_dirs, &stop))
-        return NULL;
+    struct known_buffers known;
     struct apply_result result = {0};
+    int verb;
+    long long deny_limit;
+    Py_ssize_t descriptors;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iy*iLO&bnw*y*:apply", names,
+                                     &request.root, &changes, &verb, &deny_limit, parse_known,
+                                     &known, &result.kept, &descriptors, &open_dirs, &stop))
+        return NULL;
     int status = -EINVAL;
-    if (verb >= VERB_FORWARD && verb <= VERB_BACK && descriptors >= 1 && stop.len >= 1) {
+    request.known = known_of(&known);
+    if (verb >= VERB_FORWARD && verb <= VERB_BACK && descriptors >= 1 && stop.len >= 1 &&
+        known_is_valid(&request.known)) {
         request.changes = changes.buf;
         request.length = (size_t)changes.len;
         request.verb = (enum verb)verb;
         request.deny_limit = deny_limit;
-        request.born_before = born_before;
         request.descriptors = (size_t)descriptors;
         request.stop = stop.buf;
         request.open_dirs = open_dirs.buf;
@@ -301,6 +310,7 @@ static PyObject *native_apply(PyObject *module, PyObject *arguments, PyObject *k
         status < 0 ? raise_error(status)
                    : named_value(module_state_of(module)->apply_result, apply_value(&result));
     apply_result_free(&result);
+    release_known(&known);
     PyBuffer_Release(&changes);
     PyBuffer_Release(&open_dirs);
     PyBuffer_Release(&stop);

@@ -120,6 +120,51 @@ static inline PyObject *notices_of(const struct buffer *notices, const struct bu
 
 /* ---- apply */
 
+/* What is known of the entries: (came, identity kind, identities, born before, changed until). */
+struct known_buffers {
+    Py_buffer came, identities;
+    int kind;
+    long long born_before, changed_until;
+};
+
+/* Parse such a tuple, as a converter (O&) whose buffers are released if another argument fails. */
+static int parse_known(PyObject *value, void *to)
+{
+    struct known_buffers *known = to;
+    if (!value) {
+        PyBuffer_Release(&known->came);
+        PyBuffer_Release(&known->identities);
+        return 0;
+    }
+    if (!PyTuple_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "known is a tuple");
+        return 0;
+    }
+    return PyArg_ParseTuple(value, "y*iy*LL:known", &known->came, &known->kind, &known->identities,
+                            &known->born_before, &known->changed_until)
+               ? Py_CLEANUP_SUPPORTED
+               : 0;
+}
+
+static inline struct known known_of(const struct known_buffers *known)
+{
+    return (struct known){
+        .came = known->came.buf,
+        .came_length = (size_t)known->came.len,
+        .kind = (enum identity_kind)known->kind,
+        .identities = known->identities.buf,
+        .identities_length = (size_t)known->identities.len,
+        .born_before = known->born_before,
+        .changed_until = known->changed_until,
+    };
+}
+
+static inline void release_known(struct known_buffers *known)
+{
+    PyBuffer_Release(&known->came);
+    PyBuffer_Release(&known->identities);
+}
+
 static inline PyObject *apply_failures_of(const struct apply_result *result)
 {
     PyObject *list = PyList_New(0);
@@ -144,21 +189,46 @@ static inline PyObject *stamps_of(const struct apply_result *result)
     return list;
 }
 
-#define APPLY_RESULT_FIELDS 4
+static inline PyObject *came_of(const struct apply_result *result)
+{
+    PyObject *list = PyList_New(0);
+    const struct apply_came *at = (const void *)result->came.bytes;
+    size_t count = result->came.length / sizeof(*at);
+    for (size_t i = 0; list && i < count; i++)
+        if (!list_append(list, Py_BuildValue("(nII)", (Py_ssize_t)at[i].index,
+                                             (unsigned)at[i].came.mode, (unsigned)at[i].came.gid)))
+            Py_CLEAR(list);
+    return list;
+}
+
+static inline PyObject *identities_of(const struct apply_result *result)
+{
+    size_t count = result->identity_kind == IDENTITY_NONE ? 0 : result->count;
+    return bytes_of(result->identities, count * sizeof(uint64_t));
+}
+
+#define APPLY_RESULT_FIELDS 9
 static PyStructSequence_Field apply_result_fields[] = {
     {"outcomes", "one byte a change: model.Outcome"},
     {"failures", "[(index, operation, errno, note)]"},
     {"stamps", "[(index, ctime in ns)] of files that lost set-id bits"},
     {"first_ctime", "of the first change, ns; or 0"},
+    {"came", "[(index, mode, gid)] of changes that read back differently"},
+    {"identity_kind", "model.IdentityKind"},
+    {"identities", "u64 a change; empty if they are of no kind"},
+    {"mismatch", "whether the first change of its kind read back differently, and ended it"},
+    {"kept", "what changes have shown to be kept: enum aspect"},
     {0},
 };
 
 /* The fields of an ApplyResult, as a tuple. */
 static inline PyObject *apply_value(const struct apply_result *result)
 {
-    return Py_BuildValue("(NNNL)", bytes_of(result->outcomes, result->count),
+    return Py_BuildValue("(NNNLNiNOi)", bytes_of(result->outcomes, result->count),
                          apply_failures_of(result), stamps_of(result),
-                         (long long)result->first_ctime);
+                         (long long)result->first_ctime, came_of(result),
+                         (int)result->identity_kind, identities_of(result),
+                         result->is_mismatch ? Py_True : Py_False, (int)result->kept);
 }
 
 #endif

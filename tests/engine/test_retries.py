@@ -17,9 +17,11 @@ from archipmigrate.engine.session import Lanes, Result, Session
 from archipmigrate.journal.store import Journal, RunHeader
 from archipmigrate.model import (
     NEVER,
+    NOTHING_KNOWN,
     RETRIES,
     Applied,
     Failure,
+    Known,
     Limits,
     Outcome,
     Retained,
@@ -70,11 +72,11 @@ class FakeBackend:
         verb: Verb,
         *,
         deny_limit: int = 0,
-        born_before: int = 0,
+        known: Known = NOTHING_KNOWN,
         retained: Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
-        del changes, verb, deny_limit, born_before, retained, stop
+        del changes, verb, deny_limit, known, retained, stop
         self.applied.append(self.clock())
         return self.apply_nth(len(self.applied))
 

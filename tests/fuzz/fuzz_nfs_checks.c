@@ -119,14 +119,14 @@ static void check_groups(const struct group_writer *groups)
     group_reader_free(&reader);
 }
 
-/* Each change has its handle, guard and mtime. */
+/* Each change has its handle, guard, mtime and birth. */
 static void check_handles(const struct nfs_scan_result *result, size_t count)
 {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         check(at < result->handles.length && result->handles.bytes[at] <= PROTO_MAX_HANDLE,
               "a change without its handle");
-        at += 1 + (size_t)result->handles.bytes[at] + 2 * sizeof(uint64_t);
+        at += 1 + (size_t)result->handles.bytes[at] + 3 * sizeof(uint64_t);
     }
     check(at == result->handles.length, "handles of no changes");
 }
@@ -199,6 +199,11 @@ void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_re
           "a tally below zero");
     check(tally->failed == (int64_t)(result->found.failures.length / sizeof(*failures)),
           "how many failures there are");
+    const struct scan_notice *notices = (const void *)result->found.notices.bytes;
+    size_t skipped = result->found.notices.length / sizeof(*notices);
+    for (size_t i = 0; i < skipped; i++)
+        check_text(result, notices[i].path);
+    check(tally->skipped == (int64_t)skipped, "how many entries are skipped");
 }
 
 /* ---- results of an apply */
@@ -223,8 +228,8 @@ void check_apply(const struct nfs_apply_request *request, const struct apply_res
     size_t failed = 0;
     for (size_t i = 0; i < count; i++) {
         check(result->outcomes[i] <= OUTCOME_SETID_OFF, "a change without an outcome");
-        check(request->verb != VERB_CHECK || result->outcomes[i] != OUTCOME_CHANGED,
-              "a check changed");
+        check(request->verb == VERB_BACK || result->outcomes[i] != OUTCOME_SETID_OFF,
+              "set-id bits that stay off, though nothing is put back");
         failed += result->outcomes[i] == OUTCOME_FAILED;
     }
     check(failed == result->failures.length / sizeof(*failures), "how many failures there are");

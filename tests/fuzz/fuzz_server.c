@@ -88,14 +88,15 @@ uint64_t server_root_inode(void)
     return inodes[1].fileid;
 }
 
-bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *excluded)
+bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *const *skipped)
 {
     for (unsigned i = 1; i < count; i++) {
         const struct inode *inode = &inodes[i];
         bool is_outside = false;
         for (unsigned at = i; at > 1; at = inodes[at].parent)
-            is_outside |= inodes[at].fsid != 1 ||
-                          (inodes[at].type == 2 && strcmp(inodes[at].name, excluded) == 0);
+            is_outside |= inodes[at].type == 2 &&
+                          (inodes[at].fsid != 1 || strcmp(inodes[at].name, skipped[0]) == 0 ||
+                           (inodes[at].parent == 1 && strcmp(inodes[at].name, skipped[1]) == 0));
         uint32_t bits = inode->type == 2 ? directory_bits : file_bits;
         if (inode->type <= 2 && !is_outside &&
             (inode->gid != NEW_GID || (inode->mode & bits) != bits))
@@ -240,7 +241,7 @@ static void put_entry4(const struct inode *inode, const char *name, uint64_t coo
     if (quirks & NO_ATTRIBUTES)
         put_attributes4(inode, 1U << 11, 0);
     else
-        put_attributes4(inode, ~0U, ~0U);
+        put_attributes4(inode, ~(1U << 2), ~0U);
 }
 
 /* A page of a directory; cookies are 1 to 2 for the dots, and then inode + 3. */
@@ -340,8 +341,7 @@ static void answer_nfs3(uint32_t procedure, struct xdr_in *call, uint8_t how)
     }
     default:
         check(procedure == 18, "an unknown procedure");
-        xdr_put32(&out, 0);
-        xdr_put32(&out, 0);
+        xdr_put64(&out, 0);
         xdr_put(&out, &(uint8_t[52]){0}, 52);
     }
 }
@@ -368,18 +368,18 @@ static void put_owner(uint32_t number)
 /* Write the attributes that were requested and are known here. */
 static void put_attributes4(const struct inode *inode, uint32_t first, uint32_t second)
 {
-    static const uint32_t TYPES[] = {0, 1, 2, 3, 4, 5, 6, 7};
-    first &= 1U << 1 | 1U << 3 | 1U << 4 | 1U << 8 | 1U << 11 | 1U << 19 | 1U << 20;
-    second &= 1U << 1 | 1U << 3 | 1U << 4 | 1U << 5 | 1U << 20 | 1U << 21;
-    if (quirks & NO_HANDLES)
-        first &= ~(1U << 19);
+    uint32_t handle = quirks & NO_HANDLES ? 0 : 1U << 19, birth = quirks & NO_LOOKUP ? 0 : 1U << 18;
+    first &= 1U << 1 | 1U << 2 | 1U << 3 | 1U << 4 | 1U << 8 | 1U << 11 | handle | 1U << 20;
+    second &= 1U << 1 | 1U << 3 | 1U << 4 | 1U << 5 | birth | 1U << 20 | 1U << 21;
     xdr_put32(&out, 2);
     xdr_put32(&out, first);
     xdr_put32(&out, second);
     size_t start = out.length;
     xdr_put32(&out, 0);
     if (first & 1U << 1)
-        xdr_put32(&out, TYPES[inode->type]);
+        xdr_put32(&out, inode->type);
+    if (first & 1U << 2)
+        xdr_put32(&out, 0);
     if (first & 1U << 3)
         xdr_put64(&out, inode->ctime);
     if (first & 1U << 4)
@@ -402,6 +402,8 @@ static void put_attributes4(const struct inode *inode, uint32_t first, uint32_t 
         put_owner(inode->uid);
     if (second & 1U << 5)
         put_owner(inode->gid);
+    if (second & 1U << 18)
+        xdr_put64(&out, inode->fileid), xdr_put32(&out, 0);
     if (second & 1U << 20)
         xdr_put64(&out, inode->ctime), xdr_put32(&out, 0);
     if (second & 1U << 21)
@@ -567,8 +569,7 @@ void server_put_later(void)
 {
     out.length = HEAD;
     xdr_put32(&out, JUKEBOX);
-    xdr_put32(&out, 0);
-    xdr_put32(&out, version == 4);
+    xdr_put64(&out, version == 4);
     xdr_put32(&out, 22);
     xdr_put32(&out, JUKEBOX);
 }

@@ -81,7 +81,7 @@ extern const char *const SHARE;
 uint64_t server_root_inode(void);
 
 /* Whether all entries comply, except below this name, and on other filesystems. */
-bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *excluded);
+bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *const *skipped);
 
 /* ---- what the network has of the server */
 
@@ -96,7 +96,7 @@ enum quirk {
     NO_DIRECTORY = 1, /* attributes, of a listing */
     NO_ATTRIBUTES = 2,
     NO_HANDLES = 4,
-    NO_LOOKUP = 8, /* attributes */
+    NO_LOOKUP = 8, /* attributes; of version 4 births */
     NO_AFTER = 16,
     SHORT_READS = 32,
 };

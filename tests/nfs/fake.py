@@ -56,6 +56,8 @@ class Node:
     fsid: int = 1
     gone: bool = False
     other_inode: int = 0
+    birth: int = 1  # seconds; told by version 4
+    tick: int = 1  # by which a change advances its ctime
 
     @property
     def inode(self) -> int:
@@ -249,7 +251,7 @@ class Fake:
             node.mode = stat.S_IFMT(node.mode) | mode & 0o7777
         if gid is not None:
             node.gid = gid
-        node.ctime += 1
+        node.ctime += node.tick
         after = struct.pack(">I", 1) + node.attributes() if self.tells_after else bytes(4)
         return bytes(4) + before + after
 

@@ -17,8 +17,25 @@ PERM, NOENT, ACCES, NOTDIR, NOSPC, ROFS, DQUOT, STALE = 1, 2, 13, 20, 28, 30, 69
 BAD_COOKIE, DELAY, GRACE, FHEXPIRED, RESOURCE = 10003, 10008, 10013, 10014, 10018
 MINOR_VERS_MISMATCH, NOT_SAME, BADOWNER = 10021, 10027, 10039
 # Attributes by their numbers (section 5.6 and 5.7), in the order in which they are packed.
-TYPE, CHANGE, SIZE, FSID, RDATTR_ERROR, FILEHANDLE, FILEID = 1, 3, 4, 8, 11, 19, 20
-MODE, NUMLINKS, OWNER, OWNER_GROUP, TIME_METADATA, TIME_MODIFY = 33, 35, 36, 37, 52, 53
+TYPE, FH_EXPIRE_TYPE, CHANGE, SIZE, FSID, RDATTR_ERROR, FILEHANDLE, FILEID = (
+    1,
+    2,
+    3,
+    4,
+    8,
+    11,
+    19,
+    20,
+)
+MODE, NUMLINKS, OWNER, OWNER_GROUP, TIME_CREATE, TIME_METADATA, TIME_MODIFY = (
+    33,
+    35,
+    36,
+    37,
+    50,
+    52,
+    53,
+)
 
 
 @dataclass
@@ -46,6 +63,8 @@ class Version4:
     told: Callable[[int], int] = lambda results: results
     minor: int = 0
     tells: frozenset[int] = frozenset(range(64))  # attributes of entries
+    tells_births: bool = False
+    expires: int = 0  # fh_expire_type
     done: list[int] = field(default_factory=list)  # operations of each compound
     numbers: list[int] = field(default_factory=list)  # all operations, as they were tried
 
@@ -53,6 +72,7 @@ class Version4:
         """Return fattr4."""
         values = {
             TYPE: struct.pack(">I", TYPES[stat.S_IFMT(node.mode)]),
+            FH_EXPIRE_TYPE: struct.pack(">I", self.expires),
             CHANGE: struct.pack(">Q", node.ctime),
             SIZE: bytes(8),
             FSID: struct.pack(">2Q", node.fsid, 0),
@@ -63,6 +83,7 @@ class Version4:
             NUMLINKS: struct.pack(">I", 1),
             OWNER: opaque(self.names(node.uid)),
             OWNER_GROUP: opaque(self.names(node.gid)),
+            **({TIME_CREATE: struct.pack(">QI", node.birth, 0)} if self.tells_births else {}),
             TIME_METADATA: struct.pack(">QI", node.ctime >> 32, node.ctime & 0xFFFFFFFF),
             TIME_MODIFY: bytes(12),
         }
@@ -178,7 +199,7 @@ class Compound:
         if mode is not None:
             node.mode = stat.S_IFMT(node.mode) | mode
         node.gid = gid
-        node.ctime += 1
+        node.ctime += node.tick
         return 0, bitmap(sets)
 
     def _readdir(self, call: Call) -> tuple[int, bytes]:

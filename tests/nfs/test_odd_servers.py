@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -291,37 +290,6 @@ def test_server_without_verify_is_changed_without_and_it_is_said(
     assert finished(ended, server)
     assert "guard" in ended.err
     assert program("undo").status == 0
-
-
-# -- what is read back
-
-
-@pytest.fixture
-def dropping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
-    """A server that drops set-gid of directories silently."""
-
-    class Dropping(Node):
-        def __setattr__(self, name: str, value: Any) -> None:
-            super().__setattr__(name, value & ~0o2000 if name == "mode" else value)
-
-    monkeypatch.setattr(fake, "Node", Dropping)
-    with Fake() as made_server:
-        for number in range(6):
-            made_server.file(b"f", parent=made_server.directory(b"d%d" % number))
-        yield made_server
-
-
-@pytest.mark.parametrize(("version", "tells_after"), [(3, True), (3, False), (4, True)])
-def test_directories_that_come_out_without_set_gid_do_not_count_as_changed(
-    program: Program, dropping: Fake, version: int, *, tells_after: bool
-) -> None:
-    dropping.tells_after = tells_after
-    dropping.version4 = Version4()
-    ended = perms(program, dropping, version)
-    left = dropping.drift(GID)
-    made(b"/d0" in left, "a directory that lacks set-gid")
-    assert ended.status in (1, 3)
-    assert ended.summary["changed"] <= 13 - len(left)
 
 
 # -- what is said

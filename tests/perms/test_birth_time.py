@@ -33,7 +33,6 @@ def born(path: Path) -> int:
         os.close(fd)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a birth after the run's change")
 def test_undo_puts_back_what_overlayfs_copied_up(
     program: Program, tmpfs: Path, tmp_path: Path, mount: Mount
 ) -> None:
@@ -49,7 +48,6 @@ def test_undo_puts_back_what_overlayfs_copied_up(
     assert attrs(share) == before
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a birth after the run's change")
 def test_undo_puts_back_what_was_made_while_the_clock_was_ahead(
     program: Program, tmp_path: Path, mount: Mount
 ) -> None:

@@ -236,12 +236,12 @@ def test_search_that_is_interrupted_is_repeated(
     assert (ended.status, ended.summary["changed"]) == (0, len(before))
 
 
-def test_nothing_is_sought_where_births_are_not_known(
+def test_nothing_is_sought_where_inodes_cannot_be_told_apart(
     program: Program, filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed(program, filled)
     (filled / "d" / "e" / "f1").rename(filled / "other")
-    monkeypatch.setattr(find, "birth_time", lambda fd: 0)
+    monkeypatch.setattr(find, "identity_of", lambda kind, fd, status: 0)
     ended = program("undo", "--json")
     assert (ended.status, ended.summary["vanished"]) == (3, 1)
     assert (filled / "other").stat().st_gid == GID

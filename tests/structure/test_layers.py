@@ -22,6 +22,7 @@ ROOMS = [
     ("numerals", "policy", "packed"),
     ("share",),
     ("tree",),
+    ("layout",),
     ("backend", "journal"),
     ("engine",),
     ("ui",),

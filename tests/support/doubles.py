@@ -9,8 +9,10 @@ from archipmigrate.backend.base import Backend, ScanOptions
 from archipmigrate.engine.job import Counters
 from archipmigrate.model import (
     NEVER,
+    NOTHING_KNOWN,
     Applied,
     Failure,
+    Known,
     Limits,
     Notice,
     Retained,
@@ -42,7 +44,7 @@ class Meddler:
         verb: Verb,
         *,
         deny_limit: int = 0,
-        born_before: int = 0,
+        known: Known = NOTHING_KNOWN,
         retained: Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
@@ -52,7 +54,7 @@ class Meddler:
             changes,
             verb,
             deny_limit=deny_limit,
-            born_before=born_before,
+            known=known,
             retained=retained,
             stop=stop,
         )

@@ -13,7 +13,7 @@ import pytest
 
 from archipmigrate.cli import testshare as command
 from archipmigrate.errors import FatalError, UsageError
-from archipmigrate.maps.format.placement import sha256_dir
+from archipmigrate.layout.placement import sha256_dir
 from archipmigrate.maps.format.v1 import ZERO_DIGEST, EntryV1, encode_v1
 from archipmigrate.testshare import Layout, ShareSize, make_share
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from archipmigrate.errors import UsageError
-from archipmigrate.maps.format.placement import sha256_dir
+from archipmigrate.layout.placement import sha256_dir
 from archipmigrate.maps.format.v0 import FitV0
 from archipmigrate.testshare import Layout, MapPlacement, OtherVolumes, ShareSize, make_share
 from tests.testshare.test_objects import contents, files_below, parsed_v1, run_command

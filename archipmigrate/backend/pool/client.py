@@ -35,7 +35,7 @@ from typing import Any
 
 from ... import model
 from ...errors import BackendLost
-from ...model import NEVER, Applied, Limits, Scan, StopFlag, Unit, Verb
+from ...model import NEVER, NOTHING_KNOWN, Applied, Known, Limits, Scan, StopFlag, Unit, Verb
 from ...policy import GroupPolicy
 from ..base import ScanOptions
 from .server import READY, Call
@@ -236,11 +236,11 @@ class PoolBackend:
         verb: Verb,
         *,
         deny_limit: int = 0,
-        born_before: int = 0,
+        known: Known = NOTHING_KNOWN,
         retained: model.Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
-        """Make, settle, check or put back changes (see `base.Backend.apply`).
+        """Make, settle or put back changes (see `base.Backend.apply`).
 
         Raises BackendLost.
         """
@@ -248,7 +248,7 @@ class PoolBackend:
         with self._borrow(wanted, demand=False) as channel:
             process = channel.process
             key = wanted.take() if wanted and wanted.process is process else 0
-            arguments = (changes, verb, deny_limit, born_before)
+            arguments = (changes, verb, deny_limit, known)
             call = Call("apply", arguments, key, process.take_dropped())
             applied: Applied = channel.call(call, stop)
         return applied

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, BinaryIO, cast
 
-from ...model import Applied, Cursor, Limits, Retained, Scan, StopFlag, Unit, Verb
+from ...model import Applied, Cursor, Known, Limits, Retained, Scan, StopFlag, Unit, Verb
 from ...policy import GroupPolicy
 from ..base import ScanOptions
 from ..python import PythonBackend
@@ -105,14 +105,14 @@ class Worker:
         changes: bytes,
         verb: Verb,
         deny_limit: int,
-        born_before: int,
+        known: Known,
     ) -> Applied:
         try:
             return self._backend.apply(
                 changes,
                 verb,
                 deny_limit=deny_limit,
-                born_before=born_before,
+                known=known,
                 retained=retained,
                 stop=stop,
             )

@@ -12,7 +12,7 @@ from array import array
 from dataclasses import replace
 
 from ... import model
-from ...model import NEVER, Applied, Limits, Scan, StopFlag, Unit, Verb
+from ...model import NEVER, NOTHING_KNOWN, Applied, Known, Limits, Scan, StopFlag, Unit, Verb
 from ...policy import GroupPolicy
 from ..base import ScanOptions
 from ..open_dirs import OpenDirs, OpenDirsPool
@@ -39,6 +39,7 @@ class PythonBackend:
         self._border = Border.of(self._root)
         self._descriptors = descriptors
         self._pool = OpenDirsPool(open_dirs)
+        self._kept = 0  # what changes have shown to be kept
 
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit (see `base.Backend.scan`)."""
@@ -55,14 +56,16 @@ class PythonBackend:
         verb: Verb,
         *,
         deny_limit: int = 0,
-        born_before: int = 0,
+        known: Known = NOTHING_KNOWN,
         retained: model.Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
         """Make, settle, check or put back changes (see `base.Backend.apply`)."""
         fds = retained.fds if isinstance(retained, OpenDirs) else array("i")
-        apply = Apply(self._root, verb, deny_limit, born_before, self._descriptors, fds, stop)
-        return apply.run(changes)
+        apply = Apply(self._root, verb, deny_limit, known, self._kept, self._descriptors, fds, stop)
+        applied = apply.run(changes)
+        self._kept |= apply.kept
+        return applied
 
     def close(self) -> None:
         """Close the root's descriptor."""

@@ -1,4 +1,4 @@
-"""Apply, in Python: makes, settles, checks or puts back packed changes.
+"""Apply, in Python: makes, settles or puts back packed changes.
 
 Invariant: an entry is changed only through a descriptor that pins it, and only if inode, type,
 mode, uid and gid are those that its change allows. Group first, then mode; on the way back mode
@@ -10,10 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from array import array
+from contextlib import suppress
 from typing import NamedTuple
 
-from ...model import Applied, Outcome, StopFlag, Verb
+from ...model import Applied, IdentityKind, Known, Outcome, StopFlag, Verb
 from ...packed.changes import (
     CHANGE,
     DROPPED_FLAG,
@@ -25,15 +27,15 @@ from ...packed.changes import (
     SETID,
     SETID_FLAG,
     VERSION,
-    Flag,
-    wrapped,
 )
-from ...policy import stripped, without_set_id
+from ...policy import restored_mode, stripped, without_set_id
 from ...tree.beneath import PIN, PIN_DIRECTORY, open_beneath
+from ..aspects import differences, sets_gid
 from ..base import READ_ONLY_PART
 from .dirchain import DirChain
+from .identity import identity_of, kind_of
 from .setattr import change_group, change_mode
-from .statx import birth_time, mount_id, protection
+from .statx import Status, protection, status
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -71,7 +73,8 @@ class Apply:
         root: int,
         verb: Verb,
         deny_limit: int,
-        born_before: int,
+        known: Known,
+        kept: int,
         descriptors: int,
         open_dirs: array[int],
         stop: StopFlag,
@@ -80,16 +83,21 @@ class Apply:
         self._verb = {
             Verb.FORWARD: self._make_change,
             Verb.SETTLE: self._settle_change,
-            Verb.CHECK: self._check_unwritten,
             Verb.BACK: self._put_back,
         }[verb]
         self._deny_limit = deny_limit
-        self._born_before = born_before
+        self._known = known
+        self._known_came = {index: (mode, gid) for index, mode, gid in known.came}
         self._chain = DirChain(root, descriptors)
         self._is_pin = True  # the entry at hand is open by O_PATH
         self._open_dirs = open_dirs
+        found = _root_status(root)
         # Some filesystems tell 0 links of all directories, also of the root.
-        self._has_links = bool(open_dirs) and os.fstat(root).st_nlink > 0
+        self._has_links = found.links > 0
+        self._root_mount = found.mount
+        notes = verb in (Verb.FORWARD, Verb.SETTLE)
+        self._identity_kind = kind_of(root, found) if notes else IdentityKind.NONE
+        self._identities: dict[int, int] = {}
         self._stop = stop
         self._entered = 0
         self._new_gid = 0
@@ -98,6 +106,9 @@ class Apply:
         self._failures: list[tuple[int, str, int, str]] = []
         self._stamps: list[tuple[int, int]] = []
         self._first_ctime = 0
+        self._came: list[tuple[int, int, int]] = []
+        self.kept = kept  # aspects that changes have shown to be kept
+        self._mismatch = False
         self._denied = 0
         self._succeeded = False
         self._ended = False
@@ -111,7 +122,7 @@ class Apply:
         if version != VERSION:
             raise ValueError(f"changes of version {version}, not {VERSION}")
         if bounded and self._verb == self._make_change:
-            self._mount = mount_id(self._root)
+            self._mount = self._root_mount
         at, end = HEADER.size, len(changes)
         while at < end:
             kind = changes[at]
@@ -135,7 +146,22 @@ class Apply:
                 if kind == OWN_KIND:
                     self._leave_directory()
         self._chain.close()
-        return Applied(bytes(self._outcomes), self._failures, self._stamps, self._first_ctime)
+        return Applied(
+            bytes(self._outcomes),
+            self._failures,
+            self._stamps,
+            self._first_ctime,
+            self._came,
+            self._identity_kind,
+            self._packed_identities(),
+            self._mismatch,
+        )
+
+    def _packed_identities(self) -> bytes:
+        if self._identity_kind == IdentityKind.NONE:
+            return b""
+        count = len(self._outcomes)
+        return struct.pack(f"<{count}Q", *(self._identities.get(i, 0) for i in range(count)))
 
     def _take_open_dir(self) -> int:
         """Take the descriptor of the next directory, if scan left it open; else -1."""
@@ -213,22 +239,31 @@ class Apply:
                 return Outcome.GONE
             raise Refused("open", error.errno or 0) from None
         try:
-            found = _stat(fd)
+            found = _status(fd)
             self._is_pin = bool(name) or self._chain.is_pin
-            if not self._is_pin and found.st_nlink == 0:
+            if not self._is_pin and found.links == 0:
                 return Outcome.GONE  # removed, but scan left it open
             if (
-                found.st_ino != change.inode
-                or stat.S_IFMT(found.st_mode) != stat.S_IFMT(change.mode)
-                or found.st_uid != change.uid
-                or (self._mount >= 0 and mount_id(fd) not in (-1, self._mount))
-                or (self._born_before and birth_time(fd) >= self._born_before)
+                found.inode != change.inode
+                or stat.S_IFMT(found.mode) != stat.S_IFMT(change.mode)
+                or found.uid != change.uid
+                or (self._mount >= 0 and found.mount not in (-1, self._mount))
+                or self._has_other_identity(fd, found)
             ):
                 return Outcome.DIFFERENT
             return self._verb(fd, found, change)
         finally:
             if name:
                 os.close(fd)
+
+    def _has_other_identity(self, fd: int, found: Status) -> bool:
+        """Say whether an entry has the inode number of the change's entry, and is another one."""
+        known = self._known
+        if known.kind not in (IdentityKind.BIRTH, IdentityKind.HANDLE):
+            return known.born_before != 0 and found.born >= known.born_before
+        then = known.identity(len(self._outcomes))
+        now = identity_of(known.kind, fd, found) if then else 0
+        return now not in (0, then)
 
     def _put_refusal(self, refused: Refused) -> None:
         index = len(self._outcomes)
@@ -242,32 +277,49 @@ class Apply:
 
     # -- the verbs
 
-    def _make_change(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
-        if (found.st_mode, found.st_gid) != (change.mode, change.gid):
+    def _make_change(self, fd: int, found: Status, change: PackedChange) -> Outcome:
+        if (found.mode, found.gid) != (change.mode, change.gid):
             return Outcome.DIFFERENT
         if change.gid != self._new_gid:
             self._chown(fd, self._new_gid)
-        if change.new_mode != change.mode or change.mode & SET_ID:
-            self._chmod(fd, change.new_mode)
-        if not self._succeeded or change.flags & SETID_FLAG:
-            self._read_back(fd, change)
-        return Outcome.CHANGED
-
-    def _read_back(self, fd: int, change: PackedChange) -> None:
-        """Check what the first change made of its entry; stamp a file that lost set-id bits."""
-        now = _stat(fd)
-        if not self._succeeded:
-            if (now.st_mode, now.st_gid) != (change.new_mode, self._new_gid):
-                self._ended = True
-                note = f"mode {stat.S_IMODE(now.st_mode):04o}, group {now.st_gid}"
-                raise Refused("read back", 0, note)
-            self._first_ctime = wrapped(now.st_ctime_ns)
+        try:
+            if change.new_mode != change.mode or change.mode & SET_ID:
+                self._chmod(fd, change.new_mode)
+        except Refused:
+            with suppress(Refused):  # half done
+                self._note_identity(fd, _status(fd))
+            raise
+        now = self._read_back(fd, found, (change.new_mode, self._new_gid))
+        if not self._first_ctime:
+            self._first_ctime = now.ctime
         if change.flags & SETID_FLAG:
             self._stamp(now)
+        return Outcome.CHANGED
 
-    def _stamp(self, found: os.stat_result) -> None:
+    def _read_back(self, fd: int, before: Status, wanted: tuple[int, int]) -> Status:
+        """Look what came of a change. Raises Refused if it is not as *wanted*."""
+        now = _status(fd)
+        self._note_identity(fd, now)
+        came = (now.mode, now.gid)
+        lost = differences(wanted, came)
+        touched = differences((before.mode, before.gid), wanted) | sets_gid(wanted[0])
+        if not lost:
+            self.kept |= touched
+            return now
+        if touched & lost & ~self.kept:
+            self._mismatch = True
+            self._ended = self._ended or self._verb != self._settle_change
+        self._came.append((len(self._outcomes), *came))
+        raise Refused("read back", 0)
+
+    def _note_identity(self, fd: int, found: Status) -> None:
+        identity = identity_of(self._identity_kind, fd, found)
+        if identity:
+            self._identities[len(self._outcomes)] = identity
+
+    def _stamp(self, found: Status) -> None:
         """Note the ctime of a file that lost set-id bits."""
-        self._stamps.append((len(self._outcomes), wrapped(found.st_ctime_ns)))
+        self._stamps.append((len(self._outcomes), found.ctime))
 
     def _chown(self, fd: int, gid: int) -> None:
         try:
@@ -289,49 +341,49 @@ class Apply:
             note = READ_ONLY_PART
         return Refused(operation, error.errno or 0, note)
 
-    def _settle_change(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
-        now = (found.st_mode, found.st_gid)
-        if now != (change.new_mode, self._new_gid):
+    def _settle_change(self, fd: int, found: Status, change: PackedChange) -> Outcome:
+        now, wanted = (found.mode, found.gid), (change.new_mode, self._new_gid)
+        if now != wanted:
             if now == (change.mode, change.gid):
                 return Outcome.UNCHANGED
-            if found.st_gid != self._new_gid or found.st_mode not in _between(change):
+            if found.gid != self._new_gid or found.mode not in (*_between(change), _unread(change)):
                 return Outcome.DIFFERENT
+            self._note_identity(fd, found)
             self._chmod(fd, change.new_mode)
-            found = _stat(fd)
-        ctime = wrapped(found.st_ctime_ns)
-        if not self._first_ctime or ctime < self._first_ctime:
-            self._first_ctime = ctime
+            found = self._read_back(fd, found, wanted)
+        else:
+            self._note_identity(fd, found)
+        if not self._first_ctime or found.ctime < self._first_ctime:
+            self._first_ctime = found.ctime
         if change.flags & SETID_FLAG and _untouched(found, change):
             self._stamp(found)
         return Outcome.CHANGED
 
-    def _check_unwritten(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
-        """Stamp a file that lost set-id bits, if nobody wrote to it (by size and mtime)."""
-        del fd
-        if change.flags & SETID_FLAG and _untouched(found, change):
-            self._stamp(found)
-        return Outcome.UNCHANGED
-
-    def _put_back(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
-        if (found.st_mode, found.st_gid) == (change.mode, change.gid):
+    def _put_back(self, fd: int, found: Status, change: PackedChange) -> Outcome:
+        now = (found.mode, found.gid)
+        if now == (change.mode, change.gid):
             return Outcome.UNCHANGED
         bare = without_set_id(change.mode)
-        ours = found.st_gid == self._new_gid and found.st_mode in (
-            change.new_mode,
-            *_between(change),
-        )
-        if not ours and (found.st_mode, found.st_gid) != (bare, change.gid):
+        wanted = (restored_mode(change.mode, change.new_mode), change.gid)
+        if now not in ((bare, change.gid), wanted) and not self._is_ours(now, change):
             return Outcome.DIFFERENT
-        if found.st_mode != bare:
-            self._chmod(fd, bare)
-        if found.st_gid != change.gid:
-            self._chown(fd, change.gid)
-        lost = change.mode & ~change.new_mode & SET_ID
-        if lost and change.flags & Flag.GRANTED and _untouched(_stat(fd), change):
-            lost = 0
-        if change.mode & ~lost != bare:
-            self._chmod(fd, change.mode & ~lost)
-        return Outcome.SETID_OFF if lost else Outcome.CHANGED
+        if now != wanted:
+            if found.mode != bare:
+                self._chmod(fd, bare)
+            if found.gid != change.gid:
+                self._chown(fd, change.gid)
+            if wanted[0] != bare:
+                self._chmod(fd, wanted[0])
+            self._read_back(fd, found, wanted)
+        return Outcome.CHANGED if wanted[0] == change.mode else Outcome.SETID_OFF
+
+    def _is_ours(self, now: tuple[int, int], change: PackedChange) -> bool:
+        """Say whether a mode and group are what the run left, half-done states included."""
+        mode, gid = now
+        if gid == self._new_gid and mode in (change.new_mode, *_between(change)):
+            return True
+        came = self._known_came.get(len(self._outcomes))
+        return came is not None and gid == came[1] and mode in (came[0], *_between(change))
 
 
 def _between(change: PackedChange) -> tuple[int, int, int]:
@@ -339,12 +391,24 @@ def _between(change: PackedChange) -> tuple[int, int, int]:
     return change.mode, stripped(change.mode), without_set_id(change.mode)
 
 
-def _untouched(found: os.stat_result, change: PackedChange) -> bool:
-    return (found.st_size, wrapped(found.st_mtime_ns)) == (change.size, change.mtime)
+def _unread(change: PackedChange) -> int:
+    """Return the mode that a change which a kill hid may have left: set-gid was dropped."""
+    return change.new_mode & ~stat.S_ISGID if stat.S_ISDIR(change.mode) else change.new_mode
 
 
-def _stat(fd: int) -> os.stat_result:
+def _untouched(found: Status, change: PackedChange) -> bool:
+    return (found.size, found.mtime) == (change.size, change.mtime)
+
+
+def _root_status(root: int) -> Status:
     try:
-        return os.fstat(fd)
+        return status(root)
+    except OSError:  # the entries will tell
+        return Status(0, 0, 0, 0, 0, 0, 0, 0, 0, -1)
+
+
+def _status(fd: int) -> Status:
+    try:
+        return status(fd)
     except OSError as error:
         raise Refused("stat", error.errno or 0) from None

@@ -3,16 +3,85 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import os
+import struct
 import sys
+from typing import NamedTuple
+
+from ...packed.changes import wrapped
 
 AT_EMPTY_PATH = 0x1000
 AT_SYMLINK_NOFOLLOW, AT_STATX_DONT_SYNC = 0x100, 0x4000
-STATX_BTIME, STATX_MNT_ID = 0x800, 0x1000
+STATX_BASIC_STATS, STATX_BTIME, STATX_MNT_ID = 0x7FF, 0x800, 0x1000
+STATX_ATTR_MOUNT_ROOT = 0x2000
 ATTRIBUTES = {0x10: "immutable", 0x20: "append-only"}  # statx(2), stx_attributes
 # Offsets in struct statx: linux/stat.h.
-MASK, ATTRIBUTE_FLAGS, BTIME_SECONDS, BTIME_NANOSECONDS, MOUNT, SIZE = 0, 8, 80, 88, 144, 256
+MASK, ATTRIBUTE_FLAGS, MOUNT, SIZE = 0, 8, 144, 256
+
+# All of it, up to the mount's id; times are seconds and nanoseconds.
+STATX = struct.Struct("=IIQIIIH2xQQQQ" + 4 * "qI4x" + "4IQ")
+ABSENT = (errno.ENOSYS, errno.EPERM)  # EPERM: the answer of a seccomp filter
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_call = getattr(_libc, "statx", None)
+
+
+class Status(NamedTuple):
+    """The status of what a descriptor is open on, or pins. Times are in ns."""
+
+    mode: int
+    uid: int
+    gid: int
+    inode: int
+    links: int
+    size: int
+    mtime: int
+    ctime: int
+    born: int  # 0: not known
+    mount: int  # its id; -1: not known
+
+
+def status(fd: int) -> Status:
+    """Return the status of a descriptor, by one call where the system has statx. Raises OSError."""
+    buffer = ctypes.create_string_buffer(SIZE)
+    mask = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID
+    if _call is None or _call(fd, b"", AT_EMPTY_PATH, mask, buffer) != 0:
+        number = ctypes.get_errno()
+        if _call is not None and number not in ABSENT:
+            raise OSError(number, os.strerror(number))
+        return _by_fstat(fd)
+    found = STATX.unpack_from(buffer)
+    mask, _, _, links, uid, gid, mode, inode, size = found[:9]
+    born, born_ns, changed, changed_ns, modified, modified_ns = found[13:19]
+    return Status(
+        mode,
+        uid,
+        gid,
+        inode,
+        links,
+        size,
+        wrapped(modified * 10**9 + modified_ns),
+        wrapped(changed * 10**9 + changed_ns),
+        wrapped(born * 10**9 + born_ns) if mask & STATX_BTIME else 0,
+        found[23] if mask & STATX_MNT_ID else -1,
+    )
+
+
+def _by_fstat(fd: int) -> Status:
+    found = os.fstat(fd)
+    return Status(
+        found.st_mode,
+        found.st_uid,
+        found.st_gid,
+        found.st_ino,
+        found.st_nlink,
+        found.st_size,
+        wrapped(found.st_mtime_ns),
+        wrapped(found.st_ctime_ns),
+        0,
+        -1,
+    )
 
 
 def _statx(
@@ -22,22 +91,17 @@ def _statx(
 
     None if the system has no statx, or it fails.
     """
-    call = getattr(_libc, "statx", None)
-    if call is None:
+    if _call is None:
         return None
     buffer = ctypes.create_string_buffer(SIZE)
-    if call(fd, name, flags, mask, buffer) != 0:
+    if _call(fd, name, flags, mask, buffer) != 0:
         return None
     return buffer.raw
 
 
 def birth_time(fd: int) -> int:
-    """Return when the inode was born, in ns since the epoch; 0 if that is unknown."""
-    found = _statx(fd)
-    if found is None or not _number(found, MASK, 4) & STATX_BTIME:
-        return 0
-    seconds, nanoseconds = _number(found, BTIME_SECONDS, 8), _number(found, BTIME_NANOSECONDS, 4)
-    return seconds * 10**9 + nanoseconds
+    """Return when the inode was born, in ns; 0 if that is not known. Raises OSError."""
+    return status(fd).born
 
 
 def mount_id(fd: int, name: bytes = b"") -> int:
@@ -50,6 +114,15 @@ def mount_id(fd: int, name: bytes = b"") -> int:
     if found is None or not _number(found, MASK, 4) & STATX_MNT_ID:
         return -1
     return _number(found, MOUNT, 8)
+
+
+def is_mount_root(fd: int, name: bytes) -> bool:
+    """Say whether an entry of an open directory is the root of a mount.
+
+    False if that is unknown: before Linux 5.8.
+    """
+    found = _statx(fd, name, STATX_MNT_ID)
+    return found is not None and bool(_number(found, ATTRIBUTE_FLAGS, 8) & STATX_ATTR_MOUNT_ROOT)
 
 
 def protection(fd: int) -> str:

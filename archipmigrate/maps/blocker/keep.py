@@ -15,9 +15,9 @@ from dataclasses import replace
 
 from xxhash import xxh3_128
 
+from ...layout.names import shown
 from ...tree.files import open_file, read_pieces
 from ..format.head import HEAD_BYTES, SLACK, Head, needed_length
-from ..format.names import shown
 from ..format.v2 import BLOCK_SIZE, HeaderV2, encode_header_v2
 from ..format.verdict import Plan, Result, Verdict
 from .entries import BadEntry, checked

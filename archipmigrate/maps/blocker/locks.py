@@ -16,9 +16,9 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ...layout.names import lock_name
+from ...layout.placement import sha256_dir
 from ...tree.files import DirPath, Tree, open_file, status, unlink
-from ..format.names import lock_name
-from ..format.placement import sha256_dir
 
 LONGEST = 1024  # bytes of a lock's content that are read
 MOST_SHOWN = 128  # characters of it that are shown: a host's name has 64

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...layout.names import PREFIX
+from ...layout.placement import sha256_dir
 from ...tree.files import DirPath
 from ..format import v2
-from ..format.names import PREFIX
-from ..format.placement import sha256_dir
 from ..format.v2 import HeaderV2, block_name, decode_header_v2
 from ..format.verdict import Plan
 

@@ -13,8 +13,8 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 
+from ...layout.names import shown
 from ...tree.files import Created, DirPath, open_file, same_on_disk, status, unlink
-from ..format.names import shown
 from .preimage import OldFile
 from .store import Different, Store
 

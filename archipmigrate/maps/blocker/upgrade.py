@@ -20,8 +20,8 @@ import errno
 import os
 from contextlib import suppress
 
+from ...layout.names import shown
 from ...tree.files import open_file, same_on_disk, status, unlink
-from ..format.names import shown
 from . import put
 from .entries import BadEntry, new_blocks
 from .preimage import VolumePreimage

@@ -14,11 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from ...layout.names import is_digest, lock_name
+from ...layout.placement import Placement, sha256_dir, v03_dir
 from ...tree.files import DirPath, Tree, open_file, read_pieces, status
 from ..format import v2
 from ..format.head import HEAD_BYTES, Head, invalid, read_head
-from ..format.names import is_digest, lock_name
-from ..format.placement import Placement, placements, sha256_dir, v03_dir
+from ..format.placement import map_placements
 from ..format.v0 import FitV0
 from ..format.v2 import block_name
 from ..format.verdict import Candidate, Side, Verdict, Volume
@@ -69,7 +70,7 @@ def find_volume_files(tree: Tree, name: bytes, sizes: KnownSizes) -> VolumeFiles
     """Find the files of the volume called *name*, which has no prefix. Raises OSError."""
     files = VolumeFiles(Volume(name), [], [])
     for side in (files.volume.plain, files.volume.prefixed):
-        for placement, parent in placements(side.name):
+        for placement, parent in map_placements(side.name):
             _find_map(tree, files, side, placement, parent, sizes)
     for side in (files.volume.plain, files.volume.prefixed):
         head = side.head
@@ -95,8 +96,8 @@ def _find_map(
             return
         regular = stat.S_ISREG(found.st_mode)
         head = read_map_head(directory, side.name, sizes) if regular else invalid(NOT_REGULAR)
-        side.add_map(Candidate(placement, found.st_ino, head))
-        files.maps.append(VolumeFile(parent, side.name, found))
+        if side.add_map(Candidate(placement, found.st_ino, head)):
+            files.maps.append(VolumeFile(parent, side.name, found))
 
 
 def _blocks(tree: Tree, name: bytes, count: int) -> Iterator[VolumeFile]:
@@ -156,13 +157,14 @@ def _misfit(fd: int, size: int) -> str:
     return fit.misfit(size) or ""
 
 
-def is_locked_by_v03(tree: Tree, name: bytes) -> bool:
-    """Whether v0.3 holds the lock of a map: an empty file beside the map, where v0.3 put it."""
-    parent = v03_dir(name)
-    if parent is None:
-        return False
-    try:
-        with tree.directory(parent) as directory:
-            return status(directory, lock_name(name)) is not None
-    except FileNotFoundError:
-        return False
+def v03_lock(tree: Tree, name: bytes) -> os.stat_result | None:
+    """Return the status of the lock of a map where v0.3 puts it, beside the map. Raises OSError."""
+    lock = lock_name(name)
+    parent = v03_dir(lock)
+    return None if parent is None else tree.status((*parent, lock))
+
+
+def is_v03_lock(found: os.stat_result) -> bool:
+    """Whether a lock is as v0.3 makes it: an empty file, 0700; a group may have been added."""
+    is_executable = found.st_mode & stat.S_IRWXU == stat.S_IRWXU
+    return stat.S_ISREG(found.st_mode) and not found.st_size and is_executable

@@ -15,8 +15,8 @@ import contextlib
 from typing import Protocol
 
 from ...backend.extensions import uses_native
+from ...layout.names import PREFIX
 from . import v0, v1, v2
-from .names import PREFIX
 from .v2 import EntryFlag, EntryV2
 
 with contextlib.suppress(ImportError):  # no C compiler where this was installed

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import stat
 
+from ...layout.names import Name, Role, parse_map_name, parse_name
+from ...layout.placement import LEVELS, Placement, sha256_dir, v03_dir
 from ...tree.files import open_file
 from ..blocker.volume_files import NOT_REGULAR, KnownSizes, read_map_head
 from ..format.head import invalid
-from ..format.names import Name, Role, parse_map_name, parse_name
-from ..format.placement import LEVELS, Placement, placement_of, sha256_dir, v03_dir
+from ..format.placement import map_placement_of
 from ..journal.tables import LOCKS, FoundFile
 from .packed_head import pack_head
 
@@ -64,7 +65,7 @@ def is_place_of_map(directory: bytes, name: bytes) -> bool:
     return (
         directory.count(b"/") == LEVELS - 1
         and parse_name(name).role is Role.MAP
-        and placement_of(name, tuple(directory.split(b"/"))) is not Placement.ELSEWHERE
+        and map_placement_of(name, tuple(directory.split(b"/"))) is not Placement.ELSEWHERE
     )
 
 
@@ -97,7 +98,7 @@ def _parse(directory: bytes, fd: int, name: bytes, found: os.stat_result) -> Nam
     parsed = parse_name(name)
     if directory == LOCKS or parsed.role not in (Role.LOCK_PART, Role.OWN_PART):
         return parsed
-    if placement_of(name, tuple(directory.split(b"/"))) is Placement.ELSEWHERE:
+    if map_placement_of(name, tuple(directory.split(b"/"))) is Placement.ELSEWHERE:
         return parsed
     if parsed.role is Role.LOCK_PART:
         content = _small_content(fd, name, found)
@@ -111,11 +112,11 @@ def _placement(directory: bytes, name: bytes, parsed: Name) -> Placement:
         return Placement.LOCKS
     path = tuple(directory.split(b"/"))
     if parsed.role is Role.MAP:
-        return placement_of(name, path)
+        return map_placement_of(name, path)
     if path == sha256_dir(name):
         return Placement.V04
     # v0.3 keeps a lock beside its map.
-    if parsed.role is Role.LOCK and path == v03_dir(parsed.map_name):
+    if parsed.role is Role.LOCK and path == v03_dir(name):
         return Placement.V03
     return Placement.ELSEWHERE
 

@@ -140,7 +140,7 @@ static void get_attributes(struct xdr_in *reply, struct proto_attrs *found)
         reply->bad = true;
         return;
     }
-    *found = (struct proto_attrs){.known = true};
+    *found = (struct proto_attrs){.known = true, .lasts = true};
     found->mode = type | (xdr_get32(reply) & 07777);
     found->links = xdr_get32(reply);
     found->uid = xdr_get32(reply);

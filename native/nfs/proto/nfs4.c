@@ -33,6 +33,7 @@ enum operation {
 /* RFC 7530, section 5: bits of the first and second words of an attribute bitmap. */
 enum first_word {
     TYPE = 1U << 1,
+    EXPIRES = 1U << 2, /* fh_expire_type; 0: never */
     CHANGE = 1U << 3,
     SIZE = 1U << 4,
     FSID = 1U << 8,
@@ -45,12 +46,16 @@ enum second_word {
     LINKS = 1U << 3,
     OWNER = 1U << 4,
     GROUP = 1U << 5,
+    CREATED = 1U << 18, /* many servers lack it */
     CHANGED = 1U << 20,
     MODIFIED = 1U << 21,
 };
 
 #define FIRST  (TYPE | CHANGE | SIZE | FSID | FILEID)
-#define SECOND (MODE | LINKS | OWNER | GROUP | CHANGED | MODIFIED)
+#define SECOND (MODE | LINKS | OWNER | GROUP | CREATED | CHANGED | MODIFIED)
+/* Requested of single entries only, and of those in listings only. */
+#define OF_ENTRY  EXPIRES
+#define OF_LISTED (READ_ERROR | FILEHANDLE)
 
 /* ---- calls */
 
@@ -81,7 +86,7 @@ static void put_handle(struct xdr_out *call, const struct proto_handle *handle)
 static void put_getattr(struct xdr_out *call)
 {
     xdr_put32(call, GETATTR);
-    put_bitmap(call, FIRST, SECOND);
+    put_bitmap(call, FIRST | OF_ENTRY, SECOND);
 }
 
 static bool call_getattr(struct rpc *rpc, const struct proto_handle *handle)
@@ -133,7 +138,7 @@ static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, 
     xdr_put(call, verifier, PROTO_VERIFIER);
     xdr_put32(call, size);
     xdr_put32(call, size);
-    put_bitmap(call, FIRST | READ_ERROR | FILEHANDLE, SECOND);
+    put_bitmap(call, FIRST | OF_LISTED, SECOND);
     return true;
 }
 
@@ -290,7 +295,7 @@ static const char *missing_of(uint32_t first, uint32_t second)
 /*
  * Read those of the requested attributes that the server sent. They are known if all are there; an
  * entry that the server cannot look at has an error instead. Returns 0, or the error of an owner:
- * then they are not known, either. `handle` may be NULL.
+ * then they are not known, either. `handle` is for an entry of a listing; else NULL.
  */
 static int get_attributes(struct xdr_in *reply, struct proto_attrs *found,
                           struct proto_handle *handle)
@@ -302,8 +307,8 @@ static int get_attributes(struct xdr_in *reply, struct proto_attrs *found,
     for (uint32_t i = 0; !reply->bad && i < words; i++)
         bits[i] = xdr_get32(reply);
     const uint8_t *bytes = xdr_get_bytes(reply, RPC_MAX_REPLY, &length);
-    if (!bytes || bits[0] & ~(uint32_t)(FIRST | READ_ERROR | FILEHANDLE) ||
-        bits[1] & ~(uint32_t)SECOND) {
+    uint32_t requested = FIRST | (handle ? OF_LISTED : OF_ENTRY);
+    if (!bytes || bits[0] & ~requested || bits[1] & ~(uint32_t)SECOND) {
         reply->bad = true;
         return -EBADMSG;
     }
@@ -311,6 +316,8 @@ static int get_attributes(struct xdr_in *reply, struct proto_attrs *found,
     uint32_t type = bits[0] & TYPE ? xdr_get32(&in) : 1;
     *found = (struct proto_attrs){.missing = missing_of(bits[0], bits[1])};
     found->known = !found->missing;
+    if (bits[0] & EXPIRES)
+        found->lasts = xdr_get32(&in) == 0;
     if (bits[0] & CHANGE)
         found->guard = xdr_get64(&in);
     if (bits[0] & SIZE)
@@ -321,10 +328,8 @@ static int get_attributes(struct xdr_in *reply, struct proto_attrs *found,
     }
     if (bits[0] & READ_ERROR)
         xdr_get32(&in);
-    if (bits[0] & FILEHANDLE && handle)
+    if (bits[0] & FILEHANDLE)
         proto_get_handle(&in, PROTO_MAX_HANDLE, handle);
-    else if (bits[0] & FILEHANDLE)
-        in.bad = true; /* it was not requested */
     if (bits[0] & FILEID)
         found->fileid = xdr_get64(&in);
     if (bits[1] & MODE)
@@ -337,6 +342,8 @@ static int get_attributes(struct xdr_in *reply, struct proto_attrs *found,
         int other = get_id(&in, IDMAP_GROUP, &found->gid);
         error = error ? error : other;
     }
+    if (bits[1] & CREATED)
+        found->birth = proto_time(get_time(&in));
     if (bits[1] & CHANGED)
         found->ctime = get_time(&in);
     if (bits[1] & MODIFIED)

@@ -68,6 +68,8 @@ struct proto_attrs {
     uint64_t fsid;
     uint64_t fileid;
     int64_t mtime;  /* ns */
+    int64_t birth;  /* ns; 0: the server does not tell it; by version 4 */
+    bool lasts;     /* its handle is its own for ever; not told by listings of version 4 */
     uint64_t ctime; /* seconds << 32 | nanoseconds */
     uint64_t
         guard; /* differs after any change of the entry: ctime, or version 4's change attribute */

@@ -1,4 +1,6 @@
-"""What a file of a maps directory is by its name alone. Pure.
+"""What a file is by its name alone. Pure.
+
+In a maps directory:
 
 foobar, archip_foobar             the mapfile of the volume foobar
 foobar_00000000000000ff           a block of the map foobar
@@ -7,10 +9,14 @@ foobar_lock<holder>_xy            the part of a lock, left by a process that was
 foobar.archipmigrate_<run>        the part of a file of ours, the same
 
 A part is linked to the name of the lock, or file, that it becomes, and then removed.
+
+In a blocks directory: `archip_` and 64 hex digits is an object that v0.3 wrote (`v03_data_name`),
+64 hex digits alone one that Pithos wrote.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from enum import IntEnum
@@ -93,8 +99,23 @@ def lock_name(name: bytes) -> bytes:
 
 
 def is_digest(volume: bytes) -> bool:
-    """Whether a name is 64 lowercase hex digits: only those may be v0 maps."""
+    """Whether a name is 64 lowercase hex digits: only those may be v0 maps, or Pithos' blocks."""
     return _DIGITS.fullmatch(volume) is not None
+
+
+def is_v03_data(name: bytes) -> bool:
+    """Whether a name is one that v0.3 gives to objects of volumes."""
+    return name.startswith(PREFIX) and is_digest(name.removeprefix(PREFIX))
+
+
+def v03_data_name(volume: bytes, number: int) -> bytes:
+    """Return what v0.3 calls object *number*, from 0 on, of a volume (without the prefix).
+
+    `archip_` and the digits of sha256(`archip_<volume>_<number>`). A volume that is made again
+    under an old name uses the old names again.
+    """
+    digest = hashlib.sha256(b"%s%s_%d" % (PREFIX, volume, number))
+    return PREFIX + digest.hexdigest().encode()
 
 
 def bad_name(volume: bytes) -> str:
