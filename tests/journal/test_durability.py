@@ -322,11 +322,13 @@ def test_run_stops_when_its_journal_cannot_be_written(
 @pytest.mark.privileged
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["native"], indirect=True)
-@pytest.mark.parametrize("when", [1, 3, 8, 12, 16, 20])
+@pytest.mark.parametrize("when", [3, 5, 8, 12, 16, 20])
 def test_run_that_is_killed_while_its_journal_is_made_leaves_a_run_or_none(
     cli: Cli, program: Program, share: Path, state: Path, when: int
 ) -> None:
-    before = fill(share, 100)
+    for number in range(100):
+        (share / f"{number}").touch(mode=0o600)
+    before = attrs(share)
     inject = f"inject=pwrite64:signal=KILL:when={when}"
     prefix = (need("strace"), "-f", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", inject)
     assert replace(cli, prefix=prefix).perms(share).status != 0
