@@ -212,7 +212,9 @@ class Scan:
     is to be retried after a pause, because of transient errors. `deferred` must wait until all of
     that is done: directories whose own change comes after that of what is in them.
 
-    `links` are the changes of files with several links, each to be changed by one batch only.
+    `links` are the changes of files with several links, each to be changed by one batch only. The
+    engine puts those that a batch in flight is about to change into `contested`: they are scanned
+    again.
     `retained` is kept open for apply; whoever gets the scan closes it. `attempted` counts the
     failures of a scan that has to change something itself, such as taking a lock. `writes` go into
     the transaction that finishes the unit.
@@ -232,6 +234,7 @@ class Scan:
     attempted: int = 0
     writes: Sequence[TablesWrite] = ()
     deferred: Unit | None = None
+    contested: Sequence[Unit] = ()
 
 
 class Outcome(IntEnum):

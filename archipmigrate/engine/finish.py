@@ -127,7 +127,8 @@ class Finisher:
         the end if more than MOST_CURSORS are open. Otherwise its names come first.
         """
         scan = done.scan
-        below = [*scan.again, *(done.result.again if done.result else ())]
+        again = done.result.again if done.result else ()
+        below = [*scan.contested, *scan.again, *again]
         if scan.rest and done.unit.scope != DEFERRED:
             below.append(scan.rest)
         wide_scope = self.scopes.of_wide(done.unit, scan)

@@ -63,7 +63,7 @@ class Job(ABC, Generic[S]):
     next_units, retry           the journal's writer, inside      use the journal
                                 a transaction
     first_units, split, join,   the event loop                    not block
-    drop
+    drop, contested
 
     `scan`, `apply` and `settle` run concurrently, each for a different unit; the job must lock what
     they share. Signals are blocked in worker threads.
@@ -128,6 +128,14 @@ class Job(ABC, Generic[S]):
         """
         del offsets
         return preimage
+
+    def contested(self, unit: Unit, preimage: bytes, offsets: Sequence[int]) -> Sequence[Unit]:
+        """Return `counted` units that scan the entries of changes at *offsets* again.
+
+        Called after a scan of *unit*, only with offsets of `Scan.links`.
+        """
+        del unit, preimage, offsets
+        return ()
 
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield units that retry failures of earlier sessions (those with a hint)."""

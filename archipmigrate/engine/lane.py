@@ -74,7 +74,7 @@ class LaneWork(Generic[S]):
     ) -> None:
         links: Sequence[Link] = scan.links
         if links:
-            scan, blob, links = await self._without_claimed(scan, blob)
+            scan, blob, links = await self._without_claimed(unit, scan, blob)
         result, batch = None, 0
         if scan.count and not self._job.dry_run:
             scan = self._let_read_on(unit, scan)
@@ -100,15 +100,31 @@ class LaneWork(Generic[S]):
         self._frontier.add(with_scope([scan.wide], unit.scope))
         return replace(scan, wide=None)
 
-    async def _without_claimed(self, scan: S, blob: bytes) -> tuple[S, bytes, list[Link]]:
-        """Claim the linked inodes; drop changes of those that another batch has claimed."""
-        taken = await self._committer.call(partial(Journal.claim, links=scan.links))
+    async def _without_claimed(
+        self, unit: Unit, scan: S, blob: bytes
+    ) -> tuple[S, bytes, list[Link]]:
+        """Claim the linked inodes; drop changes of those that another batch has claimed.
+
+        While that batch is not finished nobody knows whether it makes the change: the name that it
+        has for the file may go before. So this name is scanned once more.
+        """
+        covered, pending = await self._committer.call(partial(Journal.claim, links=scan.links))
+        taken = [*covered, *pending]
         if not taken:
             return scan, blob, list(scan.links)
+        if self._job.dry_run:
+            covered, pending = taken, []
         preimage = self._job.drop(scan.preimage, [link.offset for link in taken])
+        contested = self._job.contested(unit, scan.preimage, [link.offset for link in pending])
         tally = replace(scan.tally)
-        tally.add(counting.dropped(len(taken)))
-        scan = replace(scan, preimage=preimage, count=scan.count - len(taken), tally=tally)
+        tally.add(counting.dropped(len(covered)))
+        scan = replace(
+            scan,
+            preimage=preimage,
+            count=scan.count - len(taken),
+            tally=tally,
+            contested=contested,
+        )
         mine = [link for link in scan.links if link not in taken]
         return scan, checksummed.pack(preimage), mine
 

@@ -12,7 +12,8 @@ file among them in one of `changed`, `compliant`, `skipped`, `failed` or, if it 
       it complies                                                           +1
       it would be changed (dry run)                              +1
       it fails for good                                                                +1
-    drop: another batch covers its inode                                    +1
+    drop: another batch has changed its inode                               +1
+      a batch that is in flight has it: in a new, `counted` unit
     apply: it is changed                                         +1
       it is to be retried: in a new, `counted` unit
       it fails for good                                                                +1

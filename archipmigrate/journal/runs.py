@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from glob import escape
+from math import inf
 from pathlib import Path
+from time import time
 
 from xxhash import xxh3_64_hexdigest
 
@@ -20,6 +23,9 @@ from .store import SUFFIX, Journal, RunHeader
 
 # Beside the journal: of which share it is, should the journal ever be unreadable.
 SHARE_SUFFIX = f"{SUFFIX}-share"
+# A journal that is being made. What a kill leaves of it was never a run.
+NEW_SUFFIX = f"{SUFFIX}-new"
+LEFTOVER_AGE = 86_400  # seconds after which nobody is making it any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +59,10 @@ def new_run(
 ) -> Journal:
     """Make the journal of a new run; its header is durable.
 
-    *roots* and *places* are those of `RunHeader`. Raises JournalError.
+    Until all of it is there it has another name: a kill leaves a run, or none. *roots* and *places*
+    are those of `RunHeader`. Raises JournalError.
     """
+    _remove_leftovers(state)
     now = datetime.now(UTC)
     run = _new_name(state, f"{job}-{now:%Y%m%dT%H%M%S}")
     header = RunHeader(
@@ -68,14 +76,39 @@ def new_run(
         roots=dict(roots or {}),
         places=list(places),
     )
-    journal = Journal(state / f"{run}{SUFFIX}", new=True)
-    journal.commit([lambda j: j.write_header(header)])
+    new, path = state / f"{run}{NEW_SUFFIX}", state / f"{run}{SUFFIX}"
     try:
+        with closing(Journal(new, new=True)) as journal:
+            journal.commit([lambda j: j.write_header(header)])
+        if new.with_name(f"{new.name}-wal").exists():  # closing could not write it into the file
+            raise JournalError(f"the journal {path} cannot be written: make room there")
         _write_share(state / f"{run}{SHARE_SUFFIX}", run, share.identity)
+        _rename(new, path)
     except JournalError:
-        journal.close()
+        _remove(state.glob(f"{escape(new.name)}*"))
         raise
-    return journal
+    return Journal(path, new=False)
+
+
+def _rename(new: Path, path: Path) -> None:
+    """Give a journal its name, durably. Raises JournalError."""
+    try:
+        new.rename(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise JournalError(f"{path}: {error.strerror}") from None
+
+
+def _remove_leftovers(state: Path) -> None:
+    """Remove journals that somebody was killed while making."""
+    _remove(state.glob(f"*{NEW_SUFFIX}*"), older_than=time() - LEFTOVER_AGE)
+
+
+def _remove(paths: Iterable[Path], older_than: float = inf) -> None:
+    for path in paths:
+        with suppress(OSError):
+            if path.stat().st_mtime < older_than:
+                path.unlink()
 
 
 def _write_share(path: Path, run: str, identity: str) -> None:

@@ -384,16 +384,22 @@ class Journal(Database):
 
     # -- files with several links
 
-    def claim(self, links: Sequence[Link]) -> list[Link]:
-        """Claim linked inodes for a batch to come; return those that another batch has claimed."""
-        taken = []
+    def claim(self, links: Sequence[Link]) -> tuple[list[Link], list[Link]]:
+        """Claim linked inodes for a batch to come; return those that it does not get.
+
+        Those that a finished batch has changed, and those of a batch that is not finished. The
+        latter may be those of an earlier one of *links*, too.
+        """
+        covered, pending = [], []
         for link in links:
             key = (link.device, link.inode)
-            if key in self._claimed or self._is_claimed(link):
-                taken.append(link)
+            if key in self._claimed:
+                pending.append(link)
+            elif self._is_claimed(link):
+                covered.append(link)
             else:
                 self._claimed.add(key)
-        return taken
+        return covered, pending
 
     def _is_claimed(self, link: Link) -> bool:
         inode = signed(link.inode)

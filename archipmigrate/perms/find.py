@@ -4,7 +4,7 @@ An entry is sought only if its identity is known: that and the inode show that i
 the run changed, whatever its name is now. Journals of earlier versions have no identities: there it
 must have been born before the run's changes. What is to be sought is noted in a table of the undo's
 journal. Once all else is done it becomes units, each a walk of the share.
-Entries that the run had to retry are not sought.
+Of an entry that the run retried all attempts are sought.
 
     body        MARK, then parts (see `retried`): the changes whose entries are sought
     pre-image   u32 length, the body, then for each entry that was found u64 batch, u32 index,
@@ -131,9 +131,9 @@ def tells_inodes_apart(root: int, known: Known, index: int) -> bool:
     if root < 0:
         return False
     status = status_of(root)
-    if known.kind in (IdentityKind.BIRTH, IdentityKind.HANDLE):
-        return known.identity(index) != 0 and identity_of(known.kind, root, status) != 0
-    return known.born_before != 0 and status.born != 0
+    if known.kind in (IdentityKind.BIRTH, IdentityKind.HANDLE) and known.identity(index):
+        return identity_of(known.kind, root, status) != 0
+    return status.born != 0
 
 
 def is_at(root: int, change: Change) -> bool:
@@ -165,7 +165,7 @@ def is_entry(root: int, path: bytes, known: Known, index: int) -> bool:
     except OSError:
         return False
     else:
-        if known.kind in (IdentityKind.BIRTH, IdentityKind.HANDLE):
+        if known.kind in (IdentityKind.BIRTH, IdentityKind.HANDLE) and known.identity(index):
             return identity_of(known.kind, fd, status) == known.identity(index)
         return 0 < status.born < known.born_before
     finally:

@@ -47,6 +47,10 @@ GONE = "the share is no longer there: its directory was removed during the run"
 RETRY_HINTS = {"stat": Hint.ENTRY, "revisit": Hint.SELF, "name": 0}
 # Outcomes of changes that were attempted.
 ATTEMPTED = (Outcome.CHANGED, Outcome.FAILED)
+# What settling cannot tell: the entry was, or was not, changed before it came to this.
+UNKNOWN_AS_FAILED = bytes.maketrans(
+    bytes([Outcome.GONE, Outcome.DIFFERENT]), bytes([Outcome.FAILED, Outcome.FAILED])
+)
 
 
 @dataclass(slots=True)
@@ -103,6 +107,15 @@ class PermsJob(Job[Scan]):
         """Mark the changes of inodes that another batch covers."""
         return with_flags(preimage, offsets, Flag.DROPPED)
 
+    def contested(self, unit: Unit, preimage: bytes, offsets: Sequence[int]) -> Sequence[Unit]:
+        """Return a unit of the names of changes at *offsets*."""
+        wanted = set(offsets)
+        changes = (change for change in read_changes(preimage) if change.offset in wanted)
+        groups = [_again(change.path, Hint.ENTRY, change.within) for change in changes]
+        if not groups:
+            return ()
+        return [walk_unit(_joined(groups), retries=unit.retries, counted=True)]
+
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
         """Yield a unit that scans the entries of failures again."""
         del journal
@@ -138,7 +151,9 @@ class PermsJob(Job[Scan]):
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Finish what a killed session left half done, and count what it changed.
 
-        Linked inodes that are still unchanged are freed, for the batch that scans them next.
+        Linked inodes that are still unchanged are freed, for the batch that scans them next. What
+        is not as the killed session can have left it counts as failed: that session may have
+        changed it before its name went, so undo has to look.
         """
         applied = all_of(self.backend.apply(preimage, Verb.SETTLE, stop=stop), stop)
         changed = applied.outcomes.count(Outcome.CHANGED)
@@ -151,7 +166,8 @@ class PermsJob(Job[Scan]):
                 and applied.outcomes[change.index] not in (Outcome.CHANGED, Outcome.DROPPED)
             ]
         tally = counting.settled(changed)
-        return UnitResult(pack_outcome(applied), tally, unchanged_inodes=freed)
+        known = replace(applied, outcomes=applied.outcomes.translate(UNKNOWN_AS_FAILED))
+        return UnitResult(pack_outcome(known), tally, unchanged_inodes=freed)
 
 
 def listed_changes(changes: bytes, outcome: bytes | None) -> list[Change]:

@@ -147,7 +147,7 @@ class UndoJob(Job[Scan]):
         if set_id.is_set_id(body):
             return self._restore_set_id(body, stop)
         parts = list(read_parts(body))
-        ending = _Ending(retries, self.root if len(parts) == 1 else -1, restores=self.restores)
+        ending = _Ending(retries, self.root, restores=self.restores)
         for part in parts:
             loaded = self._load(part)
             if part is not parts[0]:
@@ -172,32 +172,54 @@ class UndoJob(Job[Scan]):
 
     def _search(self, unit: Unit, stop: StopFlag) -> Scan:
         """Walk the share for the entries that a unit seeks."""
-        wanted: dict[int, tuple[int, int]] = {}
+        wanted: dict[int, list[tuple[int, int]]] = {}
         known: dict[int, Known] = {}
         for part in find.read_search(unit.body):
             loaded = self._load(part)
-            known[part.batch] = loaded.before.known
-            wanted.update({c.inode: (part.batch, c.index) for c in loaded.records})
-        found: dict[int, find.Found] = {}
+            known[part.batch] = self._known_to_search(loaded)
+            for change in loaded.records:
+                wanted.setdefault(change.inode, []).append((part.batch, change.index))
+        found: list[find.Found] = []
         try:
             for inode, within, path in find.walk(self.root, wanted, stop):
-                batch, index = wanted[inode]
-                if inode not in found and find.is_entry(self.root, path, known[batch], index):
-                    found[inode] = find.Found(batch, index, within, path)
+                for batch, index in wanted[inode]:
+                    if find.is_entry(self.root, path, known[batch], index):
+                        found.append(find.Found(batch, index, within, path))
         except find.SeveralDevices:
             found.clear()
         if stop[0]:
             return Scan(Tally(), rest=unit)
-        preimage = LENGTH.pack(len(unit.body)) + unit.body + find.pack_found(list(found.values()))
+        preimage = LENGTH.pack(len(unit.body)) + unit.body + find.pack_found(found)
         return Scan(Tally(), preimage, len(wanted))
+
+    def _known_to_search(self, loaded: _Loaded) -> Known:
+        """Return what is known of a batch's entries, with a time before which all were born.
+
+        If settling found none of its changes, that is the first change of a later batch: its number
+        was given after the scan of this one.
+        """
+        known = loaded.before.known
+        if known.born_before:
+            return known
+        with self._reading:
+            for number in self.target.batches():
+                if number < loaded.part.batch:
+                    continue
+                later = unpack_outcome(self.target.outcome(number)).known.born_before
+                if later:
+                    return replace(known, born_before=later)
+        return known
 
     def _put_found_back(
         self, body: bytes, found: Sequence[find.Found], deny_limit: int, stop: StopFlag
     ) -> UnitResult:
-        """Put back entries that were found, under the names that they have now."""
+        """Put back entries that were found, under the names that they have now.
+
+        One that has several names is tried by each: any of them may be gone by now.
+        """
         ending = _Ending(RETRIES)
         parts = find.read_search(body)
-        for part in parts:
+        for part in reversed(parts):  # newest first, as everywhere
             loaded = self._load(part)
             records = {change.index: change for change in loaded.records}
             moved = [(records[f.index], f) for f in found if f.batch == part.batch]
@@ -208,7 +230,7 @@ class UndoJob(Job[Scan]):
                     find.moved_changes(new_gid, moved),
                     Verb.BACK,
                     deny_limit=deny_limit,
-                    known=loaded.before.known.of([f.index for _, f in moved]),
+                    known=self._known_to_search(loaded).of([f.index for _, f in moved]),
                     stop=stop,
                 )
                 all_of(applied, stop)
@@ -453,8 +475,14 @@ class _Ending:
         )
 
     def note_moved(self, records: Iterable[Change], found: Sequence[int], applied: Applied) -> None:
-        """Note the result of putting entries back that were sought; *found* are their indices."""
-        outcomes = dict(zip(found, applied.outcomes, strict=True))
+        """Note the result of putting entries back that were sought.
+
+        *found* are their indices, an entry's once for each of its names.
+        """
+        outcomes: dict[int, int] = {}
+        for index, outcome in zip(found, applied.outcomes, strict=True):
+            if outcome != Outcome.GONE and outcomes.get(index) not in BACK:
+                outcomes[index] = outcome
         reasons = Reasons(applied, found)
         for change in records:
             outcome = outcomes.get(change.index, int(Outcome.GONE))

@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,8 +22,10 @@ from archipmigrate.journal.store import Journal
 from archipmigrate.model import Tally, Unit
 from archipmigrate.packed.changes import read_changes
 from tests.support import compiled
+from tests.support.inprocess import Program
 from tests.support.kill import copied, count_off, migrated, undone
 from tests.support.program import GID, Attrs, Cli, Ended, attrs, need
+from tests.support.situations import made
 
 MIB = 1 << 20
 # What strace says of a call: its start, its end, or both in one line.
@@ -303,7 +306,7 @@ def test_run_ends_before_it_begins_when_its_journal_cannot_be_made(
 @pytest.mark.privileged
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("call", "error", "when"), [("pwrite64", "ENOSPC", 45), ("fdatasync", "EIO", 15)]
+    ("call", "error", "when"), [("pwrite64", "ENOSPC", 80), ("fdatasync", "EIO", 20)]
 )
 def test_run_stops_when_its_journal_cannot_be_written(
     cli: Cli, share: Path, state: Path, call: str, error: str, when: int
@@ -314,6 +317,38 @@ def test_run_stops_when_its_journal_cannot_be_written(
     ended = failing(cli, call, error, when).perms(share, *slow)
     check_stopped(ended, before, share, state)
     check_resumed_and_undone(cli, share, before)
+
+
+@pytest.mark.privileged
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["native"], indirect=True)
+@pytest.mark.parametrize("when", [3, 5, 8, 12, 16, 20])
+def test_run_that_is_killed_while_its_journal_is_made_leaves_a_run_or_none(
+    cli: Cli, program: Program, share: Path, state: Path, when: int
+) -> None:
+    for number in range(100):
+        (share / f"{number}").touch(mode=0o600)
+    before = attrs(share)
+    inject = f"inject=pwrite64:signal=KILL:when={when}"
+    prefix = (need("strace"), "-f", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", inject)
+    assert replace(cli, prefix=prefix).perms(share).status != 0
+    made(list(state.iterdir()), "a journal that was begun")
+    made(attrs(share) == before, "a kill before the first change")
+    for ended in (program("status"), program.perms(share), program("undo")):
+        assert ended.status == 0, ended.err
+        assert "journal" not in ended.err, ended.err
+    assert attrs(share) == before
+
+
+def test_what_is_left_of_a_journal_that_was_never_made_goes_some_day(
+    program: Program, share: Path, state: Path
+) -> None:
+    for name, age in (("old", 100_000), ("recent", 0)):
+        path = state / f"perms-{name}.journal-new"
+        path.touch()
+        os.utime(path, (time.time() - age, time.time() - age))
+    assert program.perms(share).status == 0
+    assert [path.name for path in state.glob("*-new*")] == ["perms-recent.journal-new"]
 
 
 def failing(cli: Cli, call: str, error: str, when: int) -> Cli:

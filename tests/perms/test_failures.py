@@ -128,7 +128,7 @@ def test_retries_that_are_cut_off_are_not_lost(
     """Whatever is committed last: a failure is still one, or waits on the frontier."""
     run = program.perms(protected).summary["run"]
     commit, take = Journal.commit, Journal.take_failures
-    taken = []
+    taken: list[Failure] = []
 
     def cut(journal: Journal, writes: list[Write]) -> None:
         if taken:

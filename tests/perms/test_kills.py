@@ -19,9 +19,11 @@ import pytest
 from archipmigrate.backend.select import available
 from archipmigrate.testshare import make_share
 from tests.support.kill import (
+    KILLED,
     Loaded,
     count_off,
     expected_tally,
+    is_killed,
     left,
     migrated,
     set_bits_again,
@@ -32,7 +34,6 @@ from tests.support.kill import (
 from tests.support.program import GID, Attrs, Ended, attrs, missing
 
 pytestmark = pytest.mark.privileged
-KILLED = -9
 
 
 @pytest.fixture(scope="module")
@@ -336,11 +337,6 @@ def make_mixed(share: Path, rng: random.Random) -> None:
             os.mkfifo(flat / f"fifo{number}")
     for number in range(500):
         put(flat / f"right{number}", 0o4660, GID)
-
-
-def is_killed(ended: Ended) -> bool:
-    """Say whether a run was killed, or (status 1) a process that worked for it."""
-    return ended.status == KILLED or (ended.status == 1 and "ended by signal 9" in ended.err)
 
 
 def kill_often(

@@ -13,13 +13,16 @@ import pytest
 
 from archipmigrate.engine.job import UnitResult
 from archipmigrate.model import StopFlag
+from archipmigrate.packed.changes import Flag, read_changes
 from archipmigrate.perms import find
+from archipmigrate.perms.job import PermsJob
 from archipmigrate.perms.undo import UndoJob
 from tests.support.inprocess import Program
 from tests.support.program import GID
 from tests.support.situations import made
 
 pytestmark = pytest.mark.privileged
+DROPPED = Flag.DROPPED
 
 
 def by_inode(top: Path) -> dict[int, tuple[int, int]]:
@@ -67,6 +70,29 @@ def test_undo_puts_back_a_file_of_which_one_name_went(program: Program, filled: 
     made(len(known) == 1, "a file that was changed by one of its names")
     (filled / known.pop()).unlink()
     assert program("undo").status == 0
+    assert by_inode(filled) == before
+
+
+def test_undo_puts_back_a_file_whose_names_go_one_by_one(
+    program: Program, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        os.link(filled / "d" / "e" / "f0", filled / f"{number}")
+    before = by_inode(filled)
+    names = {"d/e/f0", *"0123"}
+    known = names.intersection(changed(program, filled)).pop()
+    (filled / known).unlink()
+    put_back = UndoJob._put_found_back
+
+    def removed(job: UndoJob, body: bytes, found: list[find.Found], *args: Any) -> UnitResult:
+        for name in found[:-1]:
+            (filled / os.fsdecode(name.path)).unlink()
+        return put_back(job, body, found, *args)
+
+    monkeypatch.setattr(UndoJob, "_put_found_back", removed)
+    ended = program("undo", "--json")
+    made(sum((filled / name).exists() for name in names) == 1, "a file with a single name left")
+    assert (ended.status, ended.summary["changed"]) == (0, len(before))
     assert by_inode(filled) == before
 
 
@@ -125,6 +151,64 @@ def test_search_that_is_killed_is_repeated(
     found = ended.summary
     assert (found["entries"], found["vanished"], found["failed"]) == (len(before), 0, 0)
     assert found["changed"] + found["compliant"] == len(before)  # as before already: those killed
+
+
+@pytest.mark.parametrize("links", [False, True], ids=["renamed", "one of two names removed"])
+@pytest.mark.parametrize("resumes", [False, True], ids=["undone", "resumed"])
+def test_undo_puts_back_what_a_killed_run_changed_by_a_name_that_went(
+    program: Program, filled: Path, monkeypatch: pytest.MonkeyPatch, *, resumes: bool, links: bool
+) -> None:
+    names = [Path("d", "e", "f1"), Path("moved")]
+    if links:
+        os.link(filled / names[0], filled / names[1])
+    before = by_inode(filled)
+    by: list[Path] = []
+    apply = PermsJob.apply
+
+    def killed(job: PermsJob, scan: Any, **more: Any) -> UnitResult:
+        changes = [change for change in read_changes(scan.preimage) if not change.flags & DROPPED]
+        by.extend(path for path in names if os.fsencode(path) in {c.path for c in changes})
+        apply(job, scan, **more)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PermsJob, "apply", killed)
+        while not by:
+            with pytest.raises(Killed):
+                program.perms(filled, "--jobs", 1)
+    made((filled / by[0]).stat().st_gid == GID, "a file that was changed")
+    if links:
+        (filled / by[0]).unlink()
+    else:
+        (filled / by[0]).rename(filled / names[1])
+    if resumes:
+        assert program.perms(filled).status == 0
+    assert program("undo", "--json").status == 0
+    assert by_inode(filled) == before
+
+
+def test_undo_seeks_what_several_killed_sessions_changed(
+    program: Program, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: dict[int, tuple[int, int]] = {}
+    apply = PermsJob.apply
+
+    def killed(job: PermsJob, scan: Any, **more: Any) -> UnitResult:
+        apply(job, scan, **more)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PermsJob, "apply", killed)
+        for number in range(3):
+            new = filled / f"new{number}"
+            new.touch(mode=0o600)
+            before |= by_inode(new)
+            while new.stat().st_gid != GID:
+                with pytest.raises(Killed):
+                    program.perms(filled)
+            new.rename(filled / f"moved{number}")
+    assert program("undo").status == 0
+    assert before.items() <= by_inode(filled).items()
 
 
 def test_search_that_is_interrupted_is_repeated(

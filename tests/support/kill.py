@@ -25,6 +25,7 @@ from typing import Any
 from tests.support import compiled
 from tests.support.program import GID, Attrs, Ended
 
+KILLED = -9  # the status of a killed run
 WATCHED = 0.0005  # seconds between two checks of what a run has written
 
 
@@ -121,6 +122,11 @@ def _number(pipe: int) -> int:
         assert byte, "the process that has the program loaded ended"
         text += byte
     return int(text)
+
+
+def is_killed(ended: Ended) -> bool:
+    """Say whether a run was killed, or (status 1) a process that worked for it."""
+    return ended.status == KILLED or (ended.status == 1 and "ended by signal 9" in ended.err)
 
 
 def strike(loaded: Loaded, state: Path, delay: float, *args: object) -> Ended:
