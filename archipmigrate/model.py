@@ -176,7 +176,8 @@ class Scan:
     `links` are the changes of files with several links, each to be changed by one batch only.
     `retained` is kept open for apply; whoever gets the scan closes it. `attempted` counts the
     failures of a scan that has to change something itself, such as taking a lock. `writes` go into
-    the transaction that finishes the unit.
+    the transaction that finishes the unit. `operations` are those on the share beside the entries
+    that were counted: --max-ops limits them, too.
     """
 
     tally: Tally
@@ -192,6 +193,7 @@ class Scan:
     retained: Retained | None = None
     attempted: int = 0
     writes: Sequence[TablesWrite] = ()
+    operations: int = 0
 
 
 class Outcome(IntEnum):

@@ -18,6 +18,7 @@ from .kind import JobKind
 KINDS = {
     "perms": "..perms.kind",
     "mapfiles": "..maps.kind",
+    "relocate": "..relocate.kind",
 }
 # The job of a run that takes back another, whatever the kind of that.
 UNDO = "undo"

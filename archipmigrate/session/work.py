@@ -173,6 +173,7 @@ def undo(
         if not is_meant():
             return None
         tell_unreadable(state, reporter)
+        kind.check_undo(target, share, state)
         share = replace(share, lock=locks.fd(share.identity))
         settings = kind.settings(target.settings)
         share = _reached(kind, settings, share, state, options, reporter)
