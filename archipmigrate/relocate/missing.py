@@ -182,7 +182,7 @@ class _Check:
             shown = volume.decode(errors="backslashreplace")
             self._found.append(
                 Found(
-                    shown_path(Root.BLOCKS, sha256_directory(name), name),
+                    shown_path(Root.BLOCKS, _directories(name)[0], name),
                     Class.MISSING,
                     (NOWHERE if flag else OF_PITHOS).format(number=number, volume=shown),
                     volume,

@@ -15,24 +15,30 @@ from ..ui.text import count, printable, quoted
 from .classify import BAD, WHY, Class
 from .tables import Found, class_counts, found_files
 
+INCOMPLETE = "done, but v0.4 does not find all that v0.3 served,"
 EXAMPLES = 20  # lines for each class, without -v
 AT_OLD_PLACES = (Class.MOVED_BLOCKS, Class.MOVED_MAPS, Class.LINKED, Class.MERGED)
-# What the summary says of each class, in this order: of a run, and of a dry run.
-WORDS = {
+# What the summary calls the classes, in this order: in a run, and in a dry run.
+LABELS = {
     Class.MOVED_BLOCKS: ("blocks moved", "blocks to move"),
     Class.MOVED_MAPS: ("maps moved", "maps to move"),
-    Class.LINKED: ("old names removed of objects at both places", "at both places, one inode"),
-    Class.MERGED: ("merged with equal objects", "to merge with equal objects"),
-    Class.CURRENT: ("where v0.4 looks already",) * 2,
-    Class.PITHOS: ("of Pithos, where v0.4 looks too",) * 2,
-    Class.PLACEHOLDER: ("placeholders, left",) * 2,
-    Class.LOCK: ("locks of v0.3, left",) * 2,
-    Class.STRAY: ("strays, left",) * 2,
-    Class.UNOPENABLE: ("that v0.4 cannot open, left",) * 2,
-    Class.FOREIGN: ("foreign, left",) * 2,
-    Class.CONFLICT: ("conflicts, left",) * 2,
-    Class.OUTSIDE: ("that lead outside, left",) * 2,
-    Class.MISSING: ("missing",) * 2,
+    Class.LINKED: ("old names removed", "old names to go"),
+    Class.MERGED: ("merged", "to merge"),
+    **{
+        kind: (kind.value, kind.value)
+        for kind in (
+            Class.CURRENT,
+            Class.PITHOS,
+            Class.PLACEHOLDER,
+            Class.LOCK,
+            Class.STRAY,
+            Class.UNOPENABLE,
+            Class.FOREIGN,
+            Class.CONFLICT,
+            Class.OUTSIDE,
+            Class.MISSING,
+        )
+    },
 }
 
 
@@ -62,20 +68,21 @@ class RelocateReport:
         self._report.summary(lines, self._summary_object(ended), ended.reason)
 
     def _summary_object(self, ended: Ended) -> dict[str, object]:
-        counts = {kind.value.replace("-", "_"): self._counts.get(kind, 0) for kind in WORDS}
+        counts = {kind.value.replace("-", "_"): self._counts.get(kind, 0) for kind in LABELS}
         thing = ended.summary_object(dry_run=ended.dry_run)
         return {**thing, "classes": counts}
 
     def _lines(self, facts: Facts, *, dry_run: bool) -> Iterator[str]:
         path = quoted(facts.path.encode(errors="surrogateescape"))
         run = f" (run {facts.run})" if facts.run else "; nothing was changed"
-        yield f"{facts.job} {path}: {how_it_ended(facts)}{run}"
+        ended = how_it_ended(facts).replace("done, with failures,", INCOMPLETE)
+        yield f"{facts.job} {path}: {ended}{run}"
         tally = facts.tally
         failed = f"{tally.failed:,} failed, {tally.vanished:,} vanished"
         yield f"  {count(tally.entries, 'file')}, {failed}"
-        for kind, words in WORDS.items():
+        for kind, labels in LABELS.items():
             if self._counts.get(kind):
-                yield f"  {self._counts[kind]:>10,}  {words[dry_run]}"
+                yield f"  {labels[dry_run]:<17} {self._counts[kind]:>10,}"
         yield from self._found_lines(only_bad=False)
         yield from self._following(facts, dry_run=dry_run)
 

@@ -169,8 +169,8 @@ def end_volumes(journal: JobTables, names: Sequence[bytes]) -> None:
 
 
 def found_files(journal: JobTables) -> Iterator[Found]:
-    """Yield the files that are listed, by path."""
-    rows = journal.select("SELECT path, class, note, volume FROM found ORDER BY path")
+    """Yield the files that are listed, by class and path."""
+    rows = journal.select("SELECT path, class, note, volume FROM found ORDER BY class, path")
     return (Found(*row) for row in rows)
 
 
