@@ -28,14 +28,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ..engine.stop import DENIED
 from ..model import Outcome, StopFlag
 from ..packed.moves import Move, Root, Verb
 from ..tree.files import status
 from ..tree.rename import rename_exclusive
 from .compare import copy_back, same_content, sweep_part
 from .roots import OpenRoot, Roots, is_object, leads_out, status_beneath
-
-DENIED = (errno.EPERM, errno.EACCES)
 
 
 class Different(Exception):

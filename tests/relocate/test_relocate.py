@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import replace
@@ -318,6 +319,24 @@ def test_too_little_room_is_refused_and_nothing_is_touched(
     assert "nothing was touched" in ended.err
     assert sorted(top.rglob("*")) == before
     monkeypatch.undo()
+    assert program("resume", "--json").summary["changed"] == 8
+
+
+def test_run_stops_where_nothing_can_be_moved_to_the_new_places(
+    program: Program, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = entries(top)
+
+    def refuse(*_: object) -> bool:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("archipmigrate.relocate.mover.rename_exclusive", refuse)
+        patched.setattr("archipmigrate.relocate.mover.Mover._may_drop", refuse)
+        ended = relocate(program, top, "--v03-stopped")
+    assert (ended.status, ended.summary["status"]) == (1, "stopped")
+    assert "several filesystems" in ended.err
+    assert entries(top) == before
     assert program("resume", "--json").summary["changed"] == 8
 
 
