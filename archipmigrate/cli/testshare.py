@@ -7,7 +7,15 @@ import errno
 
 from ..errors import FatalError, UsageError
 from ..numerals import read_number
-from ..testshare import Layout, MapPlacement, OtherVolumes, RefusedDirectory, make_share
+from ..testshare import (
+    Layout,
+    MapPlacement,
+    OtherVolumes,
+    RefusedDirectory,
+    ShareSize,
+    make_share,
+    make_v03_share,
+)
 from ..ui.printer import print_line
 from ..ui.text import command_line
 
@@ -16,7 +24,15 @@ Make a share like those of Archipelago v0.3: objects in DIR/blocks, volumes with
 DIR/maps, DIR/locks. Volumes of other kinds can be added. Files are 0600 (locks 0660), directories
 0700, all owned by whoever runs this. The same arguments give the same share. DIR must not exist
 yet, or be an empty directory of the caller's that nobody else can write to, and no symbolic link.
+
+--layout v0.3 makes a share as v0.3 leaves it: blocks and maps where v0.3 puts them, under its
+names (archip_ and sha256 of archip_VOLUME_NUMBER); beside each map a lock that was never released;
+locks of deleted volumes, empty maps of volumes that never were, empty objects of 64 hex digits; a
+volume whose name is too short for v0.4. DIR/locks is not made.
 """
+
+V03 = "v0.3"
+REFUSED = (errno.ENOTEMPTY, errno.ENOTDIR, errno.EEXIST)
 
 EPILOG = """\
 examples:
@@ -31,11 +47,14 @@ examples:
       sizes of the v0 ones, as Pithos knows them
   archipmigrate testshare /tmp/share --v1-in-place 5 --map-place v03
       maps where v0.3 has them, and v0.4 does not find them
+  archipmigrate testshare /tmp/share --layout v0.3 --pithos /tmp/pithos --sums /tmp/sums.json
+      a share as v0.3 left it, with Pithos' trees apart, and the sha256 of each volume
 """
 
 LAYOUTS = """\
 where the files lie: in aa/bb/cc/NAME by sha256 of the name, as in v0.4 (filed), all in one
-directory (flat), or eight levels deep (deep); default: %(default)s
+directory (flat), eight levels deep (deep), or where v0.3 puts each, with all else that it leaves
+(v0.3); default: %(default)s
 """
 
 MAP_PLACES = """\
@@ -62,7 +81,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--volumes", type=_count, default=50, metavar="N", help="default: %(default)s"
     )
     parser.add_argument(
-        "--layout", choices=[layout.value for layout in Layout], default="filed", help=LAYOUTS
+        "--layout",
+        choices=[*(layout.value for layout in Layout), V03],
+        default="filed",
+        help=LAYOUTS,
     )
     parser.add_argument(
         "--seed",
@@ -78,8 +100,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="N",
         help="the largest size of an object; default: %(default)s",
     )
+    _add_v03(parser)
     _add_others(parser)
     parser.set_defaults(run=run)
+
+
+def _add_v03(parser: argparse.ArgumentParser) -> None:
+    """Add the options of shares as v0.3 left them."""
+    group = parser.add_argument_group("with --layout v0.3")
+    group.add_argument(
+        "--pithos",
+        metavar="DIR",
+        help="also make Pithos' own trees there, like DIR above: DIR/maps (v0 maps), DIR/data "
+        "(their blocks), DIR/sizes.csv; a tenth as many images and blocks as volumes and objects; "
+        "every fifth volume is made from one",
+    )
+    group.add_argument(
+        "--sums",
+        metavar="FILE",
+        help="write the size and sha256 of each volume's whole content, as v0.3 serves it, to a "
+        "new FILE (JSON); hashes 4 MiB for each object, about 3 ms on a core",
+    )
 
 
 def _add_others(parser: argparse.ArgumentParser) -> None:
@@ -128,30 +169,12 @@ def run(args: argparse.Namespace) -> int:
     """Make the share; print what was made and what to try next. Return the exit status."""
     shown = command_line([args.directory])
     try:
-        size = make_share(
-            args.directory,
-            objects=args.objects,
-            volumes=args.volumes,
-            layout=Layout(args.layout),
-            seed=args.seed,
-            object_bytes=args.object_bytes,
-            others=OtherVolumes(
-                v1=args.v1,
-                v1_in_place=args.v1_in_place,
-                v0=args.v0,
-                v2=args.v2,
-                half_renamed=args.half_renamed,
-                objects=args.map_objects,
-                placement=MapPlacement(args.map_place),
-                locks=args.locks,
-                lock_dir=args.lock_dir,
-            ),
-        )
+        size = _make(args)
     except ValueError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         message = f"cannot make a share in {shown}: {error.strerror}"
-        if isinstance(error, RefusedDirectory) or error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
+        if isinstance(error, RefusedDirectory) or error.errno in REFUSED:
             raise UsageError(message) from error
         raise FatalError(message) from error
     print_line(
@@ -159,6 +182,34 @@ def run(args: argparse.Namespace) -> int:
         f"{size.directories} directories; next: archipmigrate perms {shown} -n"
     )
     return 0
+
+
+def _make(args: argparse.Namespace) -> ShareSize:
+    """Make the share. Raises ValueError, OSError."""
+    others = OtherVolumes(
+        v1=args.v1,
+        v1_in_place=args.v1_in_place,
+        v0=args.v0,
+        v2=args.v2,
+        half_renamed=args.half_renamed,
+        objects=args.map_objects,
+        placement=MapPlacement(args.map_place),
+        locks=args.locks,
+        lock_dir=args.lock_dir,
+    )
+    sizes = {
+        "objects": args.objects,
+        "volumes": args.volumes,
+        "seed": args.seed,
+        "object_bytes": args.object_bytes,
+    }
+    if args.layout != V03:
+        if args.pithos or args.sums:
+            raise ValueError(f"--pithos and --sums go with --layout {V03}")
+        return make_share(args.directory, **sizes, layout=Layout(args.layout), others=others)
+    if others != OtherVolumes(objects=others.objects):
+        raise ValueError(f"--layout {V03} has no volumes of other kinds: leave their options out")
+    return make_v03_share(args.directory, **sizes, pithos=args.pithos, sums=args.sums)
 
 
 def _count(text: str) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..maps.format import v1
+from .contents import part_of
 from .others import MapPlacement, OtherVolumes, add_others, dir_of_v1
 from .tree import LEVELS, BlockerTree, Layout, make_directory, open_empty
 
@@ -59,7 +60,7 @@ def make_share(
             trees[name] = BlockerTree(opened[-1], LEVELS[layout])
         parts = max(volumes, 1)  # without volumes, no map refers to the objects
         for number in range(parts):
-            count = _part_of(objects, number, parts)
+            count = len(part_of(objects, number, parts))
             digests = [_add_object(trees["blocks"], rng, object_bytes) for _ in range(count)]
             if number < volumes:
                 volume = b"archip_vol%06d" % number
@@ -75,11 +76,6 @@ def make_share(
         directories=1 + sum(1 + tree.directories for tree in trees.values()),
         volumes=volumes + others.count,
     )
-
-
-def _part_of(total: int, number: int, parts: int) -> int:
-    """Return the size of part *number* of *total* things divided into *parts*."""
-    return total * (number + 1) // parts - total * number // parts
 
 
 def _add_object(blocks: BlockerTree, rng: random.Random, object_bytes: int) -> bytes:

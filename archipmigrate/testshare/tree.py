@@ -1,7 +1,7 @@
 """The directories of a sample share while they are filled.
 
-Every mode is set by a chmod of its own: the umask, or a set-gid directory above, would change the
-modes that mkdir and open give.
+A mode is set by a chmod of its own where the umask, or a set-gid directory above, has changed the
+one that mkdir or open gives.
 """
 
 from __future__ import annotations
@@ -33,11 +33,15 @@ LEVELS = {Layout.FILED: placement.LEVELS, Layout.FLAT: 0, Layout.DEEP: 8}
 
 
 class BlockerTree:
-    """The directory of one blocker while it is filled; counts the files and directories made."""
+    """The directory of one blocker while it is filled; counts the files and directories made.
 
-    def __init__(self, descriptor: int, levels: int) -> None:
+    New directories have *mode*.
+    """
+
+    def __init__(self, descriptor: int, levels: int = 0, mode: int = DIRECTORY_MODE) -> None:
         self._descriptor = descriptor
         self._levels = levels
+        self._mode = mode
         self.files = 0
         self.directories = 0
 
@@ -56,7 +60,8 @@ class BlockerTree:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             file = os.open(name, flags, mode, dir_fd=directory)
             try:
-                os.fchmod(file, mode)
+                if stat.S_IMODE(os.fstat(file).st_mode) != mode:
+                    os.fchmod(file, mode)
                 while content:
                     content = content[os.write(file, content) :]
             finally:
@@ -69,12 +74,12 @@ class BlockerTree:
     def _open(self, path: DirPath) -> int:
         """Open a directory; make it, and those above it, if they are missing."""
         try:
-            return open_beneath(self._descriptor, b"/".join(path), DIRECTORY)
+            return open_beneath(self._descriptor, b"/".join(path), PIN)
         except FileNotFoundError:
             above = self._open(path[:-1]) if path[1:] else self._descriptor
         try:
             self.directories += 1
-            return make_directory(above, path[-1])
+            return make_directory(above, path[-1], self._mode)
         finally:
             if path[1:]:
                 os.close(above)
@@ -109,7 +114,8 @@ def open_empty(directory: str) -> int:
             raise RefusedDirectory("others can write to it")
         if not _is_empty(pin, made=made):
             raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
-        return _open_own(pin)
+        _set_mode(pin, DIRECTORY_MODE)
+        return os.open(".", DIRECTORY, dir_fd=pin)
     finally:
         os.close(pin)
 
@@ -123,20 +129,15 @@ def _is_empty(pin: int, *, made: bool) -> bool:
         raise
 
 
-def make_directory(parent: int, name: str | bytes) -> int:
-    """Make a directory in *parent* and open it. Follows no link."""
-    os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
+def make_directory(parent: int, name: str | bytes, mode: int = DIRECTORY_MODE) -> int:
+    """Make a directory in *parent* and pin it. Follows no link."""
+    os.mkdir(name, mode, dir_fd=parent)
     pin = os.open(name, PIN, dir_fd=parent)
-    try:
-        return _open_own(pin)
-    finally:
-        os.close(pin)
+    _set_mode(pin, mode)
+    return pin
 
 
-def _open_own(pin: int) -> int:
-    """Set the mode of a pinned directory and open it.
-
-    It may not be readable before: the umask decides with what mode mkdir makes it.
-    """
-    os.chmod(f"/proc/self/fd/{pin}", DIRECTORY_MODE)
-    return os.open(".", DIRECTORY, dir_fd=pin)
+def _set_mode(pin: int, mode: int) -> None:
+    """Set the mode of a pinned directory, which may not be readable before."""
+    if stat.S_IMODE(os.fstat(pin).st_mode) != mode:
+        os.chmod(f"/proc/self/fd/{pin}", mode)
