@@ -76,6 +76,7 @@ class RelocateKind(JobKind[RelocateSettings]):
             maps = OpenRoot(open_maps(share, settings), settings.maps_umask, *owner)
             stack.enter_context(closing(maps))
             roots = {Root.BLOCKS: blocks, Root.MAPS: maps}
+            stack.callback(os.umask, os.umask(0))
             journal.commit([prepare_tables])
             job = RelocateJob(roots, dry_run=opening.purpose is Purpose.DRY_RUN)
             job.load_conflicts(journal)

@@ -162,19 +162,23 @@ class Mover:
     def _shift(self, move: Move, *, settling: bool) -> _Step:
         """Move an object that has one name."""
         root, (leaves, reaches) = self.roots[move.root], self._directories(move)
-        here = status_beneath(root, leaves, move.name)
-        if not is_object(here, move.inode):
-            if is_object(status_beneath(root, reaches, move.name), move.inode):
-                return _Step.ALREADY
-            raise Gone if here is None else Different
-        if settling:
-            there = status_beneath(root, reaches, move.name)
-            if there is None:
-                return _Step.NOT_BEGUN
-            if not is_object(there, move.inode):
-                raise Different
-            return _Step.HALF_DONE
-        with _pinned(root, leaves) as source, _made(root, reaches) as target:
+        with contextlib.ExitStack() as stack:
+            here = None
+            with contextlib.suppress(FileNotFoundError):
+                source = stack.enter_context(_pinned(root, leaves))
+                here = status(source, move.name)
+            if not is_object(here, move.inode):
+                if is_object(status_beneath(root, reaches, move.name), move.inode):
+                    return _Step.ALREADY
+                raise Gone if here is None else Different
+            if settling:
+                there = status_beneath(root, reaches, move.name)
+                if there is None:
+                    return _Step.NOT_BEGUN
+                if not is_object(there, move.inode):
+                    raise Different
+                return _Step.HALF_DONE
+            target = stack.enter_context(_made(root, reaches))
             return self._shift_between(move, source, target)
 
     def _shift_between(self, move: Move, source: int, target: int) -> _Step:
@@ -189,10 +193,7 @@ class Mover:
             if is_object(status(target, move.name), move.inode):
                 return _Step.HALF_DONE
             raise Different from None
-        if not is_object(status(target, move.name), move.inode):
-            os.unlink(move.name, dir_fd=target)
-            raise Different
-        return _Step.HALF_DONE
+        return _Step.HALF_DONE  # that it was the object is seen before the old name goes
 
     def _check_moved(self, move: Move, source: int, target: int) -> None:
         """Check that it was the object that moved; what somebody put in its place goes back."""
@@ -227,13 +228,22 @@ class Mover:
 
     def _remove_old(self, move: Move) -> None:
         """Remove the name that the object leaves, now that the other one is durable."""
-        root, (leaves, reaches) = self.roots[move.root], self._directories(move)
+        root, (leaves, _) = self.roots[move.root], self._directories(move)
         with _pinned(root, leaves) as source:
-            here, there = status(source, move.name), status_beneath(root, reaches, move.name)
-            inode = move.inode if self.back else _new_inode(move)
-            if not is_object(here, move.inode) or not is_object(there, inode):
+            here = status(source, move.name)
+            if not is_object(here, move.inode) or not self._is_kept(move, here):
                 raise Different
             os.unlink(move.name, dir_fd=source)
+
+    def _is_kept(self, move: Move, here: os.stat_result | None) -> bool:
+        """Whether the object has another name, or its twin one, so that this one may go.
+
+        Where somebody exchanged the object before it was linked, and put it back, it has not.
+        """
+        if move.verb is Verb.MERGE:
+            there = status_beneath(self.roots[move.root], move.new_directory, move.name)
+            return is_object(there, _new_inode(move))
+        return here is not None and here.st_nlink > 1
 
     def _restore(self, move: Move, settling: bool) -> _Step:
         """Give an object its old name again: of the same inode, or as a copy."""

@@ -1,7 +1,8 @@
 """The directories of the two blockers, and the directories that are made below them.
 
 A new directory has mode 01700 until its owner and mode are set. So one that a kill left half made
-is known by its mode, and completed by whoever meets it next.
+is known by its mode, and completed by whoever meets it next. The umask of the process is 0 for as
+long as roots are open.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..backend.python.setattr import change_mode, change_owner
 from ..packed.moves import Root
 from ..tree.beneath import PIN_DIRECTORY, open_beneath
-from ..tree.files import DIRECTORY
 from ..tree.rename import sync_filesystem
 
 HALF_MADE = 0o1700
@@ -62,14 +63,25 @@ class OpenRoot:
         if not name:
             return os.open(b".", PIN_DIRECTORY, dir_fd=above)
         with contextlib.suppress(FileExistsError):
-            os.mkdir(name, HALF_MADE, dir_fd=above)
-        fd = os.open(name, DIRECTORY, dir_fd=above)
+            os.mkdir(name, self._first_mode(above), dir_fd=above)
+        fd = os.open(name, PIN_DIRECTORY, dir_fd=above)
         try:
             self._complete(above, fd)
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+    def _first_mode(self, above: int) -> int:
+        """Return the mode to make a directory with: the last one if it needs nothing else."""
+        parent = os.fstat(above)
+        is_whole = (
+            parent.st_mode & stat.S_ISGID
+            and parent.st_uid == os.geteuid()
+            and self.uid in (None, parent.st_uid)
+            and self.gid in (None, parent.st_gid)
+        )
+        return 0o777 & ~self.umask if is_whole else HALF_MADE
 
     def _complete(self, above: int, fd: int) -> None:
         """Give a directory of ours that is half made its owner and mode."""
@@ -80,8 +92,8 @@ class OpenRoot:
         uid = parent.st_uid if self.uid is None else self.uid
         gid = parent.st_gid if self.gid is None else self.gid
         if (found.st_uid, found.st_gid) != (uid, gid):
-            os.fchown(fd, uid, gid)
-        os.fchmod(fd, 0o2000 | (0o777 & ~self.umask))
+            change_owner(fd, uid, gid)
+        change_mode(fd, 0o2000 | (0o777 & ~self.umask), is_pin=True)
 
     def sync(self) -> None:
         """Make durable what was done on the filesystem."""

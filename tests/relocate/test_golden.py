@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import stat
 import tarfile
@@ -9,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from archipmigrate.layout.names import SHORTEST_NAME
+from archipmigrate.maps.format.v1 import ENTRY_SIZE, HEADER_SIZE, OBJECT_SIZE, object_count
+from archipmigrate.testshare import make_v03_share
 from tests.support.inprocess import Program
-from tests.support.old_shares import entries
+from tests.support.old_shares import entries, new_place
 from tests.support.program import GID
 
 pytestmark = pytest.mark.privileged
@@ -84,3 +89,33 @@ def test_genuine_share_becomes_what_v04_served_all_volumes_from(
     assert program("undo").status == 0
     assert program("undo", run).status == 0
     assert entries(top) == before
+
+
+def test_volumes_of_a_sample_share_have_the_same_content_at_their_new_places(
+    program: Program, tmp_path: Path
+) -> None:
+    top, sums = tmp_path / "share", tmp_path / "sums.json"
+    make_v03_share(str(top), objects=30, volumes=6, sums=str(sums))
+    before = entries(top)
+    place = ("--blocks", top / "blocks", "--maps", top / "maps")
+    ended = program("relocate", "--json", "--v03-stopped", *place)
+    assert (ended.status, ended.summary["classes"]["moved_maps"]) == (0, 6), ended.out
+    for volume, due in json.loads(sums.read_text()).items():
+        name = f"archip_{volume}"
+        if len(volume) < SHORTEST_NAME:
+            continue
+        raw = (top / "maps" / new_place(name)).read_bytes()
+        digest, left = hashlib.sha256(), due["size"]
+        for at in range(HEADER_SIZE, HEADER_SIZE + ENTRY_SIZE * object_count(left), ENTRY_SIZE):
+            length = min(OBJECT_SIZE, left)
+            left -= length
+            digest.update(
+                _content(top, raw[at], raw[at + 1 : at + ENTRY_SIZE]).ljust(length, b"\0")
+            )
+        assert digest.hexdigest() == due["sha256"], volume
+    assert program("undo").status == 0
+    assert entries(top) == before
+
+
+def _content(top: Path, flag: int, digest: bytes) -> bytes:
+    return (top / "blocks" / new_place(f"archip_{digest.hex()}")).read_bytes() if flag else b""

@@ -24,7 +24,7 @@ from tests.support.thinned import EXHAUSTIVE, strikes
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow]
 KILLED = -9
-FEWEST = 40  # calls that change something
+FEWEST = 30  # calls that change something
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EMLINK")
 MERGED = f"blocks/{old_place_of(block_name('both', 1))}"
 each_way = pytest.mark.parametrize("links", [False, True], ids=["rename", "link"])
