@@ -72,6 +72,7 @@ from .units import SURVEY as SURVEY_UNIT
 
 AT_ONCE = 50_000  # moves, or maps, that are in the frontier at once
 IN_A_UNIT = 64  # maps
+MOST_CONFLICTS = 50_000  # whose volumes are found: 20 MB
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -119,8 +120,8 @@ class RelocateJob(Job[Scan]):
             raise FatalError(f"{why}; nothing was touched")
 
     def load_conflicts(self, journal: Journal) -> None:
-        """Read which objects are conflicts, to find out whose they are."""
-        paths = found_paths(journal, Class.CONFLICT)
+        """Read which objects are conflicts, to find out whose they are: of as many as fit."""
+        paths = found_paths(journal, Class.CONFLICT, MOST_CONFLICTS)
         self._conflicts = {path.rpartition(b"/")[2]: path for path in paths}
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:

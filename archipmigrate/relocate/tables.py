@@ -174,9 +174,10 @@ def found_files(journal: JobTables) -> Iterator[Found]:
     return (Found(*row) for row in rows)
 
 
-def found_paths(journal: JobTables, kind: str) -> list[bytes]:
-    """Return the paths of the files of a class that is listed."""
-    return [path for (path,) in journal.select("SELECT path FROM found WHERE class = ?", kind)]
+def found_paths(journal: JobTables, kind: str, most: int) -> list[bytes]:
+    """Return the paths of the files of a class that is listed, at most *most*."""
+    query = "SELECT path FROM found WHERE class = ? LIMIT ?"
+    return [path for (path,) in journal.select(query, kind, most)]
 
 
 def class_counts(journal: JobTables) -> dict[str, int]:

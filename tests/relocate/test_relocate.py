@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from archipmigrate.journal.store import Journal
+from archipmigrate.model import Unit
+from archipmigrate.relocate.job import RelocateJob
 from archipmigrate.tree.rename import rename_exclusive
 from tests.support.inprocess import Program
 from tests.support.old_shares import (
@@ -307,6 +311,57 @@ def test_failure_is_tried_again_by_resume(
     assert (ended.status, ended.summary["changed"], ended.summary["failed"]) == (3, 8, 0)
     assert classes(ended) == CLASSES
     assert program("undo").status == 0
+
+
+def test_undo_finds_blocks_and_maps_where_they_are_mounted_now(
+    program: Program, top: Path, tmp_path: Path
+) -> None:
+    before = entries(top)
+    relocate(program, top, "--v03-stopped")
+    top.rename(tmp_path / "elsewhere")
+    lost = program("undo")
+    assert lost.status == 1
+    assert "--path" in lost.err
+    moved = tmp_path / "elsewhere"
+    assert program("undo", "--path", moved / "blocks").status == 0
+    check_back(before, entries(moved))
+
+
+def test_operations_of_all_stages_are_limited(
+    program: Program, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent: list[int] = []
+    monkeypatch.setattr(
+        "archipmigrate.engine.throttle.Throttle.spend", lambda _, n: spent.append(n)
+    )
+    ended = relocate(program, top, "--v03-stopped", "--max-ops", 1000)
+    looked_for = 2 + 6  # two maps, and the objects of one but for the conflict
+    assert sum(spent) == ended.summary["entries"] + 3 * ended.summary["changed"] + looked_for
+
+
+def test_resumed_run_goes_on_at_each_stage(
+    program: Program, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed when it asks for more units: after the survey, the moves, the checks."""
+    asked = iter(range(10))
+    next_units = RelocateJob.next_units
+
+    def killed(job: RelocateJob, journal: Journal) -> Sequence[Unit]:
+        if next(asked) in (0, 2, 4):
+            raise KilledHere
+        return next_units(job, journal)
+
+    monkeypatch.setattr(RelocateJob, "next_units", killed)
+    for _ in range(3):
+        with pytest.raises((KilledHere, BaseExceptionGroup)):
+            relocate(program, top, "--v03-stopped")
+    ended = relocate(program, top, "--v03-stopped")
+    assert ended.summary["changed"] == 8
+    assert classes(ended) == CLASSES
+
+
+class KilledHere(BaseException):
+    """Stands for SIGKILL: nobody handles it."""
 
 
 def test_too_little_room_is_refused_and_nothing_is_touched(
