@@ -97,19 +97,40 @@ def pack_moves(moves: Iterable[Move]) -> bytes:
     return bytes(out)
 
 
+def cut_moves(packed: bytes, most: int, begin: int = 0) -> tuple[int, int]:
+    """Return where the first *most* moves from *begin* on end, and how many there are at most.
+
+    Raises ValueError if they are malformed.
+    """
+    at = begin
+    for number in range(most):
+        if at >= len(packed):
+            return at, number
+        at = _end(packed, at)
+    return at, most
+
+
+def _end(packed: bytes, at: int) -> int:
+    """Return where the move at *at* ends. Raises ValueError."""
+    if at + HEAD.size > len(packed):
+        raise ValueError(f"move cut off at {at}")
+    size = HEAD.size + packed[at + 2] + packed[at + 3]
+    if packed[at] == Verb.MERGE:
+        size += TWIN.size
+    if at + size > len(packed):
+        raise ValueError(f"name of a move cut off at {at}")
+    return at + size
+
+
 def unpack_moves(packed: bytes, begin: int = 0) -> Iterator[Move]:
     """Yield the moves that are packed from *begin* on. Raises ValueError if it is malformed."""
     at = begin
     while at < len(packed):
-        if at + HEAD.size > len(packed):
-            raise ValueError(f"move cut off at {at}")
+        after = _end(packed, at)
         verb, root, directory_length, length, place, inode = HEAD.unpack_from(packed, at)
         name_at = at + HEAD.size + directory_length
         end = name_at + length
         twin = None
-        after = end + TWIN.size if verb == Verb.MERGE else end
-        if after > len(packed):
-            raise ValueError(f"name of a move cut off at {at}")
         if verb == Verb.MERGE:
             twin = Twin(*TWIN.unpack_from(packed, end))
         directory, name = packed[at + HEAD.size : name_at], packed[name_at:end]

@@ -34,7 +34,7 @@ from ..model import (
     Unit,
 )
 from ..packed.groups import Hint
-from ..packed.moves import Move, Root, Verb, pack_moves, unpack_moves
+from ..packed.moves import Move, Root, Verb, unpack_moves
 from . import missing, survey
 from .classify import Class
 from .mover import Done, Mover
@@ -61,16 +61,16 @@ from .units import (
     MOVES,
     Reading,
     check_unit,
+    cut_unit,
     kind_of,
     moves_unit,
     packed_unit,
     split,
-    unit_moves,
     unit_row,
 )
 from .units import SURVEY as SURVEY_UNIT
 
-AT_ONCE = 50_000  # moves, or maps, that are in the frontier at once
+AT_ONCE = 20_000  # moves, or maps, that are in the frontier at once
 IN_A_UNIT = 64  # maps
 MOST_CONFLICTS = 50_000  # whose volumes are found: 20 MB
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -135,20 +135,12 @@ class RelocateJob(Job[Scan]):
 
     def _scan_moves(self, unit: Unit, limits: Limits) -> Scan:
         """Return the moves that a unit has room for. They are compared when they are made."""
-        moves, row = unit_moves(unit.body), unit_row(unit.body)
-        most = max(min(limits.changes, limits.entries), 1)
-        now, rest = moves[:most], moves[most:]
+        packed, number, rest = cut_unit(unit, max(min(limits.changes, limits.entries), 1))
+        row = unit_row(unit.body)
         writes: list[TablesWrite] = [partial(end_waiting, row=row)] if row else []
         if self.dry_run:
-            writes.append(_count_classes(now))
-        return Scan(
-            Tally(),
-            pack_moves(now),
-            len(now),
-            rest=moves_unit(rest, unit.retries) if rest else None,
-            writes=writes,
-            operations=len(now),
-        )
+            writes.append(_count_classes(unpack_moves(packed)))
+        return Scan(Tally(), packed, number, rest=rest, writes=writes, operations=number)
 
     def split(self, unit: Unit, parts: int) -> Sequence[Unit]:
         """Cut a unit of any kind."""

@@ -28,7 +28,7 @@ from ..model import (
     Tally,
     Unit,
 )
-from ..packed.moves import Move, pack_moves, unpack_moves
+from ..packed.moves import Move, cut_moves, pack_moves, unpack_moves
 from .mover import Done, Mover
 from .roots import Roots
 
@@ -67,18 +67,15 @@ class UndoRelocateJob(Job[Scan]):
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Find the objects that a batch has moved, at most as many as the limits allow."""
         (number,) = NUMBER.unpack_from(unit.body)
-        moves = (
-            self._tried(number) if number != AGAIN else list(unpack_moves(unit.body, NUMBER.size))
-        )
-        most = max(min(limits.changes, limits.entries), 1)
-        now, rest = moves[:most], moves[most:]
-        entries = 0 if unit.counted else len(moves)
-        return Scan(
-            Tally(entries=entries, files=entries),
-            pack_moves(now),
-            len(now),
-            rest=_again(rest, unit.retries) if rest else None,
-        )
+        packed = unit.body[NUMBER.size :]
+        entries = 0
+        if number != AGAIN:
+            moves = self._tried(number)
+            packed, entries = pack_moves(moves), len(moves)
+        end, count = cut_moves(packed, max(min(limits.changes, limits.entries), 1))
+        total = unit.entries if number == AGAIN else entries
+        rest = _again(packed[end:], total - count, unit.retries) if end < len(packed) else None
+        return Scan(Tally(entries=entries, files=entries), packed[:end], count, rest=rest)
 
     def _tried(self, number: int) -> list[Move]:
         with self._reading:
@@ -120,8 +117,8 @@ def _result(moves: list[Move], done: list[Done], retries: int) -> UnitResult:
             tally.failed += 1
             failures.append(Failure(move.path, ended.operation, ended.errno, ended.note))
     units = [
-        *([_again(again, retries + 1)] if again else ()),
-        *([_again(untried, retries)] if untried else ()),
+        *([_again(pack_moves(again), len(again), retries + 1)] if again else ()),
+        *([_again(pack_moves(untried), len(untried), retries)] if untried else ()),
     ]
     return UnitResult(
         _packed(done),
@@ -134,8 +131,8 @@ def _result(moves: list[Move], done: list[Done], retries: int) -> UnitResult:
     )
 
 
-def _again(moves: list[Move], retries: int) -> Unit:
-    return Unit(NUMBER.pack(AGAIN) + pack_moves(moves), len(moves), retries, counted=True)
+def _again(packed: bytes, moves: int, retries: int) -> Unit:
+    return Unit(NUMBER.pack(AGAIN) + packed, moves, retries, counted=True)
 
 
 def _packed(done: list[Done]) -> bytes:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from ..model import Unit
 from ..packed.groups import Group, split_unit, unpack_groups, walk_unit
-from ..packed.moves import Move, pack_moves, unpack_moves
+from ..packed.moves import Move, cut_moves, pack_moves, unpack_moves
 from .tables import MapToCheck
 
 SURVEY, LOOK, MOVES, CHECK = b"S", b"L", b"M", b"C"
@@ -58,6 +58,16 @@ def packed_unit(body: bytes, moves: int, row: int = 0) -> Unit:
 def moves_unit(moves: Sequence[Move], retries: int) -> Unit:
     """Return the unit of moves that no row of `waiting` holds."""
     return replace(packed_unit(pack_moves(moves), len(moves)), retries=retries)
+
+
+def cut_unit(unit: Unit, most: int) -> tuple[bytes, int, Unit | None]:
+    """Return the first *most* moves of a unit, packed, their number, and the unit of the rest."""
+    begin = 1 + ROW.size
+    end, number = cut_moves(unit.body, most, begin)
+    if end == len(unit.body):
+        return unit.body[begin:], number, None
+    rest = replace(packed_unit(unit.body[end:], unit.entries - number), retries=unit.retries)
+    return unit.body[begin:end], number, rest
 
 
 def unit_row(body: bytes) -> int:

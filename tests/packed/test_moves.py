@@ -13,6 +13,7 @@ from archipmigrate.packed.moves import (
     Root,
     Twin,
     Verb,
+    cut_moves,
     pack_moves,
     place_path,
     shown_path,
@@ -38,6 +39,15 @@ def moves(draw: st.DrawFn) -> Move:
 def test_moves_are_what_was_packed(given: list[Move]) -> None:
     assert list(unpack_moves(pack_moves(given))) == given
     assert list(unpack_moves(b"head" + pack_moves(given), 4)) == given
+
+
+@given(st.lists(moves(), max_size=5), st.integers(1, 6))
+def test_moves_are_cut_where_one_ends(given: list[Move], most: int) -> None:
+    packed = b"head" + pack_moves(given)
+    end, number = cut_moves(packed, most, 4)
+    assert number == min(most, len(given))
+    assert list(unpack_moves(packed[:end], 4)) == given[:number]
+    assert list(unpack_moves(packed, end)) == given[number:]
 
 
 @given(moves(), st.data())
