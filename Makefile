@@ -41,10 +41,10 @@ demo: setup ## make a sample share, migrate permissions and maps, put all back
 # Two at a time, but for those that are marked `alone`. To see what one prints: PYTEST_ARGS='-n 0 -s -k ...'
 # tests/README.md says what the targets leave out.
 test: setup ## run the tests (minutes)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(EXHAUSTIVE),,--thinned) $(PYTEST_ARGS)
 
-test-all: export ARCHIPMIGRATE_EXHAUSTIVE = 1
-test-all: test ## run the tests, with a kill at every call, not at every third
+test-all: EXHAUSTIVE = 1
+test-all: test ## run the tests in all variants, with a kill at every call, not at every third
 
 test-long: setup ## run the tests that take many minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)

@@ -40,6 +40,7 @@ def scan(
     directory_bits: int,
     file_bits: int,
     excludes: bytes,  # u8 length, name; for each
+    snapshots: bytes,  # likewise
     skip_links: bool,
     cross: bool,
     xattrs: bool,

@@ -19,6 +19,7 @@ class ScanResult(NamedTuple):
     again: list[tuple[bytes, int, bool]]
     failures: list[tuple[bytes, str, int]]
     links: list[tuple[int, int, int]]
+    notices: list[tuple[bytes, str]]
     handles: bytes  # for apply: handles, and when the entries changed last
     keys: bytes  # u64 of each name that was read by a cursor
 
@@ -64,6 +65,7 @@ class OpenShare:
         directory_bits: int,
         file_bits: int,
         excludes: bytes,
+        snapshots: bytes,
         skip_links: bool,
         cross: bool,
         retain: bool,

@@ -18,6 +18,9 @@ from typing import Any, Protocol, TypeAlias
 TRANSIENT = frozenset((errno.EIO, errno.ETIMEDOUT, errno.ENOSPC, errno.EDQUOT, errno.ESTALE))
 RETRIES = 3
 
+# Entries that are named where many have something in common.
+MOST_EXAMPLES = 5
+
 # One byte. Once it is not 0, no new work is begun.
 StopFlag: TypeAlias = bytes | bytearray
 NEVER = bytes(1)
@@ -52,10 +55,30 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the administrator should know of an entry; `ui.report.NOTICES` has the kinds."""
+    """Something the administrator should know of an entry, such as why it is skipped.
+
+    `ui.notices` has the kinds.
+    """
 
     path: bytes
     kind: str
+
+
+@dataclass(slots=True)
+class Examples:
+    """How many entries have something in common, and the paths of the first few of them."""
+
+    count: int = 0
+    paths: list[bytes] = dataclasses.field(default_factory=list)
+
+    def add(self, path: bytes) -> None:
+        """Add one entry."""
+        self.merge(Examples(1, [path]))
+
+    def merge(self, other: Examples) -> None:
+        """Add the entries of *other*."""
+        self.count += other.count
+        self.paths += other.paths[: MOST_EXAMPLES - len(self.paths)]
 
 
 @dataclass(slots=True)
@@ -206,7 +229,7 @@ class Outcome(IntEnum):
     UNTRIED = 4  # the call ended before it
     FAILED = 5  # see the failures
     UNCHANGED = 6  # still, or again, as the pre-image says
-    SETID_OFF = 7  # put back, except for set-id bits that would not be safe
+    SETID_OFF = 7  # put back, but for the set-id bits that it had
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +257,7 @@ class Verb(IntEnum):
 
     FORWARD = 0  # make it
     SETTLE = 1  # find out how far a killed session came with it; finish it if half done
-    CHECK = 2  # only stamp files with SETID that nobody wrote to (same size and mtime)
-    BACK = 3  # put the entry back
+    BACK = 2  # put the entry back, without the set-id bits that the change took from a file
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,3 +46,8 @@ def stripped(mode: int) -> int:
 def without_set_id(mode: int) -> int:
     """Return the mode without set-uid and set-gid."""
     return mode & ~(stat.S_ISUID | stat.S_ISGID)
+
+
+def restored_mode(mode: int, new_mode: int) -> int:
+    """Return the mode that an undo gives back: the old one without set-id bits that were taken."""
+    return mode & (new_mode | ~(stat.S_ISUID | stat.S_ISGID))

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from archipmigrate.backend.select import available
+from tests.support import thinned
 from tests.support.inprocess import Program
 from tests.support.program import MISSING, Cli, missing, need
 
@@ -68,9 +69,15 @@ def _is(item: pytest.Item | None, marker: str) -> bool:
     return item is not None and item.get_closest_marker(marker) is not None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `make test`."""
+    parser.addoption("--thinned", action="store_true", help="leave out variants of slow tests")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Open what all workers lock."""
     config.stash[TURNS] = Turns(config.rootpath)
+    thinned.thin(active=config.getoption("thinned"))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -78,13 +85,28 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[TURNS].close()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs root where there is none; order the rest.
+def _left_out(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the variants of slow tests that are not run."""
+    variants: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if _is(item, "slow"):
+            variants.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    run = {
+        item.nodeid for test, all_of in variants.items() for item in thinned.variants(test, all_of)
+    }
+    return [item for item in items if _is(item, "slow") and item.nodeid not in run]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what `--thinned` does; skip what needs root where there is none; order the rest.
 
     Tests to be alone come first: one worker gets all of them, and the others wait only once. Slow
     tests come next: workers steal from each other's end, so that none of them is left with a slow
     test when the others have nothing to do.
     """
+    left_out = _left_out(items)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
     for item in items:
         if _is(item, "privileged") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
@@ -218,3 +240,15 @@ def mount(unmounting: Callable[[Path], None]) -> Callable[..., Path]:
 def tmpfs(mount: Callable[..., Path], tmp_path: Path) -> Path:
     """An empty tmpfs: trees are created fast, and removed however deep they are."""
     return mount(tmp_path / "tmpfs", "-t", "tmpfs", "-o", "mode=700", "tmpfs")
+
+
+@pytest.fixture
+def ext4(mount: Callable[..., Path], tmp_path: Path) -> Path:
+    """An empty directory on ext4, where leases and times tell who has written to a file."""
+    image = tmp_path / "image"
+    image.touch()
+    os.truncate(image, 8 << 20)
+    subprocess.run([need("mkfs.ext4", "e2fsprogs"), "-q", image], check=True)
+    directory = mount(tmp_path / "ext4", "-o", "loop", image) / "share"
+    directory.mkdir(mode=0o700)
+    return directory

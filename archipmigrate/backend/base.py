@@ -8,6 +8,7 @@ entry: what goes wrong with one is a `Failure`, or an `Outcome`, in the result.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
@@ -21,6 +22,11 @@ WIDE = 4096
 CHUNKS = 4
 # The errno of a failure to enter `ScanOptions.never`. No filesystem gives it.
 MET_NEVER = errno.EDOTDOT
+# Why an entry is skipped: kinds of notices. `ui.notices` has the options that include such entries.
+EXCLUDED = "excluded"  # a directory of an excluded name
+FILESYSTEM = "filesystem"  # a directory on another filesystem or mount, or a file that is a mount
+LINKED = "linked"  # a file with several links
+SNAPSHOT = "snapshot"  # a directory of snapshots
 # The note of an EROFS where only a part of the share is read-only: a mount, or a snapshot.
 READ_ONLY_PART = "read-only at this place"
 
@@ -39,8 +45,12 @@ class ScanOptions:
     """What a scan leaves out, and what it looks at besides the attrs.
 
     excludes: names of directories that are not entered.
+    snapshots: names of directories that are not entered where they hold snapshots: in the root of
+        the share or of a mount, on another device or mount than the directory they are in, or
+        read-only. Over NFS: in the root of the share, or with another fsid.
     skip_links: leave files with several links alone.
-    cross: enter other filesystems.
+    cross: enter other filesystems, and change files that are mounts. A border is another mount; the
+        device where mounts are not known, as before Linux 5.8; over NFS the fsid, of directories.
     xattrs: look for ACLs and file capabilities on what must change (over NFS not worth a call).
     retain: leave the directories of entries that must change open for apply.
     remote: read wide directories so that an NFS client asks for attributes with the names.
@@ -49,6 +59,7 @@ class ScanOptions:
     """
 
     excludes: frozenset[bytes] = frozenset()
+    snapshots: frozenset[bytes] = frozenset()
     skip_links: bool = False
     cross: bool = False
     xattrs: bool = True
@@ -64,6 +75,7 @@ class ScanArguments(TypedDict):
     directory_bits: int
     file_bits: int
     excludes: bytes
+    snapshots: bytes
     skip_links: bool
     cross: bool
     seconds: float
@@ -78,7 +90,8 @@ def scan_arguments(policy: GroupPolicy, options: ScanOptions, limits: Limits) ->
         "gid": policy.gid,
         "directory_bits": policy.directory_bits,
         "file_bits": policy.file_bits,
-        "excludes": b"".join(bytes((len(name),)) + name for name in sorted(options.excludes)),
+        "excludes": _packed(options.excludes),
+        "snapshots": _packed(options.snapshots),
         "skip_links": options.skip_links,
         "cross": options.cross,
         "seconds": limits.seconds,
@@ -86,6 +99,10 @@ def scan_arguments(policy: GroupPolicy, options: ScanOptions, limits: Limits) ->
         "changes": limits.changes,
         "stop": limits.stop,
     }
+
+
+def _packed(names: Iterable[bytes]) -> bytes:
+    return b"".join(bytes((len(name),)) + name for name in sorted(names))
 
 
 class Backend(Protocol):
@@ -102,7 +119,8 @@ class Backend(Protocol):
     def scan(self, unit: Unit, policy: GroupPolicy, options: ScanOptions, limits: Limits) -> Scan:
         """Look at the entries of a unit, depth first, until done or a limit is reached.
 
-        That the root itself is no longer there is a failure, ENOENT, of its empty path.
+        That the root itself is no longer there is a failure, ENOENT, of its empty path. Whatever is
+        skipped has a notice: the tally's `skipped` is the number of these.
 
         The changes found are pre-images (see `packed.changes`); nothing is changed. What the limits
         leave over comes back in `rest`, `chunks` and `wide`.
@@ -118,7 +136,7 @@ class Backend(Protocol):
         retained: Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
-        """Make, settle, check or put back packed changes, each only if its entry is as it says.
+        """Make, settle or put back packed changes, each only if its entry is as it says.
 
         Every entry is pinned (O_PATH) and compared with its pre-image before it is changed, through
         the pinned descriptor. Over NFS a handle takes the descriptor's place.

@@ -114,7 +114,7 @@ class NativeBackend:
         retained: model.Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
-        """Make, settle, check or put back changes (see `base.Backend.apply`)."""
+        """Make, settle or put back changes (see `base.Backend.apply`)."""
         fds = retained.fds if isinstance(retained, OpenDirs) else array("i")
         done = _native.apply(
             root=self._root,

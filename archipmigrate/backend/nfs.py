@@ -32,6 +32,7 @@ from ..model import (
     Failure,
     Limits,
     Link,
+    Notice,
     Outcome,
     Scan,
     StopFlag,
@@ -160,6 +161,7 @@ class NfsBackend:
                 for path, operation, number in result.failures
             ],
             links=[Link(*link) for link in result.links],
+            notices=[Notice(*notice) for notice in result.notices],
             retained=KnownHandles(result.handles, opened) if result.handles else None,
         )
 

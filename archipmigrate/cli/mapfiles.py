@@ -23,12 +23,14 @@ checked, written anew and read back, and only then the old one is removed. At ev
 instant v0.4 finds either the complete old or the complete new map.
 
 What cannot be upgraded safely is left alone and reported: invalid, shadowed,
-conflict, leftover or locked, with the reason. The old maps are kept in the state
+conflict, leftover, locked or misplaced (its objects lie where v0.3 put them, and
+v0.4 could read none of them), with the reason. The old maps are kept in the state
 directory, and `archipmigrate undo` puts them back."""
 EXAMPLES = """\
   archipmigrate mapfiles -n                       what would be done
   archipmigrate mapfiles                          do it, as archipelago.conf says
   archipmigrate mapfiles --maps /srv/archip/maps --locks /srv/archip/locks
+  archipmigrate mapfiles --v03-stopped            locks that v0.3 left hold nothing
   archipmigrate mapfiles --sizes sizes.csv        v0 maps, too: lines of mapfile,size
   archipmigrate mapfiles show VOLUME              the header of one map; -v its entries
 
@@ -54,7 +56,14 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="also read the blocks of maps that are v2 already, and check that they can be opened",
+        help="also read the blocks of maps that are v2 already, and check that they can be opened; "
+        "look for every object of volumes to be upgraded, not only for some",
+    )
+    parser.add_argument(
+        "--v03-stopped",
+        action="store_true",
+        help="v0.3 is stopped on all nodes: the locks that it left beside its maps (it never "
+        "releases one) hold nothing",
     )
     places.add_sizes(parser)
     parser.add_argument(
@@ -77,12 +86,14 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     codec_of(args.backend)
-    maps, settings = locate_maps(args.config, args.maps, args.locks)
+    maps, settings = locate_maps(args.config, args.maps, args.locks, args.blocks)
     run_options = options.run_options(args)
     with options.log_directory(args) as logs, places.given_sizes(args) as sizes:
         words = options.words(args, places.options_same_share(args), logs)
         share = open_share(maps)
-        settings = replace(settings, check=args.check, keep=args.keep).with_sizes(sizes)
+        settings = replace(
+            settings, check=args.check, keep=args.keep, v03_stopped=args.v03_stopped
+        ).with_sizes(sizes)
         with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
             tell = partial(KIND.tell, report=report, words=words)
             if args.dry_run:

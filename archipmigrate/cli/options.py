@@ -32,6 +32,7 @@ NOT_ASKED: dict[str, object] = {
     "nfs4_domain": "",
     "path_now": None,
     "locks_now": None,
+    "restore_set_id": False,
 }
 TRUE = ("1", "yes", "true", "on")
 FALSE = ("", "0", "no", "false", "off")
@@ -251,7 +252,10 @@ def add_output(parser: Parser, *, lists: bool) -> None:
         parser.set_defaults(list_changes=False)
     parser.add_argument("-q", "--quiet", action="store_true", help="print failures only")
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="print each failure as it happens"
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print each failure as it happens, and each entry that is skipped",
     )
     parser.add_argument(
         "--no-progress", dest="progress", action="store_false", help="do not show progress"
@@ -269,6 +273,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         domain=args.nfs4_domain,
         path=args.path_now,
         locks=args.locks_now,
+        restore_set_id=args.restore_set_id,
     )
 
 
@@ -319,13 +324,14 @@ def add_policy(parser: Parser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="neither enter nor change directories of this name, in addition to .snapshot and "
-        ".zfs (may be repeated)",
+        help="neither enter nor change directories of this name (may be repeated)",
     )
     parser.add_argument(
         "--no-default-excludes",
         action="store_true",
-        help="also enter .snapshot and .zfs",
+        help="also enter directories of snapshots: .snapshot, .zfs, .snapshots, ~snapshot and "
+        "#snapshot, in the root of PATH or of a mount, on another filesystem than the directory "
+        "they are in, or read-only (an ordinary directory of such a name is always entered)",
     )
     parser.add_argument(
         "--hard-links",
@@ -337,5 +343,6 @@ def add_policy(parser: Parser) -> None:
     parser.add_argument(
         "--cross-filesystems",
         action="store_true",
-        help="enter other filesystems that are mounted below PATH",
+        help="enter what is mounted below PATH, and other filesystems that an NFS server shows "
+        "there",
     )

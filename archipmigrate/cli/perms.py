@@ -70,10 +70,11 @@ def settings_and_share(
     """Return the settings that the options ask for, and the share, open. Raises Error."""
     settings = PermsSettings(
         resolve_group(args.group),
-        read_excludes(args.exclude, defaults=not args.no_default_excludes),
+        read_excludes(args.exclude),
         args.hard_links == "skip",
         args.cross_filesystems,
         domain_of(args.path, args.nfs4_domain),
+        snapshots=not args.no_default_excludes,
     )
     share = open_share(args.path, remote=kind.past_mount, domain=args.nfs4_domain)
     kind.check_backend(args.backend, share)

@@ -14,7 +14,7 @@ from . import options
 
 
 def add_place(parser: options.Parser, **more: object) -> None:
-    """Add --config, --maps and --locks; *more* goes to each option."""
+    """Add --config, --maps, --locks and --blocks; *more* goes to each option."""
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -32,6 +32,13 @@ def add_place(parser: options.Parser, **more: object) -> None:
         "--locks",
         metavar="DIR",
         help="the lock directory that goes with --maps (default: locks lie among the maps)",
+        **more,  # type: ignore[arg-type]
+    )
+    parser.add_argument(
+        "--blocks",
+        metavar="DIR",
+        help="the directory of the volumes' objects (default: that of the configuration, section "
+        "[blockerb], or `blocks` beside the maps)",
         **more,  # type: ignore[arg-type]
     )
 
@@ -76,12 +83,15 @@ def options_same_share(args: argparse.Namespace) -> list[str]:
         "--config": args.config,
         "--maps": args.maps,
         "--locks": args.locks,
+        "--blocks": args.blocks,
         "--sizes": args.sizes,
     }
     words = []
     for option, value in given.items():
         if value is not None:
             words += [option, str(value)]
+    if args.v03_stopped:
+        words.append("--v03-stopped")
     if args.pithos_db and not args.sizes:
         words += ["--pithos-db", "URL"]  # there may be a password in it
     return words

@@ -16,11 +16,20 @@ from ..journal.location import runtime_directory, secure_directory
 from ..journal.lock import ShareLock
 from ..journal.runs import Unreadable, open_run, read_runs, run_bytes
 from ..journal.store import RunHeader
-from ..model import Tally
+from ..model import Examples, Tally
 from ..session.open import state_directory
 from ..ui.causes import Causes
+from ..ui.notices import notice_counts, notice_line
 from ..ui.printer import print_line
-from ..ui.text import as_json, command_line, count, duration, quoted, reason
+from ..ui.text import (
+    as_json,
+    command_line,
+    count,
+    duration,
+    examples_line,
+    quoted,
+    reason,
+)
 from . import options
 
 DESCRIPTION = """\
@@ -54,6 +63,7 @@ class Standing:
     holder: str
     tally: Tally
     failures: Causes
+    notices: Mapping[str, Examples]
     seconds: float
     size: int
     results: Mapping[str, Mapping[str, int]]
@@ -105,6 +115,7 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         tally = counting.shown(journal.tally())
         for failure in journal.failures():
             failures.add(reason(failure), failure.path)
+        notices = journal.notices()
         kind = known_kind(header)
         results = kind.results(journal) if kind else {}
     finally:
@@ -118,7 +129,7 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         seconds += (datetime.now(UTC) - datetime.fromisoformat(header.began)).total_seconds()
     status = "killed" if header.status == "running" and not running else header.status
     size = run_bytes(state, header.run)
-    return Standing(header, status, holder, tally, failures, seconds, size, results)
+    return Standing(header, status, holder, tally, failures, notices, seconds, size, results)
 
 
 def _resume(standing: Standing, run_options: RunOptions) -> str:
@@ -152,8 +163,8 @@ def _lines(standing: Standing, resume: str) -> list[str]:
             words = ", ".join(f"{number:,} {name}" for name, number in counts.items())
             lines.append(f"  {heading}: {words}")
     for name, cause in standing.failures:
-        examples = ", ".join(quoted(path) for path in cause.examples)
-        lines.append(f"  failed: {cause.count:,} x {name}: {examples}")
+        lines.append(f"  {examples_line('failed', name, cause)}")
+    lines += [f"  {notice_line(kind, found)}" for kind, found in standing.notices.items()]
     return [*lines, f"  go on with: {resume}"] if resume else lines
 
 
@@ -173,6 +184,7 @@ def _object(standing: Standing, resume: str) -> dict[str, object]:
         **standing.tally.as_dict(),
         **standing.results,
         "causes": [{"cause": name, "count": cause.count} for name, cause in standing.failures],
+        "notices": notice_counts(standing.notices),
         "seconds": round(standing.seconds, 3),
         "rate": round(standing.rate, 1),
         "bytes": standing.size,

@@ -24,11 +24,13 @@ and group of every entry, the old maps of every volume, or the place of every ob
 if it is still as the run left it. What somebody else has changed since is left
 alone, and reported. Works on interrupted runs too, and may be repeated.
 
-Set-uid, and set-gid on executables, come back only if nobody can have written to
-the file in between. File capabilities cannot be put back."""
+Files do not get set-uid and set-gid bits back, unless --restore-set-id asks for
+that: they are listed with the mode that they had. File capabilities cannot be put
+back."""
 EXAMPLES = """\
   archipmigrate undo                                  the latest run
   archipmigrate undo perms-20261122T184054-b931
+  archipmigrate undo perms-20261122T184054-b931 --restore-set-id
 
 exit status: 0 everything is back; 1 stopped; 3 some entries were left as they are,
 or not found; 11, 130, 143 as perms"""
@@ -44,6 +46,13 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         metavar="RUN",
         nargs="?",
         help="the run (default: the latest that changed something)",
+    )
+    parser.add_argument(
+        "--restore-set-id",
+        action="store_true",
+        help="last of all give files the set-uid and set-gid bits back that they had: on ext4, xfs "
+        "and btrfs, if nobody has written to the file since the run began, or has it open for "
+        "writing; also after an undo without this option",
     )
     options.add_places_now(parser)
     options.add_work(parser)

@@ -94,6 +94,10 @@ class Finisher:
         if failures:
             self._soon(partial(Journal.add_failures, scope=scope, failures=failures))
             self._observer.failed(failures)
+        notices = [*scan.notices, *(result.notices if result else ())]
+        if notices:
+            self._soon(partial(Journal.add_notices, scope=scope, notices=notices))
+            self._observer.noticed(notices)
         self.scopes.read_on(done.unit, scan)
         self._frontier.finished()
         self._tell(scan, result)
@@ -124,7 +128,6 @@ class Finisher:
 
     def _tell(self, scan: Scan, result: UnitResult | None) -> None:
         self._counters.done_units += 1
-        self._observer.noticed([*scan.notices, *(result.notices if result else ())])
         if scan.count:
             self._observer.changed(scan.preimage, result.outcome if result else None)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..journal.store import Journal, RunHeader
-from ..model import Tally
+from ..model import Examples, Tally
 from ..ui.summary import Facts
 
 
@@ -16,10 +17,10 @@ class Ended:
     """How a session ended.
 
     `status` is done, failures, drift, stopped or interrupted, `reason` why it stopped, `signal`
-    what interrupted it (0: nothing). `tally` counts all sessions of the run, `seconds` are this
-    one's. `path` is where the share was reached, `way` how, where there are several ways, and
-    `nfs_version` the version that was used directly (0: none). `journal` is open only while the
-    session's `tell` is called.
+    what interrupted it (0: nothing). `tally` and `notices`, by kind, are of all sessions of the
+    run, `seconds` of this one. `path` is where the share was reached, `way` how, where there are
+    several ways, and `nfs_version` the version that was used directly (0: none). `journal` is open
+    only while the session's `tell` is called.
     """
 
     header: RunHeader
@@ -27,6 +28,7 @@ class Ended:
     reason: str
     signal: int
     tally: Tally
+    notices: Mapping[str, Examples]
     seconds: float
     path: bytes
     way: str

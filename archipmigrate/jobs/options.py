@@ -22,6 +22,7 @@ class RunOptions:
     domain    the domain of NFSv4 owners, if not that of the share's URL or of the earlier run
     path      where the share of an earlier run is now, if not where it was
     locks     where the lock directory of an earlier run over maps is now, if not where it was
+    restore_set_id  whether an undo gives files their set-id bits back
     """
 
     state: Path | None = None
@@ -31,16 +32,17 @@ class RunOptions:
     domain: str = ""
     path: str | None = None
     locks: str | None = None
+    restore_set_id: bool = False
 
     @property
     def state_path(self) -> Path:
         """The state directory, which may not have been made yet."""
-        return self.state or default_state()
+        return (self.state or default_state()).absolute()
 
     @property
     def state_words(self) -> list[str]:
         """`--state DIR` if one was given, for commands that are to find the same runs."""
-        return ["--state", str(self.state.absolute())] if self.state else []
+        return ["--state", str(self.state_path)] if self.state else []
 
     def command(self, name: str, run: str) -> str:
         """Return a command about a run, for users to copy."""

@@ -22,6 +22,7 @@ KINDS = {
 }
 # The job of a run that takes back another, whatever the kind of that.
 UNDO = "undo"
+RESTORE_SET_ID = "restore_set_id"
 
 
 def kind_named(name: str) -> JobKind[Any]:
@@ -56,3 +57,13 @@ def is_of(header: RunHeader, kind: JobKind[Any]) -> bool:
 def undo_target(header: RunHeader) -> str:
     """Return the name of the run that an undo takes back; "" if *header* is not of an undo."""
     return str(header.settings.get("of", "")) if header.job == UNDO else ""
+
+
+def undo_settings(target: str, *, restore_set_id: bool) -> dict[str, object]:
+    """Return the settings of an undo of the run *target*; those that are not used are left out."""
+    return {"of": target, **({RESTORE_SET_ID: True} if restore_set_id else {})}
+
+
+def restores_set_id(header: RunHeader) -> bool:
+    """Say whether an undo gives files their set-id bits back."""
+    return header.settings.get(RESTORE_SET_ID) is True

@@ -1,4 +1,4 @@
-"""No two runs on this host work on one share: an flock, which ends with its process.
+"""No two runs on this host work on shares that overlap: an flock, which ends with its process.
 
 The file of a lock is removed when the lock is released. Only who holds the lock of a file may
 remove it, and the lock of a file without a name is worth nothing:
@@ -8,20 +8,28 @@ remove it, and the lock of a file without a name is worth nothing:
     third                                          open of a new file, flock
 
 So whoever has locked a file looks whether it is still the one of that name, and else begins again.
+
+The file has who holds it on its first line ("": just starting), and the places of the share (see
+`share.places`) as JSON on its second. Whoever takes a lock looks at the files of all others: a
+share above or below is as busy as the share itself. The directory of the files is locked meanwhile,
+so that of two who take locks at the same time one sees the other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest
 
 from ..errors import Busy
+from ..share import overlap
 
 FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 STARTING = "just starting"
@@ -38,16 +46,22 @@ class ShareLock:
     Processes that inherit `fd` prolong it until they end, too.
     """
 
-    def __init__(self, directory: Path, identity: str, path: str) -> None:
+    def __init__(
+        self, directory: Path, identity: str, path: str, places: Sequence[str] = ()
+    ) -> None:
         """Take the lock of the share *identity* (shown as *path*) in a secure *directory*.
 
-        Raises Busy. If the run that holds it was killed, waits for its workers to end.
+        *places* say where the share lies. Raises Busy if another run holds the share, or one above
+        or below it. If that run was killed, waits for its workers to end.
         """
         self._file = _file_of(directory, identity)
+        self._places = places
         until = time.monotonic() + GRACE
         while True:
             try:
-                self.fd = _acquired(self._file, path)
+                with _turn(directory, places):
+                    _check_others(self._file, path, places)
+                    self.fd = _acquired(self._file, path, places)
             except Busy as busy:
                 if time.monotonic() > until or not _has_ended(_signer(busy.holder)):
                     raise
@@ -67,15 +81,13 @@ class ShareLock:
         except FileNotFoundError:
             return ""
         try:
-            signed = _signature(fd)
-            return (signed or STARTING) if _is_held(os.fstat(fd), signed) else ""
+            return _holder(fd) if _is_held(os.fstat(fd), _signature(fd)) else ""
         finally:
             os.close(fd)
 
     def sign(self, run: str) -> None:
         """Write down who holds the lock, for the message to others."""
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, f"run {run}, process {os.getpid()}\n".encode(), 0)
+        _write(self.fd, f"run {run}, process {os.getpid()}", self._places)
 
     def release(self) -> None:
         """Release the lock, and remove its file, unless a process that inherited it holds it on."""
@@ -94,7 +106,47 @@ def _file_of(directory: Path, identity: str) -> Path:
     return directory / f"{xxh3_64_hexdigest(identity.encode())}.lock"
 
 
-def _acquired(file: Path, path: str) -> int:
+@contextlib.contextmanager
+def _turn(directory: Path, places: Sequence[str]) -> Iterator[None]:
+    """Have nobody else take a lock meanwhile, if there are *places* to compare."""
+    if not places:
+        yield
+        return
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _check_others(own: Path, path: str, places: Sequence[str]) -> None:
+    """Check that no run holds a share above or below. Raises Busy."""
+    if not places:
+        return
+    for file in own.parent.glob("*.lock"):
+        if file == own:
+            continue
+        try:
+            fd = os.open(file, FLAGS)
+        except FileNotFoundError:
+            continue
+        try:
+            if overlap(places, _read_places(fd)) and not _is_free(fd):
+                raise Busy(f"a part of {path}, or what {path} is a part of,", _holder(fd))
+        finally:
+            os.close(fd)
+
+
+def _is_free(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _acquired(file: Path, path: str, places: Sequence[str]) -> int:
     """Open and lock a file; -1 if it was removed meanwhile. Raises Busy."""
     fd = os.open(file, FLAGS | os.O_CREAT, 0o600)
     held = False
@@ -103,11 +155,11 @@ def _acquired(file: Path, path: str) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             if _is_named(fd, file):  # otherwise its holder is releasing it
-                raise Busy(path, _signature(fd) or STARTING) from None
+                raise Busy(path, _holder(fd)) from None
         else:
             held = _is_named(fd, file)
             if held:
-                os.ftruncate(fd, 0)  # of one that was killed
+                _write(fd, "", places)  # over what one that was killed has left
         return fd if held else -1
     finally:
         if not held:
@@ -122,8 +174,28 @@ def _is_named(fd: int, file: Path) -> bool:
         return False
 
 
+def _write(fd: int, signature: str, places: Sequence[str]) -> None:
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{signature}\n{json.dumps(list(places))}\n".encode(), 0)
+
+
+def _read(fd: int) -> list[str]:
+    """Return the lines of a lock's file; fewer while it is being written."""
+    return os.pread(fd, os.fstat(fd).st_size, 0).decode(errors="replace").splitlines()
+
+
+def _read_places(fd: int) -> list[str]:
+    with contextlib.suppress(IndexError, ValueError):
+        return list(json.loads(_read(fd)[1]))
+    return []
+
+
 def _signature(fd: int) -> str:
-    return os.pread(fd, 200, 0).decode(errors="replace").strip()
+    return (_read(fd) or [""])[0]
+
+
+def _holder(fd: int) -> str:
+    return _signature(fd) or STARTING
 
 
 def _signer(signed: str) -> str:

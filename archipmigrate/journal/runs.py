@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from glob import escape
@@ -49,10 +49,11 @@ def new_run(
     share: Share,
     settings: dict[str, object],
     roots: Mapping[str, str] | None = None,
+    places: Sequence[str] = (),
 ) -> Journal:
-    """Make the journal of a new run; its header is durable. *roots* are those of `RunHeader`.
+    """Make the journal of a new run; its header is durable.
 
-    Raises JournalError.
+    *roots* and *places* are those of `RunHeader`. Raises JournalError.
     """
     now = datetime.now(UTC)
     run = _new_name(state, f"{job}-{now:%Y%m%dT%H%M%S}")
@@ -65,6 +66,7 @@ def new_run(
         settings,
         host=socket.gethostname(),
         roots=dict(roots or {}),
+        places=list(places),
     )
     journal = Journal(state / f"{run}{SUFFIX}", new=True)
     journal.commit([lambda j: j.write_header(header)])

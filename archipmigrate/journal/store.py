@@ -25,7 +25,7 @@ from typing import Any
 from xxhash import xxh3_64
 
 from ..errors import JournalError
-from ..model import Column, Failure, Link, Tally, Unit
+from ..model import Column, Examples, Failure, Link, Notice, Tally, Unit
 from . import checksummed, counting
 from .database import Database
 from .integers import signed
@@ -53,10 +53,23 @@ CREATE TABLE failure (
     path BLOB NOT NULL, operation TEXT NOT NULL, errno INTEGER NOT NULL, note TEXT NOT NULL,
     hint INTEGER NOT NULL, scope INTEGER NOT NULL, seal INTEGER NOT NULL);
 """
+# Made with the first notice: journals of earlier versions, and of most jobs, have none.
+NOTICE = """
+CREATE TABLE IF NOT EXISTS notice (
+    scope INTEGER, kind TEXT, count INTEGER NOT NULL, paths BLOB NOT NULL{seal},
+    PRIMARY KEY (scope, kind)
+) WITHOUT ROWID
+"""
 # What a table that has no seals has in that place.
 NO_SEAL = {"seal": "NULL", "outcome_seal": "NULL"}
 # Of the fields of a header; of all others it is str.
-TYPES: dict[str, Any] = {"settings": dict, "sessions": int, "seconds": (int, float), "roots": dict}
+TYPES: dict[str, Any] = {
+    "settings": dict,
+    "sessions": int,
+    "seconds": (int, float),
+    "roots": dict,
+    "places": list,
+}
 RESUMABLE = ("running", "interrupted", "stopped")
 
 
@@ -69,6 +82,7 @@ class RunHeader:
     `seconds` is the time of those before it. `undone` names the undo of this run, begun or done;
     `superseded` names the run that was begun in place of this one. `host` is where it began.
     `roots` maps identities to paths of what the job works on beside the share; most have none.
+    `places` are those of all its roots (see `share.places`); earlier versions noted none.
     """
 
     run: str
@@ -86,6 +100,7 @@ class RunHeader:
     superseded: str = ""
     host: str = ""
     roots: dict[str, str] = field(default_factory=dict)
+    places: list[str] = field(default_factory=list)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> RunHeader:
@@ -212,8 +227,9 @@ class Journal(Database):
         """Replace the header."""
         self.execute("DELETE FROM header")
         fields = asdict(header)
-        if not header.roots:
-            del fields["roots"]  # earlier versions do not know them
+        for name in ("roots", "places"):
+            if not fields[name]:
+                del fields[name]  # earlier versions do not know them
         content = json.dumps(fields, ensure_ascii=True)
         if self._run != header.run:  # of a new journal
             self._run = header.run
@@ -418,6 +434,9 @@ class Journal(Database):
         failures = list(self._failures("WHERE scope = ?", scope))
         self.execute("DELETE FROM failure WHERE scope = ?", scope)
         self.add_failures(0, failures)
+        notices = list(self._notices("WHERE scope = ?", scope))
+        self._delete_notices(scope)
+        self._merge_notices(0, notices)
         self.add_tally(0, self._tallies.pop(scope))
         self._bodies.pop(scope)
         self._dirty.discard(scope)
@@ -438,8 +457,52 @@ class Journal(Database):
             self.execute("DELETE FROM scope WHERE id = ?", scope)
             self.execute("DELETE FROM frontier WHERE scope = ?", scope)
             self.execute("DELETE FROM failure WHERE scope = ?", scope)
+            self._delete_notices(scope)
             self.add_tally(0, counting.read_again(forgotten))
             self.put_unit(scope, Unit(body, counted=True))
+
+    # -- notices: how many of each kind, and the first few
+
+    def add_notices(self, scope: int, notices: Iterable[Notice]) -> None:
+        """Add notices."""
+        added: dict[str, Examples] = {}
+        for notice in notices:
+            added.setdefault(notice.kind, Examples()).add(notice.path)
+        self._merge_notices(scope, added.items())
+
+    def notices(self) -> dict[str, Examples]:
+        """Return the notices by kind."""
+        total: dict[str, Examples] = {}
+        for kind, found in self._notices("ORDER BY kind, scope"):
+            total.setdefault(kind, Examples()).merge(found)
+        return total
+
+    def _merge_notices(self, scope: int, added: Iterable[tuple[str, Examples]]) -> None:
+        self.execute(
+            NOTICE.format(seal="" if self._format == UNSEALED else ", seal INTEGER NOT NULL")
+        )
+        known = dict(self._notices("WHERE scope = ?", scope))
+        for kind, found in added:
+            total = known.setdefault(kind, Examples())
+            total.merge(found)
+            self._insert("REPLACE", "notice", scope, kind, total.count, b"\0".join(total.paths))
+
+    def _notices(self, condition: str, *values: int) -> Iterator[tuple[str, Examples]]:
+        if not self._has_notices():
+            return
+        rows = self._rows("scope, kind, count, paths, seal", f"notice {condition}", *values)
+        for scope, kind, count, paths, seal in rows:
+            with self._decoding("the table of notices"):
+                self._verify(seal, "notice", scope, kind, count, paths)
+            yield kind, Examples(count, paths.split(b"\0"))
+
+    def _delete_notices(self, scope: int) -> None:
+        if self._has_notices():
+            self.execute("DELETE FROM notice WHERE scope = ?", scope)
+
+    def _has_notices(self) -> bool:
+        query = "SELECT 1 FROM sqlite_master WHERE name = 'notice'"
+        return next(self.select(query), None) is not None
 
     # -- failures
 

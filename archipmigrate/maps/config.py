@@ -30,6 +30,8 @@ class BlockerConfig:
 
     Without `lock_dir`, locks lie in `archip_dir`. `unique_str` is what it writes into locks; None
     is v0.4's default, the host's name and the blocker's port. `kind` is the blocker's type.
+    `blocks_dir` is the directory of the blocker of objects; None if it is not configured, or if
+    objects are no files.
     """
 
     archip_dir: str
@@ -39,6 +41,7 @@ class BlockerConfig:
     umask: int
     unique_str: str | None
     kind: str
+    blocks_dir: str | None = None
 
 
 def read_config(text: str, section: str = OF_MAPS) -> BlockerConfig:
@@ -62,7 +65,15 @@ def read_config(text: str, section: str = OF_MAPS) -> BlockerConfig:
         umask=blocker.umask(blocker.get("umask", UMASK)),
         unique_str=blocker.get("unique_str") or None,
         kind=blocker.kind(blocker.get("type", FILES)),
+        blocks_dir=_blocks_dir(ini),
     )
+
+
+def _blocks_dir(ini: Ini) -> str | None:
+    if OF_BLOCKS not in ini or ini.get(OF_BLOCKS, "type") not in (None, FILES):
+        return None
+    path = ini.get(OF_BLOCKS, "archip_dir") or DIRECTORIES[OF_BLOCKS]
+    return path if path.startswith("/") else None
 
 
 def _owner(ini: Ini, option: str) -> str:

@@ -5,30 +5,64 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from dataclasses import replace
 from pathlib import Path
 
-from ..errors import FatalError, UsageError
+from ..errors import FatalError, ShareError, UsageError
 from ..ui.text import quoted
 from .blocker.locks import clash, holder_string
 from .config import read_config
 from .settings import MapfilesSettings, lock_directory_identity
 
+BLOCKS = "blocks"  # beside the maps
 CONFIG = Path("/etc/archipelago/archipelago.conf")
 
 
 def locate_maps(
-    config: Path | None = None, maps: str | None = None, locks: str | None = None
+    config: Path | None = None,
+    maps: str | None = None,
+    locks: str | None = None,
+    blocks: str | None = None,
 ) -> tuple[str, MapfilesSettings]:
     """Return the maps directory and the settings that go with it.
 
     Either *maps* is given, with *locks* if there is a lock directory, or they are what the
-    configuration says (None: the usual one). Raises UsageError, FatalError, ShareError.
+    configuration says (None: the usual one). *blocks* is the directory of objects; None: what the
+    configuration says, or `blocks` beside the maps, if that is there. Raises UsageError,
+    FatalError, ShareError.
     """
-    if "" in (maps, locks):
-        raise UsageError("--maps and --locks need the name of a directory, not an empty one")
+    if "" in (maps, locks, blocks):
+        raise UsageError(
+            "--maps, --locks and --blocks need the name of a directory, not an empty one"
+        )
+    maps, settings = _located(config, maps, locks)
+    return maps, replace(settings, blocks=_blocks(maps, settings.blocks, blocks))
+
+
+def _blocks(maps: str, configured: str, given: str | None) -> str:
+    """Return the directory of objects; "" if none is there. Raises ShareError."""
+    if given is not None:
+        if not os.path.isdir(given):
+            raise ShareError(f"--blocks {given}: no directory is there")
+        return os.path.abspath(given)
+    beside = os.path.join(os.path.dirname(os.path.abspath(maps)), BLOCKS)
+    return next((path for path in (configured, beside) if path and os.path.isdir(path)), "")
+
+
+def _located(
+    config: Path | None, maps: str | None, locks: str | None
+) -> tuple[str, MapfilesSettings]:
+    """Return what `locate_maps` does; `blocks` is what the configuration says, there or not."""
     if maps is not None:
         if config:
             raise UsageError("give either --maps or --config, not both")
+        inner = os.path.join(maps, "maps")
+        if os.path.isdir(inner):
+            where = quoted(os.fsencode(inner))
+            raise UsageError(
+                f"{quoted(os.fsencode(maps))} has maps in a directory of that name, "
+                f"not itself: did you mean {where}?"
+            )
         locks = os.path.abspath(locks) if locks else ""
         if not locks:
             _check_no_lock_directory(maps)
@@ -62,6 +96,7 @@ def _configured(path: Path) -> tuple[str, MapfilesSettings]:
         config.umask,
         uid_of(config.user, path),
         gid_of(config.group, path),
+        blocks=config.blocks_dir or "",
     )
     return config.archip_dir, settings
 

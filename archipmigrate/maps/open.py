@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ShareError
-from ..jobs.kind import Opening
+from ..jobs.kind import Opening, Purpose
 from ..jobs.registry import is_of, kind_named, undo_target
 from ..journal.runs import list_runs, open_run
 from ..journal.store import RunHeader
 from ..share import Share, identity_of
+from ..tree.beneath import PIN_DIRECTORY
 from ..tree.files import Tree
 from .blocker.locks import Locks, holder_string
+from .blocker.objects import Objects
 from .blocker.store import Store
 from .blocker.volume_files import KnownSizes
 from .format.codec import codec_of
@@ -34,6 +37,8 @@ class OpenStore:
         """Close what the store has open, except the share."""
         if self.store.locks.flat:
             os.close(self.store.locks.tree.root)
+        if self.store.objects is not None:
+            os.close(self.store.objects.tree.root)
         if self.store.old_maps is not None:
             self.store.old_maps.close()
 
@@ -65,8 +70,33 @@ def open_store(
         opening.header.run,
         old_maps,
         settings.keep,
+        _objects(share, settings) if opening.purpose is not Purpose.SETTLE else None,
+        settings.v03_stopped,
     )
     return OpenStore(store, codec.name)
+
+
+def _objects(share: Share, settings: MapfilesSettings) -> Objects | None:
+    """Open the directory of objects: where it was, or beside the share if that is elsewhere now.
+
+    None if the run has none. Raises ShareError.
+    """
+    if not settings.blocks:
+        return None
+    for path in _here_or_beside(share, settings.blocks):
+        with suppress(OSError):
+            fd = os.open(path, PIN_DIRECTORY & ~os.O_NOFOLLOW)
+            return Objects(Tree(fd), settings.check)
+    raise ShareError(
+        f"the directory of objects {settings.blocks} is missing; without it nothing says whether "
+        "v0.4 finds the objects of a volume: mount it where it was"
+    )
+
+
+def _here_or_beside(share: Share, path: str) -> tuple[str, str]:
+    """Return a path, and the one of its last name beside the share."""
+    beside = os.path.dirname(os.fsdecode(share.path))
+    return path, os.path.join(beside, os.path.basename(path))
 
 
 def _dead(state: Path, share: Share, *, every: bool) -> Iterator[bytes]:
@@ -93,8 +123,7 @@ def _lock_directory(share: Share, settings: MapfilesSettings) -> int:
 
     Raises ShareError.
     """
-    beside = os.path.dirname(os.fsdecode(share.path))
-    for path in (settings.locks, os.path.join(beside, os.path.basename(settings.locks))):
+    for path in _here_or_beside(share, settings.locks):
         try:
             fd = open_lock_directory(path)
         except ShareError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -16,9 +17,18 @@ from ..layout.placement import Placement, pithos_dir, sha256_dir, v03_dir
 from ..ui.report import Report
 from ..ui.summary import Facts
 from ..ui.text import count, duration, printable, quoted
+from .blocker.prepare import HELD_BY_V03
 from .format.v2 import block_name
 from .format.verdict import GOOD, Result
-from .journal.tables import LOCKS, FoundFile, VolumeRow, listed_files, result_counts, volumes
+from .journal.tables import (
+    LOCKS,
+    FoundFile,
+    VolumeRow,
+    listed_files,
+    result_counts,
+    volumes,
+)
+from .survey.judge import PLACEHOLDER
 
 # In the order of the table.
 SHOWN = (
@@ -30,9 +40,11 @@ SHOWN = (
     Result.CONFLICT,
     Result.LEFTOVER,
     Result.LOCKED,
+    Result.MISPLACED,
     Result.FAILED,
 )
 BAD = tuple(result for result in SHOWN if result not in GOOD)
+WARNING, BY_V03 = "warning", "locked by v0.3"
 EXAMPLES = 20  # lines for each result, without -v
 LOGS = {
     "upgraded.log": (Result.UPGRADED,),
@@ -49,12 +61,14 @@ class VolumesReport:
         self._journal = journal
         self._counts = result_counts(journal)
         self._keeps = True
+        self._blocks = ""
         self._resume: list[str] = []
 
     def show(self, ended: Ended, words: Words) -> None:
         """Print the lines of volumes and files, then the summary."""
         header = ended.header
         self._keeps = bool(header.settings.get("keep"))
+        self._blocks = str(header.settings.get("blocks", ""))
         logs = ["--log-dir", str(words.logs.path.absolute())] if words.logs else []
         self._resume = [*words.runs, *logs]
         lines: list[str] = []
@@ -109,6 +123,7 @@ class VolumesReport:
                     "objects": row.objects,
                     "size": row.size,
                     "epoch": row.epoch,
+                    **({"warning": row.warning} if row.warning else {}),
                 }
             )
         for file in listed_files(self._journal):
@@ -139,25 +154,39 @@ class VolumesReport:
                 yield f"  {result.value:<14} {self._counts[result]:>10,}"
         yield from self._left_lines()
         yield from self._file_lines()
+        if self._counts.get(Result.MISPLACED):
+            yield f"move the objects first: {self._relocate(facts)}"
         if dry_run and self._counts.get(Result.WOULD_UPGRADE):
             yield f"do it with: {facts.command(facts.job, options=facts.same_share)}"
         elif not dry_run:
             yield from self._following(facts)
 
     def _left_lines(self) -> Iterator[str]:
-        """Yield a line for each volume that is neither upgraded nor current."""
-        printed = dict.fromkeys(BAD, 0)
+        """Yield a line for each volume that is neither upgraded nor current.
+
+        Those that v0.3 locked share one, and so do those with a warning.
+        """
+        is_verbose = self._report.is_verbose
+        number: Counter[str] = Counter()
         for row in volumes(self._journal):
-            if row.result not in printed:
-                continue
-            result = Result(row.result)
-            printed[result] += 1
-            if self._report.is_verbose or printed[result] <= EXAMPLES:
-                reason = row.reason.removeprefix(f"{shown(row.name)}: ")
-                yield f"{result.value}: {quoted(row.name)}: {printable(reason)}"
-        for result, number in printed.items():
-            if number > EXAMPLES and not self._report.is_verbose:
-                yield f"{result.value}: ... and {number - EXAMPLES:,} more (-v or --json: all)"
+            for heading, text in _headed(row):
+                number[heading] += 1
+                if is_verbose or (heading in BAD and number[heading] <= EXAMPLES):
+                    yield f"{heading.split()[0]}: {quoted(row.name)}: {printable(text)}"
+        for result in BAD:
+            if number[result] > EXAMPLES and not is_verbose:
+                yield f"{result}: ... and {number[result] - EXAMPLES:,} more (-v or --json: all)"
+        if number[BY_V03]:
+            yield (
+                f"{BY_V03}, which never releases a lock: {count(number[BY_V03], 'volume')}. Once "
+                "it is stopped on all nodes, add --v03-stopped"
+            )
+        if number[WARNING]:
+            more = "" if is_verbose else " (-v or --json: which)"
+            yield (
+                f"{WARNING}: objects of {count(number[WARNING], 'volume')} are nowhere; v0.3 reads "
+                f"zeros there, v0.4 fails{more}"
+            )
 
     def _file_lines(self) -> Iterator[str]:
         number = 0
@@ -179,6 +208,17 @@ class VolumesReport:
         if self._counts.get(Result.UPGRADED) and self._keeps:
             yield f"take it back with: {facts.command('undo', facts.run, options=facts.runs)}"
 
+    def _relocate(self, facts: Facts) -> str:
+        """Return the command that moves objects to where v0.4 looks for them."""
+        words = list(facts.same_share)
+        if "--config" in words:
+            at = words.index("--config")
+            return facts.command("relocate", options=words[at : at + 2])
+        if "--maps" in words:
+            places = ["--maps", facts.path, "--blocks", self._blocks]
+            return facts.command("relocate", options=places)
+        return facts.command("relocate", options=())
+
     # -- logs
 
     def write_logs(self, logs: LogDirectory) -> None:
@@ -196,6 +236,15 @@ class VolumesReport:
         for row in volumes(self._journal):
             if row.result in results:
                 yield _log_line(row).replace(b"\n", b"\\n") + b"\n"
+
+
+def _headed(row: VolumeRow) -> Iterator[tuple[str, str]]:
+    """Yield what is to be said of a volume, each with its heading: a result, or one of its own."""
+    if row.warning:
+        yield WARNING, row.warning
+    if row.result in BAD:
+        is_held = row.reason.endswith(HELD_BY_V03)
+        yield BY_V03 if is_held else row.result, row.reason.removeprefix(f"{shown(row.name)}: ")
 
 
 def volumes_left(journal: Journal) -> int:
@@ -243,4 +292,6 @@ def file_path(file: FoundFile) -> bytes:
 
 
 def _kind(file: FoundFile) -> str:
-    return "temporary" if file.role in (Role.LOCK_PART, Role.OWN_PART) else "foreign"
+    if file.role in (Role.LOCK_PART, Role.OWN_PART):
+        return "temporary"
+    return "placeholder" if file.listed == PLACEHOLDER else "foreign"

@@ -14,6 +14,7 @@ from .journal.sizes import Sizes
 
 JOB = "mapfiles"  # in headers and names of runs
 UMASK = 0o007
+LATER = ("blocks", "v03_stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,10 @@ class MapfilesSettings:
 
     `locks` is the lock directory ("": locks lie among the maps) and `locks_identity` what it is,
     wherever it is mounted. `uid` and `gid` own new files; None: the caller does. `check` reads the
-    blocks of current maps, `keep` keeps old maps for undo. `sizes` is the digest of the sizes of v0
-    maps; `table` has the sizes themselves, if they were just given: a run saves them.
+    blocks of current maps and looks for every object of those to be upgraded, `keep` keeps old maps
+    for undo. `sizes` is the digest of the sizes of v0 maps; `table` has the sizes themselves, if
+    they were just given: a run saves them. `blocks` is the directory of objects ("": they are not
+    looked for). `v03_stopped` says that no node runs v0.3: its locks hold nothing.
     """
 
     locks: str = ""
@@ -34,11 +37,15 @@ class MapfilesSettings:
     check: bool = False
     keep: bool = True
     sizes: str = ""
+    blocks: str = ""
+    v03_stopped: bool = False
     table: Sizes | None = field(default=None, compare=False, repr=False)
 
     def as_dict(self) -> dict[str, object]:
         """Return what the run's header keeps."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "table"}
+        stored = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "table"}
+        # Runs that began before there were these have none of them: what is as they were is equal.
+        return {name: value for name, value in stored.items() if value or name not in LATER}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> MapfilesSettings:

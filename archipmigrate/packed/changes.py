@@ -43,7 +43,6 @@ class Flag(IntFlag):
     SETID = 1  # loses set-id bits; size and mtime follow, by which undo sees whether somebody wrote
     LINKED = 2  # more than one link
     DROPPED = 4  # another change covers this inode
-    GRANTED = 8  # undo found that nobody wrote to it: the set-id bits may come back
 
 
 # As plain numbers, for loops over many records: testing a member of an IntFlag takes 2 us.

@@ -4,4 +4,6 @@ kind     what the program knows of the job, and of `verify`
 settings what must be the same for a run to be resumed
 words    summaries
 retried  which entries were tried several times: `undo` puts them back attempt by attempt
+find     which entries have other names by now: `undo` seeks them
+set_id   which files get their set-id bits back, last of all
 """

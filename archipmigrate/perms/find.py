@@ -18,14 +18,14 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import groupby
 
+from ..backend.python.border import Border
 from ..backend.python.statx import birth_time
 from ..journal.store import Journal
 from ..model import JobTables, StopFlag, TablesWrite, Unit
 from ..packed.changes import Change, ChangeWriter, Flag
 from ..tree.beneath import PIN, open_beneath
-from .retried import Part, read_parts
+from .retried import Part, parts_of, read_parts
 
 MARK = Part((1 << 64) - 1, frozenset()).pack()
 LENGTH = struct.Struct("<I")
@@ -77,11 +77,7 @@ def search_units(journal: Journal) -> list[Unit]:
         return []
     query = "SELECT batch, change FROM lost ORDER BY batch, change LIMIT ?"
     rows = list(journal.select(query, AT_ONCE))
-    parts = [
-        Part(batch, frozenset(index for _, index in same))
-        for batch, same in groupby(rows, key=lambda row: row[0])
-    ]
-    return [Unit(pack_search(parts), counted=True)] if parts else []
+    return [Unit(pack_search(parts_of(rows)), counted=True)] if rows else []
 
 
 # -- units and pre-images
@@ -140,15 +136,23 @@ def is_at(root: int, change: Change) -> bool:
 
 
 def born_before(root: int, path: bytes, time: int) -> bool:
-    """Say whether an entry is known to have been born before *time*."""
+    """Say whether an entry is known to have been born before *time*.
+
+    Of an entry on another device than the root, a layer of an overlay, nothing is known.
+    """
     try:
         fd = open_beneath(root, path, PIN)
     except OSError:
         return False
     try:
-        return 0 < birth_time(fd) < time
+        is_apart = os.fstat(fd).st_dev != os.fstat(root).st_dev
+        return not is_apart and 0 < birth_time(fd) < time
     finally:
         os.close(fd)
+
+
+class SeveralDevices(Exception):
+    """The share has subvolumes, which number their inodes apart: a change does not say which."""
 
 
 def walk(
@@ -157,9 +161,9 @@ def walk(
     """Yield entries with *wanted* inodes: inode, inode of the directory that it is in, path.
 
     Of a directory the second one is its own. Other filesystems are not entered, nor directories
-    that cannot be read. Ends early once *stop* is set.
+    that cannot be read. Ends early once *stop* is set. Raises SeveralDevices.
     """
-    device = os.fstat(root).st_dev
+    border, device = Border.of(root), os.fstat(root).st_dev
     waiting = [b""]
     while waiting and not stop[0]:
         path = waiting.pop()
@@ -167,8 +171,10 @@ def walk(
             fd = open_beneath(root, path, DIRECTORY)
             try:
                 status = os.fstat(fd)
-                if status.st_dev != device:
+                if border.is_outside(fd, status.st_dev):
                     continue
+                if status.st_dev != device:
+                    raise SeveralDevices
                 if status.st_ino in wanted:
                     yield status.st_ino, status.st_ino, path
                 with closing(os.scandir(fd)) as entries:

@@ -46,13 +46,17 @@ ATTEMPTED = (Outcome.CHANGED, Outcome.FAILED)
 
 @dataclass(slots=True)
 class PermsJob(Job[Scan]):
-    """See the module. Units are packed groups, pre-images are packed changes (see `packed`)."""
+    """See the module. Units are packed groups, pre-images are packed changes (see `packed`).
+
+    Names of one inode are changed by one batch only, unless a change parts them: see `parts_links`.
+    """
 
     backend: Backend
     policy: GroupPolicy
     options: ScanOptions
     dry_run: bool = False
     state: StateDirectory | None = None
+    parts_links: bool = False  # a name that is changed gets an inode of its own: each is changed
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the root of the share."""
@@ -66,6 +70,8 @@ class PermsJob(Job[Scan]):
         scan = self.backend.scan(unit, self.policy, self.options, limits)
         if self.state is not None:
             self.state.refuse(scan)
+        if self.parts_links:
+            scan = replace(scan, links=())
         if not scan.failures:
             return scan
         if any(f.errno == errno.ENOENT and not f.path for f in scan.failures):

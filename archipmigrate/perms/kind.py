@@ -12,6 +12,7 @@ from ..backend.select import demand_backend
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_backend
+from ..jobs.registry import restores_set_id
 from ..journal.store import Journal, RunHeader
 from ..policy import GroupPolicy
 from ..share import Share
@@ -20,7 +21,7 @@ from ..ui.text import group_name
 from .changed import may_have_changed
 from .job import PermsJob, listed_changes
 from .outside import StateDirectory
-from .settings import PermsSettings
+from .settings import SNAPSHOTS, PermsSettings
 from .undo import UndoJob
 from .words import dry_run_summary, options_same_share, run_summary, verify_summary
 
@@ -46,8 +47,8 @@ class PermsWork(Work):
     @contextmanager
     def undo(self, header: RunHeader) -> Iterator[Work]:
         """Put the entries back through the same backend."""
-        del header
-        yield replace(self, job=UndoJob(self.opened, self.journal, self.root))
+        restores = restores_set_id(header)
+        yield replace(self, job=UndoJob(self.opened, self.journal, self.root, restores))
 
 
 class PermsKind(JobKind[PermsSettings]):
@@ -96,7 +97,7 @@ class PermsKind(JobKind[PermsSettings]):
         )
         thing = ended.summary_object(dry_run=ended.dry_run)
         word = dry_run_summary if ended.dry_run else run_summary
-        report.summary(word(facts, group), thing, ended.reason)
+        report.summary(word(facts, group), thing, ended.reason, ended.notices)
 
 
 class VerifyKind(PermsKind):
@@ -115,7 +116,8 @@ class VerifyKind(PermsKind):
         facts = ended.facts(same_share=[*options_same_share(settings), *words.runs])
         found = ended.tally.changed
         thing = ended.summary_object(replace(ended.tally, changed=0), drift=found)
-        report.summary(verify_summary(facts, group_name(settings.gid)), thing, ended.reason)
+        lines = verify_summary(facts, group_name(settings.gid))
+        report.summary(lines, thing, ended.reason, ended.notices)
 
 
 def make_job(
@@ -126,6 +128,7 @@ def make_job(
     dry_run = opening.purpose is Purpose.DRY_RUN
     options = ScanOptions(
         frozenset(os.fsencode(exclude) for exclude in settings.excludes),
+        frozenset(os.fsencode(name) for name in SNAPSHOTS) if settings.snapshots else frozenset(),
         settings.skip_links,
         settings.cross,
         xattrs=not is_nfs,
@@ -133,7 +136,8 @@ def make_job(
         remote=is_nfs,
         never=(state.device, state.inode) if state else (0, 0),
     )
-    return PermsJob(backend, GroupPolicy(settings.gid), options, dry_run, state)
+    policy = GroupPolicy(settings.gid)
+    return PermsJob(backend, policy, options, dry_run, state, opening.share.parts_links)
 
 
 KIND = PermsKind()

@@ -16,6 +16,8 @@ import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from ..packed.changes import Change
 
@@ -50,6 +52,14 @@ def read_parts(body: bytes) -> Iterator[Part]:
             continue
         yield Part(batch, frozenset(struct.unpack_from(f"<{count}I", body, at)))
         at += 4 * count
+
+
+def parts_of(changes: Iterable[tuple[int, int]]) -> list[Part]:
+    """Return the parts for changes that are given, in order, by their batches and indices."""
+    return [
+        Part(batch, frozenset(index for _, index in same))
+        for batch, same in groupby(changes, key=itemgetter(0))
+    ]
 
 
 def _packed(indices: Iterable[int]) -> bytes:

@@ -12,7 +12,10 @@ from ..errors import UsageError
 from ..numerals import read_number
 from ..policy import NO_GID
 
-DEFAULT_EXCLUDES = (".snapshot", ".zfs")
+# Names of directories that hold snapshots: of NetApp, ZFS, snapper and Synology.
+SNAPSHOTS = (".snapshot", ".zfs", ".snapshots", "~snapshot", "#snapshot")
+# What a run's header has among the excludes if snapshots are skipped, as it always had.
+IN_HEADER = frozenset((".snapshot", ".zfs"))
 DEFAULT_GROUP = "archipelago"
 NAME_MAX = 255  # of Linux, and of what a scan is given
 
@@ -21,9 +24,9 @@ NAME_MAX = 255  # of Linux, and of what a scan is given
 class PermsSettings:
     """What must be the same for a run to be resumed.
 
-    `excludes` are names of directories that are not entered, sorted; `skip_links` leaves files with
-    several links alone; `cross` enters other filesystems. `domain` is that of NFSv4 owners: with
-    another one, numbers mean something else.
+    `excludes` are names of directories that are not entered, sorted; `snapshots` skips directories
+    of snapshots; `skip_links` leaves files with several links alone; `cross` enters other
+    filesystems. `domain` is that of NFSv4 owners: with another one, numbers mean something else.
     """
 
     gid: int
@@ -31,42 +34,55 @@ class PermsSettings:
     skip_links: bool
     cross: bool
     domain: str = ""
+    snapshots: bool = True
 
     def as_dict(self) -> dict[str, object]:
-        """Return what the run's header keeps."""
+        """Return what the run's header keeps.
+
+        That snapshots are skipped shows in the excludes, as in headers of earlier versions; where
+        it does not, because the user gave the same names, it is said beside them.
+        """
+        excludes = {*self.excludes, *(IN_HEADER if self.snapshots else ())}
+        given = [list(self.excludes), self.snapshots]
         return {
             "gid": self.gid,
-            "excludes": list(self.excludes),
+            "excludes": sorted(excludes),
             "skip_links": self.skip_links,
             "cross": self.cross,
             **({"domain": self.domain} if self.domain else {}),
+            **({} if _split(excludes) == (self.excludes, self.snapshots) else {"given": given}),
         }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> PermsSettings:
         """Read what `as_dict` returned."""
-        excludes = tuple(str(name) for name in stored["excludes"])
+        excludes, snapshots = stored.get("given") or _split(stored["excludes"])
         return cls(
             int(stored["gid"]),
-            excludes,
+            tuple(str(name) for name in excludes),
             bool(stored["skip_links"]),
             bool(stored["cross"]),
             str(stored.get("domain", "")),
+            bool(snapshots),
         )
 
 
-def read_excludes(names: Iterable[str], *, defaults: bool) -> tuple[str, ...]:
-    """Return the names of directories to leave alone: *names*, and the defaults if wanted.
+def _split(excludes: Iterable[str]) -> tuple[tuple[str, ...], bool]:
+    """Return the names that a user excluded, sorted, and whether snapshots are skipped."""
+    names = {str(name) for name in excludes}
+    snapshots = names >= IN_HEADER
+    return tuple(sorted(names - IN_HEADER if snapshots else names)), snapshots
 
-    Raises UsageError.
-    """
-    names = list(names)
-    for name in names:
+
+def read_excludes(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of directories to leave alone, sorted. Raises UsageError."""
+    excludes = tuple(sorted(set(names)))
+    for name in excludes:
         if not name or "/" in name:
             raise UsageError(f"--exclude {name!r}: give the name of a directory, not a path")
         if len(os.fsencode(name)) > NAME_MAX:
             raise UsageError(f"--exclude {name[:20]!r}...: a name has at most {NAME_MAX} bytes")
-    return tuple(sorted({*(DEFAULT_EXCLUDES if defaults else ()), *names}))
+    return excludes
 
 
 def resolve_group(text: str) -> int:

@@ -3,12 +3,10 @@
 A unit is one batch of that run, newest first, or some entries that it retried (see `retried`), or
 what an earlier unit could not put back for a reason that may pass.
 
-A unit's pre-image is which set-id bits may come back: the evidence, that nobody has written to the
-file since, is gone once undo has touched it. So an undo that is repeated after a kill reads the
-verdict from its journal.
+Set-id bits that files lost do not come back with the rest; see `set_id`.
 
-    preimage    u32 length, the unit's body; the same parts again, with the indices of the changes
-                whose set-id bits may come back
+    preimage    u32 length, the unit's body; what a search found, see `find`. Earlier versions have
+                parts there, of changes whose set-id bits were to come back
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ..backend.base import Backend
 from ..engine.job import Job, UnitResult
@@ -40,7 +39,7 @@ from ..model import (
     Verb,
 )
 from ..packed.changes import Change, Flag, read_changes, with_flags
-from . import find
+from . import find, set_id
 from .retried import Part, RetriedEntries, entry_of, read_parts
 from .root import was_removed
 
@@ -48,13 +47,13 @@ REMOVED = "the share is no longer there: its directory was removed"
 LENGTH = struct.Struct("<I")
 # A run may have touched these: a change that failed may be half done.
 TOUCHED = (int(Outcome.CHANGED), int(Outcome.FAILED))
+ASK = "`undo --restore-set-id` puts them back if nobody has it open"
 BACK = (Outcome.CHANGED, Outcome.UNCHANGED, Outcome.SETID_OFF)
 # Plain numbers: enums are slow in loops over many changes.
 FAILED, UNTRIED = int(Outcome.FAILED), int(Outcome.UNTRIED)
 LEFT = {
     int(Outcome.GONE): "not found: removed, or elsewhere and keeps what the run gave it",
     int(Outcome.DIFFERENT): "changed by somebody since: left as it is",
-    int(Outcome.SETID_OFF): "set-id bits stay off: it may have been written to since",
 }
 
 
@@ -82,15 +81,18 @@ class UndoJob(Job[Scan]):
     """See the module.
 
     `target` is the journal of the run to undo; all its batches are settled. `root` is a descriptor
-    of the share's root (-1: there is none).
+    of the share's root (-1: there is none). `restores` says whether files get their set-id bits
+    back where that is safe.
     """
 
     backend: Backend
     target: Journal
     root: int = -1
+    restores: bool = False
     knows_total: bool = True
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _retried: RetriedEntries | None = None
+    _known_obstacle: str | None = None
 
     def first_units(self) -> Iterable[Unit]:
         """Yield retried entries, then the batches of the run; the last one is done first."""
@@ -101,27 +103,29 @@ class UndoJob(Job[Scan]):
     def next_units(self, journal: Journal) -> Sequence[Unit]:
         """Return a unit that seeks entries which were not under their names.
 
-        Raises FatalError if the share was removed: what is gone is not back.
+        When all are sought, return one that gives files their set-id bits back. Raises FatalError
+        if the share was removed: what is gone is not back.
         """
         if was_removed(self.root):
             raise FatalError(REMOVED)
-        return find.search_units(journal)
+        return find.search_units(journal) or set_id.units(journal)
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
-        """Find out which files of a unit may get their set-id bits back.
+        """Count the entries of a unit; walk the share for what it seeks.
 
         The limits are ignored: a batch was one unit of the run, and is one here.
         """
         if find.is_search(unit.body):
             return self._search(unit, limits.stop)
-        granted, entries = [], {}
-        for part in read_parts(unit.body):
-            loaded = self._load(part)
-            granted.append(Part(part.batch, self._granted(loaded, limits.stop)).pack())
-            entries.update({entry_of(c): c.directory for c in loaded.records})
+        is_set_id = set_id.is_set_id(unit.body)
+        entries = {
+            entry_of(change): change.directory
+            for part in (set_id.read_unit if is_set_id else read_parts)(unit.body)
+            for change in self._load(part).records
+        }
         directories = sum(entries.values())
         tally = Tally(len(entries), directories, len(entries) - directories)
-        preimage = LENGTH.pack(len(unit.body)) + unit.body + b"".join(granted)
+        preimage = LENGTH.pack(len(unit.body)) + unit.body
         return Scan(Tally() if unit.counted else tally, preimage, len(entries))
 
     def apply(self, scan: Scan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
@@ -131,20 +135,23 @@ class UndoJob(Job[Scan]):
     def _apply(self, preimage: bytes, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         (length,) = LENGTH.unpack_from(preimage)
         end = LENGTH.size + length
-        if find.is_search(preimage[LENGTH.size : end]):
+        body = preimage[LENGTH.size : end]
+        if find.is_search(body):
             found = list(find.read_found(preimage[end:]))
-            return self._put_found_back(preimage[LENGTH.size : end], found, deny_limit, stop)
-        parts = list(read_parts(preimage[LENGTH.size : end]))
-        ending = _Ending(retries, self.root if len(parts) == 1 else -1)
-        for part, granted in zip(parts, read_parts(preimage[end:]), strict=True):
+            return self._put_found_back(body, found, deny_limit, stop)
+        if set_id.is_set_id(body):
+            return self._restore_set_id(body, stop)
+        parts = list(read_parts(body))
+        ending = _Ending(retries, self.root if len(parts) == 1 else -1, restores=self.restores)
+        for part in parts:
             loaded = self._load(part)
             if part is not parts[0]:
                 ending.retry_older(loaded)
                 loaded.leave(ending.has_ended)
-            applied = self._put_back(loaded, granted.indices or frozenset(), deny_limit, stop)
+            applied = self._put_back(loaded, deny_limit, stop)
             if len(parts) > 1:
                 all_of(applied, stop)
-            ending.note(loaded, applied, stopped=bool(stop[0]))
+            ending.note(loaded, applied, self._why_off(loaded, applied), stopped=bool(stop[0]))
         return ending.result()
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
@@ -165,10 +172,13 @@ class UndoJob(Job[Scan]):
             births[part.batch] = _born_before(loaded.before)
             wanted.update({c.inode: (part.batch, c.index) for c in loaded.records})
         found: dict[int, find.Found] = {}
-        for inode, within, path in find.walk(self.root, wanted, stop):
-            batch, index = wanted[inode]
-            if inode not in found and find.born_before(self.root, path, births[batch]):
-                found[inode] = find.Found(batch, index, within, path)
+        try:
+            for inode, within, path in find.walk(self.root, wanted, stop):
+                batch, index = wanted[inode]
+                if inode not in found and find.born_before(self.root, path, births[batch]):
+                    found[inode] = find.Found(batch, index, within, path)
+        except find.SeveralDevices:
+            found.clear()
         if stop[0]:
             return Scan(Tally(), rest=unit)
         preimage = LENGTH.pack(len(unit.body)) + unit.body + find.pack_found(list(found.values()))
@@ -197,6 +207,76 @@ class UndoJob(Job[Scan]):
                 all_of(applied, stop)
             ending.note_moved(loaded.records, [f.index for _, f in moved], applied)
         return replace(ending.result(), writes=[find.end_search(parts)])
+
+    # -- set-id bits
+
+    def _obstacle(self) -> str:
+        """Return why set-id bits cannot come back on this share; "" if they can."""
+        if self._known_obstacle is None:
+            self._known_obstacle = set_id.obstacle(self.root)
+        return self._known_obstacle
+
+    def _put_set_id_back(self, loaded: _Loaded, stop: StopFlag) -> None:
+        """Put files back that lost set-id bits and were not written to; note when that was."""
+        stamps = dict(loaded.before.stamps)
+        changes = [change for change in loaded.records if change.index in stamps]
+        if not changes or self._obstacle():
+            return
+        noted = {}
+        for change in changes:
+            if stop[0]:
+                break
+            apply = partial(self._put_one_back, loaded, change, stop)
+            ctime = set_id.put_back(self.root, change, stamps[change.index], apply)
+            if ctime is not None:
+                noted[loaded.part.batch, change.index] = ctime
+        if noted:
+            with self._reading:
+                self.target.commit([set_id.note_put_back(noted)])
+
+    def _put_one_back(self, loaded: _Loaded, change: Change, stop: StopFlag) -> None:
+        found = find.Found(loaded.part.batch, change.index, change.within, change.path)
+        body = find.moved_changes(change.new_gid, [(change, found)])
+        self.backend.apply(body, Verb.BACK, born_before=_born_before(loaded.before), stop=stop)
+
+    def _noted(self, batch: int) -> dict[int, int]:
+        with self._reading:
+            return set_id.read_put_back(self.target, batch)
+
+    def _why_off(self, loaded: _Loaded, applied: Applied) -> dict[int, str]:
+        """Return why set-id bits are off, by index, where there is more to say than that."""
+        if Outcome.SETID_OFF not in applied.outcomes or self._obstacle():
+            return {}
+        noted = self._noted(loaded.part.batch)
+        return {c.index: ASK if c.index in noted else set_id.WRITTEN for c in loaded.records}
+
+    def _restore_set_id(self, body: bytes, stop: StopFlag) -> UnitResult:
+        """Give files their set-id bits back, where that is safe."""
+        ending = _Ending(RETRIES)
+        done, left = [], []
+        for part in set_id.read_unit(body):
+            noted = self._noted(part.batch)
+            for change in self._load(part).records:
+                key = part.batch, change.index
+                if stop[0]:
+                    left.append(key)
+                    continue
+                ending.note_end(change, *self._restore_one(change, noted.get(change.index)))
+                done.append(key)
+        again = [set_id.unit_of(left)] if left else []
+        return replace(ending.result(), writes=[set_id.end_waiting(done)], again=again)
+
+    def _restore_one(self, change: Change, ctime: int | None) -> tuple[int, Failure | None]:
+        try:
+            if self._obstacle():
+                raise set_id.StaysOff(self._obstacle())
+            is_changed = set_id.restore(self.root, change, ctime)
+        except set_id.StaysOff as why:
+            failure = Failure(change.path, "undo", 0, set_id.words(change, str(why)))
+            return Outcome.SETID_OFF, failure
+        except OSError as error:
+            return FAILED, Failure(change.path, "undo", error.errno or 0, set_id.words(change))
+        return Outcome.CHANGED if is_changed else Outcome.UNCHANGED, None
 
     # -- the run's journal
 
@@ -235,27 +315,10 @@ class UndoJob(Job[Scan]):
 
     # -- the share
 
-    def _granted(self, loaded: _Loaded, stop: StopFlag) -> frozenset[int]:
-        """Return the indices of changes whose files have the size, mtime and ctime of the run."""
-        if not any(change.flags & Flag.SETID for change in loaded.records):
-            return frozenset()
-        before = loaded.before
-        now = self.backend.apply(
-            loaded.changes, Verb.CHECK, born_before=_born_before(before), stop=stop
-        )
-        left = dict(before.stamps)
-        stamps = all_of(now, stop).stamps
-        return frozenset(index for index, ctime in stamps if left.get(index) == ctime)
-
-    def _put_back(
-        self, loaded: _Loaded, granted: frozenset[int], deny_limit: int, stop: StopFlag
-    ) -> Applied:
-        changes = with_flags(loaded.changes, loaded.others, Flag.DROPPED)
-        if granted:
-            offsets = [change.offset for change in loaded.records if change.index in granted]
-            changes = with_flags(changes, offsets, Flag.GRANTED)
+    def _put_back(self, loaded: _Loaded, deny_limit: int, stop: StopFlag) -> Applied:
+        self._put_set_id_back(loaded, stop)
         return self.backend.apply(
-            changes,
+            with_flags(loaded.changes, loaded.others, Flag.DROPPED),
             Verb.BACK,
             deny_limit=deny_limit,
             born_before=_born_before(loaded.before),
@@ -272,11 +335,19 @@ def _born_before(before: Applied) -> int:
 
 
 def _failure(
-    change: Change, outcome: int, why: Mapping[int, tuple[str, int, str]]
+    change: Change,
+    outcome: int,
+    why: Mapping[int, tuple[str, int, str]],
+    why_off: Mapping[int, str],
 ) -> Failure | None:
-    """Return why an entry is not back; *why* has the reasons of those that failed, by index."""
+    """Return why an entry is not back.
+
+    By index *why* has the reasons of those that failed, *why_off* those of set-id bits.
+    """
     if outcome == FAILED:
         return failure_of(change.path, *why[change.index])
+    if outcome == Outcome.SETID_OFF:
+        return Failure(change.path, "undo", 0, set_id.words(change, why_off.get(change.index, "")))
     if outcome in LEFT:
         return Failure(change.path, "undo", 0, LEFT[outcome])
     if outcome == UNTRIED:
@@ -291,10 +362,15 @@ class _Ending:
     failed and all older ones, unless the unit's own *retries* are used up.
     """
 
-    def __init__(self, retries: int, root: int = -1) -> None:
-        """Have entries that are not there sought in the share *root* is of, if it is not -1."""
+    def __init__(self, retries: int, root: int = -1, *, restores: bool = False) -> None:
+        """Have entries that are not there sought in the share *root* is of, if it is not -1.
+
+        With *restores* files whose set-id bits are off wait for the last phase.
+        """
         self._retries = retries
         self._root = root
+        self._restores = restores
+        self._off: dict[int, tuple[int, int]] = {}
         self._lost: list[tuple[int, int]] = []
         self._ends: dict[int, tuple[int, Failure | None]] = {}
         self._left: list[Part] = []
@@ -316,7 +392,9 @@ class _Ending:
         if indices:
             self._again.append(Part(loaded.part.batch, frozenset(indices)))
 
-    def note(self, loaded: _Loaded, applied: Applied, *, stopped: bool) -> None:
+    def note(
+        self, loaded: _Loaded, applied: Applied, why_off: Mapping[int, str], *, stopped: bool
+    ) -> None:
         """Note the result of putting a part back."""
         why = {
             index: (operation, error, note) for index, operation, error, note in applied.failures
@@ -330,14 +408,16 @@ class _Ending:
             if self._is_lost(change, outcome):
                 self._lost.append((loaded.part.batch, change.index))
                 continue
-            failure = _failure(change, outcome, why)
+            failure = _failure(change, outcome, why, why_off)
             if failure and failure.errno in TRANSIENT and self._retries < RETRIES:
                 again.add(change.index)
                 self._pause = self._pause or failure.errno != errno.ESTALE
                 self._retrying.add(entry_of(change))
                 self._ends.pop(entry_of(change), None)
                 continue
-            self._note_attempt(entry_of(change), outcome, failure)
+            if outcome == Outcome.SETID_OFF:
+                self._off.setdefault(entry_of(change), (loaded.part.batch, change.index))
+            self.note_end(change, outcome, failure)
         if left:
             self._left.append(Part(loaded.part.batch, frozenset(left)))
         self._retry(loaded, again)
@@ -356,11 +436,11 @@ class _Ending:
         }
         for change in records:
             outcome = outcomes.get(change.index, int(Outcome.GONE))
-            failure = _failure(change, outcome, why)
-            self._note_attempt(entry_of(change), outcome, failure)
+            self.note_end(change, outcome, _failure(change, outcome, why, {}))
 
-    def _note_attempt(self, entry: int, outcome: int, failure: Failure | None) -> None:
+    def note_end(self, change: Change, outcome: int, failure: Failure | None) -> None:
         """Note how one attempt ended; an older one is of a state that may have passed."""
+        entry = entry_of(change)
         newer = self._ends.get(entry)
         if newer is None or outcome in (Outcome.FAILED, Outcome.SETID_OFF, Outcome.UNTRIED):
             self._ends[entry] = (outcome, failure)
@@ -369,6 +449,7 @@ class _Ending:
 
     def result(self) -> UnitResult:
         """Return the result of the unit, each entry counted once."""
+        waiting = self._take_waiting()
         outcomes = bytes(outcome for outcome, _ in self._ends.values())
         failures = [failure for _, failure in self._ends.values() if failure]
         changed, off = outcomes.count(Outcome.CHANGED), outcomes.count(Outcome.SETID_OFF)
@@ -386,10 +467,22 @@ class _Ending:
             failures,
             again=self._units(),
             pause=self._pause,
-            writes=[find.note_lost(self._lost)] if self._lost else (),
-            attempted=changed + off + failed + len(self._retrying),
-            succeeded=changed + off,
+            writes=[
+                *([find.note_lost(self._lost)] if self._lost else ()),
+                *([set_id.note_waiting(waiting)] if waiting else ()),
+            ],
+            attempted=changed + off + len(waiting) + failed + len(self._retrying),
+            succeeded=changed + off + len(waiting),
         )
+
+    def _take_waiting(self) -> list[tuple[int, int]]:
+        """Take out the entries that wait for their set-id bits; they end in the last phase."""
+        if not self._restores:
+            return []
+        waiting = [e for e, (outcome, _) in self._ends.items() if outcome == Outcome.SETID_OFF]
+        for entry in waiting:
+            del self._ends[entry]
+        return [self._off[entry] for entry in waiting]
 
     def _units(self) -> list[Unit]:
         """Return units for the retries, newest attempts first, and for what was not tried."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..model import Tally
 from ..ui.summary import Facts, how_it_ended, skipped_and_failed
 from ..ui.text import count, group_name
-from .settings import DEFAULT_EXCLUDES, DEFAULT_GROUP, PermsSettings
+from .settings import DEFAULT_GROUP, PermsSettings
 
 
 def run_summary(facts: Facts, group: str) -> list[str]:
@@ -57,8 +57,8 @@ def options_same_share(settings: PermsSettings) -> list[str]:
     group = group_name(settings.gid)
     words = ["--group", group] if group != DEFAULT_GROUP else []
     for name in settings.excludes:
-        words += [] if name in DEFAULT_EXCLUDES else ["--exclude", name]
-    if not set(DEFAULT_EXCLUDES) <= set(settings.excludes):
+        words += ["--exclude", name]
+    if not settings.snapshots:
         words.append("--no-default-excludes")
     if settings.skip_links:
         words += ["--hard-links", "skip"]

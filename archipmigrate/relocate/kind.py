@@ -20,7 +20,7 @@ from ..ui.report import Report
 from .classify import BAD
 from .job import RelocateJob
 from .report import RelocateReport
-from .returnable import check_later_runs, check_maps
+from .returnable import check_maps
 from .roots import OpenRoot, Roots
 from .settings import JOB, RelocateSettings, open_blocks, open_maps
 from .tables import class_counts, prepare_tables
@@ -57,8 +57,8 @@ class RelocateKind(JobKind[RelocateSettings]):
         return {settings.maps_identity: settings.maps}
 
     def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
-        """Refuse while something rests on the new places. Raises FatalError."""
-        check_later_runs(target, state)
+        """Refuse while a v2 map rests on the new places. Raises FatalError."""
+        del state
         maps = open_maps(share, self.settings(target.settings))
         try:
             check_maps(maps)

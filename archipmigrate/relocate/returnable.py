@@ -1,16 +1,12 @@
-"""Whether a run may be undone: nothing that came later may rest on what it did."""
+"""Whether a run may be undone: no v2 map may rest on what it did."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from ..errors import FatalError
-from ..jobs.registry import known_kind, undo_target
-from ..journal.runs import list_runs, open_run
-from ..journal.store import RunHeader
 from ..layout.names import PREFIX, is_v03_data, shown
 from ..layout.placement import sha256_dir
 from ..maps.format import v2
@@ -18,38 +14,6 @@ from ..maps.format.v2 import block_name
 from ..tree.files import Tree, open_file, read_pieces
 
 NAME_AT = 5  # in an entry: flags, length of the name
-
-
-def check_later_runs(target: RunHeader, state: Path) -> None:
-    """Refuse while a later run on the same directories is not undone. Raises FatalError."""
-    ours = {target.share, *target.roots}
-    paths = [target.path, *target.roots.values()]
-    for header in reversed(list(list_runs(state))):
-        is_later = (header.created, header.run) > (target.created, target.run)
-        if not is_later or header.undone or undo_target(header):
-            continue
-        overlaps = ours & {header.share, *header.roots} or any(
-            _overlap(path, other)
-            for path in paths
-            for other in (header.path, *header.roots.values())
-        )
-        if overlaps and _may_have_changed(header, state):
-            raise FatalError(
-                f"{header.run} came later, on the same files, and is not undone: undo it first "
-                f"(archipmigrate undo {header.run})"
-            )
-
-
-def _overlap(path: str, other: str) -> bool:
-    return os.path.commonpath([path, other]) in (path, other) if "://" not in other else False
-
-
-def _may_have_changed(header: RunHeader, state: Path) -> bool:
-    kind = known_kind(header)
-    if kind is None:
-        return True
-    with contextlib.closing(open_run(state, header.run)) as journal:
-        return kind.may_have_changed(journal)
 
 
 def check_maps(maps: int) -> None:

@@ -33,7 +33,7 @@ def undoable_run(state: Path, run: str | None = None) -> RunHeader:
         for header in runs
         if not header.undone or header.run in undoing or _has_failed(state, header.undone)
     ]
-    changed = (header for header in reversed(fitting) if _may_have_changed(state, header))
+    changed = (header for header in reversed(fitting) if may_have_changed(state, header))
     found = next(changed, None) or _latest(fitting)
     return _sure(found, every, f"nothing to undo in {state}")
 
@@ -100,7 +100,7 @@ def _has_failed(state: Path, undo: str) -> bool:
         journal.close(fold=False)
 
 
-def _may_have_changed(state: Path, header: RunHeader) -> bool:
+def may_have_changed(state: Path, header: RunHeader) -> bool:
     """Say whether a run may have changed something; of an unknown kind each may."""
     kind = known_kind(header)
     if kind is None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import FatalError, JournalError, ShareError, StateError
 from ..jobs.kind import JobKind, Reporter, S
 from ..jobs.options import RunOptions
-from ..jobs.registry import UNDO, is_of, kind_of, undo_target
+from ..jobs.registry import (
+    UNDO,
+    is_of,
+    kind_of,
+    restores_set_id,
+    undo_settings,
+    undo_target,
+)
 from ..journal import counting
 from ..journal.location import (
     SPARE_BYTES,
@@ -23,8 +30,9 @@ from ..journal.location import (
 from ..journal.lock import ShareLock
 from ..journal.runs import list_runs, new_run, open_run, read_runs, supersede_run
 from ..journal.store import Journal, RunHeader
-from ..share import Share, open_share
+from ..share import Share, open_share, overlap, places_at
 from ..ui.text import count, quoted
+from .find import may_have_changed
 
 
 def state_directory(options: RunOptions, share: Share | None = None) -> Path:
@@ -65,13 +73,17 @@ class RootLocks:
     common one gets all its roots, and the other one is refused and holds nothing.
     """
 
-    def __init__(self, state: Path, roots: Mapping[str, str]) -> None:
-        """Take the locks of *roots*, identities and the paths to show. Raises Busy."""
+    def __init__(self, state: Path, roots: Mapping[str, str], places: Sequence[str] = ()) -> None:
+        """Take the locks of *roots*, identities and the paths to show. Raises Busy.
+
+        No run whose roots are above or below *places*, those of all roots, holds a lock then.
+        """
         directory = secure_directory(runtime_directory(state))
         self._locks: dict[str, ShareLock] = {}
         try:
             for identity in sorted(roots):
-                self._locks[identity] = ShareLock(directory, identity, roots[identity])
+                others = [] if self._locks else places
+                self._locks[identity] = ShareLock(directory, identity, roots[identity], others)
         except BaseException:
             self.release()
             raise
@@ -92,9 +104,14 @@ class RootLocks:
 
 
 @contextlib.contextmanager
-def locked(state: Path, roots: Mapping[str, str]) -> Iterator[RootLocks]:
-    """Hold roots against other runs on this host. Raises Busy."""
-    locks = RootLocks(state, roots)
+def locked(
+    state: Path, roots: Mapping[str, str], places: Sequence[str] = ()
+) -> Iterator[RootLocks]:
+    """Hold roots, and what is above and below *places*, against other runs on this host.
+
+    Raises Busy.
+    """
+    locks = RootLocks(state, roots, places)
     try:
         yield locks
     finally:
@@ -104,6 +121,11 @@ def locked(state: Path, roots: Mapping[str, str]) -> Iterator[RootLocks]:
 def roots_of(share: Share, more: Mapping[str, str]) -> dict[str, str]:
     """Return the roots to lock for a run on *share*, and *more*."""
     return {share.identity: os.fsdecode(share.path), **more}
+
+
+def places_of(share: Share, more: Mapping[str, str]) -> list[str]:
+    """Return the places of all roots of a run on *share*, and *more*."""
+    return [*share.places, *(place for path in more.values() for place in places_at(path))]
 
 
 # -- journals
@@ -169,7 +191,8 @@ def find_or_make(
                 f"{header.run} is unfinished, but has other options: starting a new run beside it "
                 f"(`{options.command('resume', header.run)}` goes on with it)"
             )
-    journal = new_run(state, kind.name, share, stored, kind.more_roots(settings))
+    more = kind.more_roots(settings)
+    journal = new_run(state, kind.name, share, stored, more, places_of(share, more))
     _supersede(state, superseded, journal)
     return journal
 
@@ -183,19 +206,27 @@ def _refusal(undo: RunHeader, options: RunOptions) -> str:
     return f"{words}, or drop it with `{options.command('forget', undo.run)}`"
 
 
-def find_or_make_undo(target: RunHeader, share: Share, state: Path, reporter: Reporter) -> Journal:
+def find_or_make_undo(
+    target: RunHeader, share: Share, state: Path, options: RunOptions, reporter: Reporter
+) -> Journal:
     """Return the journal of the undo of *target* that was cut off, or of a new one.
 
-    One that stopped, because nothing worked, is begun again: what is back already stays.
+    One that stopped, because nothing worked, is begun again: what is back already stays. So is one
+    that is now, other than before, to give files their set-id bits back.
     """
     stopped = []
+    restores = options.restore_set_id
     for header in list_runs(state):
         if undo_target(header) == target.run and header.is_resumable:
-            if header.status != "stopped":
+            asks_for_more = restores and not restores_set_id(header)
+            if header.status != "stopped" and not asks_for_more:
                 reporter.remark(f"resuming {header.run} ({header.status})")
                 return open_run(state, header.run)
             stopped.append(header.run)
-    journal = new_run(state, UNDO, share, {"of": target.run}, target.roots)
+            restores = restores or restores_set_id(header)
+    settings = undo_settings(target.run, restore_set_id=restores)
+    places = places_of(share, target.roots)
+    journal = new_run(state, UNDO, share, settings, target.roots, places)
     _supersede(state, stopped, journal)
     return journal
 
@@ -203,6 +234,29 @@ def find_or_make_undo(target: RunHeader, share: Share, state: Path, reporter: Re
 def _supersede(state: Path, runs: list[str], successor: Journal) -> None:
     for run in runs:
         supersede_run(state, run, successor.read_header().run)
+
+
+def check_undone_since(
+    target: RunHeader, places: Sequence[str], state: Path, options: RunOptions
+) -> None:
+    """Check that what changed the share after *target* is undone: what that found is ours.
+
+    *places* are those of the roots of *target*. Raises FatalError.
+    """
+    headers = list(list_runs(state))
+    unfinished = {undo_target(header) for header in headers if header.is_resumable}
+    for header in reversed(headers):
+        is_later = (header.created, header.run) > (target.created, target.run)
+        if not is_later or undo_target(header) or header.superseded:
+            continue
+        if header.undone and header.run not in unfinished:
+            continue
+        same = {header.share, *header.roots} & {target.share, *target.roots}
+        if (same or overlap(places, header.places)) and may_have_changed(state, header):
+            raise FatalError(
+                f"{header.run} changed the share, or a part of it, after {target.run}: undo that "
+                f"one first, with `{options.command('undo', header.run)}`"
+            )
 
 
 # -- the share of an earlier run

@@ -40,10 +40,12 @@ from .find import can_resume
 from .open import (
     check_readable,
     check_room,
+    check_undone_since,
     find_or_make,
     find_or_make_undo,
     locked,
     open_earlier_share,
+    places_of,
     roots_of,
     state_directory,
     tell_unreadable,
@@ -69,8 +71,9 @@ def begin(
     with contextlib.ExitStack() as stack:
         stack.callback(share.close)
         state = state_directory(options, share)
-        roots = roots_of(share, kind.more_roots(settings))
-        locks = stack.enter_context(locked(state, roots))
+        more = kind.more_roots(settings)
+        roots, places = roots_of(share, more), places_of(share, more)
+        locks = stack.enter_context(locked(state, roots, places))
         share = replace(share, lock=locks.fd(share.identity))
         check_room(state, share, reporter)
         check_readable(state, share, options, reporter)
@@ -132,7 +135,8 @@ def resume(
         share = open_earlier_share(header, options)
         stack.callback(share.close)
         state = state_directory(options, share)
-        locks = stack.enter_context(locked(state, roots_of(share, header.roots)))
+        roots, places = roots_of(share, header.roots), places_of(share, header.roots)
+        locks = stack.enter_context(locked(state, roots, places))
         share = replace(share, lock=locks.fd(share.identity))
         journal = open_run(state, header.run)
         stack.callback(journal.close)
@@ -169,15 +173,17 @@ def undo(
         stack.callback(share.close)
         kind.check_backend(options.backend, share)
         state = state_directory(options, share)
-        locks = stack.enter_context(locked(state, roots_of(share, target.roots)))
+        roots, places = roots_of(share, target.roots), places_of(share, target.roots)
+        locks = stack.enter_context(locked(state, roots, places))
         if not is_meant():
             return None
+        check_undone_since(target, places, state, options)
         tell_unreadable(state, reporter)
         kind.check_undo(target, share, state)
         share = replace(share, lock=locks.fd(share.identity))
         settings = kind.settings(target.settings)
         share = _reached(kind, settings, share, state, options, reporter)
-        journal = find_or_make_undo(target, share, state, reporter)
+        journal = find_or_make_undo(target, share, state, options, reporter)
         stack.callback(journal.close)
         header = journal.read_header()
         locks.sign(header.run)
@@ -260,6 +266,7 @@ def _ended(
         result.reason,
         result.signal,
         tally,
+        opening.journal.notices(),
         seconds,
         opening.share.path,
         way,

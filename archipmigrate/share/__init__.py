@@ -2,7 +2,7 @@
 
     url        URLs of shares on NFS servers       remote      opening them
     mountinfo  what /proc says of mounts           identity    what names a directory
-    bypass     from a mount to direct calls to its server
+    bypass     from a mount to direct calls        places      what is above or below another one
 
 A share is its filesystem's identity and the inode of its root, wherever it is mounted: an
 interrupted run resumes after a remount under another path.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ..errors import ShareError
 from .identity import NFS, identity_of
 from .mountinfo import Mount, mount_of, path_within
+from .places import nfs_place, overlap, places_at, places_of
 from .remote import open_remote, reopen_remote
 from .url import Remote, is_url, parse_url, with_domain
 
@@ -33,9 +34,14 @@ __all__ = [
     "identity_of",
     "mount_of",
     "open_share",
+    "overlap",
     "path_within",
+    "places_at",
     "unanswered",
 ]
+
+
+OVERLAYS = ("overlay", "fuse.fuse-overlayfs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,8 @@ class Share:
     `opened` is set if calls go directly to an NFS server; if that turns out to send owner names,
     `reopen` opens it by version 3, or raises ShareError. A share that a URL names has no descriptor
     (-1). `remark` is what users should know of it. `lock` is the descriptor that excludes other
-    runs (-1: none), for child processes that work on the share.
+    runs (-1: none), for child processes that work on the share. `places` say where it lies, for
+    `places.overlap`.
     """
 
     path: bytes
@@ -56,11 +63,21 @@ class Share:
     reopen: Callable[[], _nfs.OpenShare] | None = None
     remark: str = ""
     lock: int = -1
+    places: Sequence[str] = ()
 
     @property
     def is_nfs(self) -> bool:
         """Whether the share lies on an NFS server."""
         return self.mount.fstype in NFS
+
+    @property
+    def parts_links(self) -> bool:
+        """Whether a change to one of several names of a file may part it from the others.
+
+        An overlay copies a file up by the one name, unless it was mounted with an index
+        (Documentation/filesystems/overlayfs.rst, "Inode properties").
+        """
+        return self.mount.fstype in OVERLAYS
 
     @property
     def nfs_version(self) -> int:
@@ -102,7 +119,8 @@ def open_share(path: str | bytes, *, remote: bool = False, domain: str = "") -> 
         _refuse_root(os.fstat(fd), shown)
         mount = mount_of(fd)
         resolved = os.readlink(f"/proc/self/fd/{fd}".encode())
-        return Share(resolved, fd, identity_of(fd, mount), mount)
+        places = places_of(fd, mount, resolved)
+        return Share(resolved, fd, identity_of(fd, mount), mount, places=places)
     except OSError as error:
         os.close(fd)
         raise unanswered(shown, error) from None
@@ -116,7 +134,9 @@ def _open_url(url: str, remote: Remote) -> Share:
     source, inode = remote.source, opened.root_inode
     reopen = partial(reopen_remote, url, remote, inode)
     mount = Mount("nfs", source, "")
-    return Share(os.fsencode(url), -1, f"nfs:{source}#{inode}", mount, opened, reopen, remark)
+    identity = f"nfs:{source}#{inode}"
+    places = (nfs_place(source),)
+    return Share(os.fsencode(url), -1, identity, mount, opened, reopen, remark, places=places)
 
 
 def unanswered(shown: str, error: OSError) -> ShareError:

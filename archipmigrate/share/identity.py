@@ -26,14 +26,14 @@ def identity_of(fd: int, mount: Mount | None = None) -> str:
 
     Raises OSError, and ShareError where /proc is not mounted.
     """
-    found = os.fstat(fd)
-    return f"{_filesystem(fd, mount or mount_of(fd), found.st_dev)}#{found.st_ino}"
+    return f"{filesystem_of(fd, mount or mount_of(fd))}#{os.fstat(fd).st_ino}"
 
 
-def _filesystem(fd: int, mount: Mount, device: int) -> str:
+def filesystem_of(fd: int, mount: Mount) -> str:
+    """Return the name of the filesystem that an open directory is on. Raises OSError."""
     if mount.fstype in NFS:
         return f"nfs:{mount.source}"
-    uuid = _uuid_by_ioctl(fd) or _uuid_by_udev(device)
+    uuid = _uuid_by_ioctl(fd) or _uuid_by_udev(os.fstat(fd).st_dev)
     return f"uuid:{uuid}" if uuid else f"fsid:{mount.fstype}:{os.fstatvfs(fd).f_fsid:x}"
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from ..layout.names import lock_name, map_name, v03_data_name
 from ..layout.placement import pithos_dir, v03_dir
 from ..maps.format import v1
 from ..tree.files import DirPath
+from ..ui.text import as_json
 from .contents import CLONED_BLOCKS, WRITTEN, Contents, Volume
 from .make import ShareSize
 from .tree import DIRECTORY_MODE, FILE_MODE, BlockerTree, make_directory, open_empty
@@ -181,7 +181,7 @@ def _write_sums(path: str, contents: Contents) -> None:
         for some in _batches(contents.volumes, cores):
             every = [contents.volume(number) for number in some]
             for volume, digest in zip(every, threads.map(contents.sha256, every), strict=True):
-                value = json.dumps({"size": volume.size, "sha256": digest})
+                value = as_json({"size": volume.size, "sha256": digest})
                 file.write(f'{before} "{volume.name.decode()}": {value}')
                 before = ",\n"
         file.write("\n}\n" if contents.volumes else "{}\n")

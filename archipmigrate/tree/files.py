@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from xxhash import xxh3_128
 
-from .beneath import open_beneath
+from .beneath import PIN, open_beneath
 
 DirPath = tuple[bytes, ...]
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -75,6 +75,22 @@ class Tree:
     def open(self, path: DirPath) -> int:
         """Open a directory; the descriptor is the caller's."""
         return open_beneath(self.root, b"/".join(path), DIRECTORY)
+
+    def status(self, path: DirPath) -> os.stat_result | None:
+        """Return the status of an entry, of a symbolic link its own.
+
+        None if there is none: an absent directory, or a link, on the way leads to none either.
+        """
+        try:
+            fd = open_beneath(self.root, b"/".join(path), PIN)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
 
     def _make(self, path: DirPath) -> int:
         fd = os.open(b".", DIRECTORY, dir_fd=self.root)

@@ -5,7 +5,6 @@ Results go to stdout, progress and remarks to stderr. Both forms come from the s
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import sys
@@ -16,18 +15,21 @@ from typing import Protocol, TextIO
 
 from .. import __version__
 from ..engine.job import Counters
-from ..model import Failure, Notice
+from ..model import Examples, Failure, Notice
 from ..packed.changes import Change
 from .causes import Causes
+from .notices import notice_counts, notice_line, notice_object
 from .printer import print_line
 from .progress import LogProgress, NoProgress, Progress, Subject, TerminalProgress, status_line
-from .text import as_json, group_name, mode_bits, quoted, reason
-
-NOTICES = {
-    "acl": "has an ACL: group bits are its mask, so the group may still have no access (getfacl)",
-    "raced": "was changed by somebody else just before we changed it: check its mode",
-    "capability": "had file capabilities, which a change of group removes and undo cannot put back",
-}
+from .text import (
+    as_json,
+    examples_line,
+    group_name,
+    mode_bits,
+    path_object,
+    quoted,
+    reason,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,6 @@ class Report:
         self._progress: Progress = self._choose_progress()
         self.interval = self._progress.interval
         self.failures = Causes()
-        self.notices = Causes()
         if verbosity.json:
             self.emit({"type": "version", "version": __version__, "job": subject.job})
 
@@ -108,11 +109,12 @@ class Report:
         self._print(word(change) for change in self._decode(preimage, outcome))
 
     def noticed(self, notices: Sequence[Notice]) -> None:
-        """Group notices."""
+        """Print each in JSON, or with -v."""
         for notice in notices:
-            self.notices.add(notice.kind, notice.path)
             if self._see.json:
-                self.emit({"type": "notice", "kind": notice.kind, **_path(notice.path)})
+                self.emit(notice_object(notice))
+            elif self._see.verbose:
+                self.remark(notice_line(notice.kind, Examples(1, [notice.path])))
 
     def failed(self, failures: Sequence[Failure]) -> None:
         """Group failures; with -v print each."""
@@ -122,7 +124,7 @@ class Report:
                 self.emit(
                     {
                         "type": "failure",
-                        **_path(failure.path),
+                        **path_object(failure.path),
                         "operation": failure.operation,
                         "errno": failure.errno,
                         "reason": reason(failure),
@@ -161,27 +163,29 @@ class Report:
             with self._progress.aside(sys.stderr):
                 print_line(text, sys.stderr)
 
-    def summary(self, lines: Sequence[str], thing: Mapping[str, object], stopped: str = "") -> None:
-        """End the report: print failures and notices by cause, then the summary, or its object.
+    def summary(
+        self,
+        lines: Sequence[str],
+        thing: Mapping[str, object],
+        stopped: str = "",
+        notices: Mapping[str, Examples] | None = None,
+    ) -> None:
+        """End the report: print failures by cause, *notices*, then the summary, or its object.
 
-        *lines* also say why a run *stopped*; where they are not printed, that goes to stderr.
+        *notices* are those of all sessions of the run, by kind. *lines* also say why a run
+        *stopped*; where they are not printed, that goes to stderr.
         """
         self._progress.close()
         if stopped and (self._see.json or self._see.quiet):
             self.remark(f"archipmigrate: stopped: {stopped}", always=True)
         if self._see.json:
-            self.emit(thing)
+            self.emit({**thing, "notices": notice_counts(notices)} if notices else thing)
         else:
-            quiet = self._see.quiet
-            for title, causes in (("failed", self.failures), ("notice", self.notices)):
-                if quiet and title == "notice":
-                    continue
-                for name, cause in causes:
-                    examples = ", ".join(quoted(path) for path in cause.examples)
-                    more = ", ..." if cause.count > len(cause.examples) else ""
-                    words = NOTICES.get(name, name)
-                    self.line(f"{title}: {cause.count:,} x {words}: {examples}{more}")
-            if not quiet:
+            for name, cause in self.failures:
+                self.line(examples_line("failed", name, cause))
+            if not self._see.quiet:
+                for kind, found in (notices or {}).items():
+                    self.line(notice_line(kind, found))
                 for line in lines:
                     self.line(line)
         self._out.flush()
@@ -197,19 +201,11 @@ def abandon_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _path(path: bytes) -> dict[str, str]:
-    """Return a path for JSON; names that are not UTF-8 also in base64."""
-    shown = (path or b".").decode(errors="replace")
-    if "\ufffd" in shown and shown.encode() != (path or b"."):
-        return {"path": shown, "path_b64": base64.b64encode(path).decode()}
-    return {"path": shown}
-
-
 def _change_json(change: Change) -> str:
     return as_json(
         {
             "type": "change",
-            **_path(change.path),
+            **path_object(change.path),
             "kind": "directory" if change.directory else "file",
             "mode": mode_bits(change.mode),
             "new_mode": mode_bits(change.new_mode),

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from functools import cache
 
-from ..model import Failure
+from ..model import Examples, Failure
 
 SURROGATES = re.compile("[\ud800-\udfff]+")
 ESCAPES = {9: "\\t", 10: "\\n", 13: "\\r", 32: "\\ ", 92: "\\\\"}
@@ -26,6 +26,23 @@ def quoted(path: bytes) -> str:
     characters = path.decode(errors="surrogateescape")
     return "".join(
         c if c.isprintable() and ord(c) not in ESCAPES else _escaped(c) for c in characters
+    )
+
+
+def path_object(path: bytes) -> dict[str, object]:
+    """Return a path for JSON; names that are not UTF-8 also in base64."""
+    shown = (path or b".").decode(errors="replace")
+    if "\ufffd" in shown and shown.encode() != (path or b"."):
+        return {"path": shown, "path_b64": base64.b64encode(path).decode()}
+    return {"path": shown}
+
+
+def examples_line(title: str, words: str, found: Examples) -> str:
+    """Return a line about entries that have something in common: how many, and which."""
+    examples = ", ".join(quoted(path) for path in found.paths)
+    more = found.count - len(found.paths)
+    return f"{title}: {found.count:,} x {words}: {examples}" + (
+        f", and {more:,} more" if more else ""
     )
 
 

@@ -21,10 +21,9 @@ bool attrs_comply(uint32_t mode, uint32_t gid, uint32_t wanted_gid, uint32_t bit
     return gid == wanted_gid && (mode & bits) == bits;
 }
 
-enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked,
-                         bool is_outside)
+enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked)
 {
-    if (is_outside || (is_linked && policy->skip_links))
+    if (is_linked && policy->skip_links)
         return VERDICT_SKIPPED;
     return attrs_comply(mode, gid, policy->gid, policy->file_bits) ? VERDICT_COMPLIANT
                                                                    : VERDICT_CHANGE;
@@ -58,9 +57,15 @@ uint32_t change_lost_bits(const struct change *change)
     return change->mode & ~(uint32_t)change->new_mode & SET_ID;
 }
 
-uint32_t change_bits_off(const struct change *change, bool is_untouched)
+uint32_t change_restored_mode(const struct change *change)
 {
-    return change->flags & FLAG_GRANTED && is_untouched ? 0 : change_lost_bits(change);
+    return change->mode & ~change_lost_bits(change);
+}
+
+/* Say whether an entry may have this mode, and its old group, after BACK or in the midst of it. */
+static bool is_bare(const struct change *change, uint32_t mode)
+{
+    return mode == mode_without_set_id(change->mode) || mode == change_restored_mode(change);
 }
 
 /* Say whether an entry may have this mode between the calls that change it. */
@@ -78,7 +83,7 @@ enum change_state change_state(enum verb verb, const struct change *change, uint
         return STATE_NEW;
     if (mode == change->mode && gid == change->gid)
         return STATE_OLD;
-    if (verb == VERB_BACK && mode == mode_without_set_id(change->mode) && gid == change->gid)
+    if (verb == VERB_BACK && is_bare(change, mode) && gid == change->gid)
         return STATE_BARE;
     if (is_new)
         return STATE_NEW;

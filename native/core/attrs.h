@@ -38,9 +38,11 @@ enum verdict {
     VERDICT_CHANGE,
 };
 
-/* Judge a regular file; `is_outside`: on another filesystem, which is not to be entered. */
-enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked,
-                         bool is_outside);
+/*
+ * Judge a regular file. That it is on another device than its directory does not matter: an overlay
+ * shows the devices of its layers.
+ */
+enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked);
 
 /*
  * Complete the change of an entry that does not comply: `new_mode` and `flags` are set; the rest of
@@ -64,11 +66,8 @@ bool change_sets_mode(const struct change *change);
 /* Return the set-id bits that the change takes from the entry. */
 uint32_t change_lost_bits(const struct change *change);
 
-/*
- * Return those of them that stay off when the change is put back: all, unless undo granted them
- * (FLAG_GRANTED) and the file is untouched.
- */
-uint32_t change_bits_off(const struct change *change, bool is_untouched);
+/* Return the mode that the entry gets back: the old one, without these bits. */
+uint32_t change_restored_mode(const struct change *change);
 
 /*
  * Group and mode are set by two calls, and a kill, or somebody else, may come between them:
@@ -77,7 +76,8 @@ uint32_t change_bits_off(const struct change *change, bool is_untouched);
  *     OLD        old      old
  *     BETWEEN    new      old, or what the kernel's chown or the first chmod of BACK leaves of it
  *     NEW        new      new
- *     BARE       old      old without set-id bits: BACK is done but for these
+ *     BARE       old      old without set-id bits, or without those that the change took: BACK is
+ *                         done, but for those that come back
  *     FOREIGN    anything else: somebody else has changed it
  */
 enum change_state {

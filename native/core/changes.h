@@ -29,7 +29,6 @@ enum flag {
     FLAG_SETID = 1,
     FLAG_LINKED = 2,
     FLAG_DROPPED = 4,
-    FLAG_GRANTED = 8,
 };
 
 struct change {

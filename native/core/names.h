@@ -27,7 +27,7 @@ bool path_is_plain(const uint8_t *path, size_t length, size_t checked);
 /* Say whether excluded names are packed well: u8 length, name; for each. */
 bool excludes_are_valid(const uint8_t *excludes, size_t length);
 
-/* Say whether a name is one of the excluded. */
+/* Say whether a name is one of the excluded, or of others that are packed like these. */
 bool excludes_have(const uint8_t *excludes, size_t length, const void *name, size_t name_length);
 
 #endif

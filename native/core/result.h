@@ -6,10 +6,10 @@
  *     struct text            a path within scan_result.text
  *     struct scan_failure    an entry that could not be looked at
  *     struct scan_link       a change of an inode that has several links
- *     struct scan_notice     an entry with something special: an ACL, file capabilities
+ *     struct scan_notice     an entry with something special: an ACL, file capabilities, or skipped
  *     struct apply_result    an outcome for each change, and what there is to say of some
  *     struct apply_failure   a change that could not be made
- *     struct apply_stamp     the ctime of a file whose set-id bits may come back
+ *     struct apply_stamp     the ctime of a file that lost set-id bits
  *
  * Functions return 0 or -ENOMEM unless they say otherwise. A zeroed result is empty.
  */
@@ -62,6 +62,12 @@ struct scan_notice {
     const char *kind;
 };
 
+/* Why an entry is skipped: the kinds of such notices (backend/base.py). */
+#define SKIPPED_EXCLUDED   "excluded"
+#define SKIPPED_FILESYSTEM "filesystem"
+#define SKIPPED_LINKED     "linked"
+#define SKIPPED_SNAPSHOT   "snapshot"
+
 struct scan_result {
     struct tally tally;
     struct buffer changes;
@@ -104,8 +110,7 @@ bool error_is_transient(int error);
 enum verb {
     VERB_FORWARD = 0,
     VERB_SETTLE = 1,
-    VERB_CHECK = 2,
-    VERB_BACK = 3,
+    VERB_BACK = 2,
 };
 
 /* model.py, Outcome. */

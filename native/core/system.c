@@ -77,6 +77,7 @@ _Static_assert(sizeof(struct extended) == 256, "struct statx has 256 bytes");
 #define MOUNT       0x1000
 #define IMMUTABLE   0x10
 #define APPEND_ONLY 0x20
+#define MOUNT_ROOT  0x2000
 
 /* Bytes that suffice for the names of the extended attributes of most entries. */
 #define FEW_ATTRIBUTES 512
@@ -196,11 +197,13 @@ int sys_pinned_status(int fd, struct stat *status)
     return RETRY(fstat(fd, status));
 }
 
-int sys_directory_status(int fd, const struct features *features, struct status *status)
+/* Get the status of a directory (an empty name), or of one that is in it, or that it is in. */
+static int directory_status(int fd, const char *name, const struct features *features,
+                            struct status *status)
 {
     if (features->statx) {
         struct extended found;
-        int result = extended_status(fd, BASIC | MOUNT, &found);
+        int result = RETRY(syscall(SYS_statx, fd, name, AT_EMPTY_PATH, BASIC | MOUNT, &found));
         if (result < 0)
             return result;
         *status = (struct status){
@@ -211,11 +214,12 @@ int sys_directory_status(int fd, const struct features *features, struct status 
             .uid = found.uid,
             .gid = found.gid,
             .has_mount = found.mask & MOUNT,
+            .is_mount_root = found.attributes & MOUNT_ROOT,
         };
         return 0;
     }
     struct stat found;
-    int result = sys_pinned_status(fd, &found);
+    int result = RETRY(fstatat(fd, name, &found, AT_EMPTY_PATH));
     if (result < 0)
         return result;
     *status = (struct status){
@@ -226,6 +230,16 @@ int sys_directory_status(int fd, const struct features *features, struct status 
         .gid = found.st_gid,
     };
     return 0;
+}
+
+int sys_directory_status(int fd, const struct features *features, struct status *status)
+{
+    return directory_status(fd, "", features, status);
+}
+
+int sys_parent_status(int fd, const struct features *features, struct status *status)
+{
+    return directory_status(fd, "..", features, status);
 }
 
 int sys_mount(int directory, const char *name, const struct features *features, uint64_t *mount)

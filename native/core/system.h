@@ -33,8 +33,9 @@ struct status {
     uint32_t mode;
     uint32_t uid;
     uint32_t gid;
-    bool has_mount; /* `mount` is known */
-    bool is_closed; /* its owner, who may change it, may not read it */
+    bool has_mount;     /* `mount` is known */
+    bool is_mount_root; /* it is where a filesystem, or a part of one, is mounted */
+    bool is_closed;     /* its owner, who may change it, may not read it */
 };
 
 /* Probe the running kernel by harmless calls. EPERM counts as absent: seccomp filters answer so. */
@@ -51,11 +52,13 @@ int sys_open_beneath(int directory, const char *path, size_t length, int flags,
                      const struct features *features);
 
 /*
- * Get the status of an entry (not of what a link points to), of what is pinned, or of a directory.
+ * Get the status of an entry (not of what a link points to), of what is pinned, of a directory, or
+ * of the directory that this is in.
  */
 int sys_entry_status(int directory, const char *name, struct stat *status);
 int sys_pinned_status(int fd, struct stat *status);
 int sys_directory_status(int fd, const struct features *features, struct status *status);
+int sys_parent_status(int fd, const struct features *features, struct status *status);
 
 /*
  * Get the id of the mount that an entry of a directory (empty: what a descriptor pins) is on.

@@ -191,48 +191,39 @@ static int settle_change(struct applying *applying, struct pinned *pinned)
     return result < 0 ? result : OUTCOME_CHANGED;
 }
 
-static int check_unwritten(struct applying *applying, struct pinned *pinned)
-{
-    int result = stamp_untouched(applying, pinned);
-    return result < 0 ? result : OUTCOME_UNCHANGED;
-}
-
-/* The group is back: set the old mode, with its set-id bits if that is safe. */
-static int give_back_set_id(struct applying *applying, struct pinned *pinned)
+/* Put mode and group back: first without any set-id bits, then with those that come back. */
+static int set_old(struct applying *applying, const struct pinned *pinned)
 {
     const struct change *change = pinned->change;
-    int result = 0;
-    if (change_lost_bits(change) && change->flags & FLAG_GRANTED)
-        result = look_again(applying, pinned); /* as late as possible before the bits return */
-    uint32_t off = change_bits_off(change, is_untouched(pinned));
-    if (!result && (change->mode & ~off) != mode_without_set_id(change->mode))
-        result = set_mode(applying, pinned, change->mode & ~off);
-    if (result)
-        return result;
-    return off ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
-}
-
-static int put_back(struct applying *applying, struct pinned *pinned)
-{
-    const struct change *change = pinned->change;
-    uint32_t bare = mode_without_set_id(change->mode);
-    enum change_state state = state_of(applying, pinned);
-    if (state == STATE_OLD)
-        return OUTCOME_UNCHANGED;
-    if (state == STATE_FOREIGN)
-        return OUTCOME_DIFFERENT;
+    uint32_t bare = mode_without_set_id(change->mode), restored = change_restored_mode(change);
+    if (pinned->found.st_mode == restored && pinned->found.st_gid == change->gid)
+        return 0;
     int result = 0;
     if (pinned->found.st_mode != bare)
         result = set_mode(applying, pinned, bare);
     if (!result && pinned->found.st_gid != change->gid)
         result = set_group(applying, pinned, change->gid);
-    return result ? result : give_back_set_id(applying, pinned);
+    if (!result && restored != bare)
+        result = set_mode(applying, pinned, restored);
+    return result;
+}
+
+static int put_back(struct applying *applying, struct pinned *pinned)
+{
+    enum change_state state = state_of(applying, pinned);
+    if (state == STATE_OLD)
+        return OUTCOME_UNCHANGED;
+    if (state == STATE_FOREIGN)
+        return OUTCOME_DIFFERENT;
+    int result = set_old(applying, pinned);
+    if (result)
+        return result;
+    return change_lost_bits(pinned->change) ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
 }
 
 static apply_verb *const VERBS[] = {
     [VERB_FORWARD] = make_change,
     [VERB_SETTLE] = settle_change,
-    [VERB_CHECK] = check_unwritten,
     [VERB_BACK] = put_back,
 };
 

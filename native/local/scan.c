@@ -255,7 +255,8 @@ static int find_border(struct walk *walk)
 
 static bool is_sane(const struct local_scan_request *request)
 {
-    return excludes_are_valid(request->excludes, request->excludes_length) && request->wide > 0 &&
+    return excludes_are_valid(request->excludes, request->excludes_length) &&
+           excludes_are_valid(request->snapshots, request->snapshots_length) && request->wide > 0 &&
            request->chunks > 0 && request->chunks <= SIZE_MAX / 64 / request->wide;
 }
 

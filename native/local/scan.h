@@ -43,6 +43,8 @@ struct local_scan_request {
     /* The options. */
     const uint8_t *excludes; /* u8 length, name; for each */
     size_t excludes_length;
+    const uint8_t *snapshots; /* likewise */
+    size_t snapshots_length;
     bool cross;
     bool xattrs;
     bool remote; /* the share is on NFS */

@@ -258,13 +258,6 @@ int walk_open_directory(const struct walk *walk, int directory, struct walk_entr
     return fd;
 }
 
-static bool is_outside(const struct walk *walk, const struct status *status)
-{
-    if (walk->request->cross)
-        return false;
-    return status->device != walk->device || (walk->is_bounded && status->mount != walk->mount);
-}
-
 /* Judge a directory that cannot be read, and enter it without names; takes over `fd`. */
 static int enter_closed(struct walk *walk, struct walk_entry entry, int fd,
                         const struct status *status)
@@ -288,10 +281,10 @@ int walk_read_directory(struct walk *walk, struct walk_entry entry, int fd,
     struct tally *tally = &walk->found->tally;
     walk->looks++;
     walk_count(walk, &tally->directories, is_counting);
-    if (is_outside(walk, status)) {
+    const char *reason = walk_reason_to_skip(walk, entry, fd, status);
+    if (reason) {
         close(fd);
-        tally->skipped++;
-        return 0;
+        return walk_skip(walk, entry, reason);
     }
     if (status->is_closed)
         return enter_closed(walk, entry, fd, status);
@@ -330,11 +323,10 @@ int walk_descend(struct walk *walk, struct walk_entry entry)
     struct tally *tally = &walk->found->tally;
     bool is_counting = walk->is_counting || !walk_deepest(walk)->is_named;
     walk->looks++;
-    if (excludes_have(walk->request->excludes, walk->request->excludes_length, entry.name,
-                      entry.length)) {
+    const char *reason = walk_reason_to_pass(walk, entry);
+    if (reason) {
         walk_count(walk, &tally->directories, is_counting);
-        tally->skipped++;
-        return 0;
+        return walk_skip(walk, entry, reason);
     }
     struct status status;
     int fd = walk_open_directory(walk, dirchain_fd(&walk->chain), entry, true, &status);

@@ -90,35 +90,22 @@ static int change_file(struct walk *walk, int directory, struct walk_entry entry
     return result;
 }
 
-/* Say whether a file is itself a mount. If it is gone, apply will see. */
-static bool is_mount(const struct walk *walk, int directory, struct walk_entry entry)
-{
-    uint64_t mount;
-    return walk->is_bounded && !walk->request->cross &&
-           sys_mount(directory, entry.name, &walk->request->features, &mount) == 0 &&
-           mount != walk->mount;
-}
-
 static int judge_file(struct walk *walk, int directory, struct walk_entry entry,
                       const struct stat *status, bool is_counting)
 {
     const struct local_scan_request *request = walk->request;
     struct tally *tally = &walk->found->tally;
     bool is_linked = status->st_nlink > 1;
-    bool is_outside = status->st_dev != walk->device && !request->cross;
     tally->hard_linked += is_linked && is_counting;
-    switch (attrs_judge(&request->policy, status->st_mode, status->st_gid, is_linked, is_outside)) {
+    switch (attrs_judge(&request->policy, status->st_mode, status->st_gid, is_linked)) {
     case VERDICT_SKIPPED:
-        tally->skipped++;
-        return 0;
+        return walk_skip(walk, entry, SKIPPED_LINKED);
     case VERDICT_COMPLIANT:
         tally->compliant++;
         return 0;
     default: /* the mount of what complies does not matter */
-        if (is_mount(walk, directory, entry)) {
-            tally->skipped++;
-            return 0;
-        }
+        if (walk_is_mounted_file(walk, directory, entry))
+            return walk_skip(walk, entry, SKIPPED_FILESYSTEM);
         return change_file(walk, directory, entry, status);
     }
 }

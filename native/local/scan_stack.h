@@ -5,6 +5,7 @@
  *     scan_dir.c      directories: opened, read, entered
  *     scan_entry.c    directories and files against the policy
  *     scan_errors.c   what could not be looked at: gone, to be retried, or failed
+ *     scan_skip.c     what is skipped: excluded, a snapshot, on another filesystem
  *     scan_stack.c    the stack of levels, names, and frames
  *
  *     struct walk         one scan
@@ -65,7 +66,7 @@ struct walk {
     int64_t min_looks; /* before a limit counts */
     int64_t deadline;
     bool is_counting;
-    bool is_bounded; /* `mount` is to be compared */
+    bool is_bounded; /* mounts are known: `mount` is compared, else `device` */
     uint64_t device;
     uint64_t mount;
     uint8_t *listing; /* dirents, or the names of extended attributes */
@@ -116,6 +117,24 @@ int walk_fail_entry(struct walk *walk, struct walk_entry entry, enum hint hint, 
 
 /* A directory could not be read. Transient errors are retried for all of it, if `retries`. */
 int walk_fail_directory(struct walk *walk, struct walk_entry directory, int error, bool retries);
+
+/* ---- scan_skip.c */
+
+/* Return why a directory of the deepest level is not even opened, by its name; NULL: it is. */
+const char *walk_reason_to_pass(const struct walk *walk, struct walk_entry entry);
+
+/*
+ * Return why an open directory is not entered, NULL: it is. `entry` is its name, or its path from
+ * the deepest level.
+ */
+const char *walk_reason_to_skip(const struct walk *walk, struct walk_entry entry, int fd,
+                                const struct status *status);
+
+/* Say whether a file of a directory is itself a mount, which is not to be changed. */
+bool walk_is_mounted_file(const struct walk *walk, int directory, struct walk_entry entry);
+
+/* Skip an entry of the deepest level, for that reason. */
+int walk_skip(struct walk *walk, struct walk_entry entry, const char *reason);
 
 /* ---- scan_entry.c */
 

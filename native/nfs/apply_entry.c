@@ -3,8 +3,7 @@
  *
  *     VERB_FORWARD   old attributes -> SETATTR; its first result must be as expected
  *     VERB_SETTLE    between old and new -> SETATTR of the mode
- *     VERB_CHECK     nothing
- *     VERB_BACK      new, or between -> SETATTR without set-id bits -> SETATTR of these bits
+ *     VERB_BACK      new, or between -> SETATTR without set-id bits -> SETATTR of those that stay
  *
  * A server that refuses guards gets changes without. Then an entry is looked at just before its
  * change and just after:
@@ -84,7 +83,7 @@ bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry
         return !apply->succeeded || entry->change.flags & FLAG_SETID ||
                (gains_setgid(entry) && !nfs_client_keeps_setgid(apply->client));
     case VERB_BACK: /* set-id bits need a second call */
-        return entry->change.mode & SET_ID && !entry->is_bare;
+        return change_restored_mode(&entry->change) & SET_ID && !entry->is_bare;
     default:
         return true;
     }
@@ -183,7 +182,7 @@ static int forward(struct nfs_apply *apply, struct nfs_entry_change *entry)
     }
 }
 
-/* ---- SETTLE and CHECK */
+/* ---- SETTLE */
 
 static int settled(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
@@ -207,26 +206,17 @@ static int settle(struct nfs_apply *apply, struct nfs_entry_change *entry)
     }
 }
 
-static int check(struct nfs_apply *apply, struct nfs_entry_change *entry)
-{
-    stamp_untouched(apply, entry);
-    return OUTCOME_UNCHANGED;
-}
-
 /* ---- BACK: servers drop set-id bits when group and mode come together, so these come after */
 
 static int restored(const struct nfs_entry_change *entry)
 {
-    return entry->drops_setid ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
+    return change_lost_bits(&entry->change) ? OUTCOME_SETID_OFF : OUTCOME_CHANGED;
 }
 
-/* All but the set-id bits is restored: restore them, unless somebody wrote to the file since. */
+/* All but the set-id bits is restored: restore those that come back. */
 static int restore_setid(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    const struct change *change = &entry->change;
-    uint32_t off = change_bits_off(change, is_untouched(&entry->found, change));
-    entry->drops_setid = off != 0;
-    uint32_t mode = change->mode & ~off;
+    uint32_t mode = change_restored_mode(&entry->change);
     if (mode == entry->found.mode)
         return restored(entry);
     return set(apply, entry, (struct proto_setattr){.sets_mode = true, .mode = mode});
@@ -279,8 +269,6 @@ int nfs_apply_entry(struct nfs_apply *apply, struct nfs_entry_change *entry)
         return forward(apply, entry);
     case VERB_SETTLE:
         return settle(apply, entry);
-    case VERB_CHECK:
-        return check(apply, entry);
     default:
         return back(apply, entry);
     }
@@ -340,7 +328,7 @@ int nfs_apply_was_set(struct nfs_apply *apply, struct nfs_entry_change *entry, i
     if (!after->known) {
         if (nfs_apply_needs_attrs(apply, entry))
             return nfs_apply_send_getattr(apply, entry, AWAITS_RESULT);
-        return entry->is_bare ? restored(entry) : OUTCOME_CHANGED;
+        return apply->request->verb == VERB_BACK ? restored(entry) : OUTCOME_CHANGED;
     }
     entry->found = *after;
     return after_set(apply, entry);

@@ -47,7 +47,6 @@ struct nfs_entry_change {
     bool is_stale;     /* its handle was stale, and was looked up again */
     bool may_be_ours;  /* SETATTR was sent more than once: the entry may be as we changed it */
     bool is_bare;      /* VERB_BACK: all but the set-id bits is restored */
-    bool drops_setid;  /* VERB_BACK: the set-id bits are not to be restored */
     bool doubts_guard; /* SETATTR was refused; without a guard it will tell why */
     uint8_t tries;
     enum awaits awaits;

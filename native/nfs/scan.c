@@ -115,7 +115,7 @@ static int scan_whole_group(struct nfs_scan *scan, const struct group_reader *gr
     if (there->attrs.known && nfs_scan_is_outside(scan, &there->attrs)) {
         nfs_scan_count_directory(scan, is_counting);
         scan->found->tally.skipped++;
-        return 0;
+        return scan_put_notice(scan->found, &group->path, SKIPPED_FILESYSTEM);
     }
     const char *path = group->path.length ? (const char *)group->path.bytes : "";
     struct node *node = nfs_scan_add_node(scan, NULL, path, group->path.length);
@@ -123,6 +123,8 @@ static int scan_whole_group(struct nfs_scan *scan, const struct group_reader *gr
         return -ENOMEM;
     node->handle = there->handle;
     node->inode = there->attrs.fileid;
+    if (there->attrs.known)
+        node->fsid = there->attrs.fsid;
     node->is_counting = is_counting;
     node->is_cursor = scan->request->continues;
     nfs_scan_push(scan, node);
@@ -152,6 +154,8 @@ static int scan_names(struct nfs_scan *scan, const struct group_reader *group,
     node->handle = there->handle;
     node->inode = there->attrs.fileid;
     node->attrs = there->attrs;
+    if (there->attrs.known)
+        node->fsid = there->attrs.fsid;
     node->is_named = node->at_end = true;
     scan->looks += group->itself;
     if (group->itself)
@@ -367,6 +371,7 @@ int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *res
     };
     *result = (struct nfs_scan_result){0};
     if (!excludes_are_valid(request->excludes, request->excludes_length) ||
+        !excludes_are_valid(request->snapshots, request->snapshots_length) ||
         (request->cursor && !is_handle(&request->cursor->handle)))
         return -EINVAL;
     int error = nfs_client_acquire(scan.client, &scan.rpc);

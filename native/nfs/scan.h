@@ -46,6 +46,8 @@ struct nfs_scan_request {
     /* The options. */
     const uint8_t *excludes; /* u8 length, name; repeated */
     size_t excludes_length;
+    const uint8_t *snapshots; /* likewise */
+    size_t snapshots_length;
     bool cross;
     bool retain; /* return `handles` */
     /* The limits. */

@@ -104,26 +104,44 @@ static int fail_entry(struct nfs_scan *scan, const struct question *question, in
 
 /* ---- entries */
 
+/*
+ * Return why a directory is not entered, NULL: it is. One with the name of a directory of snapshots
+ * is one in the share's root, or if it is on another filesystem than what it is in.
+ */
+static const char *reason_to_skip(const struct nfs_scan *scan, const struct node *node,
+                                  const struct proto_entry *entry)
+{
+    const struct nfs_scan_request *request = scan->request;
+    if (excludes_have(request->excludes, request->excludes_length, entry->name, entry->length))
+        return SKIPPED_EXCLUDED;
+    bool is_in_root = !node->parent && node->length == 0;
+    if (excludes_have(request->snapshots, request->snapshots_length, entry->name, entry->length) &&
+        (is_in_root || entry->attrs.fsid != node->fsid))
+        return SKIPPED_SNAPSHOT;
+    return nfs_scan_is_outside(scan, &entry->attrs) ? SKIPPED_FILESYSTEM : NULL;
+}
+
 /* Judge a file; make a node of a directory. */
 static void accept_entry(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry,
                          bool is_counting)
 {
     const struct proto_attrs *attrs = &entry->attrs;
-    struct tally *tally = &node->tally;
     if (!S_ISDIR(attrs->mode)) {
         nfs_scan_judge_entry(scan, node, entry, is_counting);
-    } else if (excludes_have(scan->request->excludes, scan->request->excludes_length, entry->name,
-                             entry->length) ||
-               nfs_scan_is_outside(scan, attrs)) {
-        tally->entries += is_counting;
-        tally->directories += is_counting;
-        tally->skipped++;
+        return;
+    }
+    const char *reason = reason_to_skip(scan, node, entry);
+    if (reason) {
+        node->tally.entries += is_counting;
+        node->tally.directories += is_counting;
+        nfs_scan_remark(scan, node, entry, reason);
     } else {
         struct node *child = nfs_scan_add_node(scan, node, entry->name, entry->length);
         if (!child)
             return;
         child->handle = entry->handle;
         child->inode = attrs->fileid;
+        child->fsid = attrs->fsid;
         child->attrs = *attrs;
         child->is_counting = is_counting;
         if (node->is_named)
@@ -137,25 +155,10 @@ static void accept_entry(struct nfs_scan *scan, struct node *node, const struct 
  */
 static void refuse_name(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry)
 {
-    struct long_name *name = nfs_scan_alloc(scan, sizeof(*name) + entry->length);
-    if (!name)
-        return;
     bool is_directory = entry->attrs.known && S_ISDIR(entry->attrs.mode);
     node->tally.entries++;
     *(is_directory ? &node->tally.directories : &node->tally.files) += 1;
-    name->length = entry->length;
-    memcpy(name->bytes, entry->name, entry->length);
-    name->next = node->long_names;
-    node->long_names = name;
-}
-
-static void fail_long_names(struct nfs_scan *scan, struct node *node)
-{
-    for (const struct long_name *name = node->long_names; name; name = name->next) {
-        int error = nfs_scan_build_path(scan, node, name->bytes, name->length);
-        note(scan, error < 0 ? error : fail(scan, "lookup", -ENAMETOOLONG));
-    }
-    node->long_names = NULL;
+    nfs_scan_remark(scan, node, entry, NULL);
 }
 
 void nfs_scan_complete(struct nfs_scan *scan, struct node *node)
@@ -163,7 +166,7 @@ void nfs_scan_complete(struct nfs_scan *scan, struct node *node)
     if (!node->at_end || node->questions > 0)
         return;
     nfs_scan_commit(scan, node);
-    fail_long_names(scan, node);
+    note(scan, nfs_scan_report(scan, node));
     if (node->is_named)
         return;
     if (!node->is_cursor) {
@@ -347,6 +350,8 @@ static int read_listing(struct nfs_scan *scan, struct node *node, struct xdr_in 
         return -EBADMSG;
     if (directory->known && node->inode && directory->fileid != node->inode)
         return -ESTALE;
+    if (directory->known)
+        node->fsid = directory->fsid;
     if (directory->known && node->cookie == 0)
         node->attrs = *directory;
     struct segment segment = nfs_scan_open_segment(scan);

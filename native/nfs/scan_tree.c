@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "core/attrs.h"
@@ -74,6 +75,7 @@ struct node *nfs_scan_add_node(struct nfs_scan *scan, struct node *parent, const
     node->name = copy;
     node->length = length;
     node->parent = parent;
+    node->fsid = nfs_client_fsid(scan->client);
     node->is_counting = true;
     if (parent) {
         node->sibling = parent->children;
@@ -95,6 +97,35 @@ void nfs_scan_push(struct nfs_scan *scan, struct node *node)
 bool nfs_scan_is_outside(const struct nfs_scan *scan, const struct proto_attrs *attrs)
 {
     return !scan->request->cross && attrs->fsid != nfs_client_fsid(scan->client);
+}
+
+void nfs_scan_remark(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry,
+                     const char *skipped)
+{
+    struct remark *remark = nfs_scan_alloc(scan, sizeof(*remark) + entry->length);
+    if (!remark)
+        return;
+    node->tally.skipped += skipped != NULL;
+    remark->skipped = skipped;
+    remark->length = entry->length;
+    memcpy(remark->name, entry->name, entry->length);
+    remark->next = node->remarks;
+    node->remarks = remark;
+}
+
+int nfs_scan_report(struct nfs_scan *scan, struct node *node)
+{
+    const struct remark *remark = node->remarks;
+    int error = 0;
+    for (; remark && error == 0; remark = remark->next) {
+        error = nfs_scan_build_path(scan, node, remark->name, remark->length);
+        if (error == 0 && remark->skipped)
+            error = scan_put_notice(scan->found, &scan->path, remark->skipped);
+        else if (error == 0)
+            error = scan_put_failure(scan->found, &scan->path, "lookup", -ENAMETOOLONG);
+    }
+    node->remarks = NULL;
+    return error;
 }
 
 void nfs_scan_count_directory(struct nfs_scan *scan, bool is_counting)
@@ -208,10 +239,9 @@ void nfs_scan_judge_entry(struct nfs_scan *scan, struct node *node, const struct
     tally->files += is_counting;
     tally->hard_linked += is_linked && is_counting;
     int error = 0;
-    switch (attrs_judge(&scan->request->policy, attrs->mode, attrs->gid, is_linked,
-                        nfs_scan_is_outside(scan, attrs))) {
+    switch (attrs_judge(&scan->request->policy, attrs->mode, attrs->gid, is_linked)) {
     case VERDICT_SKIPPED:
-        tally->skipped++;
+        nfs_scan_remark(scan, node, entry, SKIPPED_LINKED);
         break;
     case VERDICT_COMPLIANT:
         tally->compliant++;
@@ -231,7 +261,7 @@ void nfs_scan_discard(struct node *node)
     node->questions = node->name_count = 0;
     node->tally = (struct tally){0};
     node->segments = node->last = NULL;
-    node->long_names = NULL;
+    node->remarks = NULL;
     node->children = NULL;
 }
 

@@ -8,7 +8,7 @@
  *     struct nfs_scan          one scan
  *     struct node              a directory of the unit, or found below one
  *     struct segment           consecutive changes of one node
- *     struct long_name         a name that no call can be made for
+ *     struct remark            an entry that is skipped, or whose name no call can be made for
  *     struct question          an entry whose handle or attributes are still to be requested
  *     struct known_directory   a directory on the path of the last group
  *
@@ -36,10 +36,11 @@ struct segment {
     int64_t count;
 };
 
-struct long_name {
-    struct long_name *next;
+struct remark {
+    struct remark *next;
+    const char *skipped; /* why; NULL: its name is too long, and it fails */
     size_t length;
-    char bytes[];
+    char name[];
 };
 
 struct node {
@@ -51,6 +52,7 @@ struct node {
     size_t length;
     struct proto_handle handle;
     uint64_t inode; /* 0: unknown */
+    uint64_t fsid;  /* the share's, as long as it is not known */
     struct proto_attrs attrs;
     bool is_named;    /* its names come from the unit, not from a listing */
     bool is_counting; /* it is not in the tally yet */
@@ -72,7 +74,7 @@ struct node {
     unsigned restarts;
     struct tally tally;
     struct segment *segments, *last;
-    struct long_name *long_names; /* of entries that fail when it is complete */
+    struct remark *remarks; /* on its entries; reported when it is complete */
 };
 
 enum about {
@@ -148,8 +150,20 @@ struct node *nfs_scan_add_node(struct nfs_scan *scan, struct node *parent, const
                                size_t length);
 void nfs_scan_push(struct nfs_scan *scan, struct node *node);
 
-/* Return whether an entry is on another filesystem, which is not to be entered. */
+/*
+ * Return whether a directory is on another filesystem, which is not to be entered. The server's
+ * word for that is the fsid: it has no mounts to tell. Of files that is not asked, as Linux's
+ * client does not.
+ */
 bool nfs_scan_is_outside(const struct nfs_scan *scan, const struct proto_attrs *attrs);
+
+/*
+ * Note an entry of a node: why it is `skipped` (it is counted as such, too) or, NULL, that its name
+ * is too long. Report what was noted, now that the node is complete: 0 or -ENOMEM.
+ */
+void nfs_scan_remark(struct nfs_scan *scan, struct node *node, const struct proto_entry *entry,
+                     const char *skipped);
+int nfs_scan_report(struct nfs_scan *scan, struct node *node);
 
 /*
  * Judge an entry that is no directory, and record its change; between open_segment and

@@ -24,6 +24,7 @@
  *       local/scan_stack.[ch]        the stack of directories, their names, their frames
  *       local/scan_dir.c             directories: opened, read, entered
  *       local/scan_entry.c           entries against the policy
+ *       local/scan_skip.c            what is skipped
  *       local/scan_errors.c          what could not be looked at
  *     local/apply.[ch]               apply: makes, settles, checks or puts back packed changes
  *     local/dirchain.[ch]            for both: the chain of directories, on few descriptors
@@ -178,7 +179,7 @@ static PyObject *scan_value(PyObject *module, struct local_scan_result *result)
 }
 
 struct scan_buffers {
-    Py_buffer body, cursor_path, excludes, stop;
+    Py_buffer body, cursor_path, excludes, snapshots, stop;
 };
 
 static void release_scan_buffers(struct scan_buffers *buffers)
@@ -186,6 +187,7 @@ static void release_scan_buffers(struct scan_buffers *buffers)
     PyBuffer_Release(&buffers->body);
     PyBuffer_Release(&buffers->cursor_path);
     PyBuffer_Release(&buffers->excludes);
+    PyBuffer_Release(&buffers->snapshots);
     PyBuffer_Release(&buffers->stop);
 }
 
@@ -194,10 +196,11 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
                       struct scan_buffers *buffers)
 {
     static char *names[] = {
-        "root",     "body",    "cursor",         "cursor_path",  "cursor_inode",   "counted",
-        "last_try", "gid",     "directory_bits", "file_bits",    "excludes",       "skip_links",
-        "cross",    "xattrs",  "remote",         "never_device", "never_inode",    "seconds",
-        "entries",  "changes", "stop",           "descriptors",  "most_open_dirs", "wide",
+        "root",     "body",         "cursor",      "cursor_path",    "cursor_inode",
+        "counted",  "last_try",     "gid",         "directory_bits", "file_bits",
+        "excludes", "snapshots",    "skip_links",  "cross",          "xattrs",
+        "remote",   "never_device", "never_inode", "seconds",        "entries",
+        "changes",  "stop",         "descriptors", "most_open_dirs", "wide",
         "chunks",   NULL,
     };
     int counted, last_try, skip_links, cross, xattrs, remote;
@@ -205,12 +208,12 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
     long long gid, entries, changes;
     Py_ssize_t descriptors, most_open_dirs, wide, chunks;
     if (!PyArg_ParseTupleAndKeywords(
-            arguments, keywords, "$iy*iy*KppLIIy*ppppKKdLLy*nnnn:scan", names, &request->root,
+            arguments, keywords, "$iy*iy*KppLIIy*y*ppppKKdLLy*nnnn:scan", names, &request->root,
             &buffers->body, &request->cursor, &buffers->cursor_path, &cursor_inode, &counted,
             &last_try, &gid, &request->policy.directory_bits, &request->policy.file_bits,
-            &buffers->excludes, &skip_links, &cross, &xattrs, &remote, &never_device, &never_inode,
-            &request->seconds, &entries, &changes, &buffers->stop, &descriptors, &most_open_dirs,
-            &wide, &chunks))
+            &buffers->excludes, &buffers->snapshots, &skip_links, &cross, &xattrs, &remote,
+            &never_device, &never_inode, &request->seconds, &entries, &changes, &buffers->stop,
+            &descriptors, &most_open_dirs, &wide, &chunks))
         return 1;
     request->body = buffers->body.buf;
     request->body_length = (size_t)buffers->body.len;
@@ -222,6 +225,8 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
     request->policy.gid = (uint32_t)gid;
     request->excludes = buffers->excludes.buf;
     request->excludes_length = (size_t)buffers->excludes.len;
+    request->snapshots = buffers->snapshots.buf;
+    request->snapshots_length = (size_t)buffers->snapshots.len;
     request->policy.skip_links = skip_links;
     request->cross = cross;
     request->xattrs = xattrs;

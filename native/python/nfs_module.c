@@ -54,11 +54,12 @@ static PyStructSequence_Desc scan_result_description = {
             {"again", "to retry: (packed groups, number of names, are they counted)"},
             {"failures", "(path, operation, errno)"},
             {"links", "(offset of the change, device, inode)"},
+            {"notices", "(path, kind)"},
             {"handles", "of the entries that must change, for apply"},
             {"keys", "u64 of each name that was read by a cursor"},
             {0},
         },
-    .n_in_sequence = 10,
+    .n_in_sequence = 11,
 };
 
 static PyStructSequence_Desc apply_result_description = {
@@ -285,20 +286,20 @@ static PyObject *wide_value(const struct nfs_scan_result *result)
 static PyObject *scan_value(const struct module_state *state, const struct nfs_scan_result *result)
 {
     const struct scan_result *found = &result->found;
-    return named_value(state->scan_result,
-                       Py_BuildValue("(NNLNNNNNNN)", tally_of(&found->tally),
-                                     bytes_of(found->changes.bytes, found->changes.length),
-                                     (long long)found->count, groups_of(&found->rest),
-                                     wide_value(result), again_of(found->again),
-                                     failures_of(&found->failures, &found->text),
-                                     links_of(&found->links),
-                                     bytes_of(result->handles.bytes, result->handles.length),
-                                     bytes_of(result->keys.bytes, result->keys.length)));
+    return named_value(
+        state->scan_result,
+        Py_BuildValue("(NNLNNNNNNNN)", tally_of(&found->tally),
+                      bytes_of(found->changes.bytes, found->changes.length),
+                      (long long)found->count, groups_of(&found->rest), wide_value(result),
+                      again_of(found->again), failures_of(&found->failures, &found->text),
+                      links_of(&found->links), notices_of(&found->notices, &found->text),
+                      bytes_of(result->handles.bytes, result->handles.length),
+                      bytes_of(result->keys.bytes, result->keys.length)));
 }
 
 /* Buffers of a scan's arguments, to be released together. */
 struct scan_buffers {
-    Py_buffer body, cursor, cursor_path, passed, excludes, stop;
+    Py_buffer body, cursor, cursor_path, passed, excludes, snapshots, stop;
 };
 
 static void release_scan_buffers(struct scan_buffers *buffers)
@@ -308,6 +309,7 @@ static void release_scan_buffers(struct scan_buffers *buffers)
     PyBuffer_Release(&buffers->cursor_path);
     PyBuffer_Release(&buffers->passed);
     PyBuffer_Release(&buffers->excludes);
+    PyBuffer_Release(&buffers->snapshots);
     PyBuffer_Release(&buffers->stop);
 }
 
@@ -318,19 +320,20 @@ static void release_scan_buffers(struct scan_buffers *buffers)
 static bool parse_scan(PyObject *arguments, PyObject *keywords, struct nfs_scan_request *request,
                        struct nfs_cursor *cursor, struct scan_buffers *buffers)
 {
-    static char *names[] = {
-        "body",     "cursor",  "cursor_path",    "continues", "passed",   "wants_keys", "counted",
-        "last_try", "gid",     "directory_bits", "file_bits", "excludes", "skip_links", "cross",
-        "retain",   "seconds", "entries",        "changes",   "stop",     "wide",       NULL};
+    static char *names[] = {"body",       "cursor",   "cursor_path", "continues",  "passed",
+                            "wants_keys", "counted",  "last_try",    "gid",        "directory_bits",
+                            "file_bits",  "excludes", "snapshots",   "skip_links", "cross",
+                            "retain",     "seconds",  "entries",     "changes",    "stop",
+                            "wide",       NULL};
     int continues, wants_keys, counted, last_try, skip_links, cross, retain;
     long long gid, entries, changes;
     Py_ssize_t wide;
     if (!PyArg_ParseTupleAndKeywords(
-            arguments, keywords, "$y*y*y*py*pppLIIy*pppdLLy*n:scan", names, &buffers->body,
+            arguments, keywords, "$y*y*y*py*pppLIIy*y*pppdLLy*n:scan", names, &buffers->body,
             &buffers->cursor, &buffers->cursor_path, &continues, &buffers->passed, &wants_keys,
             &counted, &last_try, &gid, &request->policy.directory_bits, &request->policy.file_bits,
-            &buffers->excludes, &skip_links, &cross, &retain, &request->seconds, &entries, &changes,
-            &buffers->stop, &wide))
+            &buffers->excludes, &buffers->snapshots, &skip_links, &cross, &retain,
+            &request->seconds, &entries, &changes, &buffers->stop, &wide))
         return false;
     bool is_cursor = buffers->cursor.len == sizeof(*cursor);
     if (gid < 0 || gid >= UINT32_MAX || buffers->stop.len < 1 || wide < 1 ||
@@ -355,6 +358,8 @@ static bool parse_scan(PyObject *arguments, PyObject *keywords, struct nfs_scan_
     request->policy.gid = (uint32_t)gid;
     request->excludes = buffers->excludes.buf;
     request->excludes_length = (size_t)buffers->excludes.len;
+    request->snapshots = buffers->snapshots.buf;
+    request->snapshots_length = (size_t)buffers->snapshots.len;
     request->policy.skip_links = skip_links;
     request->cross = cross;
     request->retain = retain;

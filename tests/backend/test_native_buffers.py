@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from archipmigrate.model import Limits, Scan, Unit, Verb
 from archipmigrate.packed.changes import ChangeWriter, Flag
 from archipmigrate.packed.groups import Group, Hint, pack_groups, unpack_groups, whole
+from tests.support.descriptors import none_left_open
 from tests.support.parity import EVERYTHING, POLICY, extension, native, need_native
 from tests.support.program import GID
 
@@ -35,14 +37,15 @@ def scan_native(body: bytes) -> Scan:
 
 
 def check_native(body: bytes) -> None:
-    """Check changes that may be anything; CHECK changes nothing."""
-    root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-    backend = native.NativeBackend(root)
-    try:
-        backend.apply(body, Verb.CHECK)
-    finally:
-        backend.close()
-        os.close(root)
+    """Have changes that may be anything settled, where there is nothing that they could change."""
+    with tempfile.TemporaryDirectory() as empty:
+        root = os.open(empty, os.O_RDONLY | os.O_DIRECTORY)
+        backend = native.NativeBackend(root)
+        try:
+            backend.apply(body, Verb.SETTLE)
+        finally:
+            backend.close()
+            os.close(root)
 
 
 PATHS = st.lists(st.sampled_from([b"a", b"bc", b"\xff", b"n" * 255]), max_size=4).map(b"/".join)
@@ -125,6 +128,7 @@ def test_scan_refuses_every_truncated_group() -> None:
         {"gid": 2**32 - 1},
         {"gid": 2**40},
         {"excludes": b"\5abc"},
+        {"snapshots": b"\5abc"},
         {"stop": bytearray()},
         {"descriptors": 0},
         {"wide": 0},
@@ -146,6 +150,7 @@ def test_scan_refuses_arguments_out_of_range_and_closes_the_cursor(options: dict
         "directory_bits": 0,
         "file_bits": 0,
         "excludes": b"",
+        "snapshots": b"",
         "skip_links": False,
         "cross": False,
         "xattrs": False,
@@ -161,15 +166,14 @@ def test_scan_refuses_arguments_out_of_range_and_closes_the_cursor(options: dict
         "never_device": 0,
         "never_inode": 0,
     }
-    root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-    before = len(os.listdir("/proc/self/fd"))
-    try:
-        arguments |= {"root": root, "cursor": os.dup(root), **options}
-        with pytest.raises(ValueError, match="malformed"):
-            extension.scan(**arguments)
-        assert len(os.listdir("/proc/self/fd")) == before
-    finally:
-        os.close(root)
+    with none_left_open():
+        root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            arguments |= {"root": root, "cursor": os.dup(root), **options}
+            with pytest.raises(ValueError, match="malformed"):
+                extension.scan(**arguments)
+        finally:
+            os.close(root)
 
 
 def written(*names: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from archipmigrate.model import Limits, Outcome, Scan, Verb
 from archipmigrate.packed.changes import read_changes
 from archipmigrate.packed.groups import walk_unit, whole
 from archipmigrate.policy import GroupPolicy
+from tests.support.descriptors import open_now
 from tests.support.program import GID, attrs, drift
 
 pytestmark = pytest.mark.privileged
@@ -53,12 +54,8 @@ def opened(name: str, tree: Path, retained: int, descriptors: int = 64) -> Itera
 
 
 def open_files(tree: Path) -> int:
-    """Count the descriptors that lie in the tree: of others, some wait to be collected."""
-    found = 0
-    for fd in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):  # the one of this very listing
-            found += os.readlink(f"/proc/self/fd/{fd}").startswith(str(tree))
-    return found
+    """Count the descriptors that lie in the tree."""
+    return sum(target.startswith(str(tree)) for _, target in open_now())
 
 
 def look(backend: Backend) -> Scan:

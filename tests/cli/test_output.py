@@ -50,12 +50,15 @@ def test_json_has_the_version_first_and_the_summary_last(cli: Cli, filled: Path)
     ended = cli.perms(filled, "--list")
     first, *middle, last = ended.objects
     assert first["type"] == "version"
-    assert {thing["type"] for thing in middle} == {"change"}
+    changed = [thing for thing in middle if thing["type"] == "change"]
+    skipped = [thing for thing in middle if thing["type"] == "skipped"]
+    assert len(changed) + len(skipped) == len(middle)
+    assert {thing["path"] for thing in skipped} == {".snapshot", ".zfs"}
     assert set(SUMMARY) <= set(last)
     assert last["entries"] == last["directories"] + last["files"] + last["others"]
     done = sum(last[name] for name in ("changed", "compliant", "skipped", "vanished", "failed"))
     assert last["directories"] + last["files"] == done
-    assert len(middle) == last["changed"]
+    assert (len(changed), len(skipped)) == (last["changed"], last["skipped"])
 
 
 @pytest.mark.privileged

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archipmigrate.ui.causes import EXAMPLES, MOST_CAUSES, OTHER, Causes
+from archipmigrate.model import MOST_EXAMPLES
+from archipmigrate.ui.causes import MOST_CAUSES, OTHER, Causes
 from archipmigrate.ui.text import count, duration, quoted
 
 
@@ -18,8 +19,9 @@ def test_causes_count_all_and_keep_a_few_examples() -> None:
     for number in range(10):
         causes.add("rare" if number == 5 else "frequent", b"%d" % number)
     (first, frequent), (second, rare) = causes
-    assert (first, frequent.count, frequent.examples) == ("frequent", 9, [b"0", b"1", b"2"])
-    assert (second, rare.count, rare.examples) == ("rare", 1, [b"5"])
+    assert (first, frequent.count) == ("frequent", 9)
+    assert frequent.paths == [b"%d" % number for number in (0, 1, 2, 3, 4)]
+    assert (second, rare.count, rare.paths) == ("rare", 1, [b"5"])
 
 
 def test_causes_stay_bounded_however_many_there_are() -> None:
@@ -29,7 +31,7 @@ def test_causes_stay_bounded_however_many_there_are() -> None:
     found = dict(causes)
     assert len(found) == MOST_CAUSES + 1
     assert found[OTHER].count == 9 * MOST_CAUSES
-    assert len(found[OTHER].examples) == EXAMPLES
+    assert len(found[OTHER].paths) == MOST_EXAMPLES
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@
 
 #define MAX_UNITS 8
 #define EXCLUDED   "n3"
+#define SNAPSHOT   "n4"
 
 static bool may_fail;
 
@@ -115,6 +116,7 @@ struct session {
 static struct session session;
 
 static const uint8_t EXCLUDES[] = "\2" EXCLUDED "\4none";
+static const uint8_t SNAPSHOTS[] = "\2" SNAPSHOT;
 
 static void set_scan(void)
 {
@@ -126,6 +128,8 @@ static void set_scan(void)
         .policy.file_bits = 060,
         .excludes = EXCLUDES,
         .excludes_length = sizeof(EXCLUDES) - 1,
+        .snapshots = SNAPSHOTS,
+        .snapshots_length = sizeof(SNAPSHOTS) - 1,
         .policy.skip_links = options & 2,
         .cross = options & 4,
         .retain = session.retains,
@@ -237,7 +241,7 @@ static void scan_all(void)
     if (session.is_complete && !script.deviates && !stop && session.verbs == 0 &&
         !session.scan.policy.skip_links && !session.scan.cross)
         check(server_complies(session.scan.policy.directory_bits, session.scan.policy.file_bits,
-                              EXCLUDED),
+                              (const char *const[]){EXCLUDED, SNAPSHOT}),
               "an honest server's share is not migrated");
 }
 
@@ -304,7 +308,7 @@ static void put_change_of_input(struct buffer *changes, enum kind kind)
 static void apply_input(void)
 {
     struct buffer changes = {0};
-    uint8_t handles[512], path[4096], verb = take_below(4);
+    uint8_t handles[512], path[4096], verb = take_below(VERB_BACK + 1);
     size_t handles_length = take_bytes(handles, take8()), length;
     changes_put_header(&changes, true, NEW_GID);
     unsigned depth = 0;

@@ -199,6 +199,11 @@ void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_re
           "a tally below zero");
     check(tally->failed == (int64_t)(result->found.failures.length / sizeof(*failures)),
           "how many failures there are");
+    const struct scan_notice *notices = (const void *)result->found.notices.bytes;
+    size_t skipped = result->found.notices.length / sizeof(*notices);
+    for (size_t i = 0; i < skipped; i++)
+        check_text(result, notices[i].path);
+    check(tally->skipped == (int64_t)skipped, "how many entries are skipped");
 }
 
 /* ---- results of an apply */
@@ -223,8 +228,8 @@ void check_apply(const struct nfs_apply_request *request, const struct apply_res
     size_t failed = 0;
     for (size_t i = 0; i < count; i++) {
         check(result->outcomes[i] <= OUTCOME_SETID_OFF, "a change without an outcome");
-        check(request->verb != VERB_CHECK || result->outcomes[i] != OUTCOME_CHANGED,
-              "a check changed");
+        check(request->verb == VERB_BACK || result->outcomes[i] != OUTCOME_SETID_OFF,
+              "set-id bits that stay off, though nothing is put back");
         failed += result->outcomes[i] == OUTCOME_FAILED;
     }
     check(failed == result->failures.length / sizeof(*failures), "how many failures there are");

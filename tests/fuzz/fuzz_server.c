@@ -88,14 +88,15 @@ uint64_t server_root_inode(void)
     return inodes[1].fileid;
 }
 
-bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *excluded)
+bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *const *skipped)
 {
     for (unsigned i = 1; i < count; i++) {
         const struct inode *inode = &inodes[i];
         bool is_outside = false;
         for (unsigned at = i; at > 1; at = inodes[at].parent)
-            is_outside |= inodes[at].fsid != 1 ||
-                          (inodes[at].type == 2 && strcmp(inodes[at].name, excluded) == 0);
+            is_outside |= inodes[at].type == 2 &&
+                          (inodes[at].fsid != 1 || strcmp(inodes[at].name, skipped[0]) == 0 ||
+                           (inodes[at].parent == 1 && strcmp(inodes[at].name, skipped[1]) == 0));
         uint32_t bits = inode->type == 2 ? directory_bits : file_bits;
         if (inode->type <= 2 && !is_outside &&
             (inode->gid != NEW_GID || (inode->mode & bits) != bits))

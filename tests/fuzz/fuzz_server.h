@@ -81,7 +81,7 @@ extern const char *const SHARE;
 uint64_t server_root_inode(void);
 
 /* Whether all entries comply, except below this name, and on other filesystems. */
-bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *excluded);
+bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *const *skipped);
 
 /* ---- what the network has of the server */
 

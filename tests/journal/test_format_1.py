@@ -145,6 +145,16 @@ def test_run_of_format_1_that_was_interrupted_goes_on(
     assert attrs(share) == before
 
 
+def test_run_of_format_1_keeps_what_it_skips(program: Program, share: Path) -> None:
+    for name in (*FILES, ".snapshot"):
+        (share / name).mkdir()
+    put(program.state, share, status="interrupted", frontier=WHOLE, entries=0)
+    summary = program.perms(share).summary
+    assert (summary["run"], summary["skipped"]) == (RUN, 1)
+    (shown,) = program("status", "--json").objects
+    assert [(n["kind"], n["count"]) for n in shown["notices"]] == [("snapshot", 1)]
+
+
 def test_run_of_format_1_that_was_killed_is_settled(
     program: Program, share: Path, before: dict[bytes, tuple[int, int, int]]
 ) -> None:

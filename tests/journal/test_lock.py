@@ -160,7 +160,7 @@ def test_holder_is_who_signed_while_the_lock_is_held(tmp_path: Path) -> None:
     assert ShareLock.holder(tmp_path, SHARE) == f"run perms-1, process {os.getpid()}"
     (file,) = locks(tmp_path)
     os.close(held.fd)  # as if it had been killed
-    assert file.read_text() == f"run perms-1, process {os.getpid()}\n"
+    assert file.read_text() == f"run perms-1, process {os.getpid()}\n[]\n"
     assert ShareLock.holder(tmp_path, SHARE) == ""
 
 

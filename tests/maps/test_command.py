@@ -9,6 +9,7 @@ import os
 import pwd
 import sqlite3
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -322,7 +323,26 @@ def test_room_for_old_maps_is_announced_before(program: Program, maps: Path) -> 
     put_v1(maps, "foobar", objects=40_000)
     ended = program("mapfiles", "--maps", maps)
     assert ended.status == 0
-    assert "1.3 MB of old maps are kept for undo" in ended.err
+    assert "up to 1.3 MB of old maps will be kept for undo" in ended.err
+
+
+def test_directory_above_the_maps_is_not_taken_for_theirs(program: Program, maps: Path) -> None:
+    put_v1(maps, "foobar")
+    before = snapshot(maps)
+    ended = program("mapfiles", "--maps", maps.parent)
+    assert (ended.status, snapshot(maps)) == (2, before)
+    assert f"did you mean {maps}?" in ended.err
+
+
+def test_relative_state_directory_serves(
+    program: Program, maps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_v1(maps, "foobar")
+    monkeypatch.chdir(program.state.parent)
+    relative = replace(program, state=Path(program.state.name))
+    for words in (["-n"], [], ["-n"]):
+        assert relative("mapfiles", *words, "--maps", maps).status == 0
+    assert relative("undo").status == 0
 
 
 def test_volume_whose_old_map_is_damaged_is_left_as_it_is(

@@ -47,6 +47,7 @@ def test_config_of_the_package_is_read() -> None:
         umask=0o022,
         unique_str=None,
         kind="file_blocker",
+        blocks_dir="/srv/archip/blocks",
     )
 
 
@@ -60,6 +61,20 @@ def test_config_has_defaults_for_missing_options() -> None:
         unique_str=None,
         kind="file_blocker",
     )
+
+
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        ("", None),
+        ("[blockerb]", "/srv/archip/blocks"),
+        ("[blockerb]\narchip_dir = /data", "/data"),
+        ("[blockerb]\ntype = rados_blocker\npool = blocks", None),
+        ("[blockerb]\narchip_dir = data", None),
+    ],
+)
+def test_directory_of_objects_is_that_of_their_blocker(section: str, path: str | None) -> None:
+    assert read_config(f"[blockerm]\n{section}\n").blocks_dir == path
 
 
 def test_empty_lock_dir_and_unique_str_are_none() -> None:

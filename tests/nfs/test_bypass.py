@@ -57,7 +57,9 @@ def test_crafted_tree_is_changed_verified_and_put_back_without_a_change_by_the_m
     went(found["verify"], version)
     assert done(found["verify"], "verify")["drift"] == 0
     went(found["undo"], version)
-    assert done(found["undo"], "undo")["changed"] == local["changed"]
+    back = found["undo"]["summary"]  # of some files set-id bits stay off
+    assert (found["undo"]["status"], back["failed"]) == (3, 0), found["undo"]
+    assert back["changed"] + back["skipped"] == local["changed"]
     assert found["not back"] == {}
     assert found["SETATTR"] == 0
     assert f", directly by {LABELS[version]}; nothing was changed" in found["words"]

@@ -20,6 +20,7 @@ from archipmigrate.packed.groups import walk_unit, whole
 from archipmigrate.policy import GroupPolicy
 from tests.nfs import fake
 from tests.nfs.fake import BAD_NAMES, Call, Drop, Fake, Node
+from tests.nfs.fake4 import Version4
 from tests.support.inprocess import Program
 from tests.support.program import GID, Ended
 
@@ -158,6 +159,41 @@ def test_other_filesystem_is_not_entered(program: Program, server: Fake) -> None
     ended = perms(program, server)
     assert (ended.status, ended.summary["skipped"], ended.summary["changed"]) == (0, 1, 7)
     assert mounted.gid == 1000
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_what_is_skipped_is_named_with_its_option(
+    program: Program, server: Fake, version: int
+) -> None:
+    server.version4 = Version4() if version == 4 else None
+    server.directory(b"mounted").fsid = 2
+    server.directory(b".snapshot")
+    server.directory(b"mine")
+    inner = server.root.children[b"inner"]
+    server.directory(b".snapshot", parent=inner)
+    server.directory(b"~snapshot", parent=inner).fsid = 3
+    ended = perms(program, server, "--exclude", "mine", version=version)
+    skipped = [(t["path"], t["option"]) for t in ended.objects if t["type"] == "skipped"]
+    assert sorted(skipped) == [
+        (".snapshot", "--no-default-excludes"),
+        ("inner/~snapshot", "--no-default-excludes"),
+        ("mine", "--exclude"),
+        ("mounted", "--cross-filesystems"),
+    ]
+    assert (ended.status, ended.summary["skipped"]) == (0, 4)
+    assert sum(notice["count"] for notice in ended.summary["notices"]) == 4
+    assert len(server.drift(GID)) == 4
+    options = ("--exclude", "mine", "--no-default-excludes", "--cross-filesystems")
+    ended = perms(program, server, *options, version=version)
+    assert (ended.summary["skipped"], ended.summary["changed"]) == (1, 3)
+
+
+def test_files_with_other_fsids_than_their_directories_are_changed(
+    program: Program, server: Fake
+) -> None:
+    for name in (b"one", b"two"):
+        server.root.children[name].fsid = 2
+    assert (perms(program, server).status, server.drift(GID)) == (0, [])
 
 
 def opened_at(server: Fake) -> Any:

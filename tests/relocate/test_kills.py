@@ -20,7 +20,7 @@ from tests.support.kill import Loaded
 from tests.support.old_shares import Entry, block_name, entries, make_old_share, moved_paths
 from tests.support.old_shares import old_place as old_place_of
 from tests.support.program import Ended
-from tests.support.thinned import EXHAUSTIVE, strikes
+from tests.support.thinned import strikes
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow]
 KILLED = -9
@@ -29,8 +29,9 @@ ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EMLINK")
 MERGED = f"blocks/{old_place_of(block_name('both', 1))}"
 each_way = pytest.mark.parametrize("links", [False, True], ids=["rename", "link"])
 CHANGED = 8
-# A kill after a call is mostly the same as one before the next.
-STRIKES = ["kill", "after"] if EXHAUSTIVE else ["kill"]
+each_error = pytest.mark.parametrize(
+    "error", ["in turn", *(pytest.param(error, marks=pytest.mark.long) for error in ERRORS)]
+)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,7 @@ def struck(
 
 
 @each_way
-@pytest.mark.parametrize("how", STRIKES)
+@pytest.mark.parametrize("how", ["kill", "after"])
 def test_run_killed_at_any_call_is_finished_by_the_same_command(sites: Sites, how: str) -> None:
     for site, ended in struck(sites, lambda _: how):
         assert ended.status == KILLED
@@ -170,7 +171,7 @@ def test_run_killed_at_any_call_is_undone(sites: Sites) -> None:
 
 
 @each_way
-@pytest.mark.parametrize("how", STRIKES)
+@pytest.mark.parametrize("how", ["kill", "after"])
 def test_undo_killed_at_any_call_is_finished_by_the_same_command(sites: Sites, how: str) -> None:
     for site, ended in struck(sites, lambda _: how, undo=True):
         assert ended.status == KILLED
@@ -179,7 +180,7 @@ def test_undo_killed_at_any_call_is_finished_by_the_same_command(sites: Sites, h
 
 
 @each_way
-@pytest.mark.parametrize("error", ERRORS if EXHAUSTIVE else ["in turn"])
+@each_error
 def test_run_with_a_call_that_fails_loses_nothing_and_can_be_run_again(
     sites: Sites, error: str
 ) -> None:
@@ -196,7 +197,7 @@ def test_run_with_a_call_that_fails_loses_nothing_and_can_be_run_again(
 
 
 @each_way
-@pytest.mark.parametrize("error", ERRORS if EXHAUSTIVE else ["in turn"])
+@each_error
 def test_undo_with_a_call_that_fails_loses_nothing_and_can_be_run_again(
     sites: Sites, error: str
 ) -> None:

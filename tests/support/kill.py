@@ -204,6 +204,28 @@ def migrated(before: Mapping[bytes, Attrs]) -> dict[bytes, Attrs]:
     return after
 
 
+def undone(before: Mapping[bytes, Attrs]) -> dict[bytes, Attrs]:
+    """Return the attrs of a tree after a run and its undo: set-id bits that files lost stay off."""
+    after = migrated(before)
+    return {
+        path: (mode & (after[path][0] | ~0o6000), uid, gid)
+        for path, (mode, uid, gid) in before.items()
+    }
+
+
+def count_off(before: Mapping[bytes, Attrs], share: Path) -> int:
+    """Return the number of files of which set-id bits are off after an undo."""
+    off = [path for path, then in undone(before).items() if then != before[path]]
+    return len({os.lstat(os.path.join(os.fsencode(share), path)).st_ino for path in off})
+
+
+def set_bits_again(before: Mapping[bytes, Attrs], share: Path) -> None:
+    """Set the set-id bits that are off after an undo."""
+    for path, then in undone(before).items():
+        if then != before[path]:
+            os.chmod(os.path.join(os.fsencode(share), path), stat.S_IMODE(before[path][0]))
+
+
 def complies(mode: int, gid: int) -> bool:
     """Return whether an entry may stay as it is."""
     if stat.S_ISDIR(mode):

@@ -10,7 +10,8 @@ from typing import Any
 from tests.support.program import Ended
 
 FINE = {"upgraded", "current", "would-upgrade"}
-RESULTS = ("upgraded", "current", "invalid", "shadowed", "conflict", "leftover", "locked", "failed")
+RESULTS = ("upgraded", "current", "invalid", "shadowed", "conflict", "leftover", "locked",
+           "misplaced", "failed")  # fmt: skip
 
 
 def arguments(

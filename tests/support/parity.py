@@ -22,6 +22,8 @@ from archipmigrate.model import Limits, Scan, Tally, Unit
 from archipmigrate.packed.changes import Change, Flag, read_changes
 from archipmigrate.packed.groups import walk_unit, whole
 from archipmigrate.policy import GroupPolicy
+from archipmigrate.ui.notices import SKIPPED
+from tests.support.descriptors import none_left_open
 from tests.support.program import GID, missing
 
 BUILT = "native" in available()
@@ -42,15 +44,14 @@ def need_native() -> None:
 @contextmanager
 def opened(path: Path, backend: type[Any], *, descriptors: int = 64) -> Iterator[Backend]:
     """Open a backend on a directory; at the end, no descriptor may be left."""
-    before = len(os.listdir("/proc/self/fd"))
-    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    made = backend(root, descriptors=descriptors)
-    try:
-        yield made
-    finally:
-        made.close()
-        os.close(root)
-    assert len(os.listdir("/proc/self/fd")) == before
+    with none_left_open():
+        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        made = backend(root, descriptors=descriptors)
+        try:
+            yield made
+        finally:
+            made.close()
+            os.close(root)
 
 
 def both() -> tuple[type[Any], type[Any]]:
@@ -155,6 +156,7 @@ class Seen:
         self.tally.add(scan.tally)
         self.failures.update(dataclasses.astuple(failure) for failure in scan.failures)
         self.notices.update(dataclasses.astuple(notice) for notice in scan.notices)
+        assert scan.tally.skipped == sum(notice.kind in SKIPPED for notice in scan.notices)
         records = {c.offset: c for c in read_changes(scan.preimage)} if scan.preimage else {}
         assert len(records) == scan.count
         for link in scan.links:

@@ -1,7 +1,10 @@
-"""Choose the calls at which a run is struck: all for `make test-all`, every third for `make test`.
+"""Choose what `make test` leaves out: variants of slow tests, and calls at which a run is struck.
 
-Each test begins at another one of the first three: together they strike calls of all kinds, and
-always the same ones.
+Each test begins at another one of the first few: together they cover variants and calls of all
+kinds, and always the same ones. `make test-all` leaves nothing out, nor does pytest by itself.
+
+    make test   (--thinned)   every third call; every second variant of a slow test, or every third
+                              if it has more than two
 """
 
 from __future__ import annotations
@@ -9,15 +12,36 @@ from __future__ import annotations
 import itertools
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
-EXHAUSTIVE = bool(os.environ.get("ARCHIPMIGRATE_EXHAUSTIVE"))
 THINNED = 3
+
+T = TypeVar("T")
+_active = False
+
+
+def thin(*, active: bool) -> None:
+    """Say whether to leave anything out."""
+    global _active  # noqa: PLW0603 -- an option of the whole process
+    _active = active
 
 
 def strikes(step: int = 1) -> Iterator[int]:
     """Yield numbers of calls without end: each *step*-th, or each third if that is fewer."""
-    if EXHAUSTIVE:
+    if not _active:
         return itertools.count(1, step)
     test = os.environ["PYTEST_CURRENT_TEST"].partition(" (")[0].partition("::")[2]
-    return itertools.count(1 + zlib.crc32(test.encode()) % THINNED, max(step, THINNED))
+    return itertools.count(1 + _first_of(test, THINNED), max(step, THINNED))
+
+
+def variants(test: str, parameters: Sequence[T]) -> Sequence[T]:
+    """Return those of the variants of a slow test that are run."""
+    if not _active:
+        return parameters
+    step = min(len(parameters), THINNED)
+    return parameters[_first_of(test, step) :: step]
+
+
+def _first_of(name: str, count: int) -> int:
+    return zlib.crc32(name.encode()) % count

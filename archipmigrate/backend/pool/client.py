@@ -240,7 +240,7 @@ class PoolBackend:
         retained: model.Retained | None = None,
         stop: StopFlag = NEVER,
     ) -> Applied:
-        """Make, settle, check or put back changes (see `base.Backend.apply`).
+        """Make, settle or put back changes (see `base.Backend.apply`).
 
         Raises BackendLost.
         """

@@ -1,4 +1,4 @@
-"""Apply, in Python: makes, settles, checks or puts back packed changes.
+"""Apply, in Python: makes, settles or puts back packed changes.
 
 Invariant: an entry is changed only through a descriptor that pins it, and only if inode, type,
 mode, uid and gid are those that its change allows. Group first, then mode; on the way back mode
@@ -25,10 +25,9 @@ from ...packed.changes import (
     SETID,
     SETID_FLAG,
     VERSION,
-    Flag,
     wrapped,
 )
-from ...policy import stripped, without_set_id
+from ...policy import restored_mode, stripped, without_set_id
 from ...tree.beneath import PIN, PIN_DIRECTORY, open_beneath
 from ..base import READ_ONLY_PART
 from .dirchain import DirChain
@@ -80,7 +79,6 @@ class Apply:
         self._verb = {
             Verb.FORWARD: self._make_change,
             Verb.SETTLE: self._settle_change,
-            Verb.CHECK: self._check_unwritten,
             Verb.BACK: self._put_back,
         }[verb]
         self._deny_limit = deny_limit
@@ -305,33 +303,26 @@ class Apply:
             self._stamp(found)
         return Outcome.CHANGED
 
-    def _check_unwritten(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
-        """Stamp a file that lost set-id bits, if nobody wrote to it (by size and mtime)."""
-        del fd
-        if change.flags & SETID_FLAG and _untouched(found, change):
-            self._stamp(found)
-        return Outcome.UNCHANGED
-
     def _put_back(self, fd: int, found: os.stat_result, change: PackedChange) -> Outcome:
-        if (found.st_mode, found.st_gid) == (change.mode, change.gid):
+        now = (found.st_mode, found.st_gid)
+        if now == (change.mode, change.gid):
             return Outcome.UNCHANGED
         bare = without_set_id(change.mode)
+        restored = restored_mode(change.mode, change.new_mode)
         ours = found.st_gid == self._new_gid and found.st_mode in (
             change.new_mode,
             *_between(change),
         )
-        if not ours and (found.st_mode, found.st_gid) != (bare, change.gid):
+        if not ours and now not in ((bare, change.gid), (restored, change.gid)):
             return Outcome.DIFFERENT
-        if found.st_mode != bare:
-            self._chmod(fd, bare)
-        if found.st_gid != change.gid:
-            self._chown(fd, change.gid)
-        lost = change.mode & ~change.new_mode & SET_ID
-        if lost and change.flags & Flag.GRANTED and _untouched(_stat(fd), change):
-            lost = 0
-        if change.mode & ~lost != bare:
-            self._chmod(fd, change.mode & ~lost)
-        return Outcome.SETID_OFF if lost else Outcome.CHANGED
+        if now != (restored, change.gid):
+            if found.st_mode != bare:
+                self._chmod(fd, bare)
+            if found.st_gid != change.gid:
+                self._chown(fd, change.gid)
+            if restored != bare:
+                self._chmod(fd, restored)
+        return Outcome.CHANGED if restored == change.mode else Outcome.SETID_OFF
 
 
 def _between(change: PackedChange) -> tuple[int, int, int]:

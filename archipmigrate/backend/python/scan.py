@@ -14,7 +14,6 @@ import stat
 import sys
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from time import monotonic
 
@@ -22,10 +21,20 @@ from ...model import RETRIES, TRANSIENT, Failure, Limits, Link, Notice, Scan, Ta
 from ...packed.changes import LINKED_FLAG, SETID_FLAG, ChangeWriter, wrapped
 from ...packed.groups import Group, Hint, pack_groups, unpack_groups, walk_unit, whole
 from ...policy import GroupPolicy
-from ..base import CHUNKS, WIDE, ScanOptions, read_ahead
-from .border import Border
+from ..base import (
+    CHUNKS,
+    EXCLUDED,
+    FILESYSTEM,
+    LINKED,
+    SNAPSHOT,
+    WIDE,
+    ScanOptions,
+    read_ahead,
+)
+from .border import Border, is_apart
 from .dirchain import DirChain
 from .directories import error_of, kind_of, open_directory
+from .levels import ScanLevel, WideCursor
 from .xattr import AttributeNames
 
 NO_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
@@ -47,35 +56,6 @@ FAR = 8
 NAME_MAX = 255
 # The C library reads some 340 names of 71 bytes at once, and an NFS client wants 9 looks between.
 READ_AT_ONCE, USED = 256, 16
-
-
-@dataclass(slots=True)
-class ScanLevel:
-    """A directory on the stack: its own change, and its names that are left."""
-
-    inode: int
-    start: int = 0  # of its part of the path
-    own: tuple[int, int, int, int] | None = None
-    entries: list[bytes] = field(default_factory=list)
-    subdirectories: list[bytes] = field(default_factory=list)
-    named: bool = False  # the names come from the unit, not from reading the directory
-
-
-@dataclass(slots=True)
-class WideCursor:
-    """A wide directory that is read in parts: its iterator stands where the reading goes on."""
-
-    path: bytes
-    inode: int
-    fd: int
-    names: Iterator[os.DirEntry[str]]
-
-    def close(self) -> None:
-        """Close the iterator and the descriptor."""
-        if self.fd >= 0:
-            self.names.close()  # type: ignore[attr-defined]  # scandir's iterator has it
-            os.close(self.fd)
-            self.fd = -1
 
 
 class Walk:
@@ -296,9 +276,9 @@ class Walk:
     def _descend(self, level: ScanLevel, name: bytes) -> None:
         self._looks += 1
         counting = self._counting or not level.named
-        if name in self._options.excludes:
+        if reason := self._reason_to_pass(name):
             self._count("directories", counting=counting)
-            self._tally.skipped += 1
+            self._skip(name, reason)
             return
         try:
             at = self._chain.fd()
@@ -325,9 +305,9 @@ class Walk:
         if counting:
             self._tally.entries += 1
             self._tally.directories += 1
-        if not self._options.cross and self._border.is_outside(fd, found.st_dev):
+        if reason := self._reason_to_skip(name, fd, found.st_dev):
             os.close(fd)
-            self._tally.skipped += 1
+            self._skip(name, reason)
             return
         if closed:
             self._enter_closed(name, fd, found)
@@ -358,6 +338,27 @@ class Walk:
             level.entries.reverse()
             level.subdirectories.reverse()
         self._enter(level, name, fd)
+
+    def _reason_to_pass(self, name: bytes) -> str:
+        """Return why a directory of the deepest level is not even opened; "" if it is."""
+        if name in self._options.excludes:
+            return EXCLUDED
+        return SNAPSHOT if not self._path and name in self._options.snapshots else ""
+
+    def _reason_to_skip(self, name: bytes, fd: int, device: int) -> str:
+        """Return why an open directory is not entered; "" if it is.
+
+        *name* is that in the deepest level, or the path from there.
+        """
+        above, _, last = name.rpartition(b"/")
+        if last in self._options.snapshots and (not (self._path or above) or is_apart(fd, device)):
+            return SNAPSHOT
+        is_outside = not self._options.cross and self._border.is_outside(fd, device)
+        return FILESYSTEM if is_outside else ""
+
+    def _skip(self, name: bytes, reason: str) -> None:
+        self._tally.skipped += 1
+        self._notices.append(Notice(self._join(name), reason))
 
     def _enter_closed(self, name: bytes, fd: int, found: os.stat_result) -> None:
         """Judge a directory that cannot be read, and enter it without names."""
@@ -475,13 +476,12 @@ class Walk:
         linked = found.st_nlink > 1
         if linked and counting:
             self._tally.hard_linked += 1
-        outside = found.st_dev != self._border.device and not self._options.cross
-        if outside or (linked and self._options.skip_links):
-            self._tally.skipped += 1
+        if linked and self._options.skip_links:
+            self._skip(name, LINKED)
         elif not (wanted := self._wants(mode, gid)):
             self._tally.compliant += 1
         elif not self._options.cross and self._border.is_mount(directory, name):
-            self._tally.skipped += 1  # the mount of what complies does not matter
+            self._skip(name, FILESYSTEM)  # the mount of what complies does not matter
         else:
             flags = LINKED_FLAG if linked else 0
             written = None

@@ -8,6 +8,7 @@ import sys
 AT_EMPTY_PATH = 0x1000
 AT_SYMLINK_NOFOLLOW, AT_STATX_DONT_SYNC = 0x100, 0x4000
 STATX_BTIME, STATX_MNT_ID = 0x800, 0x1000
+STATX_ATTR_MOUNT_ROOT = 0x2000
 ATTRIBUTES = {0x10: "immutable", 0x20: "append-only"}  # statx(2), stx_attributes
 # Offsets in struct statx: linux/stat.h.
 MASK, ATTRIBUTE_FLAGS, BTIME_SECONDS, BTIME_NANOSECONDS, MOUNT, SIZE = 0, 8, 80, 88, 144, 256
@@ -50,6 +51,15 @@ def mount_id(fd: int, name: bytes = b"") -> int:
     if found is None or not _number(found, MASK, 4) & STATX_MNT_ID:
         return -1
     return _number(found, MOUNT, 8)
+
+
+def is_mount_root(fd: int, name: bytes) -> bool:
+    """Say whether an entry of an open directory is the root of a mount.
+
+    False if that is unknown: before Linux 5.8.
+    """
+    found = _statx(fd, name, STATX_MNT_ID)
+    return found is not None and bool(_number(found, ATTRIBUTE_FLAGS, 8) & STATX_ATTR_MOUNT_ROOT)
 
 
 def protection(fd: int) -> str:

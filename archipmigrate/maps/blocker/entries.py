@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 
 from ...layout.placement import sha256_dir
-from ...tree.files import PIECE, Tree, open_file, read_pieces
+from ...tree.files import PIECE, DirPath, Tree, open_file, read_pieces
 from ..format import v0, v1, v2
 from ..format.codec import Codec
 from ..format.head import Head
 from ..format.v2 import ENTRY_SIZE
 from .preimage import VolumePreimage
-from .volume_files import VolumeFiles
+from .volume_files import VolumeFile, VolumeFiles
 
 ENTRIES = PIECE // ENTRY_SIZE  # converted at once: 1 MiB of v2
 # Where the entries of an old map begin, and the bytes of each, by version.
@@ -79,6 +79,36 @@ def map_blocks(
                 codec,
                 lambda start, length: _read(fd, b"", start, length),
             )
+    finally:
+        os.close(fd)
+
+
+def read_entries(
+    tree: Tree, file: VolumeFile, head: Head, start: int, count: int, codec: Codec
+) -> bytes:
+    """Return *count* entries of a map of any version, from entry *start* on, as v2 has them.
+
+    Those of a v2 map are not checked. Raises OSError.
+    """
+    if head.version != v2.VERSION:
+        at, size = ENTRIES_AT[head.version or 0]
+        raw = _read_file(tree, file.parent, file.name, at + start * size, count * size)
+        return codec.convert(head.version or 0, raw)
+    raw, each = b"", head.header.entries_per_block
+    while count > 0:
+        number, at = divmod(start, each)
+        some = min(count, each - at)
+        block = v2.block_name(file.name, number)
+        raw += _read_file(tree, sha256_dir(block), block, at * ENTRY_SIZE, some * ENTRY_SIZE)
+        start, count = start + some, count - some
+    return raw
+
+
+def _read_file(tree: Tree, parent: DirPath, name: bytes, start: int, length: int) -> bytes:
+    with tree.directory(parent) as directory:
+        fd = open_file(directory, name)
+    try:
+        return _read(fd, b"", start, length)
     finally:
         os.close(fd)
 

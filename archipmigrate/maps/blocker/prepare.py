@@ -15,18 +15,23 @@ from ..format.verdict import Plan, Result, Verdict
 from .keep import Refused, check_block, keep_volume
 from .preimage import VolumePreimage, lock_names
 from .store import Locked, Store, held_by
-from .volume_files import VolumeFiles, find_block, find_volume_files, is_locked_by_v03
+from .volume_files import VolumeFiles, find_block, find_volume_files
 
+HELD_BY_V03 = " is held by v0.3 (its lock lies beside it)"
 # A volume may change between its verdict and the acquiring of its locks; then it is judged again.
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A volume's verdict and, if it is to be upgraded, its pre-image: then its locks are held."""
+    """A volume's verdict and, if it is to be upgraded, its pre-image: then its locks are held.
+
+    `warning` is what the user should know of it, or "".
+    """
 
     verdict: Verdict
     preimage: VolumePreimage | None = None
+    warning: str = ""
 
 
 class Vanished(Exception):
@@ -41,27 +46,27 @@ def existing_files(store: Store, volume: bytes) -> VolumeFiles:
     return files
 
 
-def peek(store: Store, volume: bytes) -> Verdict:
-    """Return the verdict that `prepare` would give; acquire no lock and keep nothing.
+def peek(store: Store, volume: bytes) -> Prepared:
+    """Return what `prepare` would, without a pre-image; acquire no lock and keep nothing.
 
     The result of a volume with a plan is `would-upgrade`, or why not. Raises Vanished, OSError.
     """
     files = existing_files(store, volume)
-    verdict = files.verdict
-    if verdict.plan is Plan.NONE:
-        return verdict
+    prepared = _before_locks(store, files)
+    verdict = prepared.verdict
+    if verdict.result is not Result.PENDING:
+        return prepared
     try:
-        _refuse_v03_lock(store, files, verdict)
         for name in lock_names(volume, verdict.plan):
             holder = store.locks.holder(name)
             if holder is not None:
                 raise Locked(held_by(name, holder))
         keep_volume(store, files, verdict)
     except Locked as locked:
-        return replace(verdict, result=Result.LOCKED, reason=str(locked))
+        return Prepared(replace(verdict, result=Result.LOCKED, reason=str(locked)))
     except Refused as refused:
-        return replace(verdict, result=refused.result, reason=str(refused))
-    return replace(verdict, result=Result.WOULD_UPGRADE)
+        return Prepared(_refused(verdict, refused))
+    return replace(prepared, verdict=replace(verdict, result=Result.WOULD_UPGRADE))
 
 
 def check_current(store: Store, volume: bytes, verdict: Verdict) -> Verdict:
@@ -84,10 +89,14 @@ def check_current(store: Store, volume: bytes, verdict: Verdict) -> Verdict:
 def prepare(store: Store, volume: bytes, plan: Plan) -> Prepared:
     """Acquire the locks that *plan* needs, judge the volume under them, keep what goes away.
 
-    The files that are kept are durable after `OldMaps.sync`. Raises Vanished, OSError,
-    JournalError; no lock is held then.
+    A volume that can be refused without them is: it gets no lock, nor directories for one. The
+    files that are kept are durable after `OldMaps.sync`. Raises Vanished, OSError, JournalError; no
+    lock is held then.
     """
     for _ in range(ATTEMPTS):
+        before = _before_locks(store, existing_files(store, volume))
+        if before.verdict.result is not Result.PENDING:
+            return before
         names = lock_names(volume, plan)
         try:
             store.acquire_locks(names)
@@ -103,12 +112,24 @@ def prepare(store: Store, volume: bytes, plan: Plan) -> Prepared:
                 store.release_locks(names)
             raise
         if prepared.preimage is not None and prepared.verdict.plan is plan:
-            return prepared
+            return replace(prepared, warning=before.warning)
         store.release_locks(names)
         if prepared.preimage is None:
             return prepared
         plan = prepared.verdict.plan
     raise OSError(errno.EAGAIN, "the volume keeps changing")
+
+
+def _before_locks(store: Store, files: VolumeFiles) -> Prepared:
+    """Judge a volume by what no lock protects: v0.3's own lock, and where its objects lie."""
+    verdict = files.verdict
+    if verdict.plan is Plan.NONE:
+        return Prepared(verdict)
+    try:
+        _refuse_v03_lock(store, files, verdict)
+        return Prepared(verdict, warning=_refuse_misplaced(store, files, verdict))
+    except Refused as refused:
+        return Prepared(_refused(verdict, refused))
 
 
 def _under_locks(store: Store, volume: bytes) -> Prepared:
@@ -120,12 +141,38 @@ def _under_locks(store: Store, volume: bytes) -> Prepared:
         _refuse_v03_lock(store, files, verdict)
         return Prepared(verdict, keep_volume(store, files, verdict))
     except Refused as refused:
-        return Prepared(replace(verdict, result=refused.result, reason=str(refused)))
+        return Prepared(_refused(verdict, refused))
+
+
+def _refused(verdict: Verdict, refused: Refused) -> Verdict:
+    return replace(verdict, result=refused.result, reason=str(refused))
 
 
 def _refuse_v03_lock(store: Store, files: VolumeFiles, verdict: Verdict) -> None:
     name = files.volume.prefixed.name
     parents = [file.parent for file in files.of_name(prefixed=True)]
     at_v03_dir = v03_dir(name) in parents
-    if verdict.plan is Plan.RENAME and at_v03_dir and is_locked_by_v03(store.maps, name):
-        raise Refused(Result.LOCKED, f"{shown(name)} is held by v0.3 (its lock lies beside it)")
+    if verdict.plan is Plan.RENAME and at_v03_dir and store.is_held_by_v03(name):
+        raise Refused(Result.LOCKED, shown(name) + HELD_BY_V03)
+
+
+def _refuse_misplaced(store: Store, files: VolumeFiles, verdict: Verdict) -> str:
+    """Refuse a volume whose objects lie where v0.3 put them; return what is to be warned of, or "".
+
+    Raises Refused, OSError.
+    """
+    if store.objects is None or verdict.head is None:
+        return ""
+    file = files.of_name(prefixed=verdict.plan is not Plan.IN_PLACE)[0]
+    where = store.objects.look(store.maps, file, verdict.head, store.codec)
+    if where.misplaced is not None:
+        path = shown(b"/".join(where.misplaced.path))
+        raise Refused(
+            Result.MISPLACED,
+            f"object {path} lies where v0.3 put it, not where v0.4 looks: move the objects first "
+            "(archipmigrate relocate)",
+        )
+    if not where.missing:
+        return ""
+    words = f"{where.missing:,} of {where.looked:,} objects looked at are nowhere"
+    return f"{words}, the first of them {shown(where.first_missing)}"

@@ -11,7 +11,6 @@ from ...tree.files import status
 from ..format import v2
 from .preimage import OldFile, VolumePreimage
 from .store import Store
-from .volume_files import is_locked_by_v03
 
 
 class Standing(Enum):
@@ -71,6 +70,6 @@ def is_unchanged(store: Store, preimage: VolumePreimage) -> bool:
         found = _found(store, file)
         if found is None or not file.is_same(found):
             return False
-        if file.parent == v03_dir(file.name) and is_locked_by_v03(store.maps, file.name):
+        if file.parent == v03_dir(file.name) and store.is_held_by_v03(file.name):
             return False
     return True

@@ -12,8 +12,9 @@ from ...tree.files import Tree, open_file, read_pieces
 from ..format.codec import Codec
 from ..journal.old_maps import OldMaps
 from .locks import Locks, shown_holder
+from .objects import Objects
 from .preimage import OldFile, VolumePreimage
-from .volume_files import KnownSizes
+from .volume_files import KnownSizes, is_v03_lock, v03_lock
 
 
 class Locked(Exception):
@@ -30,6 +31,8 @@ class Store:
 
     `old_maps` has the contents that are kept for undo. It is None in a dry run, too, and for that
     `keeps` says whether the run would keep them: the dry run must refuse what the run would.
+    `objects` is where the objects of volumes are looked for, if anywhere. With `v03_stopped`, locks
+    that v0.3 left hold nothing: no node runs it any more.
     `run` goes into the names of files that are being made. An undo has the name of the run that it
     undoes, so that another undo of that run finds what this one left.
     """
@@ -41,6 +44,13 @@ class Store:
     run: str
     old_maps: OldMaps | None = None
     keeps: bool = False
+    objects: Objects | None = None
+    v03_stopped: bool = False
+
+    def is_held_by_v03(self, name: bytes) -> bool:
+        """Whether v0.3 may hold the lock of a map that lies where v0.3 put it. Raises OSError."""
+        found = v03_lock(self.maps, name)
+        return found is not None and not (self.v03_stopped and is_v03_lock(found))
 
     def acquire_locks(self, names: Sequence[bytes]) -> None:
         """Acquire the locks of maps, all or none. Raises Locked, OSError."""

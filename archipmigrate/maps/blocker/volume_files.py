@@ -96,8 +96,8 @@ def _find_map(
             return
         regular = stat.S_ISREG(found.st_mode)
         head = read_map_head(directory, side.name, sizes) if regular else invalid(NOT_REGULAR)
-        side.add_map(Candidate(placement, found.st_ino, head))
-        files.maps.append(VolumeFile(parent, side.name, found))
+        if side.add_map(Candidate(placement, found.st_ino, head)):
+            files.maps.append(VolumeFile(parent, side.name, found))
 
 
 def _blocks(tree: Tree, name: bytes, count: int) -> Iterator[VolumeFile]:
@@ -157,14 +157,14 @@ def _misfit(fd: int, size: int) -> str:
     return fit.misfit(size) or ""
 
 
-def is_locked_by_v03(tree: Tree, name: bytes) -> bool:
-    """Whether v0.3 holds the lock of a map: an empty file beside the map, where v0.3 put it."""
+def v03_lock(tree: Tree, name: bytes) -> os.stat_result | None:
+    """Return the status of the lock of a map where v0.3 puts it, beside the map. Raises OSError."""
     lock = lock_name(name)
     parent = v03_dir(lock)
-    if parent is None:
-        return False
-    try:
-        with tree.directory(parent) as directory:
-            return status(directory, lock) is not None
-    except FileNotFoundError:
-        return False
+    return None if parent is None else tree.status((*parent, lock))
+
+
+def is_v03_lock(found: os.stat_result) -> bool:
+    """Whether a lock is as v0.3 makes it: an empty file, 0700; a group may have been added."""
+    is_executable = found.st_mode & stat.S_IRWXU == stat.S_IRWXU
+    return stat.S_ISREG(found.st_mode) and not found.st_size and is_executable

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from . import v0, v1, v2
 
 HEAD_BYTES = 32
+EMPTY = "empty"
 PAD = 512  # `direct = True` writes multiples of this
 # How much longer than its size says a map may be if it is kept for undo, or read to its end.
 SLACK = 64 << 20
@@ -110,7 +111,7 @@ def _head_v2(raw: bytes, length: int) -> Head:
 
 def _head_v1(raw: bytes, length: int, *, exact: bool) -> Head:
     if not length:
-        return invalid("empty", length)
+        return invalid(EMPTY, length)
     try:
         size = v1.decode_header_v1(raw)
     except ValueError as error:

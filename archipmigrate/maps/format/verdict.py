@@ -12,7 +12,7 @@ from enum import Enum, StrEnum, auto
 from ...layout.names import bad_name, map_name, shown
 from ...layout.placement import Placement
 from . import v2
-from .head import Head
+from .head import EMPTY, Head
 
 # Further files of one name are ignored; two make a conflict.
 MOST_CANDIDATES = 4
@@ -30,6 +30,7 @@ class Result(StrEnum):
     CONFLICT = "conflict"
     LEFTOVER = "leftover"
     LOCKED = "locked"
+    MISPLACED = "misplaced"  # its objects lie where v0.4 does not look
     FAILED = "failed"
 
 
@@ -87,6 +88,14 @@ class Candidate:
     inode: int
     head: Head
 
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether v0.3 made this file when it was asked for a volume that did not exist.
+
+        v0.4 does not look there, so it hides nothing.
+        """
+        return self.placement is Placement.V03 and self.head.reason == EMPTY
+
 
 @dataclass(slots=True)
 class Side:
@@ -101,6 +110,8 @@ class Side:
     def add_map(self, candidate: Candidate) -> bool:
         """Take in a file; return False if it is not a map, and not where one would be."""
         if candidate.placement is Placement.ELSEWHERE and candidate.head.version is None:
+            return False
+        if candidate.is_placeholder:
             return False
         if len(self.candidates) < MOST_CANDIDATES:
             self.candidates.append(candidate)

@@ -18,7 +18,7 @@ from ..blocker.prepare import Vanished, check_current, existing_files, peek, pre
 from ..blocker.retained import MapsScan, RetainedLocks
 from ..blocker.store import Store
 from ..format.verdict import Plan, Result
-from ..journal.tables import VolumeRow, drop_volumes, put_volumes
+from ..journal.tables import VolumeRow, drop_volumes, put_volumes, put_warnings
 from ..survey.judge import CHECK, volume_row
 from .outcomes import error_note, failed_row, volume_failure
 from .units import PlannedVolume, volumes_unit
@@ -41,6 +41,7 @@ class VolumesScanner:
     _failures: list[Failure] = field(default_factory=list)
     _again: list[PlannedVolume] = field(default_factory=list)
     _vanished: list[bytes] = field(default_factory=list)
+    _warnings: dict[bytes, str] = field(default_factory=dict)
     _bytes: int = 0
 
     def scan(self, volumes: Sequence[PlannedVolume]) -> MapsScan:
@@ -75,6 +76,7 @@ class VolumesScanner:
             writes=[
                 partial(put_volumes, rows=self._rows),
                 partial(drop_volumes, names=self._vanished),
+                partial(put_warnings, warnings=self._warnings),
             ],
         )
 
@@ -118,7 +120,6 @@ class VolumesScanner:
                     verdict = check_current(store, name, verdict)
                 return volume_row(name, verdict), None
             plan = verdict.plan
-        if self.dry_run:
-            return volume_row(name, peek(store, name)), None
-        prepared = prepare(store, name, Plan(plan))
+        prepared = peek(store, name) if self.dry_run else prepare(store, name, Plan(plan))
+        self._warnings[name] = prepared.warning
         return volume_row(name, prepared.verdict), prepared.preimage

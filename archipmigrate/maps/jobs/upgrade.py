@@ -39,6 +39,10 @@ from .outcomes import VolumeOutcomes
 from .scan import VolumesScanner
 from .units import is_volumes, split, unpack_volumes, volumes_unit
 
+NOT_LOOKED_FOR = (
+    "there is no directory of blocks here: whether v0.4 finds the objects of volumes is not "
+    "checked (--blocks DIR)"
+)
 IN_A_UNIT = 64  # volumes
 AT_ONCE = 20_000  # volumes that are in the frontier at once
 
@@ -68,6 +72,8 @@ class MapfilesJob(Job[MapsScan]):
         """Judge the survey; then yield pending volumes, at most `AT_ONCE` of them."""
         if is_surveying(journal):
             judge_survey(journal, locks_apart=self.store.locks.flat, check=self.check)
+            if self.store.objects is None and pending_count(journal):
+                self.say(NOT_LOOKED_FOR)
         if self.total is None:
             self.total = pending_count(journal)
             if not self.dry_run:
@@ -84,7 +90,7 @@ class MapfilesJob(Job[MapsScan]):
             return
         spare = max(spare_bytes(old_maps.path.parent) - SPARE_BYTES, 0)
         size = f"{needed / 1e6:,.1f} MB" if needed >= 1e5 else f"{needed:,} bytes"
-        words = f"{size} of old maps are kept for undo in {old_maps.path.parent}"
+        words = f"up to {size} of old maps will be kept for undo in {old_maps.path.parent}"
         if needed > spare:
             raise FatalError(
                 f"{words}, which has {spare / 1e6:,.1f} MB for it: make room there, or choose "
@@ -108,12 +114,15 @@ class MapfilesJob(Job[MapsScan]):
         return split(unit, parts)
 
     def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
-        """Retry volumes that failed or were locked; survey again if a directory was not listed."""
+        """Retry volumes that were not upgraded for reasons that may pass.
+
+        Survey again if a directory was not listed.
+        """
         if any(failure.hint == Hint.WALK for failure in failures):
             begin_survey(journal)
             yield from self.first_units()
             return
-        make_pending(journal, (Result.LOCKED, Result.FAILED))
+        make_pending(journal, (Result.LOCKED, Result.MISPLACED, Result.FAILED))
 
     def apply(self, scan: MapsScan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         """Upgrade the volumes of a scan, at least one even after a stop; release their locks."""

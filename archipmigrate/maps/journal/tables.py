@@ -7,8 +7,8 @@ judged, only files that are to be listed stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ...journal.integers import signed, unsigned
 from ...model import Column, JobTables
@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS volume (
     version INTEGER, objects TEXT, size TEXT, epoch TEXT) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting ON volume (name) WHERE result = 'pending';
 CREATE TABLE IF NOT EXISTS mark (surveying INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS warning (volume BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 """
 # A volume that was upgraded in this run stays so, whatever a later scan finds.
 PUT = """
@@ -66,7 +67,8 @@ class VolumeRow:
     """A volume and its result, or its plan while that is pending. Unknown numbers are None.
 
     `plan` is a `format.verdict.Plan`, or `survey.judge.CHECK`. `map_name` is the name of the map
-    that decided, `kept_bytes` how much the upgrade will keep at most, `size` in bytes.
+    that decided, `kept_bytes` how much the upgrade will keep at most, `size` in bytes. `warning` is
+    what the user should know of the volume; only `put_warnings` sets it.
     """
 
     name: bytes
@@ -79,6 +81,7 @@ class VolumeRow:
     objects: int | None = None
     size: int | None = None
     epoch: int | None = None
+    warning: str = ""
 
 
 def prepare_tables(journal: JobTables) -> None:
@@ -151,6 +154,13 @@ def put_volumes(journal: JobTables, rows: Iterable[VolumeRow]) -> None:
     journal.execute_many(PUT, map(_volume_row, rows))
 
 
+def put_warnings(journal: JobTables, warnings: Mapping[bytes, str]) -> None:
+    """Set what the user should know of volumes ("": nothing), in place of what was set before."""
+    journal.execute_many("DELETE FROM warning WHERE volume = ?", [(name,) for name in warnings])
+    rows = [(name, text) for name, text in warnings.items() if text]
+    journal.execute_many("INSERT INTO warning VALUES (?, ?)", rows)
+
+
 def drop_volumes(journal: JobTables, names: Sequence[bytes]) -> None:
     """Forget volumes that vanished."""
     rows = [(name,) for name in names]
@@ -179,8 +189,9 @@ def pending_count(journal: JobTables) -> int:
 
 def volumes(journal: JobTables) -> Iterator[VolumeRow]:
     """Yield all volumes that have a result, by name."""
-    query = "SELECT * FROM volume WHERE result != 'pending' ORDER BY name"
-    return (_volume(row) for row in journal.select(query))
+    query = """SELECT volume.*, coalesce(text, '') FROM volume
+        LEFT JOIN warning ON warning.volume = name WHERE result != 'pending' ORDER BY name"""
+    return (replace(_volume(row), warning=warning) for *row, warning in journal.select(query))
 
 
 def result_counts(journal: JobTables) -> dict[str, int]:

@@ -22,6 +22,8 @@ from .packed_head import unpack_head
 CHECK = "check"  # stands in for a `Plan`: the blocks of a current map are to be read
 UPGRADES = (Plan.RENAME, Plan.IN_PLACE, Plan.FINISH)
 ROWS = 1000
+NO_MAP = "not a map, and not where one would be"
+PLACEHOLDER = "empty: v0.3 was asked for a volume that did not exist"
 UNSEEN = " (or a part of it is in a directory that could not be read: see the failures)"
 
 
@@ -93,7 +95,8 @@ def _take_in(volume: Volume, file: FoundFile, *, locks_apart: bool) -> str:
         case Role.MAP:
             candidate = Candidate(placement, file.inode, unpack_head(file.content))
             side = volume.side(prefixed=file.prefixed)
-            return "" if side.add_map(candidate) else "not a map, and not where one would be"
+            why = PLACEHOLDER if candidate.is_placeholder else NO_MAP
+            return "" if side.add_map(candidate) else why
         case Role.BLOCK:
             volume.side(prefixed=file.prefixed).add_block(file.number, placement, file.length)
             if not volume.owns_block(file.number, prefixed=file.prefixed):

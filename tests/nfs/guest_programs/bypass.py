@@ -36,6 +36,7 @@ from tests.nfs.guest_programs.runtime import (
 )
 from tests.support import crafted_tree as crafted
 from tests.support.inprocess import Program
+from tests.support.kill import undone
 from tests.support.program import attrs, drift
 
 UNDO = ("undo", "--json", "--no-progress")
@@ -74,7 +75,7 @@ def crafted_trees(version: str) -> None:
         report("verify", auto(*VERIFY, share))
         report("words", text("verify", "--group", PERMS[-1], share, backend="auto"))
         report("undo", auto(*UNDO))
-    report("not back", unlike(attrs(tree), before))
+    report("not back", unlike(attrs(tree), undone(before)))
     report("SETATTR", made["SETATTR"])
 
 

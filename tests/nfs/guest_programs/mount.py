@@ -47,6 +47,7 @@ from tests.nfs.guest_programs.runtime import (
 from tests.support import crafted_tree as crafted
 from tests.support.doubles import Meddler, Watch
 from tests.support.inprocess import Program
+from tests.support.kill import undone
 from tests.support.program import GID, attrs, drift
 
 PERMS = ("perms", "--json", "--no-progress", "--group", GID)
@@ -106,7 +107,7 @@ def crafted_trees(version: str, options: str, backends: list[str]) -> None:
         done = ended(*PERMS, share, backend=backend)
         after = attrs(EXPORT / backend)
         verified = ended(*VERIFY, share, backend=backend)
-        undone = ended("undo", "--json", "--no-progress", backend=backend)
+        back = ended("undo", "--json", "--no-progress", backend=backend)
         umount()
         report(
             backend,
@@ -114,8 +115,8 @@ def crafted_trees(version: str, options: str, backends: list[str]) -> None:
                 "perms": done,
                 "unlike": unlike(after, expected),
                 "verify": verified,
-                "undo": undone,
-                "not back": unlike(attrs(EXPORT / backend), before),
+                "undo": back,
+                "not back": unlike(attrs(EXPORT / backend), undone(before)),
             },
         )
 

@@ -1,0 +1,142 @@
+"""Where the objects of a volume lie: where v0.4 looks for them, or where v0.3 left them.
+
+A volume whose map is v2 while its objects lie at v0.3's places opens, and no data of it can be
+read; the first write to an object then hides the old one. So whoever upgrades a map looks first.
+
+Some objects stand for all: the first, the last, and a few chosen by the volume's name. Entries of
+zeros are not stored. Objects are asked for by name: no directory is listed. Reads only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...layout.names import is_digest
+from ...layout.placement import Placement, placements
+from ...tree.files import DirPath, Tree
+from ..format.codec import Codec
+from ..format.head import Head
+from ..format.v2 import ENTRY, LONGEST_NAME, EntryFlag
+from .entries import ENTRIES, read_entries
+from .volume_files import VolumeFile
+
+CHOSEN = 4  # beside the first and the last
+WINDOW = 64  # entries that are read at first to find one that is not of zeros
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """An object's file: whose rule its place follows, its path, and its status."""
+
+    placement: Placement
+    path: DirPath
+    status: os.stat_result
+
+
+@dataclass(slots=True)
+class Whereabouts:
+    """Where the objects that were looked at lie.
+
+    `misplaced` is the first one found where v0.4 does not look; with that the looking ends.
+    `missing` were found nowhere, `first_missing` is the name of the first of them.
+    """
+
+    looked: int = 0
+    misplaced: FoundObject | None = None
+    missing: int = 0
+    first_missing: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The blocker's directory of objects; with `every`, all are looked for, not only some."""
+
+    tree: Tree
+    every: bool
+
+    def look(self, maps: Tree, file: VolumeFile, head: Head, codec: Codec) -> Whereabouts:
+        """Look for objects that the map in *file* names. Raises OSError."""
+        entries = _Entries(maps, file, head, codec)
+        where = Whereabouts()
+        for name in entries.all_names() if self.every else entries.some_names():
+            where.looked += 1
+            found = find_object(self.tree, name)
+            if found is None:
+                where.first_missing = where.first_missing or name
+                where.missing += 1
+            elif found.placement is Placement.V03:
+                where.misplaced = found
+                break
+        return where
+
+
+def find_object(tree: Tree, name: bytes) -> FoundObject | None:
+    """Find an object where v0.4 looks for it, else where v0.3 put it. Raises OSError.
+
+    An empty file of 64 hex digits at v0.3's place is none: v0.3 makes one of what it only reads.
+    """
+    if b"/" in name or b"\0" in name:
+        return None
+    for placement, parent in placements(name):
+        path = (*parent, name)
+        found = tree.status(path)
+        if found is None:
+            continue
+        if placement is not Placement.V03 or found.st_size or not is_digest(name):
+            return FoundObject(placement, path, found)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """The entries of one map, with the names of objects that are stored."""
+
+    tree: Tree
+    file: VolumeFile
+    head: Head
+    codec: Codec
+
+    def all_names(self) -> Iterator[bytes]:
+        for at in range(0, self.head.objects, ENTRIES):
+            for _, name in self._window(at, ENTRIES):
+                yield name
+
+    def some_names(self) -> Iterator[bytes]:
+        """Yield the first, the last and a few more."""
+        total = self.head.objects
+        first = self._first()
+        if first is None:
+            return
+        some = dict([first, self._last()])
+        for number in range(CHOSEN):
+            digest = hashlib.sha256(b"%s %d" % (self.file.name, number)).digest()
+            some.update(self._window(int.from_bytes(digest[:8], "big") % total, WINDOW)[:1])
+        yield from some.values()
+
+    def _first(self) -> tuple[int, bytes] | None:
+        at, size = 0, WINDOW
+        while at < self.head.objects:
+            if found := self._window(at, size):
+                return found[0]
+            at, size = at + size, min(2 * size, ENTRIES)
+        return None
+
+    def _last(self) -> tuple[int, bytes]:
+        """Return the last one; there is a first one."""
+        end, size = self.head.objects, WINDOW
+        while not (found := self._window(max(end - size, 0), min(size, end))):
+            end, size = end - size, min(2 * size, ENTRIES)
+        return found[-1]
+
+    def _window(self, start: int, count: int) -> list[tuple[int, bytes]]:
+        """Return number and name of each stored object of *count* entries from *start* on."""
+        count = min(count, self.head.objects - start)
+        raw = read_entries(self.tree, self.file, self.head, start, count, self.codec)
+        return [
+            (number, name[:length])
+            for number, (flags, length, name) in enumerate(ENTRY.iter_unpack(raw), start)
+            if not flags & EntryFlag.ZERO and length <= LONGEST_NAME
+        ]
