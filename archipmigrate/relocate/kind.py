@@ -18,6 +18,7 @@ from ..packed.moves import Root
 from ..share import Share
 from ..ui.report import Report
 from .classify import BAD
+from .daemons import check_stopped
 from .job import RelocateJob
 from .report import RelocateReport
 from .returnable import check_maps
@@ -67,7 +68,9 @@ class RelocateKind(JobKind[RelocateSettings]):
 
     @contextmanager
     def open(self, opening: Opening[RelocateSettings]) -> Iterator[Work]:
-        """Open both directories, and make the job."""
+        """Open both directories, and make the job. Raises FatalError if v0.3 runs here."""
+        if opening.purpose is Purpose.RUN:
+            check_stopped()  # also for a run that is resumed
         share, settings, journal = opening.share, opening.settings, opening.journal
         with ExitStack() as stack:
             owner = (settings.uid, settings.gid)

@@ -13,6 +13,7 @@ import pytest
 
 from archipmigrate.journal.store import Journal
 from archipmigrate.model import Unit
+from archipmigrate.relocate.daemons import check_stopped
 from archipmigrate.relocate.job import RelocateJob
 from archipmigrate.tree.rename import rename_exclusive
 from tests.support.inprocess import Program
@@ -133,14 +134,14 @@ def test_share_with_nothing_at_old_places_needs_no_word(program: Program, tmp_pa
 def test_running_daemon_of_v03_is_refused(
     program: Program, top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(tmp_path / "proc/4711/comm", b"mt-pfiled\n")
-    monkeypatch.setattr(
-        "archipmigrate.relocate.daemons.check_stopped.__defaults__", (tmp_path / "proc",)
-    )
     before = entries(top)
-    ended = relocate(program, top, "--v03-stopped")
-    assert ended.status == 1
-    assert "mt-pfiled (process 4711)" in ended.err
+    monkeypatch.setattr("archipmigrate.relocate.room.DIRECTORY_BYTES", 1 << 60)
+    assert relocate(program, top, "--v03-stopped").status == 1  # a run to resume
+    put(tmp_path / "proc/4711/comm", b"mt-pfiled\n")
+    monkeypatch.setattr(check_stopped, "__defaults__", (tmp_path / "proc",))
+    for ended in (relocate(program, top, "--v03-stopped", "--fresh"), program("resume")):
+        assert ended.status == 1
+        assert "mt-pfiled (process 4711)" in ended.err
     assert entries(top) == before
 
 
