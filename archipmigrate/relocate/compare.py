@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from ..maps.format.v1 import HEADER_SIZE, decode_header_v1
 from ..packed.moves import Twin
 from ..tree.files import open_file, read_pieces
 
@@ -18,6 +19,18 @@ def same_content(first: int, second: int, name: bytes) -> bool:
         if os.fstat(ours).st_size != os.fstat(others).st_size:
             return False
         return all(a == b for a, b in zip(read_pieces(ours), read_pieces(others), strict=False))
+
+
+def is_v1_map(directory: int, name: bytes) -> bool:
+    """Whether a file begins as v0.3's maps do. Raises OSError."""
+    fd = open_file(directory, name)
+    try:
+        decode_header_v1(os.pread(fd, HEADER_SIZE, 0))
+    except ValueError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def data_bytes(directory: int, name: bytes) -> int:

@@ -24,8 +24,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ..engine.stop import DENIED
@@ -33,7 +34,7 @@ from ..model import Outcome, StopFlag
 from ..packed.moves import Move, Root, Verb
 from ..tree.files import status
 from ..tree.rename import rename_exclusive
-from .compare import copy_back, same_content, sweep_part
+from .compare import copy_back, is_v1_map, same_content, sweep_part
 from .roots import OpenRoot, Roots, is_object, leads_out, status_beneath
 
 
@@ -151,8 +152,27 @@ class Mover:
 
     def _begin(self, move: Move, *, settling: bool) -> _Step:
         if move.verb is Verb.MOVE:
-            return self._shift(move, settling=settling)
+            return self._shift(self._adopted(move), settling=settling)
         return self._restore(move, settling) if self.back else self._may_drop(move, settling)
+
+    def _adopted(self, move: Move) -> Move:
+        """Return a move back with the inode that the map has now.
+
+        The undo of `mapfiles` makes old maps anew: a v1 map of that name is what v0.3 looks for.
+        """
+        if not self.back or move.root is not Root.MAPS or move.verb is not Verb.MOVE:
+            return move
+        root = self.roots[move.root]
+        for directory in (move.new_directory, move.directory):
+            with contextlib.suppress(FileNotFoundError), _pinned(root, directory) as fd:
+                found = status(fd, move.name)
+                if found is None:
+                    continue
+                is_other = stat.S_ISREG(found.st_mode) and found.st_ino != move.inode
+                if is_other and is_v1_map(fd, move.name):
+                    return replace(move, inode=found.st_ino)
+                return move
+        return move
 
     def _directories(self, move: Move) -> tuple[bytes, bytes]:
         """Return where the object is to leave, and where it is to be."""
@@ -228,6 +248,7 @@ class Mover:
 
     def _remove_old(self, move: Move) -> None:
         """Remove the name that the object leaves, now that the other one is durable."""
+        move = self._adopted(move)
         root, (leaves, _) = self.roots[move.root], self._directories(move)
         with _pinned(root, leaves) as source:
             here = status(source, move.name)

@@ -234,6 +234,27 @@ def test_undo_goes_through_once_later_runs_are_undone(program: Program, tmp_path
     }
 
 
+@pytest.mark.parametrize("links", [False, True])
+def test_maps_that_the_undo_of_mapfiles_made_anew_go_back(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    top = tmp_path / "share"
+    make_old_share(top, odd=False)
+    before = entries(top)
+    run = relocate(program, top, "--v03-stopped").summary["run"]
+    assert program("mapfiles", "--maps", top / "maps").status == 0
+    assert program("undo").status == 0
+    if links:
+        monkeypatch.setattr("archipmigrate.relocate.mover.rename_exclusive", lambda *_: False)
+    ended = program("undo", "--json", run)
+    assert (ended.status, ended.summary["changed"]) == (0, 6), ended.out
+    after = entries(top)
+    assert {p: (e.mode, e.content) for p, e in after.items()} == {
+        p: (e.mode, e.content) for p, e in before.items()
+    }
+    assert all(after[p].inode == e.inode for p, e in before.items() if p.startswith("blocks"))
+
+
 def test_object_that_a_map_names_and_that_is_nowhere_is_missing(
     program: Program, tmp_path: Path
 ) -> None:
