@@ -217,7 +217,8 @@ class Scan:
     again.
     `retained` is kept open for apply; whoever gets the scan closes it. `attempted` counts the
     failures of a scan that has to change something itself, such as taking a lock. `writes` go into
-    the transaction that finishes the unit.
+    the transaction that finishes the unit. `operations` are those on the share beside the entries
+    that were counted: --max-ops limits them, too.
     """
 
     tally: Tally
@@ -235,6 +236,7 @@ class Scan:
     writes: Sequence[TablesWrite] = ()
     deferred: Unit | None = None
     contested: Sequence[Unit] = ()
+    operations: int = 0
 
 
 class Outcome(IntEnum):

@@ -18,12 +18,16 @@ from . import options
 from .streams import open_standard_streams
 
 # Each is a module of this room.
-COMMANDS = ("perms", "verify", "mapfiles", "undo", "status", "resume", "forget", "testshare")
+COMMANDS = (
+    "relocate", "perms", "verify", "mapfiles", "undo", "status", "resume", "forget", "testshare",
+)  # fmt: skip
 DESCRIPTION = """\
 Brings an Archipelago share from v0.3 to what v0.4 expects: in parallel, resumable
 after any interruption, and with an undo."""
 EPILOG = """\
 first steps:
+  archipmigrate relocate -n                    see what v0.4 would not find
+  archipmigrate relocate --v03-stopped         move it to where v0.4 looks
   archipmigrate perms -n --list /srv/archip    see what would change
   archipmigrate perms /srv/archip              change it
   archipmigrate verify /srv/archip             check the result

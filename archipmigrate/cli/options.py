@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -108,6 +109,13 @@ def positive(text: str) -> int:
     return number
 
 
+def umask(text: str) -> int:
+    """Read a umask."""
+    if not re.fullmatch("(0o)?[0-7]{1,4}", text) or int(text, 8) > 0o777:
+        raise argparse.ArgumentTypeError(f"give a umask in octal, such as 007, not {text!r}")
+    return int(text, 8)
+
+
 def jobs(text: str) -> int:
     """Read a number of lanes, or auto."""
     if text == "auto":
@@ -197,9 +205,8 @@ def add_backend(parser: Parser) -> None:
     )
 
 
-def add_work(parser: Parser) -> None:
-    """Add --jobs, --max-ops and --backend."""
-    add_jobs(parser)
+def add_max_ops(parser: Parser) -> None:
+    """Add --max-ops."""
     parser.add_argument(
         "--max-ops",
         metavar="N",
@@ -207,6 +214,12 @@ def add_work(parser: Parser) -> None:
         help="do at most N operations a second, for a share in use: reading an entry is one, "
         "changing it two more",
     )
+
+
+def add_work(parser: Parser) -> None:
+    """Add --jobs, --max-ops and --backend."""
+    add_jobs(parser)
+    add_max_ops(parser)
     add_backend(parser)
 
 

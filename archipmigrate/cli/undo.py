@@ -19,10 +19,10 @@ from ..ui.summary import undo_summary
 from . import options
 
 DESCRIPTION = """\
-Put back what a run of `archipmigrate perms` or `archipmigrate mapfiles` changed:
-mode and group of every entry, or the old maps of every volume, if it is still as
-the run left it. What somebody else has changed since is left alone, and reported.
-Works on interrupted runs too, and may be repeated.
+Put back what a run of `archipmigrate perms`, `mapfiles` or `relocate` changed: mode
+and group of every entry, the old maps of every volume, or the place of every object,
+if it is still as the run left it. What somebody else has changed since is left
+alone, and reported. Works on interrupted runs too, and may be repeated.
 
 Files do not get set-uid and set-gid bits back, unless --restore-set-id asks for
 that: they are listed with the mode that they had. File capabilities cannot be put

@@ -86,7 +86,8 @@ class LaneWork(Generic[S]):
                 self._apply, scan, unit.retries, limiter=self._limiter
             )
             self._throttle.applied(scan.count, scan_seconds + apply_seconds)
-        self._throttle.spend(scan.tally.entries + (2 * result.attempted if result else 0))
+        scanned = scan.tally.entries + scan.operations
+        self._throttle.spend(scanned + (2 * result.attempted if result else 0))
         self._finisher.finish(Finished(number, unit, scan, links, batch, result))
 
     def _let_read_on(self, unit: Unit, scan: S) -> S:

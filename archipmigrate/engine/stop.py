@@ -10,7 +10,7 @@ from ..model import Failure, FailureKind
 
 # Refusals without one success after which it is not just some entries.
 ENOUGH = 1000
-DENIED = (errno.EPERM, errno.EACCES)
+DENIED = (errno.EPERM, errno.EACCES, errno.EXDEV)
 # What this process lacks, not what an entry is.
 NO_FILES = (errno.EMFILE, errno.ENFILE)
 
@@ -22,6 +22,10 @@ REFUSED = (
 FULL = (
     "the share is full, or its quota used up ({first}): nothing more can be written; make room "
     "there, then resume"
+)
+ACROSS = (
+    "nothing can be moved there ({first}): the directories are on several filesystems, mounts or "
+    "quota projects; bring them onto one, then resume"
 )
 TOO_FEW_FILES = (
     "too many files are open ({first}): raise the limit of this process (ulimit -n, LimitNOFILE= "
@@ -112,4 +116,5 @@ class EarlyStop:
                 self.reason = READ_ONLY
                 return
             first = f"{self._first.operation}: {errno.errorcode[self._first.errno]}"
-            self.reason = REFUSED.format(first=first)
+            words = ACROSS if self._first.errno == errno.EXDEV else REFUSED
+            self.reason = words.format(first=first)

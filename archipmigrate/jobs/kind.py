@@ -167,6 +167,9 @@ class JobKind(ABC, Generic[S]):
 
     # -- sessions
 
+    def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
+        """See that a run may be undone now; *share* is locked. Raises FatalError."""
+
     @abstractmethod
     def open(self, opening: Opening[S]) -> AbstractContextManager[Work]:
         """Open a job of this kind. Raises Error."""

@@ -18,7 +18,10 @@ from .kind import JobKind
 KINDS = {
     "perms": "..perms.kind",
     "mapfiles": "..maps.kind",
+    "relocate": "..relocate.kind",
 }
+# The job that other jobs propose where objects are not where v0.4 looks.
+RELOCATE = "relocate"
 # The job of a run that takes back another, whatever the kind of that.
 UNDO = "undo"
 RESTORE_SET_ID = "restore_set_id"

@@ -1,4 +1,4 @@
-"""The blocker of maps, as v0.4's `archipelago.conf` describes it. Pure: text in, settings out.
+"""The blockers, as v0.4's `archipelago.conf` describes them. Pure: text in, settings out.
 
 The file is read as v0.4 reads it (`loadrc` and `createDict` of python/archipelago/common.py), but
 a missing option has v0.4's default even where v0.4 itself would refuse to start.
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from ..errors import UsageError
 from .ini import Ini
 
-SECTION, BLOCKS_SECTION = "blockerm", "blockerb"
+OF_MAPS, OF_BLOCKS = "blockerm", "blockerb"  # sections
 FILES, RADOS = "file_blocker", "rados_blocker"
-MAPS, BLOCKS = "/srv/archip/maps", "/srv/archip/blocks"
+DIRECTORIES = {OF_MAPS: "/srv/archip/maps", OF_BLOCKS: "/srv/archip/blocks"}
+WHAT = {OF_MAPS: "maps", OF_BLOCKS: "blocks"}
 OWNER = "archipelago"
 UMASK = "0o007"
 # What Python 2's int(text, 0) takes: 007 is octal, and so is 0o007, but 22 is decimal.
@@ -25,7 +26,7 @@ HIGHEST_UMASK = 0o777
 
 @dataclass(frozen=True, slots=True)
 class BlockerConfig:
-    """The blocker of maps: its directories, the owner and umask of its files, its name in locks.
+    """A blocker: its directories, the owner and umask of its files, its name in locks.
 
     Without `lock_dir`, locks lie in `archip_dir`. `unique_str` is what it writes into locks; None
     is v0.4's default, the host's name and the blocker's port. `kind` is the blocker's type.
@@ -43,37 +44,36 @@ class BlockerConfig:
     blocks_dir: str | None = None
 
 
-def read_config(text: str) -> BlockerConfig:
-    """Read the *text* of an `archipelago.conf`; surrogates stand for bytes that are not UTF-8.
+def read_config(text: str, section: str = OF_MAPS) -> BlockerConfig:
+    """Read a blocker's *section* of the *text* of an `archipelago.conf`.
 
-    Raises UsageError on bad syntax (with the line), if there is no section [blockerm], if maps are
-    not files, if a directory is not absolute, and on a bad umask. Its text does not name the file.
+    Surrogates stand for bytes that are not UTF-8. Raises UsageError on bad syntax (with the line),
+    if there is no such section, if the blocker has no files, if a directory is not absolute, and on
+    a bad umask. Its text does not name the file.
     """
     ini = Ini(text)
-    if SECTION not in ini:
-        raise UsageError(f"there is no section [{SECTION}]")
+    if section not in ini:
+        raise UsageError(f"there is no section [{section}]")
+    blocker = _Section(ini, section)
     return BlockerConfig(
-        archip_dir=_absolute("archip_dir", _get(ini, "archip_dir", MAPS)),
-        lock_dir=_absolute("lock_dir", locks) if (locks := _get(ini, "lock_dir")) else None,
+        archip_dir=blocker.absolute("archip_dir", blocker.get("archip_dir", DIRECTORIES[section])),
+        lock_dir=blocker.absolute("lock_dir", locks)
+        if (locks := blocker.get("lock_dir"))
+        else None,
         user=_owner(ini, "USER"),
         group=_owner(ini, "GROUP"),
-        umask=_umask(_get(ini, "umask", UMASK)),
-        unique_str=_get(ini, "unique_str") or None,
-        kind=_kind(_get(ini, "type", FILES)),
+        umask=blocker.umask(blocker.get("umask", UMASK)),
+        unique_str=blocker.get("unique_str") or None,
+        kind=blocker.kind(blocker.get("type", FILES)),
         blocks_dir=_blocks_dir(ini),
     )
 
 
 def _blocks_dir(ini: Ini) -> str | None:
-    if BLOCKS_SECTION not in ini or ini.get(BLOCKS_SECTION, "type") not in (None, FILES):
+    if OF_BLOCKS not in ini or ini.get(OF_BLOCKS, "type") not in (None, FILES):
         return None
-    path = ini.get(BLOCKS_SECTION, "archip_dir") or BLOCKS
+    path = ini.get(OF_BLOCKS, "archip_dir") or DIRECTORIES[OF_BLOCKS]
     return path if path.startswith("/") else None
-
-
-def _get(ini: Ini, option: str, default: str = "") -> str:
-    value = ini.get(SECTION, option)
-    return default if value is None else value
 
 
 def _owner(ini: Ini, option: str) -> str:
@@ -83,26 +83,39 @@ def _owner(ini: Ini, option: str) -> str:
     return OWNER if value is None else value
 
 
-def _kind(kind: str) -> str:
-    if kind == RADOS:
-        raise UsageError(f"[{SECTION}] type = {RADOS}: maps in RADOS are not files on a share")
-    if kind != FILES:
-        raise UsageError(f"[{SECTION}] type = {kind!r}: a blocker of maps is a {FILES}")
-    return kind
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """The section of a blocker. All methods raise UsageError."""
 
+    ini: Ini
+    name: str
 
-def _absolute(option: str, path: str) -> str:
-    if not path.startswith("/"):
-        raise UsageError(f"[{SECTION}] {option} = {path!r}: not an absolute path")
-    return path
+    def get(self, option: str, default: str = "") -> str:
+        value = self.ini.get(self.name, option)
+        return default if value is None else value
 
+    def kind(self, kind: str) -> str:
+        what = WHAT[self.name]
+        if kind == RADOS:
+            raise UsageError(
+                f"[{self.name}] type = {RADOS}: {what} in RADOS are not files on a share"
+            )
+        if kind != FILES:
+            raise UsageError(f"[{self.name}] type = {kind!r}: a blocker of {what} is a {FILES}")
+        return kind
 
-def _umask(text: str) -> int:
-    """Read a umask as v0.4 passes it to `filed`."""
-    if not NUMBER.fullmatch(text):
-        raise UsageError(f"[{SECTION}] umask = {text!r}: not a umask; write it as {UMASK[2:]}")
-    umask = int(text, 8) if LEADING_ZERO.fullmatch(text) else int(text, 0)
-    if umask > HIGHEST_UMASK:
-        raise UsageError(f"[{SECTION}] umask = {text!r}: above 0777")
-    # v0.4 takes 0 for "not set", and `filed` then has its own default (PEER_DEFAULT_UMASK).
-    return umask or int(UMASK, 0)
+    def absolute(self, option: str, path: str) -> str:
+        if not path.startswith("/"):
+            raise UsageError(f"[{self.name}] {option} = {path!r}: not an absolute path")
+        return path
+
+    def umask(self, text: str) -> int:
+        """Read a umask as v0.4 passes it to `filed`."""
+        shown = f"[{self.name}] umask = {text!r}"
+        if not NUMBER.fullmatch(text):
+            raise UsageError(f"{shown}: not a umask; write it as {UMASK[2:]}")
+        umask = int(text, 8) if LEADING_ZERO.fullmatch(text) else int(text, 0)
+        if umask > HIGHEST_UMASK:
+            raise UsageError(f"{shown}: above 0777")
+        # v0.4 takes 0 for "not set", and `filed` then has its own default (PEER_DEFAULT_UMASK).
+        return umask or int(UMASK, 0)

@@ -94,8 +94,8 @@ def _configured(path: Path) -> tuple[str, MapfilesSettings]:
         locks,
         lock_directory_identity(locks),
         config.umask,
-        _uid(config.user, path),
-        _gid(config.group, path),
+        uid_of(config.user, path),
+        gid_of(config.group, path),
         blocks=config.blocks_dir or "",
     )
     return config.archip_dir, settings
@@ -116,14 +116,16 @@ def _check_no_lock_directory(maps: str) -> None:
         raise UsageError(f"{CONFIG} has the locks of these maps in {where}: add --locks {where}")
 
 
-def _uid(name: str, path: Path) -> int:
+def uid_of(name: str, path: Path) -> int:
+    """Return the uid of a user that the configuration *path* names. Raises FatalError."""
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
         raise FatalError(f"{path}: there is no user {name} on this host: create it first") from None
 
 
-def _gid(name: str, path: Path) -> int:
+def gid_of(name: str, path: Path) -> int:
+    """Return the gid of a group that the configuration *path* names. Raises FatalError."""
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:

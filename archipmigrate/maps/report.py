@@ -11,6 +11,7 @@ from ..errors import FatalError
 from ..jobs.ended import Ended
 from ..jobs.kind import Words
 from ..jobs.logs import LogDirectory
+from ..jobs.registry import RELOCATE
 from ..journal.store import Journal
 from ..layout.names import Role, lock_name, map_name, shown
 from ..layout.placement import Placement, pithos_dir, sha256_dir, v03_dir
@@ -213,11 +214,11 @@ class VolumesReport:
         words = list(facts.same_share)
         if "--config" in words:
             at = words.index("--config")
-            return facts.command("relocate", options=words[at : at + 2])
+            return facts.command(RELOCATE, options=words[at : at + 2])
         if "--maps" in words:
             places = ["--maps", facts.path, "--blocks", self._blocks]
-            return facts.command("relocate", options=places)
-        return facts.command("relocate", options=())
+            return facts.command(RELOCATE, options=places)
+        return facts.command(RELOCATE, options=())
 
     # -- logs
 

@@ -183,6 +183,7 @@ def undo(
             return None
         check_undone_since(target, places, state, options)
         tell_unreadable(state, reporter)
+        kind.check_undo(target, share, state)
         share = replace(share, lock=locks.fd(share.identity))
         share = _reached(kind, settings, share, state, options, reporter)
         journal = find_or_make_undo(target, share, state, options, reporter)

@@ -6,9 +6,10 @@
  *     FAIL_AT=n
  *     FAIL_HOW=kill       the process kills itself in place of the call
  *     FAIL_HOW=after      the process kills itself when the call has returned
- *     FAIL_HOW=EIO        the call fails so, once; or ENOSPC
+ *     FAIL_HOW=EIO        the call fails so, once; or with another error of `ERRORS`
  *     FAIL_HOW=stop       the process stops itself (SIGSTOP) before the call
  *     FAIL_REPORT=FILE    is made when that happens, with the call and what it was about
+ *     FAIL_RENAMEAT2=1    renameat2 is not known, as on NFS: EINVAL; it is not counted then
  */
 
 #define _GNU_SOURCE
@@ -97,6 +98,22 @@ static void report(const char *call, const char *path)
     close(fd);
 }
 
+static const struct {
+    const char *name;
+    int number;
+} ERRORS[] = {
+    {"EIO", EIO},       {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT},
+    {"EMLINK", EMLINK}, {"EROFS", EROFS},   {"EXDEV", EXDEV},
+};
+
+static int error_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof ERRORS / sizeof *ERRORS; i++)
+        if (!strcmp(name, ERRORS[i].name))
+            return ERRORS[i].number;
+    abort();
+}
+
 static enum fate fate(const char *call, const char *path)
 {
     const char *number = getenv("FAIL_AT"), *how = getenv("FAIL_HOW");
@@ -111,7 +128,7 @@ static enum fate fate(const char *call, const char *path)
         kill(getpid(), SIGSTOP);
         return HAPPENS;
     }
-    errno = strcmp(how, "ENOSPC") ? EIO : ENOSPC;
+    errno = error_named(how);
     return FAILS;
 }
 
@@ -177,6 +194,7 @@ BY_FD(ssize_t, pwritev64, (int fd, const struct iovec *from, int count, off64_t 
       count, at)
 BY_FD(int, fsync, (int fd), fd)
 BY_FD(int, fdatasync, (int fd), fd)
+BY_FD(int, syncfs, (int fd), fd)
 BY_FD(int, ftruncate, (int fd, off_t size), fd, size)
 BY_FD(int, ftruncate64, (int fd, off64_t size), fd, size)
 BY_FD(int, fallocate, (int fd, int mode, off_t at, off_t size), fd, mode, at, size)
@@ -226,6 +244,10 @@ int renameat(int from, const char *old, int to, const char *new)
 
 int renameat2(int from, const char *old, int to, const char *new, unsigned int flags)
 {
+    if (getenv("FAIL_RENAMEAT2")) {
+        errno = EINVAL;
+        return -1;
+    }
     CALL(int, fate_of_names("renameat2", from, old, to, new), renameat2, from, old, to, new, flags);
 }
 

@@ -8,13 +8,15 @@ import sqlite3
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import archipmigrate
 from archipmigrate.cli.main import COMMANDS
 from archipmigrate.journal.store import Journal, RunHeader
-from archipmigrate.maps.journal.tables import prepare_tables
+from archipmigrate.maps.journal import tables as of_maps
+from archipmigrate.relocate import tables as of_relocate
 
 PROJECT = Path(__file__).parents[2]
 DESIGN = PROJECT / "docs" / "design"
@@ -87,10 +89,11 @@ def test_design_has_a_row_for_every_room() -> None:
     assert {room.rstrip("/") for room in rooms} - {row.rstrip("/") for row in rows} == set()
 
 
-def test_format_of_the_journal_has_every_column(tmp_path: Path) -> None:
+@pytest.mark.parametrize("job", [of_maps, of_relocate], ids=lambda job: job.__name__)
+def test_format_of_the_journal_has_every_column(tmp_path: Path, job: ModuleType) -> None:
     path = tmp_path / "run.journal"
     journal = Journal(path, new=True)
-    journal.commit([prepare_tables])
+    journal.commit([job.prepare_tables])
     journal.close()
     with sqlite3.connect(path) as database:
         columns = database.execute(

@@ -28,6 +28,7 @@ ROOMS = [
     ("ui",),
     ("jobs",),
     ("perms", "maps"),
+    ("relocate",),
     ("testshare",),
     ("session",),
     ("cli",),

@@ -39,6 +39,12 @@ def change_group(fd: int, gid: int, *, is_pin: bool) -> None:
         raise _error()
 
 
+def change_owner(pin: int, uid: int, gid: int) -> None:
+    """Set the owner and group of what *pin* (O_PATH) pins. Raises OSError."""
+    if _fchownat(pin, b"", uid, gid, AT_EMPTY_PATH) != 0:
+        raise _error()
+
+
 def change_mode(fd: int, mode: int, *, is_pin: bool) -> None:
     """Set the permission bits of what *fd* is open on, or (O_PATH) pins. Raises OSError."""
     if not is_pin:

@@ -1,0 +1,243 @@
+"""The relocate job: every object to where v0.4 looks for it.
+
+It begins with a survey of both directories: what is to be moved waits in the journal, what is not
+is listed. Once all is known the run stops if there is no room for the new directories; nothing was
+touched until then. Then units are packed moves. In the end it looks for the objects that v1 maps
+name.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from ..engine.job import Job, UnitResult
+from ..errors import FatalError
+from ..jobs.outcome import pack_outcome
+from ..journal import counting
+from ..journal.store import Journal
+from ..model import (
+    RETRIES,
+    TRANSIENT,
+    Applied,
+    Failure,
+    FailureKind,
+    Limits,
+    Outcome,
+    Scan,
+    StopFlag,
+    TablesWrite,
+    Tally,
+    Unit,
+)
+from ..packed.groups import Hint
+from ..packed.moves import Move, Root, Verb, unpack_moves
+from . import missing, survey
+from .classify import Class
+from .mover import Done, Mover
+from .room import lacking_room
+from .roots import Roots
+from .tables import (
+    CHECK,
+    MOVE,
+    SURVEY,
+    MapToCheck,
+    add_counts,
+    end_waiting,
+    found_paths,
+    moves_left,
+    put_volumes,
+    set_stage,
+    stage_of,
+    volumes_to_check,
+    waiting_counts,
+    waiting_moves,
+)
+from .units import (
+    LOOK,
+    MOVES,
+    Reading,
+    check_unit,
+    cut_unit,
+    kind_of,
+    moves_unit,
+    packed_unit,
+    split,
+    unit_row,
+)
+from .units import SURVEY as SURVEY_UNIT
+
+AT_ONCE = 20_000  # moves, or maps, that are in the frontier at once
+IN_A_UNIT = 64  # maps
+MOST_CONFLICTS = 50_000  # whose volumes are found: 20 MB
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(slots=True)
+class RelocateJob(Job[Scan]):
+    """See the module."""
+
+    roots: Roots
+    dry_run: bool = False
+    total: int | None = None
+    mover: Mover = field(init=False)
+    _conflicts: dict[bytes, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Move forward."""
+        self.mover = Mover(self.roots)
+
+    def first_units(self) -> Iterable[Unit]:
+        """Yield both directories."""
+        return survey.first_units()
+
+    def next_units(self, journal: Journal) -> Sequence[Unit]:
+        """Yield moves, at most about `AT_ONCE`; then, once all are made, maps to check."""
+        if stage_of(journal) == SURVEY:
+            self._check_room(journal)
+            set_stage(journal, MOVE)
+        if self.total is None:
+            self.total = moves_left(journal)
+        if stage_of(journal) == MOVE:
+            waiting = waiting_moves(journal, AT_ONCE)
+            if units := [packed_unit(row.body, row.moves, row.row) for row in waiting]:
+                return units
+            set_stage(journal, CHECK)
+        self.load_conflicts(journal)
+        maps = [Reading(found) for found in volumes_to_check(journal, AT_ONCE)]
+        return [check_unit(maps[at : at + IN_A_UNIT]) for at in range(0, len(maps), IN_A_UNIT)]
+
+    def _check_room(self, journal: Journal) -> None:
+        """Raise FatalError if the new directories do not fit. Nothing was touched yet."""
+        try:
+            why = lacking_room(self.roots, waiting_counts(journal))
+        except OSError as error:
+            why = f"the share does not answer ({error.strerror})"
+        if why:
+            raise FatalError(f"{why}; nothing was touched")
+
+    def load_conflicts(self, journal: Journal) -> None:
+        """Read which objects are conflicts, to find out whose they are: of as many as fit."""
+        paths = found_paths(journal, Class.CONFLICT, MOST_CONFLICTS)
+        self._conflicts = {path.rpartition(b"/")[2]: path for path in paths}
+
+    def scan(self, unit: Unit, limits: Limits) -> Scan:
+        """Walk directories, take the next moves of a unit, or look for objects."""
+        kind = kind_of(unit.body)
+        if kind in (SURVEY_UNIT, LOOK):
+            return survey.Survey(self.roots).scan(unit, limits)
+        if kind == MOVES:
+            return self._scan_moves(unit, limits)
+        return missing.Checker(self.roots, self._conflicts).scan(unit, limits)
+
+    def _scan_moves(self, unit: Unit, limits: Limits) -> Scan:
+        """Return the moves that a unit has room for. They are compared when they are made."""
+        packed, number, rest = cut_unit(unit, max(min(limits.changes, limits.entries), 1))
+        row = unit_row(unit.body)
+        writes: list[TablesWrite] = [partial(end_waiting, row=row)] if row else []
+        if self.dry_run:
+            writes.append(_count_classes(unpack_moves(packed)))
+        return Scan(Tally(), packed, number, rest=rest, writes=writes, operations=number)
+
+    def split(self, unit: Unit, parts: int) -> Sequence[Unit]:
+        """Cut a unit of any kind."""
+        return split(unit, parts)
+
+    def retry(self, journal: Journal, failures: Sequence[Failure]) -> Iterable[Unit]:
+        """Look again at what failed, and check maps again that could not be read."""
+        unread = [f.path for f in failures if f.operation == missing.OPERATION]
+        put_volumes(journal, [_map_at(path) for path in unread])
+        looked = [f for f in failures if f.operation != missing.OPERATION]
+        if looked:
+            set_stage(journal, SURVEY)
+            yield survey.retry_unit(looked)
+
+    def apply(self, scan: Scan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
+        """Move objects. Raises OSError if what was done may not be durable."""
+        moves = list(unpack_moves(scan.preimage))
+        done = self.mover.apply(moves, stop, deny_limit)
+        return moved(moves, done, retries)
+
+    def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
+        """Finish what a killed session left half done. The unit is worked off again."""
+        del stop  # a batch has few that are half done
+        moves = list(unpack_moves(preimage))
+        done = self.mover.settle(moves)
+        changed = [m for m, d in zip(moves, done, strict=True) if d.outcome == Outcome.CHANGED]
+        return UnitResult(
+            _packed(done), counting.settled(len(changed)), writes=[_count_classes(changed)]
+        )
+
+
+def moved(moves: Sequence[Move], done: Sequence[Done], retries: int) -> UnitResult:
+    """Return the result of a unit of moves."""
+    tally, failures = Tally(), []
+    look: list[bytes] = []
+    again: list[Move] = []
+    untried: list[Move] = []
+    pause = False
+    for move, ended in zip(moves, done, strict=True):
+        if ended.outcome == Outcome.CHANGED:
+            tally.changed += 1
+        elif ended.outcome == Outcome.UNCHANGED:
+            tally.compliant += 1
+        elif ended.outcome == Outcome.GONE:
+            tally.vanished += 1
+        elif ended.outcome == Outcome.UNTRIED:
+            untried.append(move)
+        elif ended.outcome == Outcome.DIFFERENT and retries < RETRIES:
+            look.append(move.path)
+        elif ended.errno in TRANSIENT and retries < RETRIES:
+            again.append(move)
+            pause = True
+        else:
+            tally.failed += 1
+            failures.append(failure_of(move, ended))
+    units = [
+        *([survey.look_again(look, retries + 1)] if look else ()),
+        *([moves_unit(again, retries + 1)] if again else ()),
+        *([moves_unit(untried, retries)] if untried else ()),
+    ]
+    changed = [m for m, d in zip(moves, done, strict=True) if d.outcome == Outcome.CHANGED]
+    return UnitResult(
+        _packed(done),
+        tally,
+        failures,
+        units,
+        pause,
+        attempted=len(done) - len(untried),
+        succeeded=tally.changed + tally.compliant,
+        writes=[_count_classes(changed)],
+    )
+
+
+def failure_of(move: Move, ended: Done) -> Failure:
+    """Return why an object could not be moved."""
+    if ended.outcome == Outcome.DIFFERENT:
+        return Failure(move.path, "move", errno.EAGAIN, "it is exchanged all the time", Hint.ENTRY)
+    kind = FailureKind.NO_ROOM if ended.errno in NO_ROOM else FailureKind.ENTRY
+    return Failure(move.path, ended.operation, ended.errno, ended.note, Hint.ENTRY, kind)
+
+
+def _packed(done: Sequence[Done]) -> bytes:
+    return pack_outcome(Applied(bytes(ended.outcome for ended in done)))
+
+
+def _count_classes(moves: Iterable[Move]) -> TablesWrite:
+    counts = Counter(class_of(move) for move in moves)
+    return partial(add_counts, counts=list(counts.items()))
+
+
+def class_of(move: Move) -> Class:
+    """Return the class of an object that is moved."""
+    if move.verb is Verb.MOVE:
+        return Class.MOVED_MAPS if move.root is Root.MAPS else Class.MOVED_BLOCKS
+    return Class.LINKED if move.verb is Verb.UNLINK else Class.MERGED
+
+
+def _map_at(path: bytes) -> MapToCheck:
+    directory, _, name = path.rpartition(b"/")
+    return MapToCheck(name, directory.partition(b"/")[2])

@@ -1,0 +1,108 @@
+"""Relocation as a kind of job: `relocate`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..jobs.ended import Ended
+from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
+from ..jobs.lanes import choose_lanes
+from ..jobs.outcome import outcomes_of
+from ..journal.store import Journal, RunHeader
+from ..model import Outcome
+from ..packed.moves import Root
+from ..share import Share
+from ..ui.report import Report
+from .classify import BAD
+from .daemons import check_stopped
+from .job import RelocateJob
+from .report import RelocateReport
+from .returnable import check_maps
+from .roots import OpenRoot, Roots
+from .settings import JOB, RelocateSettings, open_blocks, open_maps
+from .tables import class_counts, prepare_tables
+from .undo import UndoRelocateJob
+
+
+@dataclass
+class RelocateWork(Work):
+    """The job, and the directories that it works on."""
+
+    roots: Roots
+    journal: Journal
+
+    @contextmanager
+    def undo(self, header: RunHeader) -> Iterator[Work]:
+        """Move the objects back."""
+        del header
+        yield replace(self, job=UndoRelocateJob(self.roots, self.journal))
+
+
+class RelocateKind(JobKind[RelocateSettings]):
+    """See the module."""
+
+    name = JOB
+    noun = "object"
+    done = "moved"
+
+    def settings(self, stored: Mapping[str, object]) -> RelocateSettings:
+        """Read the settings that a run's header stores."""
+        return RelocateSettings.from_dict(stored)
+
+    def more_roots(self, settings: RelocateSettings) -> Mapping[str, str]:
+        """Return the directory of the maps."""
+        return {settings.maps_identity: settings.maps}
+
+    def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
+        """Refuse while a v2 map rests on the new places. Raises FatalError."""
+        del state
+        maps = open_maps(share, self.settings(target.settings))
+        try:
+            check_maps(maps)
+        finally:
+            os.close(maps)
+
+    @contextmanager
+    def open(self, opening: Opening[RelocateSettings]) -> Iterator[Work]:
+        """Open both directories, and make the job. Raises FatalError if v0.3 runs here."""
+        if opening.purpose is Purpose.RUN:
+            check_stopped()  # also for a run that is resumed
+        share, settings, journal = opening.share, opening.settings, opening.journal
+        with ExitStack() as stack:
+            owner = (settings.uid, settings.gid)
+            blocks = OpenRoot(open_blocks(share), settings.blocks_umask, *owner)
+            stack.enter_context(closing(blocks))
+            maps = OpenRoot(open_maps(share, settings), settings.maps_umask, *owner)
+            stack.enter_context(closing(maps))
+            roots = {Root.BLOCKS: blocks, Root.MAPS: maps}
+            stack.callback(os.umask, os.umask(0))
+            journal.commit([prepare_tables])
+            job = RelocateJob(roots, dry_run=opening.purpose is Purpose.DRY_RUN)
+            job.load_conflicts(journal)
+            lanes = choose_lanes(share, opening.options)
+            yield RelocateWork(job, lanes, "python", roots, journal)
+
+    def may_have_changed(self, journal: Journal) -> bool:
+        """Say whether an object was moved, or may be half done."""
+        return bool(journal.unsettled()) or Outcome.CHANGED in outcomes_of(journal)
+
+    def status(self, ended: Ended) -> str:
+        """Return `failures` if v0.4 does not find all that v0.3 served."""
+        counts = class_counts(ended.journal)
+        left = ended.status == "done" and any(counts.get(kind) for kind in BAD)
+        return "failures" if left else ended.status
+
+    def tell(self, ended: Ended, report: Report, words: Words) -> None:
+        """Print what was found, and the summary."""
+        RelocateReport(report, ended.journal).show(ended, words)
+
+    def results(self, journal: Journal) -> Mapping[str, Mapping[str, int]]:
+        """Return how many files there are of each class."""
+        return {"classes": class_counts(journal)}
+
+
+KIND = RelocateKind()

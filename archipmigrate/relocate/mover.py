@@ -1,0 +1,331 @@
+"""Moves the objects of a batch, forward or back, so that each is under one name at every instant.
+
+In one step where the filesystem can do that (renameat2 with RENAME_NOREPLACE). Elsewhere, as on
+NFS, and where the object is at both places already:
+
+    each object    linked at its new place (or there already)
+    barrier        all new names are durable
+    each object    its old name is removed
+    barrier        that is durable, before the outcome is
+
+A kill, or a power cut, leaves a name of the object at its old place, at its new one, or at both:
+
+    old name       new name       it is                 settling
+    the object     nothing        not begun             leaves it
+    the object     the object     half done             removes the old name
+    nothing        the object     done                  records it
+    anything else                 changed by somebody   leaves it, reports it
+
+Nothing is ever replaced: what else lies at the new place makes the object `Different`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from ..engine.stop import DENIED
+from ..model import Outcome, StopFlag
+from ..packed.moves import Move, Root, Verb
+from ..tree.files import status
+from ..tree.rename import rename_exclusive
+from .compare import copy_back, is_v1_map, same_content, sweep_part
+from .roots import OpenRoot, Roots, is_object, leads_out, status_beneath
+
+
+class Different(Exception):
+    """Something else lies at one of the places: somebody changed it since it was looked at."""
+
+
+class Gone(Exception):
+    """The object is at neither place."""
+
+
+class _Step(Enum):
+    """How far an object is, before old names are removed."""
+
+    NOT_BEGUN = "not begun"
+    HALF_DONE = "half done"  # both names are there: the old one is to be removed
+    MADE = "made"  # it has just got to its place
+    ALREADY = "already"  # it was there
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How one move ended: a failure has operation and errno."""
+
+    outcome: Outcome
+    operation: str = ""
+    errno: int = 0
+    note: str = ""
+
+
+UNTRIED = Done(Outcome.UNTRIED)
+
+
+@dataclass(slots=True)
+class Mover:
+    """Moves objects of open roots; with `back`, from their new places to their old ones.
+
+    One object serves all lanes. `apply` and `settle` raise OSError if a barrier fails: what was
+    done may then not be durable, and must be settled.
+    """
+
+    roots: Roots
+    back: bool = False
+    _links: set[Root] = field(default_factory=set)  # roots that cannot rename in one step
+
+    def apply(self, moves: Sequence[Move], stop: StopFlag, deny_limit: int = 0) -> list[Done]:
+        """Move objects; return how each ended. After *stop* no other is begun.
+
+        One that is at its new place already is `UNCHANGED`. After *deny_limit* refusals without a
+        success no other is tried (0: no limit).
+        """
+        return self._work(moves, stop, deny_limit, settling=False)
+
+    def settle(self, moves: Sequence[Move]) -> list[Done]:
+        """Finish what is half done of a batch that was cut off; begin nothing.
+
+        What is not begun is `UNCHANGED`.
+        """
+        return self._work(moves, b"\0", 0, settling=True)
+
+    def _work(
+        self, moves: Sequence[Move], stop: StopFlag, deny_limit: int, *, settling: bool
+    ) -> list[Done]:
+        done: list[Done] = []
+        half_done: list[int] = []
+        denied, succeeded = 0, False
+        for index, move in enumerate(moves):
+            if stop[0] or (deny_limit and denied >= deny_limit and not succeeded):
+                done.append(UNTRIED)
+                continue
+            step: list[_Step] = []
+            with self._judged(done):
+                step.append(self._begin(move, settling=settling))
+            if not step:
+                denied += done[-1].errno in DENIED
+                continue
+            succeeded = True
+            if step[0] is _Step.HALF_DONE:
+                half_done.append(index)
+            done.append(Done(_outcome(step[0], settling=settling)))
+        touched = {m.root for m, d in zip(moves, done, strict=True) if d.outcome == Outcome.CHANGED}
+        self._barrier(touched)
+        for index in half_done:
+            ended: list[Done] = []
+            with self._judged(ended):
+                self._remove_old(moves[index])
+            if ended:
+                done[index] = ended[0]
+        if half_done:
+            self._barrier({moves[index].root for index in half_done})
+        return done
+
+    def _barrier(self, touched: set[Root]) -> None:
+        for root in touched:
+            self.roots[root].sync()
+
+    @contextlib.contextmanager
+    def _judged(self, done: list[Done]) -> Iterator[None]:
+        """Add how a move ended that did not succeed."""
+        try:
+            yield
+        except Gone:
+            done.append(Done(Outcome.GONE))
+        except Different:
+            done.append(Done(Outcome.DIFFERENT))
+        except OSError as error:
+            if leads_out(error):
+                done.append(Done(Outcome.DIFFERENT))
+                return
+            number = error.errno or errno.EIO
+            note = "" if error.strerror == os.strerror(number) else error.strerror or ""
+            done.append(Done(Outcome.FAILED, "move back" if self.back else "move", number, note))
+
+    # -- one object
+
+    def _begin(self, move: Move, *, settling: bool) -> _Step:
+        if move.verb is Verb.MOVE:
+            return self._shift(self._adopted(move), settling=settling)
+        return self._restore(move, settling) if self.back else self._may_drop(move, settling)
+
+    def _adopted(self, move: Move) -> Move:
+        """Return a move back with the inode that the map has now.
+
+        The undo of `mapfiles` makes old maps anew: a v1 map of that name is what v0.3 looks for.
+        """
+        if not self.back or move.root is not Root.MAPS or move.verb is not Verb.MOVE:
+            return move
+        root = self.roots[move.root]
+        for directory in (move.new_directory, move.directory):
+            with contextlib.suppress(FileNotFoundError), _pinned(root, directory) as fd:
+                found = status(fd, move.name)
+                if found is None:
+                    continue
+                is_other = stat.S_ISREG(found.st_mode) and found.st_ino != move.inode
+                if is_other and is_v1_map(fd, move.name):
+                    return replace(move, inode=found.st_ino)
+                return move
+        return move
+
+    def _directories(self, move: Move) -> tuple[bytes, bytes]:
+        """Return where the object is to leave, and where it is to be."""
+        old, new = move.directory, move.new_directory
+        return (new, old) if self.back else (old, new)
+
+    def _shift(self, move: Move, *, settling: bool) -> _Step:
+        """Move an object that has one name."""
+        root, (leaves, reaches) = self.roots[move.root], self._directories(move)
+        with contextlib.ExitStack() as stack:
+            here = None
+            with contextlib.suppress(FileNotFoundError):
+                source = stack.enter_context(_pinned(root, leaves))
+                here = status(source, move.name)
+            if not is_object(here, move.inode):
+                if is_object(status_beneath(root, reaches, move.name), move.inode):
+                    return _Step.ALREADY
+                raise Gone if here is None else Different
+            if settling:
+                there = status_beneath(root, reaches, move.name)
+                if there is None:
+                    return _Step.NOT_BEGUN
+                if not is_object(there, move.inode):
+                    raise Different
+                return _Step.HALF_DONE
+            target = stack.enter_context(_made(root, reaches))
+            return self._shift_between(move, source, target)
+
+    def _shift_between(self, move: Move, source: int, target: int) -> _Step:
+        try:
+            if move.root not in self._links:
+                if rename_exclusive(source, target, move.name):
+                    self._check_moved(move, source, target)
+                    return _Step.MADE
+                self._links.add(move.root)
+            _link(source, target, move.name)
+        except FileExistsError:
+            if is_object(status(target, move.name), move.inode):
+                return _Step.HALF_DONE
+            raise Different from None
+        return _Step.HALF_DONE  # that it was the object is seen before the old name goes
+
+    def _check_moved(self, move: Move, source: int, target: int) -> None:
+        """Check that it was the object that moved; what somebody put in its place goes back."""
+        found = status(target, move.name)
+        if found is None:
+            raise Gone
+        if not is_object(found, move.inode):
+            rename_exclusive(target, source, move.name)
+            raise Different
+
+    def _may_drop(self, move: Move, settling: bool) -> _Step:
+        """Check that the new place has what lets the old name go."""
+        root = self.roots[move.root]
+        here = status_beneath(root, move.directory, move.name)
+        there = status_beneath(root, move.new_directory, move.name)
+        if not is_object(there, _new_inode(move)):
+            raise Gone if here is None and there is None else Different
+        if here is None:
+            return _Step.ALREADY
+        if not is_object(here, move.inode):
+            raise Different
+        if settling:
+            return _Step.NOT_BEGUN
+        if move.verb is Verb.MERGE:
+            with (
+                _pinned(root, move.directory) as old,
+                _pinned(root, move.new_directory) as new,
+            ):
+                if not same_content(old, new, move.name):
+                    raise Different
+        return _Step.HALF_DONE
+
+    def _remove_old(self, move: Move) -> None:
+        """Remove the name that the object leaves, now that the other one is durable."""
+        move = self._adopted(move)
+        root, (leaves, _) = self.roots[move.root], self._directories(move)
+        with _pinned(root, leaves) as source:
+            here = status(source, move.name)
+            if not is_object(here, move.inode) or not self._is_kept(move, here):
+                raise Different
+            os.unlink(move.name, dir_fd=source)
+
+    def _is_kept(self, move: Move, here: os.stat_result | None) -> bool:
+        """Whether the object has another name, or its twin one, so that this one may go.
+
+        Where somebody exchanged the object before it was linked, and put it back, it has not.
+        """
+        if move.verb is Verb.MERGE:
+            there = status_beneath(self.roots[move.root], move.new_directory, move.name)
+            return is_object(there, _new_inode(move))
+        return here is not None and here.st_nlink > 1
+
+    def _restore(self, move: Move, settling: bool) -> _Step:
+        """Give an object its old name again: of the same inode, or as a copy."""
+        root = self.roots[move.root]
+        there = status_beneath(root, move.new_directory, move.name)
+        here = status_beneath(root, move.directory, move.name)
+        if not is_object(there, _new_inode(move)):
+            raise Gone if there is None else Different
+        if here is not None:
+            if self._is_restored(root, move, here):
+                return _Step.ALREADY
+            raise Different
+        if settling:
+            return _Step.NOT_BEGUN
+        with _pinned(root, move.new_directory) as source, _made(root, move.directory) as target:
+            try:
+                if move.twin is None:
+                    _link(source, target, move.name)
+                else:
+                    copy_back(source, target, move.name, move.twin)
+            except FileExistsError:
+                raise Different from None
+        return _Step.MADE
+
+    def _is_restored(self, root: OpenRoot, move: Move, here: os.stat_result) -> bool:
+        if move.twin is None:
+            return is_object(here, move.inode)
+        with _pinned(root, move.directory) as old, _pinned(root, move.new_directory) as new:
+            if not same_content(old, new, move.name):
+                return False
+            sweep_part(old, move.name)
+            return True
+
+
+def _outcome(step: _Step, *, settling: bool) -> Outcome:
+    if step in (_Step.HALF_DONE, _Step.MADE) or (settling and step is _Step.ALREADY):
+        return Outcome.CHANGED
+    return Outcome.UNCHANGED
+
+
+def _new_inode(move: Move) -> int:
+    return move.twin.inode if move.twin is not None else move.inode
+
+
+def _link(source: int, target: int, name: bytes) -> None:
+    os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def _pinned(root: OpenRoot, path: bytes) -> Iterator[int]:
+    fd = root.pin(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _made(root: OpenRoot, path: bytes) -> Iterator[int]:
+    fd = root.pin_made(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,39 @@
+"""Places as paths from a blocker's directory. Pure."""
+
+from __future__ import annotations
+
+from ..layout.names import PREFIX
+from ..layout.placement import LEVELS, pithos_dir, sha256_dir
+
+END = len(PREFIX) + 2 * LEVELS
+
+
+def sha256_directory(name: bytes) -> bytes:
+    """Return the directory in which v0.4 looks for an object."""
+    return b"/".join(sha256_dir(name))
+
+
+def pithos_directory(name: bytes) -> bytes | None:
+    """Return the directory in which Pithos keeps an object; None if it is none of Pithos."""
+    path = pithos_dir(name)
+    return None if path is None else b"/".join(path)
+
+
+def v03_directory(name: bytes) -> bytes | None:
+    """Return the directory in which v0.3 put an object, by the bytes 7 to 12 of its name.
+
+    v0.3 takes `..` in a name literally: `archip_ab..cdef` lies in `cd`. None if the name is too
+    short, and if its place is outside of the blocker's directory.
+    """
+    if len(name) < END:
+        return None
+    path: list[bytes] = []
+    for at in range(len(PREFIX), END, 2):
+        step = name[at : at + 2]
+        if step != b"..":
+            path.append(step)
+        elif path:
+            path.pop()
+        else:
+            return None
+    return b"/".join(path)

@@ -1,0 +1,335 @@
+"""The survey: walks the directories of both blockers, and puts what it finds into the journal.
+
+The groups of a unit are directories to walk (hint w), or names in one directory to look at (hint
+e). Nothing is changed, and nothing is decided by where a file should be: each is judged where it
+was found, and then its new place is looked at.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
+
+from ..layout.names import LOCK, PREFIX
+from ..model import RETRIES, TRANSIENT, Failure, Limits, Scan, TablesWrite, Tally, Unit
+from ..packed.groups import Group, Hint, whole
+from ..packed.moves import Move, Root, Twin, Verb, pack_moves, shown_path
+from ..tree.beneath import open_beneath
+from ..tree.files import DIRECTORY, status
+from .classify import Class, classify
+from .compare import data_bytes, same_content
+from .places import sha256_directory
+from .roots import Roots, leads_out
+from .tables import (
+    Found,
+    MapToCheck,
+    Waiting,
+    add_counts,
+    forget_found,
+    put_found,
+    put_volumes,
+    put_waiting,
+)
+from .units import LOOK, kind_of, moves_unit, survey_groups, survey_unit
+
+# A directory with more names than this goes to all lanes in pieces of so many.
+WIDE = 4096
+MOST_MOVES = 20_000  # of one unit: about 2 MB
+LINKED = "a symbolic link where a directory belongs: not followed"
+LINKED_OBJECT = "a symbolic link in place of an object: v0.3 followed it, nothing here does"
+LINKED_PLACE = "a symbolic link, or a file, where its new directory belongs"
+MOUNTED = "another filesystem is mounted here: not entered"
+NOT_REGULAR = "no regular file: left"
+TAKEN = "no regular file lies at its new place: both are kept"
+OPERATION = "look"
+
+
+def first_units() -> Iterator[Unit]:
+    """Yield the two roots; the frontier takes the last one first."""
+    for root in (Root.BLOCKS, Root.MAPS):
+        yield survey_unit([whole(root.label)])
+
+
+def retry_unit(failures: Sequence[Failure]) -> Unit:
+    """Return the unit that looks again at what failed; it is counted already."""
+    return survey_unit([_again_group(f.path, f.hint) for f in failures], counted=True)
+
+
+def look_again(paths: Iterable[bytes], retries: int) -> Unit:
+    """Return the unit that looks again at files, by the paths that are shown."""
+    groups = [_again_group(path, Hint.ENTRY) for path in paths]
+    return survey_unit(groups, retries=retries, counted=True, kind=LOOK)
+
+
+def _again_group(path: bytes, hint: int) -> Group:
+    if hint == Hint.WALK:
+        return whole(path)
+    directory, _, name = path.rpartition(b"/")
+    return Group(directory, 0, ((Hint.ENTRY, name),))
+
+
+@dataclass(slots=True)
+class Survey:
+    """Scans units of the survey; see the module."""
+
+    roots: Roots
+
+    def scan(self, unit: Unit, limits: Limits) -> Scan:
+        """Walk directories until done or a limit is reached; `writes` put what was found."""
+        walk = _Walk(self.roots, unit, limits)
+        walk.run()
+        return walk.scan()
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One unit of the survey."""
+
+    roots: Roots
+    unit: Unit
+    limits: Limits
+    _todo: list[Group] = field(default_factory=list)
+    _chunks: list[Group] = field(default_factory=list)
+    _again: list[Group] = field(default_factory=list)
+    _tally: Tally = field(default_factory=Tally)
+    _failures: list[Failure] = field(default_factory=list)
+    _moves: list[Move] = field(default_factory=list)
+    _directories: Counter[Root] = field(default_factory=Counter)
+    _found: list[Found] = field(default_factory=list)
+    _volumes: list[MapToCheck] = field(default_factory=list)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _seen: list[bytes] = field(default_factory=list)
+
+    def run(self) -> None:
+        until = monotonic() + self.limits.seconds
+        self._todo = survey_groups(self.unit.body)
+        first = True
+        while self._todo and (first or not (self._is_full() or monotonic() >= until)):
+            first = False
+            group = self._todo.pop()
+            try:
+                self._directory(group)
+            except OSError as error:
+                self._lost(group, error)
+
+    def _is_full(self) -> bool:
+        limits = self.limits
+        is_full = len(self._moves) >= MOST_MOVES or self._tally.entries >= limits.entries
+        return is_full or bool(limits.stop[0])
+
+    def scan(self) -> Scan:
+        """Return the result of the unit."""
+        retries = self.unit.retries
+        chunks = [self._unit([group], retries) for group in self._chunks]
+        if self._moves and self._is_look:
+            chunks.append(moves_unit(self._moves, retries))
+        return Scan(
+            self._tally,
+            rest=self._unit(self._todo, retries) if self._todo else None,
+            chunks=chunks,
+            again=[self._unit(self._again, retries + 1)] if self._again else (),
+            failures=self._failures,
+            writes=list(self._writes()),
+        )
+
+    @property
+    def _is_look(self) -> bool:
+        return kind_of(self.unit.body) == LOOK
+
+    def _unit(self, groups: Sequence[Group], retries: int) -> Unit:
+        kind = kind_of(self.unit.body)
+        return survey_unit(groups, retries=retries, counted=self.unit.counted, kind=kind)
+
+    def _writes(self) -> Iterator[TablesWrite]:
+        if self.unit.counted:
+            yield partial(forget_found, paths=self._seen)
+        if self._found:
+            yield partial(put_found, found=self._found)
+        if self._volumes:
+            yield partial(put_volumes, maps=self._volumes)
+        if self._counts:
+            yield partial(add_counts, counts=list(self._counts.items()))
+        if self._moves and not self._is_look:
+            blocks, maps = (self._directories[root] for root in (Root.BLOCKS, Root.MAPS))
+            waiting = Waiting(pack_moves(self._moves), len(self._moves), blocks, maps)
+            yield partial(put_waiting, waiting=waiting)
+
+    # -- directories
+
+    def _directory(self, group: Group) -> None:
+        label, _, path = group.path.partition(b"/")
+        root = Root.MAPS if label == Root.MAPS.label else Root.BLOCKS
+        fd = open_beneath(self.roots[root].fd, path, DIRECTORY)
+        try:
+            names = [name for hint, name in group.names if hint == Hint.ENTRY]
+            if not names:
+                names = [os.fsencode(name) for name in os.listdir(fd)]
+                if len(names) > WIDE:
+                    self._cut(group.path, names)
+                    return
+            device = os.fstat(fd).st_dev
+            for name in names:
+                self._entry(root, path, fd, name, device)
+        finally:
+            os.close(fd)
+
+    def _cut(self, path: bytes, names: list[bytes]) -> None:
+        for at in range(0, len(names), WIDE):
+            hinted = tuple((int(Hint.ENTRY), name) for name in names[at : at + WIDE])
+            self._chunks.append(Group(path, 0, hinted))
+
+    def _lost(self, group: Group, error: OSError) -> None:
+        """Sort a directory that could not be read: gone, to be retried, or a failure."""
+        number = error.errno or errno.EIO
+        if number in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            self._tally.vanished += 1
+        elif number in TRANSIENT and self.unit.retries < RETRIES:
+            self._again.append(group)
+        else:
+            self._fail(group.path, number, Hint.WALK)
+
+    def _fail(self, path: bytes, number: int, hint: Hint) -> None:
+        if hint is Hint.ENTRY and not self.unit.counted:
+            self._tally.entries += 1
+            self._tally.files += 1
+        self._tally.failed += 1
+        self._failures.append(Failure(path, OPERATION, number, hint=hint))
+
+    # -- entries
+
+    def _entry(self, root: Root, directory: bytes, fd: int, name: bytes, device: int) -> None:
+        path = shown_path(root, directory, name)
+        try:
+            found = status(fd, name)
+            if found is None:
+                self._tally.vanished += 1
+            elif stat.S_ISDIR(found.st_mode):
+                if found.st_dev == device:
+                    self._todo.append(whole(path))
+                else:
+                    self._list(path, Class.OUTSIDE, MOUNTED)
+            else:
+                self._seen.append(path)
+                self._file(root, directory, fd, name, found)
+                self._count(found)  # last: what fails is looked at again
+        except OSError as error:
+            number = error.errno or errno.EIO
+            if number in TRANSIENT and self.unit.retries < RETRIES:
+                self._again.append(Group(path.rpartition(b"/")[0], 0, ((Hint.ENTRY, name),)))
+            else:
+                self._fail(path, number, Hint.ENTRY)
+
+    def _count(self, found: os.stat_result) -> None:
+        if not self.unit.counted:
+            self._tally.entries += 1
+            self._tally.files += stat.S_ISREG(found.st_mode)
+            self._tally.others += not stat.S_ISREG(found.st_mode)
+
+    def _file(
+        self, root: Root, directory: bytes, fd: int, name: bytes, found: os.stat_result
+    ) -> None:
+        path = shown_path(root, directory, name)
+        if not stat.S_ISREG(found.st_mode):
+            self._odd(root, directory, name, found)
+            return
+        verdict = classify(root, directory, name, found.st_size)
+        if verdict.kind in (Class.CURRENT, Class.PITHOS):
+            self._tally.compliant += 1
+            self._counts[verdict.kind] += 1
+        elif verdict.kind is Class.MOVED:
+            self._movable(root, directory, fd, name, found)
+        else:
+            self._list(path, verdict.kind, verdict.note, file=True)
+            return
+        if root is Root.MAPS and name.startswith(PREFIX) and not name.endswith(LOCK):
+            self._volumes.append(MapToCheck(name, directory))
+
+    def _odd(self, root: Root, directory: bytes, name: bytes, found: os.stat_result) -> None:
+        """List what is no regular file; a link where v0.3 looked for something leads outside."""
+        path = shown_path(root, directory, name)
+        kind, note = Class.FOREIGN, NOT_REGULAR
+        if stat.S_ISLNK(found.st_mode):
+            if is_layout_directory(directory, name):
+                kind, note = Class.OUTSIDE, LINKED
+            elif classify(root, directory, name, 1).kind is Class.MOVED:
+                kind, note = Class.OUTSIDE, LINKED_OBJECT
+        self._list(path, kind, note)  # `others` are in no other count
+
+    def _list(self, path: bytes, kind: Class, note: str = "", *, file: bool = False) -> None:
+        self._found.append(Found(path, kind, note))
+        self._tally.skipped += file
+
+    # -- what is at v0.3's place
+
+    def _movable(
+        self, root: Root, directory: bytes, fd: int, name: bytes, found: os.stat_result
+    ) -> None:
+        path, new = shown_path(root, directory, name), sha256_directory(name)
+        place = bytes.fromhex(new.replace(b"/", b"").decode())
+        move = Move(Verb.MOVE, root, directory, name, place, found.st_ino)
+        try:
+            new_fd = self.roots[root].pin(new)
+        except FileNotFoundError:
+            self._directories[root] += 1
+            self._moves.append(move)
+            return
+        except OSError as error:
+            if not leads_out(error):
+                raise
+            self._list(path, Class.OUTSIDE, LINKED_PLACE, file=True)
+            return
+        try:
+            there = status(new_fd, name)
+            if there is None:
+                self._moves.append(move)
+            else:
+                self._at_both(move, (fd, found), (new_fd, there))
+        finally:
+            os.close(new_fd)
+
+    def _at_both(
+        self,
+        move: Move,
+        old: tuple[int, os.stat_result],
+        new: tuple[int, os.stat_result],
+    ) -> None:
+        """Judge an object that has both names; each is an open directory and a status."""
+        (old_fd, here), (new_fd, there) = old, new
+        if not stat.S_ISREG(there.st_mode):
+            self._list(move.path, Class.CONFLICT, TAKEN, file=True)
+        elif here.st_ino == there.st_ino:
+            self._moves.append(replace(move, verb=Verb.UNLINK))
+        elif here.st_size == there.st_size and same_content(old_fd, new_fd, move.name):
+            twin = Twin(there.st_ino, here.st_mode, here.st_uid, here.st_gid, here.st_mtime_ns)
+            self._moves.append(replace(move, verb=Verb.MERGE, twin=twin))
+        else:
+            note = (
+                f"here {_described(old_fd, move.name, here)}; at the new place "
+                f"{_described(new_fd, move.name, there)}: both are kept"
+            )
+            self._list(move.path, Class.CONFLICT, note, file=True)
+
+
+def _described(fd: int, name: bytes, found: os.stat_result) -> str:
+    data = data_bytes(fd, name)
+    return f"{found.st_size:,} bytes ({data:,} of data, written {_time(found.st_mtime)})"
+
+
+def _time(seconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError):  # beyond the years that Python knows
+        return f"at {seconds:.0f}"
+
+
+def is_layout_directory(directory: bytes, name: bytes) -> bool:
+    """Whether v0.3 or v0.4 may look for objects in a directory of this name."""
+    depth = directory.count(b"/") + 1 if directory else 0
+    return len(name) == 2 and depth < 3

@@ -1,0 +1,195 @@
+"""The tables of a run of relocate, in its journal: what the survey found, and how far the run is.
+
+found     files that are listed, by the path that is shown, with class and note
+waiting   packed moves (`packed.moves`), those of one unit of the survey a row
+volume    maps whose objects are to be looked for, once all is moved
+class     how many files there are of each class that are not listed
+stage     what the job does: survey, move, check
+
+A row of `waiting` is deleted in the transaction that finishes the first unit made of it, a row of
+`volume` when its map was read to the end; what was found has natural keys. So a kill repeats work,
+but counts and moves nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..model import JobTables
+from ..packed.moves import Root
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS found (
+    path BLOB PRIMARY KEY, class TEXT NOT NULL, note TEXT NOT NULL, volume BLOB NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS waiting (
+    id INTEGER PRIMARY KEY, body BLOB NOT NULL, moves INTEGER NOT NULL,
+    blocks INTEGER NOT NULL, maps INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS volume (
+    name BLOB PRIMARY KEY, directory BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS class (name TEXT PRIMARY KEY, files INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stage (name TEXT NOT NULL);
+"""
+SURVEY, MOVE, CHECK = "survey", "move", "check"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that is listed. `volume` is whose object it is, if that is known."""
+
+    path: bytes
+    kind: str
+    note: str = ""
+    volume: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Packed moves that wait, and their number.
+
+    `blocks` and `maps` are how many directories they need below each root.
+    """
+
+    body: bytes
+    moves: int
+    blocks: int = 0
+    maps: int = 0
+    row: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MapToCheck:
+    """A v1 map: its name, and the directory in which it was found."""
+
+    name: bytes
+    directory: bytes
+
+
+def prepare_tables(journal: JobTables) -> None:
+    """Make the tables that are missing. A new journal begins with the survey."""
+    for statement in SCHEMA.split(";"):
+        journal.execute(statement)
+    if not next(journal.select("SELECT count(*) FROM stage"))[0]:
+        journal.execute("INSERT INTO stage VALUES (?)", SURVEY)
+
+
+def stage_of(journal: JobTables) -> str:
+    """Return what the job does."""
+    return str(next(journal.select("SELECT name FROM stage"))[0])
+
+
+def set_stage(journal: JobTables, stage: str) -> None:
+    """Note what the job does from now on."""
+    journal.execute("UPDATE stage SET name = ?", stage)
+
+
+# -- what the survey writes
+
+
+def put_found(journal: JobTables, found: Iterable[Found]) -> None:
+    """Add files that are listed, or replace their rows; the volume stays once it is known."""
+    rows = [(row.path, row.kind, row.note, row.volume) for row in found]
+    journal.execute_many(
+        "INSERT INTO found VALUES (?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
+        "class = excluded.class, note = excluded.note, "
+        "volume = CASE excluded.volume WHEN x'' THEN found.volume ELSE excluded.volume END",
+        rows,
+    )
+
+
+def forget_found(journal: JobTables, paths: Iterable[bytes]) -> None:
+    """Forget what is known of files that are looked at again."""
+    journal.execute_many("DELETE FROM found WHERE path = ?", [(path,) for path in paths])
+
+
+def put_waiting(journal: JobTables, waiting: Waiting) -> None:
+    """Add moves that wait."""
+    row = (waiting.body, waiting.moves, waiting.blocks, waiting.maps)
+    journal.execute("INSERT INTO waiting VALUES (NULL, ?, ?, ?, ?)", *row)
+
+
+def put_volumes(journal: JobTables, maps: Iterable[MapToCheck]) -> None:
+    """Add maps whose objects are to be looked for."""
+    rows = [(row.name, row.directory) for row in maps]
+    journal.execute_many("INSERT OR REPLACE INTO volume VALUES (?, ?)", rows)
+
+
+def add_counts(journal: JobTables, counts: Iterable[tuple[str, int]]) -> None:
+    """Add to the numbers of files of classes."""
+    journal.execute_many(
+        "INSERT INTO class VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET "
+        "files = files + excluded.files",
+        list(counts),
+    )
+
+
+# -- what the job works off
+
+
+def waiting_moves(journal: JobTables, most: int) -> Iterator[Waiting]:
+    """Yield the rows of moves that wait, oldest first, at most *most* moves (but one row)."""
+    query = "SELECT id, body, moves, blocks, maps FROM waiting ORDER BY id"
+    total = 0
+    for row, body, moves, blocks, maps in journal.select(query):
+        if total and total + moves > most:
+            return
+        total += moves
+        yield Waiting(body, moves, blocks, maps, row)
+
+
+def end_waiting(journal: JobTables, row: int) -> None:
+    """Forget a row of moves: units in the frontier stand for it now."""
+    journal.execute("DELETE FROM waiting WHERE id = ?", row)
+
+
+def waiting_counts(journal: JobTables) -> dict[Root, int]:
+    """Return how many directories the moves that wait need, by root."""
+    ((blocks, maps),) = journal.select("SELECT total(blocks), total(maps) FROM waiting")
+    return {Root.BLOCKS: int(blocks), Root.MAPS: int(maps)}
+
+
+def moves_left(journal: JobTables) -> int:
+    """Return how many moves wait."""
+    return int(next(journal.select("SELECT total(moves) FROM waiting"))[0])
+
+
+def volumes_to_check(journal: JobTables, most: int) -> list[MapToCheck]:
+    """Return maps whose objects were not all looked for yet, by name, at most *most*."""
+    rows = journal.select("SELECT name, directory FROM volume ORDER BY name LIMIT ?", most)
+    return [MapToCheck(name, directory) for name, directory in rows]
+
+
+def end_volumes(journal: JobTables, names: Sequence[bytes]) -> None:
+    """Forget maps whose objects were all looked for."""
+    journal.execute_many("DELETE FROM volume WHERE name = ?", [(name,) for name in names])
+
+
+# -- what users see
+
+
+def found_files(journal: JobTables) -> Iterator[Found]:
+    """Yield the files that are listed, by class and path."""
+    rows = journal.select("SELECT path, class, note, volume FROM found ORDER BY class, path")
+    return (Found(*row) for row in rows)
+
+
+def found_paths(journal: JobTables, kind: str, most: int) -> list[bytes]:
+    """Return the paths of the files of a class that is listed, at most *most*."""
+    query = "SELECT path FROM found WHERE class = ? LIMIT ?"
+    return [path for (path,) in journal.select(query, kind, most)]
+
+
+def class_counts(journal: JobTables) -> dict[str, int]:
+    """Return how many files there are of each class."""
+    if next(journal.select("SELECT 1 FROM sqlite_schema WHERE name = 'found'"), None) is None:
+        return {}  # killed before the tables were there
+    counts = dict(journal.select("SELECT name, files FROM class"))
+    counts.update(journal.select("SELECT class, count(*) FROM found GROUP BY class"))
+    return counts
+
+
+def name_volume(journal: JobTables, named: Iterable[tuple[bytes, bytes]]) -> None:
+    """Note of which volume the objects of these paths are."""
+    rows = [(volume, path) for path, volume in named]
+    journal.execute_many("UPDATE found SET volume = ? WHERE path = ?", rows)

@@ -1,0 +1,38 @@
+"""Two system calls that Python does not have: renameat2(2) and syncfs(2)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+RENAME_NOREPLACE = 1  # linux/fs.h
+# The kernel, the C library or the filesystem (NFS) does not know renameat2, or not this flag of it.
+ABSENT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def rename_exclusive(source: int, target: int, name: bytes) -> bool:
+    """Move *name* from one open directory to another, in one step, never over anything.
+
+    Return False where that cannot be done in one step. Raises OSError; FileExistsError if there is
+    something of that name.
+    """
+    try:
+        call = _libc.renameat2
+    except AttributeError:
+        return False
+    if call(source, name, target, name, RENAME_NOREPLACE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in ABSENT:
+        return False
+    raise OSError(number, os.strerror(number))
+
+
+def sync_filesystem(fd: int) -> None:
+    """Make everything durable that was done on the filesystem of an open file. Raises OSError."""
+    if _libc.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,81 @@
+"""Guest programs: relocate through a mount. See `runtime` for what they are made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+from tests.nfs.guest_programs.mount import ended
+from tests.nfs.guest_programs.runtime import (
+    EXPORT,
+    KEEP_ATTRIBUTES,
+    MOUNT,
+    calls,
+    mount,
+    report,
+    serve,
+)
+from tests.support.old_shares import (
+    Entry,
+    entries,
+    make_old_share,
+    moved_paths,
+    new_place,
+    old_place,
+    put,
+)
+
+SHARE = EXPORT / "share"
+
+
+def relocate(share: Path) -> dict[str, Any]:
+    """Relocate a share, and return how that ended."""
+    words = ("--v03-stopped", "--blocks", share / "blocks", "--maps", share / "maps")
+    return ended("relocate", "--json", "--no-progress", *words)
+
+
+def kinds(version: str) -> None:
+    """Relocate a share with files of all kinds, and undo that."""
+    serve()
+    make_old_share(SHARE)
+    before = entries(SHARE)
+    mount(version)
+    report("relocate", relocate(MOUNT / "share"))
+    after = entries(SHARE)
+    due = {new: before.get(new, before[old]) for old, new in moved_paths(before).items()}
+    rest = {path: was for path, was in before.items() if path not in moved_paths(before)}
+    report("moved", after == {**rest, **due})
+    report("undo", ended("undo", "--json", "--no-progress"))
+    report("as before", _without_inodes(entries(SHARE)) == _without_inodes(before))
+
+
+def _without_inodes(found: dict[str, Entry]) -> list[tuple[str, int, bytes]]:
+    return sorted((path, entry.mode, entry.content) for path, entry in found.items())
+
+
+def costs(version: str, objects: int) -> None:
+    """Count the calls of a run that moves blocks, each to a directory of its own.
+
+    Their directories lie close together, as they do among millions of objects: in one of the second
+    level now, in those of one of the first level then.
+    """
+    serve()
+    make_old_share(SHARE, odd=False)
+    for name in islice(_close_names(), objects):
+        put(SHARE / "blocks" / old_place(name), b"")
+    mount(version, KEEP_ATTRIBUTES)
+    with calls() as made:
+        done = relocate(MOUNT / "share")
+    made_directories = sum(path.is_dir() for path in (SHARE / "blocks").rglob("*"))
+    report("relocate", {**done, "calls": made, "directories": made_directories})
+
+
+def _close_names() -> Iterator[str]:
+    for number in count():
+        digits = hashlib.sha256(b"%d" % number).hexdigest()
+        name = f"archip_abcd{digits[4:]}"
+        if new_place(name).parts[0] == "ab":
+            yield name
