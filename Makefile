@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 C_SOURCES := $(shell find native -name '*.[ch]')
-C_FORMATTED := $(C_SOURCES) $(wildcard benchmarks/*.c tests/preload/*.c)
+C_FORMATTED := $(C_SOURCES) $(wildcard benchmarks/*.c tests/native/*.c tests/preload/*.c)
 PY_CHECKED := setup.py archipmigrate tests $(wildcard benchmarks/*.py)
 
 # Every target works in the same .venv: one after another, also under make -j.
