@@ -101,7 +101,8 @@ def test_end_state_and_tally_are_those_of_the_native_backend(
     dry = perms(program, url, "--dry-run")
     assert both_states(tree) == before
     found = perms(program, url)
-    own = {"run", "share", "backend", "nfs_version", "seconds", "dry_run"}
+    # ACLs and capabilities are not looked for over NFS: no notices of them.
+    own = {"run", "share", "backend", "nfs_version", "seconds", "dry_run", "notices"}
     for summary in (dry, found):
         assert {k: v for k, v in summary.items() if k not in own} == {
             k: v for k, v in expected.items() if k not in own
@@ -175,7 +176,8 @@ def test_filed_layout_takes_one_listing_a_directory_and_one_change_an_entry(
     everything, nothing = calls
     assert directories <= everything[fake.READDIRPLUS] <= 1.01 * directories
     together = 1 if version == 3 else 5
-    assert sum(everything) <= entries / together + directories + 0.05 * entries
+    # Beside these: a LOOKUP and a GETATTR for directories that are changed after what is in them.
+    assert sum(everything) <= entries / together + directories + 0.07 * entries
     assert sum(nothing) <= directories + 0.05 * entries
     assert drift(share) == []
 
