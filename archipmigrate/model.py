@@ -332,6 +332,22 @@ class Applied:
         return Known(self.came, self.identity_kind, self.identities, born_before)
 
 
+@dataclass(frozen=True, slots=True)
+class Remade:
+    """A file that an undo made in place of one that its run had removed.
+
+    `inode` is that of the removed file. Both have the other attributes: `size` in bytes, `mtime`
+    in ns.
+    """
+
+    inode: int
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+
+
 class Unsettled(Exception):
     """A stop came among changes of which some may have been made; settling finds out which."""
 

@@ -6,7 +6,7 @@ The session room and the commands work with any kind; `registry` says which ther
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from ..engine.job import Job, Observer
 from ..engine.session import Lanes
 from ..journal.store import Journal, RunHeader
+from ..model import Remade
 from ..share import Share
 from ..ui.progress import Subject
 from ..ui.report import Decoder, Report
@@ -180,6 +181,14 @@ class JobKind(ABC, Generic[S]):
         Here: whether it tried to. Raises JournalError.
         """
         return next(journal.batches(), None) is not None
+
+    def remade(self, journal: Journal) -> Iterator[Remade]:
+        """Yield the files that an undo of a run makes in place of those that the run removed.
+
+        Raises JournalError.
+        """
+        del journal
+        return iter(())
 
     def begun(self, settings: S, state: Path, run: str) -> None:
         """Save what a new run needs beside its journal. Raises JournalError."""

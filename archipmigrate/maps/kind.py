@@ -17,13 +17,14 @@ from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
 from ..jobs.options import AUTO, RunOptions
-from ..jobs.outcome import outcomes_of
+from ..jobs.outcome import outcomes_of, unpack_outcome
 from ..journal.location import check_outside
 from ..journal.store import Journal, RunHeader
-from ..model import Outcome
+from ..model import Outcome, Remade
 from ..share import Share
 from ..ui.report import Report
 from ..ui.text import quoted
+from .blocker.preimage import unpack_preimages
 from .blocker.store import Store
 from .format.codec import codec_of
 from .jobs.undo import UndoMapfilesJob
@@ -115,6 +116,21 @@ class MapfilesKind(JobKind[MapfilesSettings]):
     def may_have_changed(self, journal: Journal) -> bool:
         """Say whether a volume was upgraded, or may be half done."""
         return bool(journal.unsettled()) or Outcome.CHANGED in outcomes_of(journal)
+
+    def remade(self, journal: Journal) -> Iterator[Remade]:
+        """Yield the old maps, and the files that blocks had replaced, that undo puts back."""
+        for number in journal.batches():
+            outcomes = unpack_outcome(journal.outcome(number)).outcomes
+            for volume, outcome in zip(
+                unpack_preimages(journal.preimage(number)), outcomes, strict=True
+            ):
+                if outcome != Outcome.CHANGED:
+                    continue
+                for file in (*volume.sources, *volume.replaced):
+                    if file.pieces is not None:
+                        yield Remade(
+                            file.inode, file.mode, file.uid, file.gid, file.length, file.mtime
+                        )
 
     def begun(self, settings: MapfilesSettings, state: Path, run: str) -> None:
         """Save the sizes that the run was given, unless it has them."""

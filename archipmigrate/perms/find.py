@@ -8,7 +8,7 @@ Of an entry that the run retried all attempts are sought.
 
     body        MARK, then parts (see `retried`): the changes whose entries are sought
     pre-image   u32 length, the body, then for each entry that was found u64 batch, u32 index,
-                u64 inode of the directory that it is in, u32 length, its path now
+                u64 inode of the directory that it is in, u64 its own, u32 length, its path now
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ..backend.python.border import Border
 from ..backend.python.identity import identity_of
 from ..backend.python.statx import status as status_of
 from ..journal.store import Journal
-from ..model import IdentityKind, JobTables, Known, StopFlag, TablesWrite, Unit
+from ..model import IdentityKind, JobTables, Known, Remade, StopFlag, TablesWrite, Unit
 from ..packed.changes import Change, ChangeWriter, Flag
 from ..tree.beneath import PIN, open_beneath
 from .retried import Part, parts_of, read_parts
 
 MARK = Part((1 << 64) - 1, frozenset()).pack()
 LENGTH = struct.Struct("<I")
-FOUND = struct.Struct("<QIQI")
+FOUND = struct.Struct("<QIQQI")
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Entries that are sought in one walk; each takes some 500 bytes of memory.
 AT_ONCE = 500_000
@@ -51,6 +51,7 @@ class Found:
     index: int
     within: int
     path: bytes
+    inode: int  # another one than the change's if the file was made again
 
 
 # -- the journal
@@ -106,7 +107,8 @@ def read_search(body: bytes) -> list[Part]:
 def pack_found(found: Sequence[Found]) -> bytes:
     """Pack what a walk found."""
     return b"".join(
-        FOUND.pack(one.batch, one.index, one.within, len(one.path)) + one.path for one in found
+        FOUND.pack(one.batch, one.index, one.within, one.inode, len(one.path)) + one.path
+        for one in found
     )
 
 
@@ -114,9 +116,9 @@ def read_found(packed: bytes) -> Iterator[Found]:
     """Yield what `pack_found` packed."""
     at = 0
     while at < len(packed):
-        batch, index, within, length = FOUND.unpack_from(packed, at)
+        batch, index, within, inode, length = FOUND.unpack_from(packed, at)
         at += FOUND.size
-        yield Found(batch, index, within, packed[at : at + length])
+        yield Found(batch, index, within, packed[at : at + length], inode)
         at += length
 
 
@@ -170,6 +172,30 @@ def is_entry(root: int, path: bytes, known: Known, index: int) -> bool:
         return 0 < status.born < known.born_before
     finally:
         os.close(fd)
+
+
+def find_remade(root: int, change: Change, files: Sequence[Remade]) -> tuple[int, int] | None:
+    """Return the inodes of a change's directory and of its file, if that is one of *files*."""
+    if not files or change.directory:
+        return None
+    try:
+        fd = open_beneath(root, change.path, PIN)
+    except OSError:
+        return None
+    try:
+        now = os.fstat(fd)
+        attrs = now.st_mode, now.st_uid, now.st_gid, now.st_size, now.st_mtime_ns
+        if attrs not in {(f.mode, f.uid, f.gid, f.size, f.mtime) for f in files}:
+            return None
+        directory = open_beneath(root, change.path.rpartition(b"/")[0], DIRECTORY)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    try:
+        return os.fstat(directory).st_ino, now.st_ino
+    finally:
+        os.close(directory)
 
 
 class SeveralDevices(Exception):
@@ -227,7 +253,7 @@ def moved_changes(new_gid: int, moved: Sequence[tuple[Change, Found]]) -> bytes:
             change.new_mode,
             change.uid,
             change.gid,
-            change.inode,
+            found.inode,
             written,
         )
         writer.leave()

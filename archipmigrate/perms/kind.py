@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from ..backend.base import Backend, ScanOptions
 from ..backend.select import demand_backend
@@ -13,7 +14,9 @@ from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_backend
 from ..jobs.registry import restores_set_id
+from ..jobs.remade import remade_since
 from ..journal.store import Journal, RunHeader
+from ..model import Remade
 from ..policy import GroupPolicy
 from ..share import Share
 from ..ui.report import Report
@@ -33,6 +36,7 @@ class PermsWork(Work):
     opened: Backend
     journal: Journal
     root: int
+    remade: Callable[[], Mapping[int, Sequence[Remade]]]
 
     @property
     def nfs_version(self) -> int:
@@ -48,7 +52,8 @@ class PermsWork(Work):
     def undo(self, header: RunHeader) -> Iterator[Work]:
         """Put the entries back through the same backend."""
         restores = restores_set_id(header)
-        yield replace(self, job=UndoJob(self.opened, self.journal, self.root, restores))
+        job = UndoJob(self.opened, self.journal, self.root, restores, self.remade)
+        yield replace(self, job=job)
 
 
 class PermsKind(JobKind[PermsSettings]):
@@ -84,7 +89,9 @@ class PermsKind(JobKind[PermsSettings]):
             state = StateDirectory.at(opening.state) if self.changes_entries else None
             job = make_job(opening, backend, state)
             root = opening.share.fd
-            yield PermsWork(job, lanes, backend.name, backend, opening.journal, root)
+            target, places = opening.header, opening.share.places
+            remade = cache(partial(remade_since, opening.state, target, places))
+            yield PermsWork(job, lanes, backend.name, backend, opening.journal, root, remade)
         finally:
             backend.close()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import struct
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -25,6 +25,7 @@ from ..jobs.outcome import all_of, pack_outcome, unpack_outcome
 from ..journal import counting
 from ..journal.store import Journal
 from ..model import (
+    NOTHING_KNOWN,
     RETRIES,
     TRANSIENT,
     Applied,
@@ -32,6 +33,7 @@ from ..model import (
     Known,
     Limits,
     Outcome,
+    Remade,
     Scan,
     StopFlag,
     Tally,
@@ -49,6 +51,7 @@ from .root import was_removed
 
 REMOVED = "the share is no longer there: its directory was removed"
 LENGTH = struct.Struct("<I")
+NO_REASONS = Reasons(Applied(b""), ())
 # A run may have touched these: a change that failed may be half done.
 TOUCHED = (int(Outcome.CHANGED), int(Outcome.FAILED))
 ASK = "`undo --restore-set-id` puts them back if nobody has it open"
@@ -86,13 +89,14 @@ class UndoJob(Job[Scan]):
 
     `target` is the journal of the run to undo; all its batches are settled. `root` is a descriptor
     of the share's root (-1: there is none). `restores` says whether files get their set-id bits
-    back where that is safe.
+    back where that is safe. `remade` returns the files that undos of later runs made again.
     """
 
     backend: Backend
     target: Journal
     root: int = -1
     restores: bool = False
+    remade: Callable[[], Mapping[int, Sequence[Remade]]] = dict
     knows_total: bool = True
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _retried: RetriedEntries | None = None
@@ -179,18 +183,42 @@ class UndoJob(Job[Scan]):
             known[part.batch] = self._known_to_search(loaded)
             for change in loaded.records:
                 wanted.setdefault(change.inode, []).append((part.batch, change.index))
-        found: list[find.Found] = []
-        try:
-            for inode, within, path in find.walk(self.root, wanted, stop):
-                for batch, index in wanted[inode]:
-                    if find.is_entry(self.root, path, known[batch], index):
-                        found.append(find.Found(batch, index, within, path))
-        except find.SeveralDevices:
-            found.clear()
+        found = self._walk(wanted, known, stop)
+        found += self._find_remade(unit, frozenset((one.batch, one.index) for one in found))
         if stop[0]:
             return Scan(Tally(), rest=unit)
         preimage = LENGTH.pack(len(unit.body)) + unit.body + find.pack_found(found)
         return Scan(Tally(), preimage, len(wanted))
+
+    def _walk(
+        self,
+        wanted: Mapping[int, Sequence[tuple[int, int]]],
+        known: Mapping[int, Known],
+        stop: StopFlag,
+    ) -> list[find.Found]:
+        found = []
+        try:
+            for inode, within, path in find.walk(self.root, wanted, stop):
+                for batch, index in wanted[inode]:
+                    if find.is_entry(self.root, path, known[batch], index):
+                        found.append(find.Found(batch, index, within, path, inode))
+        except find.SeveralDevices:
+            return []
+        return found
+
+    def _find_remade(self, unit: Unit, found: frozenset[tuple[int, int]]) -> Iterator[find.Found]:
+        """Yield files that the undo of a later run made again under their names."""
+        remade = self.remade()
+        if not remade:
+            return
+        for part in find.read_search(unit.body):
+            for change in self._load(part).records:
+                if (part.batch, change.index) in found:
+                    continue
+                files = remade.get(change.inode, ())
+                if inodes := find.find_remade(self.root, change, files):
+                    within, inode = inodes
+                    yield find.Found(part.batch, change.index, within, change.path, inode)
 
     def _known_to_search(self, loaded: _Loaded) -> Known:
         """Return what is known of a batch's entries, with a time before which all were born.
@@ -223,18 +251,23 @@ class UndoJob(Job[Scan]):
             loaded = self._load(part)
             records = {change.index: change for change in loaded.records}
             moved = [(records[f.index], f) for f in found if f.batch == part.batch]
-            applied = Applied(b"")
-            if moved:
-                new_gid = loaded.records[0].new_gid
+            remade = [pair for pair in moved if pair[0].inode != pair[1].inode]
+            moved = [pair for pair in moved if pair[0].inode == pair[1].inode]
+            known = self._known_to_search(loaded)
+            calls = []
+            for some, of in ((moved, known.of), (remade, lambda _: NOTHING_KNOWN)):
+                indices = [one.index for _, one in some]
+                if not some:
+                    continue
                 applied = self.backend.apply(
-                    find.moved_changes(new_gid, moved),
+                    find.moved_changes(loaded.records[0].new_gid, some),
                     Verb.BACK,
                     deny_limit=deny_limit,
-                    known=self._known_to_search(loaded).of([f.index for _, f in moved]),
+                    known=of(indices),
                     stop=stop,
                 )
-                all_of(applied, stop)
-            ending.note_moved(loaded.records, [f.index for _, f in moved], applied)
+                calls.append((indices, all_of(applied, stop)))
+            ending.note_moved(loaded.records, calls)
         return replace(ending.result(), writes=[find.end_search(parts)])
 
     # -- set-id bits
@@ -264,7 +297,8 @@ class UndoJob(Job[Scan]):
                 self.target.commit([set_id.note_put_back(noted)])
 
     def _put_one_back(self, loaded: _Loaded, change: Change, stop: StopFlag) -> None:
-        found = find.Found(loaded.part.batch, change.index, change.within, change.path)
+        part = loaded.part
+        found = find.Found(part.batch, change.index, change.within, change.path, change.inode)
         body = find.moved_changes(change.new_gid, [(change, found)])
         known = loaded.before.known.of([change.index])
         self.backend.apply(body, Verb.BACK, known=known, stop=stop)
@@ -474,18 +508,22 @@ class _Ending:
             outcome == Outcome.GONE or not find.is_at(self._root, change)
         )
 
-    def note_moved(self, records: Iterable[Change], found: Sequence[int], applied: Applied) -> None:
-        """Note the result of putting entries back that were sought.
+    def note_moved(
+        self, records: Iterable[Change], calls: Sequence[tuple[Sequence[int], Applied]]
+    ) -> None:
+        """Note the results of putting entries back that were sought.
 
-        *found* are their indices, an entry's once for each of its names.
+        *calls* have their indices, an entry's once for each of its names.
         """
-        outcomes: dict[int, int] = {}
-        for index, outcome in zip(found, applied.outcomes, strict=True):
-            if outcome != Outcome.GONE and outcomes.get(index) not in BACK:
-                outcomes[index] = outcome
-        reasons = Reasons(applied, found)
+        outcomes: dict[int, tuple[int, Reasons]] = {}
+        for indices, applied in calls:
+            reasons = Reasons(applied, indices)
+            for index, outcome in zip(indices, applied.outcomes, strict=True):
+                is_back = index in outcomes and outcomes[index][0] in BACK
+                if outcome != Outcome.GONE and not is_back:
+                    outcomes[index] = outcome, reasons
         for change in records:
-            outcome = outcomes.get(change.index, int(Outcome.GONE))
+            outcome, reasons = outcomes.get(change.index, (int(Outcome.GONE), NO_REASONS))
             self.note_end(change, outcome, _failure(change, outcome, reasons, {}))
 
     def note_end(self, change: Change, outcome: int, failure: Failure | None) -> None:
