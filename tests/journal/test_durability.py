@@ -33,6 +33,7 @@ LINE = re.compile(
     r"^(?P<pid>\d+) +(?:<\.\.\. )?(?P<name>\w+)(?P<again> resumed>)?(?P<args>.*?)"
     r"(?P<begun> <unfinished \.\.\.>)?(?: += (?P<result>-?\d+|\?).*)?$"
 )
+LOG = ".journal-wal>"  # not that of a journal that is being made
 CHANGES = ("fchownat", "fchown", "chown")
 
 
@@ -94,10 +95,10 @@ def read_trace(trace: Path) -> Traced:
         if call is None:
             continue
         pid, name, args = call["pid"], call["name"], call["args"]
-        if name == "pwrite64" and "-wal>" in args:
+        if name == "pwrite64" and LOG in args:
             size, offset = args.rstrip(")").split(",")[-2:]
             written = max(written, int(size) + int(offset))
-        elif name in ("fdatasync", "fsync") and not call["again"] and "-wal>" in args:
+        elif name in ("fdatasync", "fsync") and not call["again"] and LOG in args:
             syncing[pid] = written
         elif name in CHANGES and not call["again"] and ".journal" not in args:  # SQLite's own
             at_changes.append(certain)

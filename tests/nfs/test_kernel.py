@@ -52,7 +52,8 @@ def test_calls_of_the_filed_layout(guest: Guest, version: int) -> None:
     assert found["perms"]["summary"]["changed"] == entries
     together = 1 if version == 3 else 5
     assert calls[fake.SETATTR] >= entries / together
-    assert sum(calls) <= entries / together + directories + 0.05 * entries
+    # Beside these: a LOOKUP and a GETATTR for directories that are changed after what is in them.
+    assert sum(calls) <= entries / together + directories + 0.15 * entries
     assert sum(found["verify"]["calls"]) <= directories + 0.05 * entries
 
 
@@ -67,7 +68,9 @@ def test_group_whose_quota_is_used_up_is_a_failure_that_can_be_resumed(
     assert full["summary"]["changed"] == room
     assert full["summary"]["failed"] == found["drift"] == files + 1 - room
     if version == 3:  # where a change is a call: they were tried again three times
-        assert full["calls"][fake.SETATTR] == room + 4 * (files + 1 - room)
+        tries = room + 4 * (files + 1 - room)
+        # The directory, which is put off until its files are done, may be tried once more.
+        assert full["calls"][fake.SETATTR] in (tries, tries + 1)
     resumed = found["resume"]
     assert (resumed["status"], resumed["summary"]["changed"]) == (0, files + 1), resumed
     assert found["drift after"] == 0
