@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 
 from ..errors import FatalError, UsageError
 from ..numerals import read_number
@@ -179,9 +180,16 @@ def run(args: argparse.Namespace) -> int:
         raise FatalError(message) from error
     print_line(
         f"made {shown}: {size.files} files ({args.objects} objects, {size.volumes} maps) in "
-        f"{size.directories} directories; next: archipmigrate perms {shown} -n"
+        f"{size.directories} directories; next: {_next_command(args)}"
     )
     return 0
+
+
+def _next_command(args: argparse.Namespace) -> str:
+    if args.layout != V03:
+        return command_line(["archipmigrate", "perms", args.directory, "-n"])
+    blocks, maps = (os.path.join(args.directory, name) for name in ("blocks", "maps"))
+    return command_line(["archipmigrate", "relocate", "--blocks", blocks, "--maps", maps, "-n"])
 
 
 def _make(args: argparse.Namespace) -> ShareSize:

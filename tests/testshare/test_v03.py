@@ -173,7 +173,10 @@ def test_command_makes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     share, pithos, sums = (str(tmp_path / name) for name in ("share", "pithos", "sums.json"))
     words = ["--layout", "v0.3", "--objects=9", "--volumes=2", "--pithos", pithos, "--sums", sums]
     assert run_command(share, *words) == 0
-    assert "(9 objects, 3 maps)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "(9 objects, 3 maps)" in out
+    command = f"archipmigrate relocate --blocks {share}/blocks --maps {share}/maps -n"
+    assert out.endswith(f"next: {command}\n")
     assert len(json.loads(Path(sums).read_text())) == 2
     assert stat.S_IMODE(Path(sums).stat().st_mode) == 0o600
 
