@@ -7,6 +7,7 @@ copy is made. New directories stay.
 
 from __future__ import annotations
 
+import errno
 import struct
 import threading
 from collections.abc import Iterable
@@ -39,6 +40,8 @@ LEFT = {
     Outcome.DIFFERENT: "something else is at its place, or it was exchanged: left as it is",
     Outcome.GONE: "it is neither at its old nor at its new place",
 }
+# What may pass; ENOENT, if another lane moves the same object back: its move was tried twice.
+PASSING = TRANSIENT | {errno.ENOENT}
 # A unit of moves that are tried again has this in place of a batch.
 AGAIN = -(1 << 62)
 
@@ -111,7 +114,7 @@ def _result(moves: list[Move], done: list[Done], retries: int) -> UnitResult:
         elif ended.outcome in LEFT:
             tally.skipped += 1
             failures.append(Failure(move.path, "undo", 0, LEFT[ended.outcome]))
-        elif ended.errno in TRANSIENT and retries < RETRIES:
+        elif ended.errno in PASSING and retries < RETRIES:
             again.append(move)
         else:
             tally.failed += 1
