@@ -8,7 +8,8 @@ Of an entry that the run retried all attempts are sought.
 
     body        MARK, then parts (see `retried`): the changes whose entries are sought
     pre-image   u32 length, the body, then for each entry that was found u64 batch, u32 index,
-                u64 inode of the directory that it is in, u64 its own, u32 length, its path now
+                u64 inode of the directory that it is in, u64 its own, u8 whether it was made
+                again, u32 length, its path now
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .retried import Part, parts_of, read_parts
 
 MARK = Part((1 << 64) - 1, frozenset()).pack()
 LENGTH = struct.Struct("<I")
-FOUND = struct.Struct("<QIQQI")
+FOUND = struct.Struct("<QIQQ?I")
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Entries that are sought in one walk; each takes some 500 bytes of memory.
 AT_ONCE = 500_000
@@ -51,7 +52,8 @@ class Found:
     index: int
     within: int
     path: bytes
-    inode: int  # another one than the change's if the file was made again
+    inode: int
+    is_remade: bool = False  # a file that was made again: it has another identity
 
 
 # -- the journal
@@ -107,7 +109,8 @@ def read_search(body: bytes) -> list[Part]:
 def pack_found(found: Sequence[Found]) -> bytes:
     """Pack what a walk found."""
     return b"".join(
-        FOUND.pack(one.batch, one.index, one.within, one.inode, len(one.path)) + one.path
+        FOUND.pack(one.batch, one.index, one.within, one.inode, one.is_remade, len(one.path))
+        + one.path
         for one in found
     )
 
@@ -116,9 +119,9 @@ def read_found(packed: bytes) -> Iterator[Found]:
     """Yield what `pack_found` packed."""
     at = 0
     while at < len(packed):
-        batch, index, within, inode, length = FOUND.unpack_from(packed, at)
+        batch, index, within, inode, is_remade, length = FOUND.unpack_from(packed, at)
         at += FOUND.size
-        yield Found(batch, index, within, packed[at : at + length], inode)
+        yield Found(batch, index, within, packed[at : at + length], inode, is_remade)
         at += length
 
 

@@ -151,7 +151,7 @@ class UndoJob(Job[Scan]):
         if set_id.is_set_id(body):
             return self._restore_set_id(body, stop)
         parts = list(read_parts(body))
-        ending = _Ending(retries, self.root, restores=self.restores)
+        ending = _Ending(retries, self.root, self._is_remade, restores=self.restores)
         for part in parts:
             loaded = self._load(part)
             if part is not parts[0]:
@@ -206,6 +206,9 @@ class UndoJob(Job[Scan]):
             return []
         return found
 
+    def _is_remade(self, inode: int) -> bool:
+        return inode in self.remade()
+
     def _find_remade(self, unit: Unit, found: frozenset[tuple[int, int]]) -> Iterator[find.Found]:
         """Yield files that the undo of a later run made again under their names."""
         remade = self.remade()
@@ -218,7 +221,7 @@ class UndoJob(Job[Scan]):
                 files = remade.get(change.inode, ())
                 if inodes := find.find_remade(self.root, change, files):
                     within, inode = inodes
-                    yield find.Found(part.batch, change.index, within, change.path, inode)
+                    yield find.Found(part.batch, change.index, within, change.path, inode, True)
 
     def _known_to_search(self, loaded: _Loaded) -> Known:
         """Return what is known of a batch's entries, with a time before which all were born.
@@ -251,8 +254,8 @@ class UndoJob(Job[Scan]):
             loaded = self._load(part)
             records = {change.index: change for change in loaded.records}
             moved = [(records[f.index], f) for f in found if f.batch == part.batch]
-            remade = [pair for pair in moved if pair[0].inode != pair[1].inode]
-            moved = [pair for pair in moved if pair[0].inode == pair[1].inode]
+            remade = [(change, one) for change, one in moved if one.is_remade]
+            moved = [(change, one) for change, one in moved if not one.is_remade]
             known = self._known_to_search(loaded)
             calls = []
             for some, of in ((moved, known.of), (remade, lambda _: NOTHING_KNOWN)):
@@ -421,13 +424,22 @@ class _Ending:
     failed and all older ones, unless the unit's own *retries* are used up.
     """
 
-    def __init__(self, retries: int, root: int = -1, *, restores: bool = False) -> None:
+    def __init__(
+        self,
+        retries: int,
+        root: int = -1,
+        is_remade: Callable[[int], bool] = lambda _: False,
+        *,
+        restores: bool = False,
+    ) -> None:
         """Have entries that are not there sought in the share *root* is of, if it is not -1.
 
+        *is_remade* says whether an undo made files again in place of one with an inode number.
         With *restores* files whose set-id bits are off wait for the last phase.
         """
         self._retries = retries
         self._root = root
+        self._is_remade = is_remade
         self._restores = restores
         self._off: dict[int, tuple[int, int]] = {}
         self._lost: list[tuple[int, int]] = []
@@ -505,7 +517,9 @@ class _Ending:
         if outcome not in (Outcome.GONE, Outcome.DIFFERENT):
             return False
         return find.tells_inodes_apart(self._root, known, change.index) and (
-            outcome == Outcome.GONE or not find.is_at(self._root, change)
+            outcome == Outcome.GONE
+            or not find.is_at(self._root, change)
+            or self._is_remade(change.inode)
         )
 
     def note_moved(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from archipmigrate.backend.python.statx import birth_time
 from tests.support.inprocess import Program
 from tests.support.map_shares import put_v1
 from tests.support.program import attrs
@@ -31,12 +32,21 @@ def undone_maps(program: Program, tree: Path) -> dict[bytes, tuple[int, int, int
     """Give a share permissions, upgrade its maps, undo the latter; return what was before all."""
     before = attrs(tree)
     made(program.perms(tree).status == 0, "a run of perms")
-    inodes = {path.stat().st_ino for path in files(tree)}
+    births = {identity(path) for path in files(tree)}
     ended = program("mapfiles", "--maps", tree / "maps")
     made(ended.status == 0, f"an upgrade: {ended.out}{ended.err}")
     made(program("undo").status == 0, "its undo")
-    made(not inodes & {path.stat().st_ino for path in files(tree)}, "maps that are other files")
+    made(not births & {identity(path) for path in files(tree)}, "maps that are other files")
     return before
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Return inode, which may be used again at once, and time of birth."""
+    fd = os.open(path, os.O_PATH)
+    try:
+        return path.stat().st_ino, birth_time(fd)
+    finally:
+        os.close(fd)
 
 
 def files(tree: Path) -> list[Path]:
