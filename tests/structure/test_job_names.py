@@ -15,6 +15,8 @@ from archipmigrate.jobs.registry import KINDS, UNDO
 PACKAGE = Path(__file__).parents[2] / "archipmigrate"
 JOBS = PACKAGE / "jobs"
 REGISTRY = JOBS / "registry.py"
+# Where a name is not that of a job, but of a directory that people make for locks.
+DIRECTORIES = {"locks": ("maps/locate.py", "testshare/make.py")}
 OF_PREFIX = ("startswith", "removeprefix", "split", "partition", "rsplit", "rpartition")
 
 
@@ -29,7 +31,8 @@ def modules(name: str) -> list[Path]:
         return [path for path in sorted(PACKAGE.rglob("*.py")) if path != REGISTRY]
     own = own_package(name)
     every = sorted(PACKAGE.rglob("*.py"))
-    return [path for path in every if path != REGISTRY and own not in path.parents]
+    others = {REGISTRY, *(PACKAGE / path for path in DIRECTORIES.get(name, ()))}
+    return [path for path in every if path not in others and own not in path.parents]
 
 
 def compared(tree: ast.AST) -> Iterator[ast.AST]:
