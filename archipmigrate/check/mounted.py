@@ -31,21 +31,20 @@ def mounted(question: Question) -> Iterator[Finding]:
             yield ok(Topic.MOUNT, f"{what}: {path} is there{filled}", path=path)
 
 
-def unusable(path: str, *, may_be_empty: bool = False, fstab: Path = FSTAB) -> tuple[str, str]:
+def unusable(path: str, *, may_be_empty: bool = False) -> tuple[str, str]:
     """Return why a directory is none to work on, and what to do about it; ("", "") if it is one.
 
     A few system calls: nothing is walked.
     """
-    if point := unmounted_point(path, fstab):
-        return f"{point} is not mounted, and {fstab} says it should be", f"mount {point}"
+    if point := unmounted_point(path):
+        return f"{point} is not mounted, and {FSTAB} says it should be", f"mount {point}"
     try:
-        with os.scandir(path) as entries:
-            is_empty = next(entries, None) is None
+        nothing = is_empty(path)
     except NotADirectoryError:
         return f"{path} is no directory", "see what lies there; correct the path"
     except OSError as error:
         return f"{path}: {error.strerror}", "mount the share, or correct the path"
-    if is_empty and not may_be_empty:
+    if nothing and not may_be_empty:
         return (
             f"{path} is empty",
             "mount the share there; if it really has nothing in it, there is nothing to do",
@@ -53,23 +52,29 @@ def unusable(path: str, *, may_be_empty: bool = False, fstab: Path = FSTAB) -> t
     return "", ""
 
 
-def unmounted_point(path: str, fstab: Path = FSTAB) -> str:
+def is_empty(path: str) -> bool:
+    """Whether there is nothing in a directory. Raises OSError."""
+    with os.scandir(path) as entries:
+        return next(entries, None) is None
+
+
+def unmounted_point(path: str) -> str:
     """Return the mount point that *path* lies on, by fstab, if nothing is mounted there; or ""."""
     path = os.path.realpath(path)
-    points = [point for point in _points(fstab) if f"{path}/".startswith(f"{point}/")]
+    points = [point for point in _points() if f"{path}/".startswith(f"{point}/")]
     if not points:
         return ""
     point = max(points, key=len)
     return "" if os.fsencode(point) in mount_points() else point
 
 
-def _points(fstab: Path) -> Iterator[str]:
-    """Yield the mount points of a fstab(5), resolved."""
+def _points() -> Iterator[str]:
+    """Yield the mount points of a fstab(5). None is looked at: its server may not answer."""
     try:
-        lines = fstab.read_text(errors="surrogateescape").splitlines()
+        lines = FSTAB.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return
     for line in lines:
         fields = line.split()
         if len(fields) >= 3 and fields[0][0] != "#" and fields[1] not in IGNORED:
-            yield os.path.realpath(os.fsdecode(unescape(fields[1])))
+            yield os.path.normpath(os.fsdecode(unescape(fields[1])))
