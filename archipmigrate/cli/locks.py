@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ..check.before import check_before
 from ..errors import FatalError, UsageError
 from ..jobs.ended import Ended
 from ..locks.adopt import Adoption, adopt
@@ -102,6 +103,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
+    options.add_no_check(parser)
     options.add_jobs(parser)
     options.add_max_ops(parser)
     options.add_state(parser)
@@ -137,9 +139,13 @@ def _settings(args: argparse.Namespace, settings: LocksSettings) -> LocksSetting
 
 def _run(args: argparse.Namespace, maps: str, settings: LocksSettings) -> int:
     removes = settings.action is not Action.LIST and not args.dry_run
-    if removes and settings.v03_stopped:
-        check_stopped()
     run_options, share = options.run_options(args), open_share(maps)
+    if removes:
+        if args.check_before:
+            more = [settings.locks] if settings.locks else []
+            check_before(KIND, share, run_options, more=more, v03_may_run=True)
+        if settings.v03_stopped:
+            check_stopped()
     with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
         tell = partial(KIND.tell, report=report, words=options.words(args, _same_share(args)))
         do = partial(begin, fresh=args.fresh) if removes else dry_run

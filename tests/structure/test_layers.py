@@ -32,6 +32,7 @@ ROOMS = [
     ("locks",),
     ("testshare",),
     ("session",),
+    ("check",),
     ("cli",),
 ]
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
