@@ -7,6 +7,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from ..check.before import check_before
 from ..config.files import CONFIG
 from ..errors import FatalError
 from ..jobs.ended import Ended
@@ -61,6 +62,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
+    options.add_no_check(parser)
     options.add_jobs(parser)
     options.add_max_ops(parser)
     options.add_state(parser)
@@ -102,9 +104,11 @@ def run(args: argparse.Namespace) -> int:
     places = Places(args.config, args.blocks, args.maps, args.owner, args.group, args.umask)
     blocks, settings = locate_objects(places)
     moves = args.v03_stopped and not args.dry_run
+    share, run_options, waiting = open_share(blocks), options.run_options(args), 0
     if moves:
+        if args.check_before:
+            check_before(KIND, share, run_options, more=[settings.maps])
         check_stopped()
-    run_options, waiting = options.run_options(args), 0
     with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
         words = options.words(args, _options_same_share(args))
 
@@ -114,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             waiting = at_old_places(ended.journal)
 
         do = partial(begin, fresh=args.fresh) if moves else dry_run
-        ended = do(KIND, settings, open_share(blocks), run_options, report, tell)
+        ended = do(KIND, settings, share, run_options, report, tell)
     if waiting and not moves and not args.dry_run:
         raise FatalError(
             f"{count(waiting, 'object')} where only v0.3 looks; nothing was touched: stop v0.3 on "

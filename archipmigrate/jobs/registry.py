@@ -20,8 +20,8 @@ KINDS = {
     "mapfiles": "..maps.kind",
     "relocate": "..relocate.kind",
 }
-# The job that other jobs propose where objects are not where v0.4 looks.
-RELOCATE = "relocate"
+# Jobs that others propose to users: RELOCATE where objects are not where v0.4 looks.
+RELOCATE, PERMS, MAPFILES = "relocate", "perms", "mapfiles"
 # The job of a run that takes back another, whatever the kind of that.
 UNDO = "undo"
 RESTORE_SET_ID = "restore_set_id"

@@ -27,7 +27,7 @@ def lacking_room(roots: Roots, leaves: Mapping[Root, int]) -> str:
         needed[device] += directories_for(number)
         of_device[device] = root
     for device, number in needed.items():
-        why = _lacking(roots[of_device[device]].fd, number)
+        why = lacking(roots[of_device[device]].fd, number)
         if why:
             return why
     return ""
@@ -38,7 +38,8 @@ def directories_for(leaves: int) -> int:
     return leaves + min(leaves, SECOND_LEVEL) + min(leaves, FIRST_LEVEL)
 
 
-def _lacking(fd: int, directories: int) -> str:
+def lacking(fd: int, directories: int) -> str:
+    """Return why there is no room for new directories, or "". Raises OSError."""
     room = os.fstatvfs(fd)
     privileged = os.geteuid() == 0
     inodes = room.f_ffree if privileged else room.f_favail

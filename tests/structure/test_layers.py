@@ -31,6 +31,7 @@ ROOMS = [
     ("relocate",),
     ("testshare",),
     ("session",),
+    ("check",),
     ("cli",),
 ]
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
