@@ -24,6 +24,7 @@ The map of the program, lowest layer first; each room imports only from rooms li
     session/       sessions of any job: which run, which locks, which journal, how the share is
                    reached; takes values, so it is what a program may call
     check/         is a site ready: for v0.4, and for the jobs
+    guide/         the upgrade guide as a checklist for a site
     cli/           options and wiring, one module a command
 """
 

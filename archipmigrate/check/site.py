@@ -67,6 +67,11 @@ class Site:
         places += ["--locks", self.locks] if self.locks else []
         return self._command(MAPFILES, places, words)
 
+    def command(self, name: str, *words: str) -> str:
+        """Return a command about maps and their locks."""
+        places = ["--maps", self.maps, *(["--locks", self.locks] if self.locks else [])]
+        return self._command(name, places, words)
+
     def check(self, *words: str) -> str:
         """Return the command that checks this site."""
         return self._command("check", [os.path.dirname(os.path.abspath(self.maps))], words)

@@ -96,11 +96,11 @@ def run(args: argparse.Namespace) -> int:
     site = find_site(args.path, args.config, args.owner, args.group)
     see = options.verbosity(args)
     hosts = tuple(host for host in args.hosts.split(",") if host)
-    question = Question(site, args.walk, args.probe, hosts, options.run_options(args), _watch(see))
+    question = Question(site, args.walk, args.probe, hosts, options.run_options(args), watch(see))
     with closing(Report(Subject("check"), replace(see, progress=False))) as report:
         return show_page(findings(question), report)
 
 
-def _watch(see: Verbosity) -> Watch:
+def watch(see: Verbosity) -> Watch:
     """Show the progress of walks as other commands do; their results are the page's."""
     return lambda subject: closing(Report(subject, replace(see, json=False)))

@@ -32,6 +32,7 @@ ROOMS = [
     ("testshare",),
     ("session",),
     ("check",),
+    ("guide",),
     ("cli",),
 ]
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
