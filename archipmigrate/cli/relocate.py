@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from ..check.before import check_before
+from ..config.files import CONFIG
 from ..errors import FatalError
 from ..jobs.ended import Ended
-from ..maps.locate import CONFIG
 from ..relocate.daemons import check_stopped
 from ..relocate.kind import KIND
 from ..relocate.locate import Places, locate_objects
