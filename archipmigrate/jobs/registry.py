@@ -19,6 +19,7 @@ KINDS = {
     "perms": "..perms.kind",
     "mapfiles": "..maps.kind",
     "relocate": "..relocate.kind",
+    "locks": "..locks.kind",
 }
 # Jobs that others propose to users: RELOCATE where objects are not where v0.4 looks.
 RELOCATE, PERMS, MAPFILES = "relocate", "perms", "mapfiles"

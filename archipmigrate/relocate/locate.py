@@ -78,7 +78,7 @@ def _configured(path: Path) -> tuple[str, RelocateSettings]:
 
 def _preferred(settings: RelocateSettings, places: Places) -> RelocateSettings:
     if places.owner is not None:
-        settings = replace(settings, uid=_resolve_user(places.owner))
+        settings = replace(settings, uid=resolve_user(places.owner))
     if places.group is not None:
         settings = replace(settings, gid=resolve_group(places.group))
     if places.umask is not None:
@@ -86,7 +86,8 @@ def _preferred(settings: RelocateSettings, places: Places) -> RelocateSettings:
     return settings
 
 
-def _resolve_user(text: str) -> int:
+def resolve_user(text: str) -> int:
+    """Return the uid of a user, by name or number. Raises UsageError."""
     try:
         return pwd.getpwnam(text).pw_uid
     except KeyError:
