@@ -23,9 +23,10 @@ from .job import RelocateJob
 from .report import RelocateReport
 from .returnable import check_maps
 from .roots import OpenRoot, Roots
-from .settings import JOB, RelocateSettings, open_blocks, open_maps
-from .tables import class_counts, prepare_tables
+from .settings import JOB, RelocateSettings, open_blocks, open_maps, open_tree
+from .tables import allow_copies, class_counts, may_copy, prepare_tables
 from .undo import UndoRelocateJob
+from .ways import Ways
 
 
 @dataclass
@@ -54,8 +55,10 @@ class RelocateKind(JobKind[RelocateSettings]):
         return RelocateSettings.from_dict(stored)
 
     def more_roots(self, settings: RelocateSettings) -> Mapping[str, str]:
-        """Return the directory of the maps."""
-        return {settings.maps_identity: settings.maps}
+        """Return the directory of the maps, and Pithos' own trees."""
+        roots = {settings.maps_identity: settings.maps}
+        roots.update((tree.identity, tree.path) for tree in settings.trees.values())
+        return roots
 
     def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
         """Refuse while a v2 map rests on the new places. Raises FatalError."""
@@ -79,9 +82,14 @@ class RelocateKind(JobKind[RelocateSettings]):
             maps = OpenRoot(open_maps(share, settings), settings.maps_umask, *owner)
             stack.enter_context(closing(maps))
             roots = {Root.BLOCKS: blocks, Root.MAPS: maps}
+            for root, tree in settings.trees.items():
+                roots[root] = OpenRoot(open_tree(tree), 0, None, None)
+                stack.enter_context(closing(roots[root]))
             stack.callback(os.umask, os.umask(0))
-            journal.commit([prepare_tables])
-            job = RelocateJob(roots, dry_run=opening.purpose is Purpose.DRY_RUN)
+            journal.commit([prepare_tables, *([allow_copies] if settings.copy else [])])
+            ways = Ways(roots, settings.pithos_migrate, settings.remove_source)
+            is_dry = opening.purpose is Purpose.DRY_RUN
+            job = RelocateJob(roots, ways, is_dry, may_copy(journal))
             job.load_conflicts(journal)
             lanes = choose_lanes(share, opening.options)
             yield RelocateWork(job, lanes, "python", roots, journal)

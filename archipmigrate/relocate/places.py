@@ -19,6 +19,11 @@ def pithos_directory(name: bytes) -> bytes | None:
     return None if path is None else b"/".join(path)
 
 
+def tree_directory(name: bytes) -> bytes:
+    """Return the directory of Pithos' own tree in which v0.3 looks for any name, first of all."""
+    return b"/".join(name[at : at + 2] for at in range(0, 2 * LEVELS, 2))
+
+
 def v03_directory(name: bytes) -> bytes | None:
     """Return the directory in which v0.3 put an object, by the bytes 7 to 12 of its name.
 
