@@ -13,8 +13,10 @@ from ..maps.locate import CONFIG
 from ..relocate.daemons import check_stopped
 from ..relocate.kind import KIND
 from ..relocate.locate import Places, locate_objects
+from ..relocate.prune_kind import KIND as PRUNE
 from ..relocate.report import at_old_places
 from ..relocate.room import is_refusal
+from ..relocate.settings import RelocateSettings
 from ..session.work import begin, dry_run
 from ..share import open_share
 from ..ui.report import Report
@@ -46,6 +48,8 @@ EXAMPLES = """\
   archipmigrate relocate --v03-stopped --pithos-blocks /srv/pithos/data
                                                   also what lies in Pithos' own tree
   archipmigrate relocate --v03-stopped --copy     also to other filesystems
+  archipmigrate relocate --prune --v03-stopped --v04-stopped
+                                                  remove empty directories, any time later
 
 exit status: 0 v0.4 finds all that v0.3 served; 1 stopped (resumable), or refused;
 2 usage, or it needs --copy; 3 conflicts, missing objects or failures; 11 another run holds the
@@ -70,6 +74,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         action="store_true",
         help="v0.3 is stopped on all nodes: without this, nothing is moved",
     )
+    options.add_prune(parser, "instead of moving anything: ")
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="change nothing; show what would be moved"
     )
@@ -153,6 +158,8 @@ def run(args: argparse.Namespace) -> int:
     moves = args.v03_stopped and not args.dry_run
     if moves:
         check_stopped()
+    if args.prune:
+        return _prune(args, blocks, settings)
     run_options, waiting, refused = options.run_options(args), 0, False
     with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
         words = options.words(args, _options_same_share(args))
@@ -171,6 +178,20 @@ def run(args: argparse.Namespace) -> int:
             "all nodes, then repeat this with --v03-stopped"
         )
     return UsageError.exit_status if refused else options.exit_status(ended)
+
+
+def _prune(args: argparse.Namespace, blocks: str, settings: RelocateSettings) -> int:
+    """Remove empty directories. Raises Error."""
+    if not args.dry_run:
+        options.check_prune(args)
+    share, run_options = open_share(blocks), options.run_options(args)
+    settings = PRUNE.settings(settings.as_dict())
+    with closing(Report(PRUNE.subject, options.verbosity(args), PRUNE.decode)) as report:
+        words = options.words(args, _options_same_share(args))
+        do = dry_run if args.dry_run else partial(begin, fresh=args.fresh)
+        return options.exit_status(
+            do(PRUNE, settings, share, run_options, report, lambda e: PRUNE.tell(e, report, words))
+        )
 
 
 def _options_same_share(args: argparse.Namespace) -> list[str]:

@@ -19,9 +19,12 @@ KINDS = {
     "perms": "..perms.kind",
     "mapfiles": "..maps.kind",
     "relocate": "..relocate.kind",
+    "prune": "..relocate.prune_kind",
 }
 # The job that other jobs propose where objects are not where v0.4 looks.
 RELOCATE = "relocate"
+# The job that removes the empty directories that this one leaves.
+PRUNE = "prune"
 # The job of a run that takes back another, whatever the kind of that.
 UNDO = "undo"
 RESTORE_SET_ID = "restore_set_id"

@@ -21,6 +21,8 @@ returnable whether a run may be undone
 room       whether there is room for new directories and copies
 daemons    v0.3's daemons on this host
 settings   what a run is begun with; locate: from a configuration or from directories
+opened     opens the directories of a run
 kind       the job as a kind
+prune      the job that removes empty directories; prune_kind: as a kind
 report     the lines and the summary that users see
 """

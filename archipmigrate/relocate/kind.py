@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,16 +14,16 @@ from ..jobs.lanes import choose_lanes
 from ..jobs.outcome import outcomes_of
 from ..journal.store import Journal, RunHeader
 from ..model import Outcome
-from ..packed.moves import Root
 from ..share import Share
 from ..ui.report import Report
 from .classify import BAD
 from .daemons import check_stopped
 from .job import RelocateJob
+from .opened import open_roots
 from .report import RelocateReport
 from .returnable import check_maps
-from .roots import OpenRoot, Roots
-from .settings import JOB, RelocateSettings, open_blocks, open_maps, open_tree
+from .roots import Roots
+from .settings import JOB, RelocateSettings, open_maps
 from .tables import allow_copies, class_counts, may_copy, prepare_tables
 from .undo import UndoRelocateJob
 from .ways import Ways
@@ -75,17 +75,7 @@ class RelocateKind(JobKind[RelocateSettings]):
         if opening.purpose is Purpose.RUN:
             check_stopped()  # also for a run that is resumed
         share, settings, journal = opening.share, opening.settings, opening.journal
-        with ExitStack() as stack:
-            owner = (settings.uid, settings.gid)
-            blocks = OpenRoot(open_blocks(share), settings.blocks_umask, *owner)
-            stack.enter_context(closing(blocks))
-            maps = OpenRoot(open_maps(share, settings), settings.maps_umask, *owner)
-            stack.enter_context(closing(maps))
-            roots = {Root.BLOCKS: blocks, Root.MAPS: maps}
-            for root, tree in settings.trees.items():
-                roots[root] = OpenRoot(open_tree(tree), 0, None, None)
-                stack.enter_context(closing(roots[root]))
-            stack.callback(os.umask, os.umask(0))
+        with open_roots(share, settings) as roots:
             journal.commit([prepare_tables, *([allow_copies] if settings.copy else [])])
             ways = Ways(roots, settings.pithos_migrate, settings.remove_source)
             is_dry = opening.purpose is Purpose.DRY_RUN
