@@ -6,6 +6,7 @@ compare    whether two files are equal
 extents    where the data of a file is
 copying    a copy of a file
 survey     walks the directories: what is listed and what is to be moved goes into the journal
+outside    looks for volumes that lie above the maps
 ways       how an object gets to its new place: moved, carried or copied
 borders    which places lie on one filesystem
 tables     the job's tables there

@@ -39,6 +39,7 @@ from ..packed.moves import Move, Root, Verb, unpack_moves
 from . import missing, survey
 from .classify import Class
 from .mover import Done, Mover
+from .outside import ABOVE, look_outside
 from .room import lacking_room, needs_copies
 from .roots import Roots
 from .tables import (
@@ -62,11 +63,13 @@ from .tables import (
 from .units import (
     LOOK,
     MOVES,
+    OUTSIDE,
     Reading,
     check_unit,
     cut_unit,
     kind_of,
     moves_unit,
+    outside_unit,
     packed_unit,
     split,
     unit_row,
@@ -139,6 +142,8 @@ class RelocateJob(Job[Scan]):
             return survey.Survey(self.roots, self.ways).scan(unit, limits)
         if kind == MOVES:
             return self._scan_moves(unit, limits)
+        if kind == OUTSIDE:
+            return look_outside(self.roots[Root.MAPS], unit, limits)
         return missing.Checker(self.roots, self._conflicts).scan(unit, limits)
 
     def _scan_moves(self, unit: Unit, limits: Limits) -> Scan:
@@ -159,6 +164,9 @@ class RelocateJob(Job[Scan]):
         unread = [f.path for f in failures if f.operation == missing.OPERATION]
         put_volumes(journal, [_map_at(path) for path in unread])
         looked = [f for f in failures if f.operation != missing.OPERATION]
+        if any(f.path.startswith(ABOVE) for f in looked):
+            looked = [f for f in looked if not f.path.startswith(ABOVE)]
+            yield outside_unit()
         if looked:
             set_stage(journal, SURVEY)
             yield survey.retry_unit(looked)

@@ -38,7 +38,7 @@ from .tables import (
     put_volumes,
     put_waiting,
 )
-from .units import LOOK, kind_of, moves_unit, survey_groups, survey_unit
+from .units import LOOK, kind_of, moves_unit, outside_unit, survey_groups, survey_unit
 from .ways import Ways
 
 # A directory with more names than this goes to all lanes in pieces of so many.
@@ -59,7 +59,8 @@ OPERATION = "look"
 
 
 def first_units(roots: Roots) -> Iterator[Unit]:
-    """Yield the roots; the frontier takes the last one first."""
+    """Yield what is above the maps, and the roots; the frontier takes the last one first."""
+    yield outside_unit()
     for root in sorted(roots):
         yield survey_unit([whole(root.label)])
 
