@@ -150,16 +150,13 @@ static void put_handle(const struct inode *inode)
     xdr_put_bytes(&out, bytes, handle_length);
 }
 
-/* NO_ID: it stays. */
 static void set_attributes(struct inode *inode, uint32_t mode, uint32_t uid, uint32_t gid)
 {
-    bool is_given = (uid != NO_ID && uid != inode->uid) || (gid != NO_ID && gid != inode->gid);
-    if (is_given)
+    if (inode->uid != uid || inode->gid != gid)
         inode->mode &= ~06000U;
-    inode->uid = uid == NO_ID ? inode->uid : uid;
-    inode->gid = gid == NO_ID ? inode->gid : gid;
-    inode->mode = mode == NO_ID ? inode->mode : mode & 07777;
-    inode->ctime++;
+    if (mode != NO_ID)
+        inode->mode = mode & 07777;
+    inode->uid = uid, inode->gid = gid, inode->ctime++;
 }
 
 /* Given by the script, where a listing is odd. */
@@ -284,8 +281,8 @@ static void put_entries(const struct inode *directory, uint64_t cookie, uint8_t 
 static void setattr3(struct xdr_in *call, struct inode *inode)
 {
     uint32_t mode = xdr_get32(call) ? xdr_get32(call) : NO_ID;
-    uint32_t uid = xdr_get32(call) ? xdr_get32(call) : NO_ID;
-    uint32_t gid = xdr_get32(call) ? xdr_get32(call) : NO_ID;
+    uint32_t uid = xdr_get32(call) ? xdr_get32(call) : inode->uid;
+    uint32_t gid = xdr_get32(call) ? xdr_get32(call) : inode->gid;
     xdr_get(call, 12);
     bool is_guarded = xdr_get32(call);
     bool is_same = !is_guarded || xdr_get64(call) == inode->ctime;
@@ -436,8 +433,8 @@ static uint32_t setattr4(struct xdr_in *call, struct inode *inode)
     get_bitmap(call, &first, &second);
     xdr_get32(call);
     uint32_t mode = second & 1U << 1 ? xdr_get32(call) : NO_ID;
-    uint32_t uid = second & 1U << 4 ? get_owner(call) : NO_ID;
-    uint32_t gid = second & 1U << 5 ? get_owner(call) : NO_ID;
+    uint32_t uid = second & 1U << 4 ? get_owner(call) : inode->uid;
+    uint32_t gid = second & 1U << 5 ? get_owner(call) : inode->gid;
     set_attributes(inode, mode, uid, gid);
     return second;
 }
@@ -488,10 +485,8 @@ static uint32_t operate(uint32_t operation, struct xdr_in *call, struct inode **
     } else if (operation == 37) {
         status = verify(call, *current);
     } else if (operation == 34) {
-        uint32_t set = setattr4(call, *current);
-        xdr_put32(&out, 2);
-        xdr_put32(&out, 0);
-        xdr_put32(&out, set);
+        xdr_put32(&out, 2), xdr_put32(&out, 0);
+        xdr_put32(&out, setattr4(call, *current));
     } else {
         check(operation == 26, "an unknown operation");
         uint64_t cookie = xdr_get64(call);
