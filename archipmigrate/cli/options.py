@@ -353,6 +353,11 @@ def add_policy(parser: Parser) -> None:
         help="the group to give the share to (default: archipelago)",
     )
     parser.add_argument(
+        "--owner",
+        metavar="NAME|UID",
+        help="the user to give the share to as well (default: each entry keeps its owner)",
+    )
+    parser.add_argument(
         "--exclude",
         metavar="NAME",
         action="append",
