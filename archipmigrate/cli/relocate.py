@@ -18,7 +18,7 @@ from ..session.work import begin, dry_run
 from ..share import open_share
 from ..ui.report import Report
 from ..ui.text import count
-from . import options
+from . import options, prelink
 
 DESCRIPTION = """\
 Move every block and every map from where v0.3 put it to where v0.4 looks for it, in
@@ -50,6 +50,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         commands, "relocate", "move objects to where v0.4 looks", DESCRIPTION, EXAMPLES, run
     )
     _add_places(parser)
+    prelink.add_phases(parser)
     parser.add_argument(
         "--v03-stopped",
         action="store_true",
@@ -99,7 +100,9 @@ def _add_places(parser: options.Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
-    places = Places(args.config, args.blocks, args.maps, args.owner, args.group, args.umask)
+    if prelink.is_asked(args):
+        return prelink.run(args, _places(args), _options_same_share(args))
+    places = _places(args)
     blocks, settings = locate_objects(places)
     moves = args.v03_stopped and not args.dry_run
     if moves:
@@ -121,6 +124,10 @@ def run(args: argparse.Namespace) -> int:
             "all nodes, then repeat this with --v03-stopped"
         )
     return options.exit_status(ended)
+
+
+def _places(args: argparse.Namespace) -> Places:
+    return Places(args.config, args.blocks, args.maps, args.owner, args.group, args.umask)
 
 
 def _options_same_share(args: argparse.Namespace) -> list[str]:

@@ -19,6 +19,7 @@ KINDS = {
     "perms": "..perms.kind",
     "mapfiles": "..maps.kind",
     "relocate": "..relocate.kind",
+    "prelink": "..prelink.kind",
 }
 # The job that other jobs propose where objects are not where v0.4 looks.
 RELOCATE = "relocate"
