@@ -37,7 +37,7 @@ def locks(question: Question) -> Iterator[Finding]:
             Topic.LOCKS,
             f"{count(held, 'lock')} held by daemons, or by what has died",
             "close these volumes (vlmc close), or stop Archipelago, before mapfiles; who holds "
-            f"them: {site.list_locks()}",
+            f"them: {site.command('locks')}",
             **data,
         )
     if ours:
@@ -51,7 +51,7 @@ def locks(question: Question) -> Iterator[Finding]:
         yield warning(
             Topic.LOCKS,
             f"{count(free, 'lock')} that nobody can hold any more, once v0.3 is stopped",
-            site.list_locks("--clean", "--v03-stopped"),
+            site.command("locks", "--clean", "--v03-stopped"),
             **data,
         )
     if not (held or ours or free):

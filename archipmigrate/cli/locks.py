@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from ..check.before import check_before
+from ..config.files import CONFIG
 from ..errors import FatalError, UsageError
 from ..jobs.ended import Ended
 from ..locks.adopt import Adoption, adopt
 from ..locks.kind import KIND
 from ..locks.locate import locate_adopted, locate_locks
 from ..locks.settings import Action, LocksSettings
-from ..maps.locate import CONFIG
 from ..relocate.daemons import check_stopped
 from ..session.work import begin, dry_run
 from ..share import open_share
