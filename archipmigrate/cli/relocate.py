@@ -11,7 +11,6 @@ from ..check.before import check_before
 from ..config.files import CONFIG
 from ..errors import FatalError, UsageError
 from ..jobs.ended import Ended
-from ..relocate.daemons import check_stopped
 from ..relocate.kind import KIND
 from ..relocate.locate import Places, locate_objects
 from ..relocate.prune_kind import KIND as PRUNE
@@ -20,6 +19,7 @@ from ..relocate.room import is_refusal
 from ..relocate.settings import RelocateSettings
 from ..session.work import begin, dry_run
 from ..share import open_share
+from ..share.daemons import check_stopped
 from ..ui.report import Report
 from ..ui.text import count
 from . import options, prelink

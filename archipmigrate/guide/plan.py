@@ -13,7 +13,7 @@ from ..check.finding import Level, Topic
 from ..check.site import Site
 from ..config.blocker import OWNER
 from ..config.v04 import GLOBAL
-from ..jobs.registry import MAPFILES, PERMS, RELOCATE
+from ..jobs.registry import LOCKS, MAPFILES, PERMS, PRELINK, RELOCATE
 from ..ui.text import command_line
 from . import nodes
 from .facts import Facts
@@ -74,7 +74,7 @@ def _before_v03_stops(facts: Facts, site: Site, left: Remaining) -> Iterator[Ste
             "on: removed ones free no space"
         )
         command = site.relocate("--prelink")
-        yield Step("prelink", ONE_NODE, "give blocks their second names", [command], note)
+        yield Step(PRELINK, ONE_NODE, "give blocks their second names", [command], note)
     yield nodes.drain(facts)
     yield nodes.shut_down(facts)
 
@@ -104,8 +104,8 @@ def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
     if left.lock_dir:
         yield from _lock_dir(facts, site)
     if left.locks:
-        command = site.command("locks", "--clean", "--v03-stopped")
-        yield Step("locks", ONE_NODE, "remove the locks that v0.3 never released", [command])
+        command = site.command(LOCKS, "--clean", "--v03-stopped")
+        yield Step(LOCKS, ONE_NODE, "remove the locks that v0.3 never released", [command])
     if left.maps:
         note = "v0 maps of Pithos need their sizes: --pithos-db URL, or --sizes FILE"
         command = site.mapfiles("--v03-stopped")
@@ -120,9 +120,9 @@ def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
 
 
 def _lock_dir(facts: Facts, site: Site) -> Iterator[Step]:
-    directory = site.locks or os.path.join(os.path.dirname(os.path.abspath(site.maps)), "locks")
+    directory = site.locks or os.path.join(os.path.dirname(os.path.abspath(site.maps)), LOCKS)
     owner = ["--owner", site.user, "--group", site.group]
-    command = command_line(["archipmigrate", "locks", "--adopt", "--locks", directory, *owner])
+    command = command_line(["archipmigrate", LOCKS, "--adopt", "--locks", directory, *owner])
     yield Step(
         "lock-dir", ONE_NODE, "make the lock directory", [command], "on the share, for all nodes"
     )

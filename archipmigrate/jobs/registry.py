@@ -24,7 +24,7 @@ KINDS = {
     "prelink": "..prelink.kind",
 }
 # Jobs that others propose to users: RELOCATE where objects are not where v0.4 looks.
-RELOCATE, PERMS, MAPFILES = "relocate", "perms", "mapfiles"
+RELOCATE, PRELINK, PERMS, MAPFILES, LOCKS = "relocate", "prelink", "perms", "mapfiles", "locks"
 # The job that removes the empty directories that RELOCATE leaves.
 PRUNE = "prune"
 # The job of a run that takes back another, whatever the kind of that.
