@@ -11,7 +11,7 @@ from .text import examples_line, path_object
 NOTICES = {
     "acl": "has an ACL: group bits are its mask, so the group may still have no access (getfacl)",
     "raced": "was changed by somebody else just before we changed it: check its mode",
-    "capability": "had file capabilities: lost with the old owner or group, undo cannot restore them",
+    "capability": "had file capabilities: a change of owner or group removes them for good",
 }
 
 
