@@ -13,6 +13,8 @@ acls       default ACLs, owners: of a few       locks       by whom they were le
 objects    by place (a walk)                    maps        by version (a walk)
 entries    what perms would change (a walk)     room        inodes and bytes that are needed
 
+volumes    every object of every volume; digests recorded and compared (hashing, sums)
+
 before     the short form: what a job looks at before it begins
 page       findings as text and JSON
 

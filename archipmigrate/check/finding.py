@@ -43,6 +43,7 @@ class Topic(StrEnum):
     DRIFT = "drift"  # what perms would change
     LINKS = "links"
     ROOM = "room"
+    VOLUMES = "volumes"  # their objects and contents, one by one
 
 
 @dataclass(frozen=True, slots=True)

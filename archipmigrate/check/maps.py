@@ -15,7 +15,6 @@ from ..jobs.ended import Ended
 from ..layout.names import LONGEST_NAME, SHORTEST_NAME, bad_name
 from ..maps.format import v0, v1, v2
 from ..maps.format.verdict import Result
-from ..maps.journal.sizes import Sizes
 from ..maps.journal.tables import volumes
 from ..maps.kind import KIND
 from ..maps.settings import MapfilesSettings, lock_directory_identity
@@ -92,7 +91,6 @@ def maps(question: Question) -> Iterator[Finding]:
             lock_directory_identity(site.locks),
             blocks=site.blocks if os.path.isdir(site.blocks) else "",
             v03_stopped=True,
-            table=Sizes.empty(),
         )
     except Error as error:
         yield blocker(Topic.MAPS, str(error), "see to that")

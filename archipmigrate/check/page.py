@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..ui.report import Report
 from ..ui.text import count
 from .finding import Finding, Level
 
 STATUS = {Level.OK: 0, Level.WARNING: 4, Level.BLOCKER: 5}
-VERDICT = {
+# The last line of a page: of a site, and of its volumes.
+Verdict = Mapping[Level, str]
+SITE: Verdict = {
     Level.OK: "ready: nothing is left to do",
     Level.WARNING: "no blockers",
     Level.BLOCKER: "not ready",
+}
+VOLUMES: Verdict = {
+    Level.OK: "all volumes are as they should be",
+    Level.WARNING: "not all volumes are as they should be",
+    Level.BLOCKER: "not all volumes are as they should be",
 }
 WIDTH, TOPIC_WIDTH = 7, 10  # of columns
 INDENT = WIDTH + 1 + TOPIC_WIDTH
 
 
-def show_page(found: Iterable[Finding], report: Report) -> int:
+def show_page(found: Iterable[Finding], report: Report, verdict: Verdict = SITE) -> int:
     """Print findings as they come, then the verdict; return the exit status."""
     levels: Counter[Level] = Counter()
     for finding in found:
@@ -33,7 +40,7 @@ def show_page(found: Iterable[Finding], report: Report) -> int:
     counts = {level.word: levels[level] for level in Level}
     thing = {"type": "summary", "job": "check", "status": worst.word, **counts}
     words = f"{count(levels[Level.BLOCKER], 'blocker')}, {count(levels[Level.WARNING], 'warning')}"
-    report.summary([f"{VERDICT[worst]} ({words}, {levels[Level.OK]:,} ok)"], thing)
+    report.summary([f"{verdict[worst]} ({words}, {levels[Level.OK]:,} ok)"], thing)
     return STATUS[worst]
 
 

@@ -7,14 +7,15 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from ..check.page import show_page
+from ..check.page import VOLUMES, show_page
 from ..check.question import Question, Watch
 from ..check.site import find_site
 from ..check.topics import findings
+from ..check.volumes import VolumesQuestion, volume_findings
 from ..config.files import CONFIG
 from ..ui.progress import Subject
 from ..ui.report import Report, Verbosity
-from . import options
+from . import options, places
 
 DESCRIPTION = """\
 Look at a site, and say on one page what keeps it from v0.4: a line for each topic,
@@ -25,15 +26,24 @@ It changes nothing, but for a directory of its own that it makes on the share, g
 to user and group, and removes: an NFS server that squashes root shows in that
 (--no-probe leaves it out). Then it walks the share, as relocate -n, mapfiles -n and
 verify do (--no-walk leaves that out). A blocker is what a job would fail for, or
-what v0.4 would not serve; a warning is to be known or done, but nothing is lost."""
+what v0.4 would not serve; a warning is to be known or done, but nothing is lost.
+
+--volumes looks at volumes instead, one by one: whether every object of each is
+where v0.4 looks for it. --record writes the sha256 of each volume's whole content
+into a file, as v0.3 or v0.4 serves it, and --compare holds them against it: record
+before the first job, compare after the last one, while no guest writes. They read
+all that is stored."""
 EXAMPLES = """\
   archipmigrate check                          as archipelago.conf says
   archipmigrate check /srv/archip              blocks, maps and locks are in there
   archipmigrate check --hosts node2,node3      their user and group, too, by ssh
   archipmigrate check --no-walk                only what is quickly found
+  archipmigrate check --volumes                every object of every volume
+  archipmigrate check --record before.json --pithos-blocks /srv/pithos/data
+  archipmigrate check --volumes --compare before.json
 
 exit status: 0 all is ok; 1 the check could not be made; 2 usage; 4 warnings;
-5 blockers; 130, 143 interrupted"""
+5 blockers, volumes that differ or miss among them; 130, 143 interrupted"""
 
 
 def add_parser(commands: options.Commands[options.Parser]) -> None:
@@ -61,9 +71,37 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         help="do not walk the share: objects by place, maps by version, permissions and room are "
         "not looked at",
     )
+    _add_volumes(parser)
     options.add_work(parser)
     options.add_state(parser)
     options.add_output(parser, lists=False)
+
+
+def _add_volumes(parser: options.Parser) -> None:
+    parser.add_argument(
+        "--volumes",
+        action="store_true",
+        help="look whether every object of every volume is where v0.4 looks, instead of the page",
+    )
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="hash the content of all volumes, and write the digests into FILE (JSON)",
+    )
+    parser.add_argument(
+        "--compare",
+        metavar="FILE",
+        type=Path,
+        help="hash the content of all volumes, and compare the digests with those in FILE",
+    )
+    parser.add_argument(
+        "--pithos-blocks",
+        metavar="DIR",
+        default="",
+        help="with --record and --compare: Pithos' own directory of blocks, which v0.3 reads, too",
+    )
+    places.add_sizes(parser)
 
 
 def add_site(parser: options.Parser) -> None:
@@ -97,8 +135,16 @@ def run(args: argparse.Namespace) -> int:
     see = options.verbosity(args)
     hosts = tuple(host for host in args.hosts.split(",") if host)
     question = Question(site, args.walk, args.probe, hosts, options.run_options(args), watch(see))
-    with closing(Report(Subject("check"), replace(see, progress=False))) as report:
-        return show_page(findings(question), report)
+    with (
+        closing(Report(Subject("check"), replace(see, progress=False))) as report,
+        places.given_sizes(args) as sizes,
+    ):
+        if not (args.volumes or args.record or args.compare):
+            return show_page(findings(question), report)
+        about = VolumesQuestion(
+            question, sizes, args.volumes, args.record, args.compare, args.pithos_blocks
+        )
+        return show_page(volume_findings(about), report, VOLUMES)
 
 
 def watch(see: Verbosity) -> Watch:

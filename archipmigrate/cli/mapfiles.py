@@ -58,7 +58,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         "--check",
         action="store_true",
         help="also read the blocks of maps that are v2 already, and check that they can be opened; "
-        "look for every object of volumes to be upgraded, not only for some",
+        "look for every object of each volume, not only for some of those to be upgraded",
     )
     parser.add_argument(
         "--v03-stopped",
