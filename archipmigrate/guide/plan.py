@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..check.finding import Level, Topic
 from ..check.site import Site
@@ -21,6 +22,8 @@ from .remaining import ROOT, Remaining, remaining
 from .step import ONE_NODE, Step
 
 FINALIZE = "/usr/share/archipelago/tools/finalize_upgrade_0.4"
+RECORD = "/root/volumes.json"
+BLOCKS = "--pithos-blocks"
 # Topics whose blockers are steps of their own.
 OWN_STEPS = (Topic.PLACES, Topic.DRIFT, Topic.DAEMONS)
 
@@ -44,6 +47,8 @@ def _files(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
         yield from nodes.packages(facts)
     if left.config:
         yield from nodes.configure(facts)
+    if left.stops_v03:
+        yield _record(facts, site)
     yield from _share(facts, site, left)
     if left.restarts:
         yield from nodes.start(facts)
@@ -63,6 +68,8 @@ def _mend(facts: Facts) -> Iterator[Step]:
 
 
 def _before_v03_stops(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
+    if left.config:
+        site = replace(site, config=None)  # it is not there yet
     if facts.hosts:
         text = "see that user and group have the same numbers on all nodes"
         command = site.check("--hosts", ",".join(facts.hosts))
@@ -77,6 +84,14 @@ def _before_v03_stops(facts: Facts, site: Site, left: Remaining) -> Iterator[Ste
         yield Step("prelink", ONE_NODE, "give blocks their second names", [command], note)
     yield nodes.drain(facts)
     yield nodes.shut_down(facts)
+
+
+def _record(facts: Facts, site: Site) -> Step:
+    pithos = _pithos(facts)
+    blocks = pithos[pithos.index(BLOCKS) :][:2] if BLOCKS in pithos else []
+    text = "record the sha256 of each volume, as v0.3 serves it"
+    note = "if there is time: it reads all that is stored"
+    return Step("record", ONE_NODE, text, [site.check("--record", RECORD, *blocks)], note)
 
 
 def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
@@ -112,7 +127,12 @@ def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
         yield Step(MAPFILES, ONE_NODE, "convert the maps of all volumes", [command], note)
     if left.relocate or left.perms or left.maps:
         text = "see that the share is ready"
-        yield Step("ready", ONE_NODE, text, [site.check()], "last chance to go back without loss")
+        commands = [site.check(), site.check("--volumes")]
+        note = (
+            f"or --compare {RECORD} in place of --volumes. This is the last moment from which the "
+            "undos lead back without loss"
+        )
+        yield Step("ready", ONE_NODE, text, commands, note)
     if left.pithos:
         text = "have v0.4 move Pithos' objects to its own places as they are used"
         note = "once Pithos itself is upgraded"

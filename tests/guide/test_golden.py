@@ -17,9 +17,9 @@ pytestmark = pytest.mark.privileged
 
 OWNER = "daemon"  # a user and a group of every Debian
 ALL = [
-    "mend", "numbers", "open", "drain", "evacuate", "stop-v03", "packages", "config", "relocate",
-    "perms", "owner", "lock-dir", "locks", "mapfiles", "ready", "pithos", "start", "startup",
-    "undrain", "remove-old",
+    "mend", "numbers", "open", "drain", "evacuate", "stop-v03", "packages", "config", "record",
+    "relocate", "perms", "owner", "lock-dir", "locks", "mapfiles", "ready", "pithos", "start",
+    "startup", "undrain", "remove-old",
 ]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_steps_vanish_one_after_the_other_until_nothing_is_left(
     assert site.keys() == without("mend", "config")
 
     site.does("relocate", *places, "--v03-stopped")
-    stopped = ("numbers", "open", "drain", "evacuate", "stop-v03", "packages", "startup")
+    stopped = ("numbers", "open", "drain", "evacuate", "stop-v03", "record", "packages", "startup")
     done = ["mend", "config", "relocate", *stopped]
     assert site.keys() == without(*done)
 
@@ -132,6 +132,8 @@ def test_steps_are_those_of_each_node_with_commands_that_name_it(site: SiteUnder
     assert drain["commands"] == [
         "gnt-node modify --drained=yes node1", "gnt-node modify --drained=yes node2",
     ]  # fmt: skip
+    (numbers,) = (step for step in steps if step["key"] == "numbers")
+    assert numbers["commands"] == [f"archipmigrate check {site.top} --hosts node1,node2"]
     (perms,) = (step for step in steps if step["key"] == "perms")
     assert perms["commands"] == [f"archipmigrate perms --group {OWNER} {site.top}"]
     (relocate,) = (step for step in steps if step["key"] == "relocate")
