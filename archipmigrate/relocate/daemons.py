@@ -40,6 +40,15 @@ def check_stopped(proc: Path = PROC) -> None:
         )
 
 
+def check_all_stopped(proc: Path = PROC) -> None:
+    """Check that no daemon of v0.3 or v0.4 runs here. Raises FatalError."""
+    check_stopped(proc)
+    if running := running_daemons(proc):
+        raise FatalError(
+            f"v0.4 still runs here: {shown_daemons(running)}: stop Archipelago on all nodes"
+        )
+
+
 def running_daemons(proc: Path = PROC) -> list[Daemon]:
     """Return the daemons of v0.3 and v0.4 that run here, v0.3's first."""
     found = [Daemon(pid, name) for pid, name in _processes(proc)]

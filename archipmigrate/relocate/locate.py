@@ -14,7 +14,8 @@ from ..maps.locate import gid_of, uid_of
 from ..numerals import read_number
 from ..perms.settings import resolve_group
 from ..policy import NO_GID
-from .settings import RelocateSettings, directory_identity
+from ..share import overlap, places_at
+from .settings import TREE_ADVICE, RelocateSettings, directory_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class Places:
     owner: str | None = None
     group: str | None = None
     umask: int | None = None
+    pithos_blocks: str | None = None
+    pithos_maps: str | None = None
+    remove_source: bool = False
+    pithos_migrate: bool = False
+    copy: bool = False
 
 
 def locate_objects(places: Places) -> tuple[str, RelocateSettings]:
@@ -46,7 +52,34 @@ def locate_objects(places: Places) -> tuple[str, RelocateSettings]:
         blocks, settings = _configured(places.config or CONFIG)
     if os.path.realpath(blocks) == os.path.realpath(settings.maps):
         raise UsageError(f"blocks and maps are both in {blocks}: each has a directory of its own")
-    return blocks, _preferred(settings, places)
+    settings = _with_trees(_preferred(settings, places), places)
+    for tree in settings.trees.values():
+        for path in (blocks, settings.maps):
+            if overlap(places_at(tree.path), places_at(path)):
+                raise UsageError(
+                    f"{tree.path} is the directory {path}, or above or below it: Pithos' objects "
+                    "are where v0.4 looks already"
+                )
+    return blocks, settings
+
+
+def _with_trees(settings: RelocateSettings, places: Places) -> RelocateSettings:
+    if places.remove_source and not (places.pithos_blocks or places.pithos_maps):
+        raise UsageError("--remove-source goes with --pithos-blocks or --pithos-maps")
+    for name in ("pithos_blocks", "pithos_maps"):
+        path = getattr(places, name)
+        if path == "":
+            raise UsageError(f"--{name.replace('_', '-')} needs the name of a directory")
+        if path is not None:
+            identity = directory_identity(path, TREE_ADVICE)
+            tree = {name: os.path.abspath(path), f"{name}_identity": identity}
+            settings = replace(settings, **tree)
+    return replace(
+        settings,
+        remove_source=places.remove_source,
+        pithos_migrate=places.pithos_migrate,
+        copy=places.copy,
+    )
 
 
 def _settings(maps: str) -> RelocateSettings:
@@ -78,7 +111,7 @@ def _configured(path: Path) -> tuple[str, RelocateSettings]:
 
 def _preferred(settings: RelocateSettings, places: Places) -> RelocateSettings:
     if places.owner is not None:
-        settings = replace(settings, uid=_resolve_user(places.owner))
+        settings = replace(settings, uid=resolve_user(places.owner))
     if places.group is not None:
         settings = replace(settings, gid=resolve_group(places.group))
     if places.umask is not None:
@@ -86,7 +119,8 @@ def _preferred(settings: RelocateSettings, places: Places) -> RelocateSettings:
     return settings
 
 
-def _resolve_user(text: str) -> int:
+def resolve_user(text: str) -> int:
+    """Return the uid of a user, by name or number. Raises UsageError."""
     try:
         return pwd.getpwnam(text).pw_uid
     except KeyError:

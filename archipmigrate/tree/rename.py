@@ -13,8 +13,10 @@ ABSENT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def rename_exclusive(source: int, target: int, name: bytes) -> bool:
+def rename_exclusive(source: int, target: int, name: bytes, new_name: bytes | None = None) -> bool:
     """Move *name* from one open directory to another, in one step, never over anything.
+
+    It is *new_name* there, or has the same name.
 
     Return False where that cannot be done in one step. Raises OSError; FileExistsError if there is
     something of that name.
@@ -23,7 +25,8 @@ def rename_exclusive(source: int, target: int, name: bytes) -> bool:
         call = _libc.renameat2
     except AttributeError:
         return False
-    if call(source, name, target, name, RENAME_NOREPLACE) == 0:
+    there = name if new_name is None else new_name
+    if call(source, name, target, there, RENAME_NOREPLACE) == 0:
         return True
     number = ctypes.get_errno()
     if number in ABSENT:

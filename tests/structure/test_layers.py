@@ -29,6 +29,7 @@ ROOMS = [
     ("jobs",),
     ("perms", "maps"),
     ("relocate",),
+    ("locks",),
     ("testshare",),
     ("session",),
     ("check",),
