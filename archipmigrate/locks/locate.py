@@ -12,8 +12,7 @@ from pathlib import Path
 from ..errors import FatalError, UsageError
 from ..maps.locate import check_no_locks_beside, configured_blocker, gid_of, locate_maps, uid_of
 from ..maps.settings import lock_directory_identity
-from ..perms.settings import resolve_group
-from ..relocate.locate import resolve_user
+from ..perms.settings import resolve_group, resolve_user
 from ..ui.text import quoted
 from .settings import LocksSettings
 

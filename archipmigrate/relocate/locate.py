@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +10,7 @@ from ..config.blocker import OF_BLOCKS, OF_MAPS, read_config
 from ..config.files import CONFIG, read_text
 from ..errors import UsageError
 from ..maps.locate import gid_of, uid_of
-from ..numerals import read_number
-from ..perms.settings import resolve_group
-from ..policy import NO_GID
+from ..perms.settings import resolve_group, resolve_user
 from ..share import overlap, places_at
 from .settings import TREE_ADVICE, RelocateSettings, directory_identity
 
@@ -117,15 +114,3 @@ def _preferred(settings: RelocateSettings, places: Places) -> RelocateSettings:
     if places.umask is not None:
         settings = replace(settings, blocks_umask=places.umask, maps_umask=places.umask)
     return settings
-
-
-def resolve_user(text: str) -> int:
-    """Return the uid of a user, by name or number. Raises UsageError."""
-    try:
-        return pwd.getpwnam(text).pw_uid
-    except KeyError:
-        pass
-    uid = read_number(text)
-    if uid is None or uid >= NO_GID:  # both have 32 bits, the last of which means none
-        raise UsageError(f"--owner {text}: there is no such user on this host")
-    return uid

@@ -29,7 +29,7 @@ ROOMS = [
     ("jobs",),
     ("perms", "maps"),
     ("relocate",),
-    ("locks",),
+    ("prelink", "locks"),
     ("testshare",),
     ("session",),
     ("check",),
