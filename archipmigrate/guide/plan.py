@@ -10,11 +10,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..check.finding import Level, Topic
+from ..check.finding import Finding, Level, Topic
+from ..check.site import LOCKS as LOCK_DIRECTORY
 from ..check.site import Site
 from ..config.blocker import OWNER
 from ..config.v04 import GLOBAL
-from ..jobs.registry import MAPFILES, PERMS, RELOCATE
+from ..jobs.registry import LOCKS, MAPFILES, PERMS, RELOCATE, is_of
+from ..prelink.kind import KIND as PRELINK
 from ..ui.text import command_line
 from . import nodes
 from .facts import Facts
@@ -61,10 +63,19 @@ def _files(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
 def _mend(facts: Facts) -> Iterator[Step]:
     """Yield what a check finds and no job does."""
     for found in facts.findings:
-        if found.topic is Topic.RUNS and found.level is not Level.OK:
+        if (
+            found.topic is Topic.RUNS
+            and found.level is not Level.OK
+            and not _is_prelink(facts, found)
+        ):
             yield Step("run", ONE_NODE, found.text, (), found.todo)
         elif found.level is Level.BLOCKER and found.topic not in OWN_STEPS:
             yield Step("mend", ONE_NODE, f"{found.topic}: {found.text}", (), found.todo)
+
+
+def _is_prelink(facts: Facts, found: Finding) -> bool:
+    """Whether a run is one of prelink, whose phases are steps of their own."""
+    return found.data.get("run") in [run.run for run in facts.runs if is_of(run, PRELINK)]
 
 
 def _before_v03_stops(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
@@ -81,7 +92,7 @@ def _before_v03_stops(facts: Facts, site: Site, left: Remaining) -> Iterator[Ste
             "on: removed ones free no space"
         )
         command = site.relocate("--prelink")
-        yield Step("prelink", ONE_NODE, "give blocks their second names", [command], note)
+        yield Step("second-names", ONE_NODE, "give blocks their second names", [command], note)
     yield nodes.drain(facts)
     yield nodes.shut_down(facts)
 
@@ -119,8 +130,8 @@ def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
     if left.lock_dir:
         yield from _lock_dir(facts, site)
     if left.locks:
-        command = site.command("locks", "--clean", "--v03-stopped")
-        yield Step("locks", ONE_NODE, "remove the locks that v0.3 never released", [command])
+        command = site.command(LOCKS, "--clean", "--v03-stopped")
+        yield Step(LOCKS, ONE_NODE, "remove the locks that v0.3 never released", [command])
     if left.maps:
         note = "v0 maps of Pithos need their sizes: --pithos-db URL, or --sizes FILE"
         command = site.mapfiles("--v03-stopped")
@@ -140,9 +151,11 @@ def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
 
 
 def _lock_dir(facts: Facts, site: Site) -> Iterator[Step]:
-    directory = site.locks or os.path.join(os.path.dirname(os.path.abspath(site.maps)), "locks")
+    directory = site.locks or os.path.join(
+        os.path.dirname(os.path.abspath(site.maps)), LOCK_DIRECTORY
+    )
     owner = ["--owner", site.user, "--group", site.group]
-    command = command_line(["archipmigrate", "locks", "--adopt", "--locks", directory, *owner])
+    command = command_line(["archipmigrate", LOCKS, "--adopt", "--locks", directory, *owner])
     yield Step(
         "lock-dir", ONE_NODE, "make the lock directory", [command], "on the share, for all nodes"
     )
@@ -164,7 +177,7 @@ def _pithos(facts: Facts) -> list[str]:
 
 
 def _afterwards(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
-    if facts.prelink and left.relocate:
+    if left.drop_old or (facts.prelink and left.relocate):
         note = "while v0.4 runs; before that, `relocate --back` leads back to v0.3"
         yield Step(
             "drop-old", ONE_NODE, "remove the old names", [site.relocate("--drop-old")], note

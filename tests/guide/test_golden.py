@@ -153,10 +153,28 @@ def test_site_by_its_directory_has_no_steps_about_files_of_this_node(
 
 def test_prelink_has_its_steps(site: SiteUnderWay) -> None:
     keys = site.keys("--prelink")
-    assert keys.index("prelink") < keys.index("drain") < keys.index("relocate")
+    assert keys.index("second-names") < keys.index("drain") < keys.index("relocate")
     assert keys.index("start") < keys.index("drop-old") < keys.index("remove-old")
     (relocate,) = (s for s in site.steps("--prelink") if s["key"] == "relocate")
     assert "--prelink --v03-stopped" in str(relocate["commands"])
+
+
+def test_steps_follow_the_phases_of_prelink(site: SiteUnderWay) -> None:
+    places = ("--config", site.config)
+    site.does("config", "convert", site.old, "-o", site.config)
+    site.does("relocate", *places, "--prelink")
+    keys = site.keys()
+    assert {"second-names", "stop-v03", "relocate", "drop-old"} <= set(keys)
+    assert "run" not in keys
+
+    site.does("relocate", *places, "--prelink", "--v03-stopped")
+    keys = site.keys()
+    assert not {"second-names", "stop-v03", "relocate", "run"} & set(keys)
+    assert keys.index("perms") < keys.index("start") < keys.index("drop-old")
+
+    site.does("perms", "--group", OWNER, site.top)
+    site.does("relocate", *places, "--drop-old")
+    assert not {"relocate", "perms", "drop-old", "run"} & set(site.keys())
 
 
 def test_without_a_walk_everything_about_the_share_remains(site: SiteUnderWay) -> None:
