@@ -17,6 +17,7 @@ from ..config.blocker import OWNER
 from ..config.v04 import GLOBAL
 from ..jobs.registry import LOCKS, MAPFILES, PERMS, RELOCATE, is_of
 from ..prelink.kind import KIND as PRELINK
+from ..relocate.classify import Class
 from ..ui.text import command_line
 from . import nodes
 from .facts import Facts
@@ -69,8 +70,14 @@ def _mend(facts: Facts) -> Iterator[Step]:
             and not _is_prelink(facts, found)
         ):
             yield Step("run", ONE_NODE, found.text, (), found.todo)
-        elif found.level is Level.BLOCKER and found.topic not in OWN_STEPS:
+        elif found.level is Level.BLOCKER and not _is_own_step(facts, found):
             yield Step("mend", ONE_NODE, f"{found.topic}: {found.text}", (), found.todo)
+
+
+def _is_own_step(facts: Facts, found: Finding) -> bool:
+    """Whether a step is for a finding: objects may be missing since they are in Pithos' trees."""
+    is_missing = found.data.get("kind") == Class.MISSING.value
+    return found.topic in OWN_STEPS or (is_missing and bool(_pithos(facts)))
 
 
 def _is_prelink(facts: Facts, found: Finding) -> bool:
@@ -108,17 +115,7 @@ def _record(facts: Facts, site: Site) -> Step:
 def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
     """Yield what is done to the share, on one node, and to the configurations in between."""
     if left.relocate:
-        yield Step(
-            RELOCATE,
-            ONE_NODE,
-            "move objects to where v0.4 looks",
-            [
-                site.relocate(
-                    *(["--prelink"] if facts.prelink else []), "--v03-stopped", *_pithos(facts)
-                )
-            ],
-            "look first, with -n in place of --v03-stopped",
-        )
+        yield from _relocate(facts, site)
     if left.perms:
         text = f"open the share to group {site.group}"
         note = "if others can write to the share: with --hard-links skip"
@@ -148,6 +145,24 @@ def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
         text = "have v0.4 move Pithos' objects to its own places as they are used"
         note = "once Pithos itself is upgraded"
         yield from nodes.set_option(facts, "pithos", text, ["pithos_migrate=True"], note)
+
+
+def _relocate(facts: Facts, site: Site) -> Iterator[Step]:
+    text = "move objects to where v0.4 looks"
+    trees = _pithos(facts)
+    if not facts.prelink:
+        note = "look first, with -n in place of --v03-stopped"
+        yield Step(RELOCATE, ONE_NODE, text, [site.relocate("--v03-stopped", *trees)], note)
+        return
+    if trees:
+        places = {BLOCKS: site.blocks, "--pithos-maps": site.maps}
+        pairs = zip(trees[::2], trees[1::2], strict=True)
+        commands = [
+            command_line(["cp", "-an", f"{tree}/.", f"{places[option]}/"]) for option, tree in pairs
+        ]
+        copied = "copy Pithos' own trees to where v0.4 looks"
+        yield Step("pithos-trees", ONE_NODE, copied, commands, "phases of prelink leave them")
+    yield Step(RELOCATE, ONE_NODE, text, [site.relocate("--prelink", "--v03-stopped")])
 
 
 def _lock_dir(facts: Facts, site: Site) -> Iterator[Step]:

@@ -98,15 +98,12 @@ def test_steps_vanish_one_after_the_other_until_nothing_is_left(
     done += ["perms", "owner"]
     assert site.keys() == without(*done)
 
-    (site.top / "locks").mkdir(exist_ok=True)
-    shutil.chown(site.top / "locks", OWNER, OWNER)
-    (site.top / "locks").chmod(0o2770)
+    site.does("locks", "--adopt", "--locks", site.top / "locks", "--owner", OWNER, "--group", OWNER)
     site.does("config", "set", *places, f"lock_dir={site.top}/locks")
     done += ["lock-dir"]
     assert site.keys() == without(*done)
 
-    for path in (site.top / "maps").rglob("*_lock"):
-        path.unlink()
+    site.does("locks", *places, "--clean", "--v03-stopped")
     done += ["locks"]
     assert site.keys() == without(*done)
 
