@@ -24,7 +24,9 @@ KINDS = {
     "prelink": "..prelink.kind",
 }
 # Jobs that others propose to users: RELOCATE where objects are not where v0.4 looks.
-RELOCATE, PRELINK, PERMS, MAPFILES, LOCKS = "relocate", "prelink", "perms", "mapfiles", "locks"
+RELOCATE, PERMS, MAPFILES = "relocate", "perms", "mapfiles"
+# The job that removes locks that nobody can hold.
+LOCKS = "locks"
 # The job that removes the empty directories that RELOCATE leaves.
 PRUNE = "prune"
 # The job of a run that takes back another, whatever the kind of that.
