@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
+from ..check.before import check_before
 from ..maps.format.codec import codec_of
 from ..maps.kind import KIND
 from ..maps.locate import locate_maps
@@ -57,7 +58,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         "--check",
         action="store_true",
         help="also read the blocks of maps that are v2 already, and check that they can be opened; "
-        "look for every object of volumes to be upgraded, not only for some",
+        "look for every object of each volume, not only for some of those to be upgraded",
     )
     parser.add_argument(
         "--v03-stopped",
@@ -76,6 +77,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
+    options.add_no_check(parser)
     options.add_jobs(parser)
     options.add_backend(parser)
     options.add_state(parser)
@@ -94,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
         settings = replace(
             settings, check=args.check, keep=args.keep, v03_stopped=args.v03_stopped
         ).with_sizes(sizes)
+        if args.check_before and not args.dry_run:
+            check_before(KIND, share, run_options)
         with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
             tell = partial(KIND.tell, report=report, words=words)
             if args.dry_run:

@@ -216,6 +216,17 @@ def add_max_ops(parser: Parser) -> None:
     )
 
 
+def add_no_check(parser: Parser) -> None:
+    """Add --no-check."""
+    parser.add_argument(
+        "--no-check",
+        dest="check_before",
+        action="store_false",
+        help="begin without a look at what the job begins with: a share that is mounted, no "
+        "unfinished run of another job on it, no v0.3 here where that would do harm",
+    )
+
+
 def add_work(parser: Parser) -> None:
     """Add --jobs, --max-ops and --backend."""
     add_jobs(parser)

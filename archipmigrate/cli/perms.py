@@ -6,6 +6,7 @@ import argparse
 from contextlib import closing
 from functools import partial
 
+from ..check.before import check_before
 from ..jobs.kind import JobKind
 from ..perms.kind import KIND
 from ..perms.settings import PermsSettings, read_excludes, resolve_group
@@ -46,6 +47,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
     options.add_policy(parser)
+    options.add_no_check(parser)
     options.add_work(parser)
     options.add_domain(parser)
     options.add_state(parser)
@@ -58,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return scan_only(args, KIND, settings, share)
     run_options = options.run_options(args)
+    if args.check_before:
+        check_before(KIND, share, run_options, v03_may_run=True)
     with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
         tell = partial(KIND.tell, report=report, words=options.words(args))
         ended = begin(KIND, settings, share, run_options, report, tell, fresh=args.fresh)

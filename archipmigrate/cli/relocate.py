@@ -7,9 +7,10 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from ..check.before import check_before
+from ..config.files import CONFIG
 from ..errors import FatalError, UsageError
 from ..jobs.ended import Ended
-from ..maps.locate import CONFIG
 from ..relocate.daemons import check_stopped
 from ..relocate.kind import KIND
 from ..relocate.locate import Places, locate_objects
@@ -17,6 +18,7 @@ from ..relocate.prune_kind import KIND as PRUNE
 from ..relocate.report import at_old_places
 from ..relocate.room import is_refusal
 from ..relocate.settings import RelocateSettings
+from ..relocate.tables import refusal_of
 from ..session.work import begin, dry_run
 from ..share import open_share
 from ..ui.report import Report
@@ -81,6 +83,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
+    options.add_no_check(parser)
     options.add_jobs(parser)
     options.add_max_ops(parser)
     options.add_state(parser)
@@ -155,29 +158,34 @@ def run(args: argparse.Namespace) -> int:
         args.copy,
     )
     blocks, settings = locate_objects(places)
-    moves = args.v03_stopped and not args.dry_run
-    if moves:
-        check_stopped()
     if args.prune:
         return _prune(args, blocks, settings)
-    run_options, waiting, refused = options.run_options(args), 0, False
+    moves = args.v03_stopped and not args.dry_run
+    share, run_options = open_share(blocks), options.run_options(args)
+    waiting, refusal = 0, ""
+    if moves:
+        if args.check_before:
+            check_before(KIND, share, run_options, more=[settings.maps])
+        check_stopped()
     with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
         words = options.words(args, _options_same_share(args))
 
         def tell(ended: Ended) -> None:
-            nonlocal waiting, refused
+            nonlocal waiting, refusal
             KIND.tell(ended, report, words)
-            refused = is_refusal(ended.reason)
+            refusal = refusal_of(ended.journal)
             waiting = at_old_places(ended.journal)
 
         do = partial(begin, fresh=args.fresh) if moves else dry_run
-        ended = do(KIND, settings, open_share(blocks), run_options, report, tell)
+        ended = do(KIND, settings, share, run_options, report, tell)
     if waiting and not moves and not args.dry_run:
         raise FatalError(
             f"{count(waiting, 'object')} where only v0.3 looks; nothing was touched: stop v0.3 on "
             "all nodes, then repeat this with --v03-stopped"
         )
-    return UsageError.exit_status if refused else options.exit_status(ended)
+    if is_refusal(refusal or ended.reason):
+        return UsageError.exit_status
+    return FatalError.exit_status if refusal else options.exit_status(ended)
 
 
 def _prune(args: argparse.Namespace, blocks: str, settings: RelocateSettings) -> int:

@@ -21,9 +21,9 @@ KINDS = {
     "relocate": "..relocate.kind",
     "prune": "..relocate.prune_kind",
 }
-# The job that other jobs propose where objects are not where v0.4 looks.
-RELOCATE = "relocate"
-# The job that removes the empty directories that this one leaves.
+# Jobs that others propose to users: RELOCATE where objects are not where v0.4 looks.
+RELOCATE, PERMS, MAPFILES = "relocate", "perms", "mapfiles"
+# The job that removes the empty directories that relocate leaves.
 PRUNE = "prune"
 # The job of a run that takes back another, whatever the kind of that.
 UNDO = "undo"

@@ -8,14 +8,14 @@ import pwd
 from dataclasses import replace
 from pathlib import Path
 
+from ..config.blocker import read_config
+from ..config.files import CONFIG, read_text
 from ..errors import FatalError, ShareError, UsageError
 from ..ui.text import quoted
 from .blocker.locks import clash, holder_string
-from .config import read_config
 from .settings import MapfilesSettings, lock_directory_identity
 
 BLOCKS = "blocks"  # beside the maps
-CONFIG = Path("/etc/archipelago/archipelago.conf")
 
 
 def locate_maps(
@@ -74,7 +74,7 @@ def _located(
 
 def _configured(path: Path) -> tuple[str, MapfilesSettings]:
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = read_text(path)
     except OSError as error:
         raise UsageError(
             f"{path}: {error.strerror}: name the configuration with --config, or the directories "
@@ -107,7 +107,7 @@ def _check_no_lock_directory(maps: str) -> None:
     Daemons that take their locks elsewhere would not see ours. Raises UsageError.
     """
     try:
-        config = read_config(CONFIG.read_text(encoding="utf-8", errors="surrogateescape"))
+        config = read_config(read_text(CONFIG))
         same = os.path.samefile(config.archip_dir, maps)
     except (OSError, UsageError):
         return  # there is no configuration, or it is of maps that are not here

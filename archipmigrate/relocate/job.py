@@ -52,6 +52,7 @@ from .tables import (
     end_waiting,
     found_paths,
     moves_left,
+    note_refusal,
     put_copies,
     put_volumes,
     set_stage,
@@ -120,15 +121,20 @@ class RelocateJob(Job[Scan]):
         return [check_unit(maps[at : at + IN_A_UNIT]) for at in range(0, len(maps), IN_A_UNIT)]
 
     def _check_room(self, journal: Journal) -> None:
-        """Raise FatalError if it does not fit, or needs copies. Nothing was touched yet."""
+        """Raise FatalError if it does not fit, or needs copies. Nothing was touched yet.
+
+        A dry run goes on, and notes why.
+        """
         crossings = crossings_of(journal)
         try:
             why = "" if self.may_copy else needs_copies(self.roots, crossings)
             why = why or lacking_room(self.roots, waiting_counts(journal), crossings)
         except OSError as error:
             why = f"the share does not answer ({error.strerror})"
-        if why:
+        if why and not self.dry_run:
             raise FatalError(f"{why}; nothing was touched")
+        if why:
+            note_refusal(journal, why)
 
     def load_conflicts(self, journal: Journal) -> None:
         """Read which objects are conflicts, to find out whose they are: of as many as fit."""

@@ -7,9 +7,10 @@ import pwd
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..config.blocker import OF_BLOCKS, OF_MAPS, read_config
+from ..config.files import CONFIG, read_text
 from ..errors import UsageError
-from ..maps.config import OF_BLOCKS, OF_MAPS, read_config
-from ..maps.locate import CONFIG, gid_of, uid_of
+from ..maps.locate import gid_of, uid_of
 from ..numerals import read_number
 from ..perms.settings import resolve_group
 from ..policy import NO_GID
@@ -88,7 +89,7 @@ def _settings(maps: str) -> RelocateSettings:
 
 def _configured(path: Path) -> tuple[str, RelocateSettings]:
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = read_text(path)
     except OSError as error:
         raise UsageError(
             f"{path}: {error.strerror}: name the configuration with --config, or the directories "
