@@ -20,6 +20,8 @@ The map of the program, lowest layer first; each room imports only from rooms li
     perms/         the job that gives a share to a group (also verify), and its undo
     maps/          the job that brings mapfiles to v2, and its undo
     relocate/      the job that moves objects to where v0.4 looks, and its undo
+    prelink/       the job that gives blocks second names while v0.3 runs, in phases
+    locks/         the job that removes locks which nobody can hold any more, and its undo
     testshare/     sample shares
     session/       sessions of any job: which run, which locks, which journal, how the share is
                    reached; takes values, so it is what a program may call

@@ -19,8 +19,8 @@ from .streams import open_standard_streams
 
 # Each is a module of this room.
 COMMANDS = (
-    "check", "guide", "config", "relocate", "perms", "verify", "mapfiles", "undo", "status",
-    "resume", "forget", "testshare",
+    "check", "guide", "config", "relocate", "perms", "verify", "mapfiles", "locks", "undo",
+    "status", "resume", "forget", "testshare",
 )  # fmt: skip
 DESCRIPTION = """\
 Brings an Archipelago share from v0.3 to what v0.4 expects: in parallel, resumable

@@ -330,9 +330,7 @@ def add_prune(parser: Parser, when: str) -> None:
         help=f"{when}remove empty directories below blocks and maps that have the shape of a "
         "layout; needs --v03-stopped and --v04-stopped",
     )
-    parser.add_argument(
-        "--v04-stopped", action="store_true", help="v0.4 is stopped on all nodes, for --prune"
-    )
+    parser.add_argument("--v04-stopped", action="store_true", help="v0.4 is stopped on all nodes")
 
 
 def check_prune(args: argparse.Namespace) -> None:
@@ -351,6 +349,11 @@ def add_policy(parser: Parser) -> None:
         metavar="NAME|GID",
         default="archipelago",
         help="the group to give the share to (default: archipelago)",
+    )
+    parser.add_argument(
+        "--owner",
+        metavar="NAME|UID",
+        help="the user to give the share to as well (default: each entry keeps its owner)",
     )
     parser.add_argument(
         "--exclude",

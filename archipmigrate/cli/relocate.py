@@ -23,7 +23,7 @@ from ..session.work import begin, dry_run
 from ..share import open_share
 from ..ui.report import Report
 from ..ui.text import count
-from . import options
+from . import options, prelink
 
 DESCRIPTION = """\
 Move every block and every map from where v0.3 put it to where v0.4 looks for it, in
@@ -71,6 +71,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         help="move by copying what a rename does not reach: to another filesystem, or another "
         "mount; without this, such a share is refused",
     )
+    prelink.add_phases(parser)
     parser.add_argument(
         "--v03-stopped",
         action="store_true",
@@ -144,29 +145,19 @@ def _add_pithos(parser: options.Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
-    places = Places(
-        args.config,
-        args.blocks,
-        args.maps,
-        args.owner,
-        args.group,
-        args.umask,
-        args.pithos_blocks,
-        args.pithos_maps,
-        args.remove_source,
-        args.pithos_migrate,
-        args.copy,
-    )
+    if prelink.is_asked(args):
+        return prelink.run(args, _places(args), _options_same_share(args))
+    places = _places(args)
     blocks, settings = locate_objects(places)
     if args.prune:
         return _prune(args, blocks, settings)
     moves = args.v03_stopped and not args.dry_run
     share, run_options = open_share(blocks), options.run_options(args)
-    waiting, refusal = 0, ""
     if moves:
         if args.check_before:
             check_before(KIND, share, run_options, more=[settings.maps])
         check_stopped()
+    waiting, refusal = 0, ""
     with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
         words = options.words(args, _options_same_share(args))
 
@@ -200,6 +191,22 @@ def _prune(args: argparse.Namespace, blocks: str, settings: RelocateSettings) ->
         return options.exit_status(
             do(PRUNE, settings, share, run_options, report, lambda e: PRUNE.tell(e, report, words))
         )
+
+
+def _places(args: argparse.Namespace) -> Places:
+    return Places(
+        args.config,
+        args.blocks,
+        args.maps,
+        args.owner,
+        args.group,
+        args.umask,
+        args.pithos_blocks,
+        args.pithos_maps,
+        args.remove_source,
+        args.pithos_migrate,
+        args.copy,
+    )
 
 
 def _options_same_share(args: argparse.Namespace) -> list[str]:

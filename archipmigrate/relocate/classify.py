@@ -42,7 +42,7 @@ class Class(StrEnum):
 # What users see of the classes that are listed: why, and what to do.
 WHY = {
     Class.PLACEHOLDER: "empty: no volume of that name was ever made, or it was deleted: left",
-    Class.LOCK: "a lock that v0.3 never released: left; v0.4 does not look for it here",
+    Class.LOCK: "a lock that v0.3 never released: left (archipmigrate locks --clean)",
     Class.STRAY: "empty: v0.3 made it when it looked for an object of Pithos: left",
     Class.UNOPENABLE: "only v0.3 can open a volume of this name: copy it to a new one there",
     Class.FOREIGN: "of no use to v0.3 or v0.4 in this place: left",

@@ -42,9 +42,10 @@ def check_stopped(proc: Path = PROC) -> None:
 
 def check_all_stopped(proc: Path = PROC) -> None:
     """Check that no daemon of v0.3 or v0.4 runs here. Raises FatalError."""
+    check_stopped(proc)
     if running := running_daemons(proc):
         raise FatalError(
-            f"Archipelago still runs here: {shown_daemons(running)}: stop it on all nodes"
+            f"v0.4 still runs here: {shown_daemons(running)}: stop Archipelago on all nodes"
         )
 
 
@@ -61,9 +62,10 @@ def shown_daemons(daemons: Sequence[Daemon]) -> str:
 
 
 def _processes(proc: Path) -> Iterator[tuple[int, str]]:
-    for pid in filter(str.isdigit, os.listdir(proc)):
-        try:
-            name = (proc / pid / "comm").read_text(errors="replace").strip()
-        except OSError:  # it has ended
-            continue
-        yield int(pid), name
+    for entry in os.scandir(proc):
+        if entry.name.isdigit():
+            try:
+                name = (proc / entry.name / "comm").read_text(errors="replace").strip()
+            except OSError:  # it has ended
+                continue
+            yield int(entry.name), name

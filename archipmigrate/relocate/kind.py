@@ -49,6 +49,7 @@ class RelocateKind(JobKind[RelocateSettings]):
     name = JOB
     noun = "object"
     done = "moved"
+    moves_objects = True
 
     def settings(self, stored: Mapping[str, object]) -> RelocateSettings:
         """Read the settings that a run's header stores."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +10,7 @@ from ..config.blocker import OF_BLOCKS, OF_MAPS, read_config
 from ..config.files import CONFIG, read_text
 from ..errors import UsageError
 from ..maps.locate import gid_of, uid_of
-from ..numerals import read_number
-from ..perms.settings import resolve_group
-from ..policy import NO_GID
+from ..perms.settings import resolve_group, resolve_user
 from ..share import overlap, places_at
 from .settings import TREE_ADVICE, RelocateSettings, directory_identity
 
@@ -111,20 +108,9 @@ def _configured(path: Path) -> tuple[str, RelocateSettings]:
 
 def _preferred(settings: RelocateSettings, places: Places) -> RelocateSettings:
     if places.owner is not None:
-        settings = replace(settings, uid=_resolve_user(places.owner))
+        settings = replace(settings, uid=resolve_user(places.owner))
     if places.group is not None:
         settings = replace(settings, gid=resolve_group(places.group))
     if places.umask is not None:
         settings = replace(settings, blocks_umask=places.umask, maps_umask=places.umask)
     return settings
-
-
-def _resolve_user(text: str) -> int:
-    try:
-        return pwd.getpwnam(text).pw_uid
-    except KeyError:
-        pass
-    uid = read_number(text)
-    if uid is None or uid >= NO_GID:  # both have 32 bits, the last of which means none
-        raise UsageError(f"--owner {text}: there is no such user on this host")
-    return uid

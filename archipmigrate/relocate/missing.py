@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -42,14 +42,18 @@ OF_PITHOS = (
 
 @dataclass(slots=True)
 class Checker:
-    """Scans units of maps. `conflicts` are paths of objects that are conflicts, by their names."""
+    """Scans units of maps. `conflicts` are paths of objects that are conflicts, by their names.
+
+    `has` says of the digest of a block of v0.3 whether it is known to be where v0.4 looks.
+    """
 
     roots: Roots
     conflicts: Mapping[bytes, bytes] = field(default_factory=dict)
+    has: Callable[[bytes], bool] = lambda _: False
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Look for the objects of maps until done or a limit is reached."""
-        check = _Check(self.roots, self.conflicts, unit, limits)
+        check = _Check(self.roots, self.conflicts, unit, limits, self.has)
         check.run()
         return check.scan()
 
@@ -62,6 +66,7 @@ class _Check:
     conflicts: Mapping[bytes, bytes]
     unit: Unit
     limits: Limits
+    has: Callable[[bytes], bool]
     _todo: list[Reading] = field(default_factory=list)
     _again: list[Reading] = field(default_factory=list)
     _ended: list[bytes] = field(default_factory=list)
@@ -179,6 +184,8 @@ class _Check:
         volume = found.name.removeprefix(PREFIX)
         if name in self.conflicts:
             self._named.append((self.conflicts[name], volume))
+            return
+        if flag and self.has(digest):
             return
         self._looked += 1
         if not self._is_somewhere(name):

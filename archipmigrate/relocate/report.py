@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..jobs.ended import Ended
 from ..jobs.kind import Words
+from ..jobs.v03 import held_by_v03
 from ..journal.store import Journal
 from ..maps.report import named
 from ..ui.report import Report
@@ -116,6 +117,9 @@ class RelocateReport:
     def _following(self, facts: Facts, *, dry_run: bool) -> Iterator[str]:
         waiting = sum(self._counts.get(kind, 0) for kind in AT_OLD_PLACES)
         if dry_run:
+            found = found_files(self._journal)
+            if locks := sum(lock.kind == Class.LOCK and not lock.note for lock in found):
+                yield held_by_v03(locks)
             if self._refusal:
                 yield f"it would stop before that: {self._refusal}"
             if waiting:

@@ -47,7 +47,7 @@ def lacking_room(
                 data[device] += crossing.bytes
             opened.setdefault(device, target)
         for device, fd in opened.items():
-            if why := lacking(fd, directories[device], copies[device], data[device]):
+            if why := _lacking(fd, directories[device], copies[device], data[device]):
                 return why
     return ""
 
@@ -57,8 +57,7 @@ def directories_for(leaves: int) -> int:
     return leaves + min(leaves, SECOND_LEVEL) + min(leaves, FIRST_LEVEL)
 
 
-def lacking(fd: int, directories: int, copies: int = 0, data: int = 0) -> str:
-    """Return why there is no room for new directories and copies, or "". Raises OSError."""
+def _lacking(fd: int, directories: int, copies: int, data: int) -> str:
     room = os.fstatvfs(fd)
     privileged = os.geteuid() == 0
     inodes = room.f_ffree if privileged else room.f_favail

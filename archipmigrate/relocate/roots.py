@@ -95,7 +95,7 @@ class OpenRoot:
         uid = parent.st_uid if self.uid is None else self.uid
         gid = parent.st_gid if self.gid is None else self.gid
         if (found.st_uid, found.st_gid) != (uid, gid):
-            change_owner(fd, uid, gid)
+            change_owner(fd, uid, gid, is_pin=True)
         change_mode(fd, 0o2000 | (0o777 & ~self.umask), is_pin=True)
 
     def note_filesystem(self, directory: int) -> None:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
 
-from ..layout.names import LOCK, PREFIX
+from ..layout.names import LOCK, OWN_DIRECTORY, PREFIX
 from ..model import RETRIES, TRANSIENT, Failure, Limits, Scan, TablesWrite, Tally, Unit
 from ..packed.groups import Group, Hint, whole
 from ..packed.moves import ROOTS, Move, Root, Twin, Verb, pack_moves, shown_path
@@ -224,6 +224,8 @@ class _Walk:
             found = status(fd, name)
             if found is None:
                 self._tally.vanished += 1
+            elif stat.S_ISDIR(found.st_mode) and name.startswith(OWN_DIRECTORY):
+                pass  # what a run keeps aside
             elif stat.S_ISDIR(found.st_mode):
                 if found.st_dev == device or is_layout_directory(directory, name):
                     self._todo.append(whole(path))

@@ -103,8 +103,8 @@ static const struct {
     const char *name;
     int number;
 } ERRORS[] = {
-    {"EIO", EIO},       {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT},
-    {"EMLINK", EMLINK}, {"EROFS", EROFS},   {"EXDEV", EXDEV},
+    {"EIO", EIO},     {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EMLINK", EMLINK},
+    {"EROFS", EROFS}, {"EXDEV", EXDEV},   {"EPERM", EPERM},
 };
 
 static int error_named(const char *name)

@@ -29,6 +29,7 @@ ROOMS = [
     ("jobs",),
     ("perms", "maps"),
     ("relocate",),
+    ("prelink", "locks"),
     ("testshare",),
     ("session",),
     ("check",),
