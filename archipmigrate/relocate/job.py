@@ -123,18 +123,19 @@ class RelocateJob(Job[Scan]):
     def _check_room(self, journal: Journal) -> None:
         """Raise FatalError if it does not fit, or needs copies. Nothing was touched yet.
 
-        A dry run goes on, and notes why.
+        A dry run that needs copies goes on, and notes why.
         """
         crossings = crossings_of(journal)
         try:
-            why = "" if self.may_copy else needs_copies(self.roots, crossings)
-            why = why or lacking_room(self.roots, waiting_counts(journal), crossings)
+            needed = "" if self.may_copy else needs_copies(self.roots, crossings)
+            why = lacking_room(self.roots, waiting_counts(journal), crossings)
         except OSError as error:
-            why = f"the share does not answer ({error.strerror})"
-        if why and not self.dry_run:
+            needed, why = "", f"the share does not answer ({error.strerror})"
+        if needed and self.dry_run:
+            note_refusal(journal, needed)
+            needed = ""
+        if why := needed or why:
             raise FatalError(f"{why}; nothing was touched")
-        if why:
-            note_refusal(journal, why)
 
     def load_conflicts(self, journal: Journal) -> None:
         """Read which objects are conflicts, to find out whose they are: of as many as fit."""
