@@ -94,7 +94,7 @@ def _check_prune(target: RunHeader, args: argparse.Namespace) -> None:
     """Check that directories may be removed after an undo of *target*. Raises UsageError."""
     if not is_of(target, kind_named(RELOCATE)):
         raise UsageError(f"--prune goes with the undo of a run of relocate: {target.run} is none")
-    options.check_prune(args)
+    options.check_both_stopped(args)
 
 
 def _prune(args: argparse.Namespace, target: RunHeader) -> int:

@@ -21,6 +21,7 @@ KINDS = {
     "relocate": "..relocate.kind",
     "locks": "..locks.kind",
     "prune": "..relocate.prune_kind",
+    "merge-diverged": "..relocate.diverged_kind",
     "prelink": "..prelink.kind",
 }
 # Jobs that others propose to users: RELOCATE where objects are not where v0.4 looks.
