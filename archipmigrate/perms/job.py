@@ -103,7 +103,7 @@ class PermsJob(Job[Scan]):
             return self.backend.scan(unmarked(unit), self.policy, self.options, limits)
         if not is_marked(unit):
             scan = self.backend.scan(unit, self.policy, self.options, limits)
-            return self.pairs.without(scan)
+            return self.pairs.without(scan, counted=unit.counted)
         options = replace(self.options, skip_links=False)
         return self.pairs.only(self.backend.scan(unmarked(unit), self.policy, options, limits))
 

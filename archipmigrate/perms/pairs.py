@@ -87,15 +87,18 @@ class Pairs:
             os.close(fd)
         return found.st_ino, found.st_nlink
 
-    def without(self, scan: Scan) -> Scan:
-        """Return a scan of which pairs are not skipped, but scanned again."""
+    def without(self, scan: Scan, *, counted: bool) -> Scan:
+        """Return a scan of which pairs are not skipped, but scanned again.
+
+        *counted* is the unit's: what is scanned again was not counted as a hard link again.
+        """
         mine = [n for n in scan.notices if n.kind == SKIPPED and self.are(n.path)]
         if not mine:
             return scan
         tally = replace(
             scan.tally,
             skipped=scan.tally.skipped - len(mine),
-            hard_linked=scan.tally.hard_linked - len(mine),
+            hard_linked=scan.tally.hard_linked - (0 if counted else len(mine)),
         )
         rest = [notice for notice in scan.notices if notice not in set(mine)]
         again = [*scan.contested, _unit(mine)]
