@@ -69,6 +69,10 @@ class PrelinkKind(JobKind[RelocateSettings]):
         """Return the directory of the maps."""
         return {settings.maps_identity: settings.maps}
 
+    def pairs(self, journal: Journal) -> int:
+        """Return how many blocks have both names, while old names stand."""
+        return linked_count(journal) if self.rests(journal) else 0
+
     def rests(self, journal: Journal) -> bool:
         """Whether old names still stand, or new ones beside them."""
         return standing(journal).phase is not Phase.DROPPED
