@@ -207,7 +207,7 @@ def test_clean_is_refused_while_v03_runs_here(
     (tmp_path / "proc" / "7").mkdir(parents=True)
     (tmp_path / "proc" / "7" / "comm").write_text("mt-pfiled\n")
     monkeypatch.setattr(
-        "archipmigrate.relocate.daemons.check_stopped.__defaults__", (tmp_path / "proc",)
+        "archipmigrate.share.daemons.check_stopped.__defaults__", (tmp_path / "proc",)
     )
     ended = program("locks", *STOPPED, *places(top))
     assert (ended.status, "mt-pfiled (process 7)" in ended.err) == (1, True)

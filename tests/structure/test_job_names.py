@@ -17,13 +17,7 @@ JOBS = PACKAGE / "jobs"
 REGISTRY = JOBS / "registry.py"
 # Where the name of a job is a word for something else: a directory, a topic.
 OTHER_MEANINGS = {
-    "locks": (
-        "check/finding.py",
-        "check/site.py",
-        "guide/plan.py",
-        "maps/locate.py",
-        "testshare/make.py",
-    )
+    "locks": ("check/finding.py", "check/site.py", "maps/locate.py", "testshare/make.py")
 }
 OF_PREFIX = ("startswith", "removeprefix", "split", "partition", "rsplit", "rpartition")
 
