@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FatalError
+from ..jobs.daemons import running_daemons, shown_daemons
 from ..jobs.kind import JobKind
 from ..jobs.options import RunOptions
 from ..jobs.registry import is_of, undo_target
@@ -19,10 +20,9 @@ from ..journal.location import runtime_directory
 from ..journal.lock import ShareLock
 from ..journal.runs import list_runs
 from ..journal.store import RunHeader
-from ..relocate.daemons import running_daemons, shown_daemons
 from ..share import Share, places_at
-from .mounted import is_empty, unmounted_point
-from .runs import unfinished_runs, ways_on
+from .unfinished import unfinished_runs, ways_on
+from .unmounted import is_empty, unmounted_point
 
 ANYWAY = "; --no-check begins anyway"
 

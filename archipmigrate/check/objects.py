@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..errors import Error
+from ..jobs.daemons import running_daemons, shown_daemons
 from ..jobs.ended import Ended
 from ..relocate.classify import BAD, WHY, Class
-from ..relocate.daemons import running_daemons, shown_daemons
 from ..relocate.kind import KIND
 from ..relocate.report import AT_OLD_PLACES
 from ..relocate.room import directories_for

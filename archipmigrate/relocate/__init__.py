@@ -13,7 +13,7 @@ job        the job
 undo       the undo
 returnable whether a run may be undone
 room       whether there is room for the new directories
-daemons    v0.3's daemons on this host
+daemons    nothing is moved while v0.3 runs here
 settings   what a run is begun with; locate: from a configuration or from directories
 kind       the job as a kind
 report     the lines and the summary that users see
