@@ -113,6 +113,16 @@ def test_dry_run_says_the_same_and_changes_nothing(program: Program, top: Path) 
     assert listed(again) == listed(ended)
 
 
+def test_dry_run_without_room_for_the_directories_is_stopped(
+    program: Program, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was moved in it: without a word it would look as if nothing had to be."""
+    monkeypatch.setattr("archipmigrate.relocate.room.DIRECTORY_BYTES", 1 << 60)
+    ended = relocate(program, top, "-n")
+    assert (ended.status, ended.summary["status"]) == (1, "stopped")
+    assert "make room there" in ended.err
+
+
 def test_nothing_is_touched_unless_v03_is_said_to_be_stopped(program: Program, top: Path) -> None:
     before = entries(top)
     ended = relocate(program, top)
