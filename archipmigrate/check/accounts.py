@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from ..maps.config import OWNER
+from ..config.blocker import OWNER
 from .finding import Finding, Topic, blocker, ok, warning
 from .question import Question, number_of
 

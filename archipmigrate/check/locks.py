@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from ..layout.names import Role, parse_name
-from ..maps.blocker.locks import holder_string
-from ..tree.files import open_file
+from ..locks.classify import Verdict, is_lock_name, judge
+from ..locks.lock import Kind, Root, read_lock
+from ..locks.runs import runs_with_locks
 from ..ui.text import count
 from .finding import Finding, Topic, blocker, ok, warning
 from .question import Question, opened
 
-LONGEST = 512
-OURS = holder_string("", "")[:-1]
-OWN, DAEMON, PART = "ours", "daemon", "part"
+UNREADABLE = Verdict(Kind.HELD)
 
 
 def locks(question: Question) -> Iterator[Finding]:
@@ -24,50 +23,73 @@ def locks(question: Question) -> Iterator[Finding]:
     if not site.locks:
         yield ok(Topic.LOCKS, "no lock directory: locks lie among the maps")
         return
-    kinds: Counter[str] = Counter()
-    with opened(site.locks) as share:
-        if share is None:
-            return
+    try:
+        kinds = _counts(question)
+    except OSError as error:
+        yield blocker(Topic.LOCKS, f"{site.locks}: {error.strerror}", "see to that")
+        return
+    if kinds is None:
+        return
+    held, ours, free = kinds["held"], kinds["ours"], kinds["free"]
+    data = dict(kinds)
+    if held:
+        yield warning(
+            Topic.LOCKS,
+            f"{count(held, 'lock')} held by daemons, or by what has died",
+            "close these volumes (vlmc close), or stop Archipelago, before mapfiles; who holds "
+            f"them: {site.command('locks')}",
+            **data,
+        )
+    if ours:
+        yield warning(
+            Topic.LOCKS,
+            f"{count(ours, 'lock')} of runs of ours",
+            "finish these runs: archipmigrate status",
+            **data,
+        )
+    if free:
+        yield warning(
+            Topic.LOCKS,
+            f"{count(free, 'lock')} that nobody can hold any more, once v0.3 is stopped",
+            site.command("locks", "--clean", "--v03-stopped"),
+            **data,
+        )
+    if not (held or ours or free):
+        yield ok(Topic.LOCKS, f"nothing is locked in {site.locks}", **data)
+
+
+def _counts(question: Question) -> Counter[str] | None:
+    """Return how many locks are held, ours, or free; None if a directory is missing.
+
+    Raises OSError.
+    """
+    with opened(question.site.maps) as maps, opened(question.site.locks) as share:
+        if share is None or maps is None:
+            return None
+        runs = runs_with_locks(question.options.state_path, maps)
+        kinds = Counter({"held": 0, "ours": 0, "free": 0})
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=share.fd)
         try:
             with os.scandir(fd) as entries:
                 for entry in entries:
-                    kinds.update(_kind(fd, os.fsencode(entry.name)))
-        except OSError as error:
-            yield blocker(Topic.LOCKS, f"{site.locks}: {error.strerror}", "see to that")
-            return
+                    name = os.fsencode(entry.name)
+                    if is_lock_name(name) and (verdict := _judged(fd, name, runs)):
+                        kinds[_word(verdict)] += 1
         finally:
             os.close(fd)
-    data = {kind: kinds[kind] for kind in (DAEMON, OWN, PART)}
-    if kinds[DAEMON]:
-        yield warning(
-            Topic.LOCKS,
-            f"{count(kinds[DAEMON], 'volume')} locked by daemons, or by what has died",
-            "close these volumes (vlmc close), or stop Archipelago, before mapfiles",
-            **data,
-        )
-    if kinds[OWN]:
-        yield warning(
-            Topic.LOCKS,
-            f"{count(kinds[OWN], 'lock')} of runs of ours",
-            "finish these runs: archipmigrate status",
-            **data,
-        )
-    if not kinds[DAEMON] and not kinds[OWN]:
-        yield ok(Topic.LOCKS, f"nothing is locked in {site.locks}", **data)
+    return kinds
 
 
-def _kind(fd: int, name: bytes) -> list[str]:
-    role = parse_name(name).role
-    if role is Role.LOCK_PART:
-        return [PART]
-    if role is not Role.LOCK:
-        return []
+def _judged(fd: int, name: bytes, runs: Mapping[bytes, str]) -> Verdict | None:
     try:
-        file = open_file(fd, name)
+        lock = read_lock(Root.LOCKS, b"", fd, name)
     except OSError:
-        return [DAEMON]
-    try:
-        return [OWN if os.pread(file, LONGEST, 0).startswith(OURS) else DAEMON]
-    finally:
-        os.close(file)
+        return UNREADABLE
+    return None if lock is None else judge(lock, runs, time.time_ns())
+
+
+def _word(verdict: Verdict) -> str:
+    if verdict.is_free:
+        return "free"
+    is_ours = verdict.kind is Kind.OURS or verdict.is_needed
+    return "ours" if is_ours else "held"

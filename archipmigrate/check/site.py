@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..config.blocker import OF_BLOCKS, OF_MAPS, OWNER, read_config
+from ..config.files import CONFIG, read_text
 from ..errors import UsageError
 from ..jobs.registry import MAPFILES, PERMS, RELOCATE
-from ..maps.config import OF_BLOCKS, OF_MAPS, OWNER, read_config
-from ..maps.locate import BLOCKS, CONFIG
+from ..maps.locate import BLOCKS
 from ..ui.text import command_line
 
 MAPS, LOCKS = "maps", "locks"
@@ -66,6 +67,11 @@ class Site:
         places += ["--locks", self.locks] if self.locks else []
         return self._command(MAPFILES, places, words)
 
+    def command(self, name: str, *words: str) -> str:
+        """Return a command about maps and their locks."""
+        places = ["--maps", self.maps, *(["--locks", self.locks] if self.locks else [])]
+        return self._command(name, places, words)
+
     def check(self, *words: str) -> str:
         """Return the command that checks this site."""
         return self._command("check", [os.path.dirname(os.path.abspath(self.maps))], words)
@@ -109,7 +115,7 @@ def _at(path: str) -> Site:
 
 def _configured(path: Path) -> Site:
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = read_text(path)
     except OSError as error:
         raise UsageError(
             f"{path}: {error.strerror}: name the configuration with --config FILE, or the "

@@ -12,7 +12,7 @@ from ..check.question import Question, Watch
 from ..check.site import find_site
 from ..check.topics import findings
 from ..check.volumes import VolumesQuestion, volume_findings
-from ..maps.locate import CONFIG
+from ..config.files import CONFIG
 from ..ui.progress import Subject
 from ..ui.report import Report, Verbosity
 from . import options, places
@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     site = find_site(args.path, args.config, args.owner, args.group)
     see = options.verbosity(args)
     hosts = tuple(host for host in args.hosts.split(",") if host)
-    question = Question(site, args.walk, args.probe, hosts, options.run_options(args), _watch(see))
+    question = Question(site, args.walk, args.probe, hosts, options.run_options(args), watch(see))
     with (
         closing(Report(Subject("check"), replace(see, progress=False))) as report,
         places.given_sizes(args) as sizes,
@@ -147,6 +147,6 @@ def run(args: argparse.Namespace) -> int:
         return show_page(volume_findings(about), report, VOLUMES)
 
 
-def _watch(see: Verbosity) -> Watch:
+def watch(see: Verbosity) -> Watch:
     """Show the progress of walks as other commands do; their results are the page's."""
     return lambda subject: closing(Report(subject, replace(see, json=False)))

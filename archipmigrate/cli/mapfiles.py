@@ -10,7 +10,7 @@ from functools import partial
 from ..check.before import check_before
 from ..maps.format.codec import codec_of
 from ..maps.kind import KIND
-from ..maps.locate import locate_maps
+from ..maps.locate import check_no_locks_beside, locate_maps
 from ..session.work import begin, dry_run
 from ..share import open_share
 from ..ui.report import Report
@@ -89,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     codec_of(args.backend)
     maps, settings = locate_maps(args.config, args.maps, args.locks, args.blocks)
+    if args.maps is not None and not args.locks:
+        check_no_locks_beside(maps)
     run_options = options.run_options(args)
     with options.log_directory(args) as logs, places.given_sizes(args) as sizes:
         words = options.words(args, places.options_same_share(args), logs)

@@ -17,3 +17,12 @@ def check_stopped(proc: Path = PROC) -> None:
             "object that was moved, and make a second one: stop Archipelago on all nodes "
             "(archipelago stop)"
         )
+
+
+def check_all_stopped(proc: Path = PROC) -> None:
+    """Check that no daemon of v0.3 or v0.4 runs here. Raises FatalError."""
+    check_stopped(proc)
+    if running := running_daemons(proc):
+        raise FatalError(
+            f"v0.4 still runs here: {shown_daemons(running)}: stop Archipelago on all nodes"
+        )

@@ -84,8 +84,8 @@ def test_share_of_v03_is_locked_until_v03_is_said_to_be_stopped(
     check_summary(ended)
     assert results(ended) == {**dict.fromkeys(sums(), "locked"), "shrt": "invalid"}
     text = program("mapfiles", "-n", "--maps", share / "maps")
-    said = [line for line in text.out.splitlines() if line.startswith("locked")]
-    words = "locked by v0.3, which never releases a lock: 5 volumes."
+    said = [line for line in text.out.splitlines() if line.startswith("held by v0.3")]
+    words = "held by v0.3, which never releases a lock: 5 volumes."
     assert said == [f"{words} Once it is stopped on all nodes, add --v03-stopped"]
     assert snapshot(share) == before
 
