@@ -15,7 +15,7 @@ entries    what perms would change (a walk)     room        inodes and bytes tha
 
 volumes    every object of every volume; digests recorded and compared (hashing, sums)
 
-before     the short form: what a job looks at before it begins (unmounted, unfinished)
+before     the short form: what a job looks at before it begins
 page       findings as text and JSON
 
 A topic is a function that yields findings. It never raises for what it finds, only if the check

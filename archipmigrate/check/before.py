@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FatalError
-from ..jobs.daemons import running_daemons, shown_daemons
 from ..jobs.kind import JobKind
 from ..jobs.options import RunOptions
 from ..jobs.registry import is_of, undo_target
@@ -21,8 +20,9 @@ from ..journal.lock import ShareLock
 from ..journal.runs import list_runs
 from ..journal.store import RunHeader
 from ..share import Share, places_at
-from .unfinished import unfinished_runs, ways_on
-from .unmounted import is_empty, unmounted_point
+from ..share.daemons import running_daemons, shown_daemons
+from .mounted import is_empty, unmounted_point
+from .runs import unfinished_runs, ways_on
 
 ANYWAY = "; --no-check begins anyway"
 

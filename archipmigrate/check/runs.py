@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from ..jobs.options import RunOptions
 from ..journal.runs import read_runs
-from ..share import places_at
+from ..journal.store import RunHeader
+from ..share import overlap, places_at
 from .finding import Finding, Topic, ok, warning
-from .question import Question
-from .unfinished import unfinished_runs, ways_on
+
+if TYPE_CHECKING:  # a job looks before it begins, and needs no more than this
+    from .question import Question
 
 
 def runs(question: Question) -> Iterator[Finding]:
@@ -31,3 +35,18 @@ def runs(question: Question) -> Iterator[Finding]:
         )
     if not unfinished and not every.unreadable:
         yield ok(Topic.RUNS, f"no unfinished run in {options.state_path}")
+
+
+def unfinished_runs(headers: Iterable[RunHeader], places: Sequence[str]) -> Iterator[RunHeader]:
+    """Yield the runs that can be resumed, of shares that are, or overlap, those at *places*."""
+    for header in headers:
+        if header.is_resumable and overlap(places, header.places or places_at(header.path)):
+            yield header
+
+
+def ways_on(header: RunHeader, options: RunOptions) -> str:
+    """Return the commands that end an unfinished run."""
+    return (
+        f"{options.command('resume', header.run)} goes on with it, "
+        f"{options.command('undo', header.run)} takes it back"
+    )

@@ -20,10 +20,12 @@ job        the job
 undo       the undo
 returnable whether a run may be undone
 room       whether there is room for new directories and copies
-daemons    nothing is moved while v0.3 runs here
+daemons    v0.3's daemons on this host
 settings   what a run is begun with; locate: from a configuration or from directories
 opened     opens the directories of a run
 kind       the job as a kind
+overlay    puts together the two files of a diverged object
+diverged   the job that does so, for a volume; diverged_kind: as a kind
 prune      the job that removes empty directories; prune_kind: as a kind
 report     the lines and the summary that users see
 """

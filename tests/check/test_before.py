@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from archipmigrate.check import before, unmounted
+from archipmigrate.check import before, mounted
 from archipmigrate.check.before import check_before
-from archipmigrate.jobs import daemons
 from archipmigrate.jobs.options import RunOptions
 from archipmigrate.journal.lock import ShareLock
 from archipmigrate.journal.runs import list_runs, new_run
 from archipmigrate.perms.kind import KIND
-from archipmigrate.share import open_share
+from archipmigrate.share import daemons, open_share
 from tests.support.inprocess import Program
 from tests.support.old_shares import entries, make_old_share
 from tests.support.program import GID, attrs
@@ -88,7 +87,7 @@ def test_mount_point_of_fstab_that_is_not_mounted_is_refused(
 ) -> None:
     fstab = tmp_path / "fstab"
     fstab.write_text(f"# {top}\nserver:/archip {top} nfs4 hard 0 0\nnone none swap sw 0 0\n")
-    monkeypatch.setattr(unmounted, "FSTAB", fstab)
+    monkeypatch.setattr(mounted, "FSTAB", fstab)
     was = entries(top)
     ended = checking(*command(job, top))
     assert ended.status == 1
@@ -103,10 +102,10 @@ def test_mount_point_of_fstab_that_is_mounted_is_none(
     escaped = str(point).replace(" ", "\\040")
     fstab = tmp_path / "fstab"
     fstab.write_text(f"tmpfs {escaped} tmpfs defaults\ntmpfs {tmp_path} tmpfs defaults\n")
-    monkeypatch.setattr(unmounted, "FSTAB", fstab)
-    assert unmounted.unmounted_point(str(point / "maps")) == ""
-    assert unmounted.unmounted_point(str(tmp_path / "mnt")) == str(tmp_path)
-    assert unmounted.unmounted_point("/proc") == ""
+    monkeypatch.setattr(mounted, "FSTAB", fstab)
+    assert mounted.unmounted_point(str(point / "maps")) == ""
+    assert mounted.unmounted_point(str(tmp_path / "mnt")) == str(tmp_path)
+    assert mounted.unmounted_point("/proc") == ""
 
 
 @pytest.mark.parametrize(

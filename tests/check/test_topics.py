@@ -21,11 +21,11 @@ from archipmigrate.check.question import Question
 from archipmigrate.check.runs import runs
 from archipmigrate.check.site import Site, find_site
 from archipmigrate.errors import UsageError
-from archipmigrate.jobs.daemons import running_daemons
 from archipmigrate.jobs.options import RunOptions
 from archipmigrate.journal.runs import new_run
 from archipmigrate.maps.blocker.locks import holder_string
 from archipmigrate.share import Mount, open_share
+from archipmigrate.share.daemons import running_daemons
 from tests.support.inprocess import Program
 from tests.support.program import GID
 

@@ -13,9 +13,9 @@ import pytest
 
 from archipmigrate.check import question, room
 from archipmigrate.check.finding import Level, Topic
-from archipmigrate.jobs.daemons import running_daemons
 from archipmigrate.jobs.ended import Ended
 from archipmigrate.session import work
+from archipmigrate.share.daemons import running_daemons
 from tests.support.inprocess import Program
 from tests.support.map_shares import PREFIX, digests, from_v1, put, put_v2, v1
 from tests.support.old_shares import make_old_share

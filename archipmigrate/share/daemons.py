@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import FatalError
+
 # The peers of v0.3.5 as the kernel shows the names of processes, and how those of v0.4 begin.
 V03 = ("pfiled", "mt-pfiled", "mt-mapperd", "st-vlmcd", "mt-sosd")
 V04 = "archip-"
@@ -25,6 +27,26 @@ class Daemon:
     def is_v03(self) -> bool:
         """Whether it is of v0.3, not of v0.4."""
         return self.name in V03
+
+
+def check_stopped(proc: Path = PROC) -> None:
+    """Check that no daemon of v0.3 runs here. Raises FatalError."""
+    running = [daemon for daemon in running_daemons(proc) if daemon.is_v03]
+    if running:
+        raise FatalError(
+            f"v0.3 still runs here: {shown_daemons(running)}. It would serve zeros for every "
+            "object that was moved, and make a second one: stop Archipelago on all nodes "
+            "(archipelago stop)"
+        )
+
+
+def check_all_stopped(proc: Path = PROC) -> None:
+    """Check that no daemon of v0.3 or v0.4 runs here. Raises FatalError."""
+    check_stopped(proc)
+    if running := running_daemons(proc):
+        raise FatalError(
+            f"v0.4 still runs here: {shown_daemons(running)}: stop Archipelago on all nodes"
+        )
 
 
 def running_daemons(proc: Path = PROC) -> list[Daemon]:
