@@ -15,7 +15,6 @@ from archipmigrate.check import accounts, acls, extension, mounted, squash
 from archipmigrate.check.daemons import daemons
 from archipmigrate.check.filesystem import filesystem
 from archipmigrate.check.finding import Finding, Level
-from archipmigrate.check.locks import locks
 from archipmigrate.check.nfs import findings_of_mount
 from archipmigrate.check.question import Question
 from archipmigrate.check.runs import runs
@@ -23,7 +22,6 @@ from archipmigrate.check.site import Site, find_site
 from archipmigrate.errors import UsageError
 from archipmigrate.jobs.options import RunOptions
 from archipmigrate.journal.runs import new_run
-from archipmigrate.maps.blocker.locks import holder_string
 from archipmigrate.share import Mount, open_share
 from archipmigrate.share.daemons import running_daemons
 from tests.support.inprocess import Program
@@ -272,18 +270,6 @@ def test_extension_that_is_missing_is_a_warning(top: Path, monkeypatch: pytest.M
     for built, due in ((True, "ok"), (False, "warning")):
         monkeypatch.setattr(extension, "BUILT", built)
         assert levels(extension.extension, Question(site_of(top))) == [due]
-
-
-def test_locks_are_counted_by_who_left_them(top: Path) -> None:
-    question = Question(site_of(top))
-    assert levels(locks, question) == ["ok"]
-    (top / "locks" / "volume-1_lockhost_1_ab").write_bytes(b"host_1")
-    assert levels(locks, question) == ["ok"]
-    (top / "locks" / "volume-1_lock").write_bytes(b"host_1")
-    (top / "locks" / "volume-2_lock").write_bytes(holder_string("host", "mapfiles-1"))
-    found = ask(locks, question)
-    assert [f.level.word for f in found] == ["warning", "warning"]
-    assert found[0].data == {"daemon": 1, "ours": 1, "part": 1}
 
 
 # -- owners and ACLs
