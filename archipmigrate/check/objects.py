@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from ..errors import Error
 from ..jobs.ended import Ended
 from ..relocate.classify import BAD, WHY, Class
-from ..relocate.daemons import running_daemons, shown_daemons
 from ..relocate.kind import KIND
 from ..relocate.report import AT_OLD_PLACES
 from ..relocate.room import directories_for, is_refusal
 from ..relocate.settings import RelocateSettings, directory_identity
 from ..relocate.tables import class_counts, found_paths, refusal_of
+from ..share.daemons import running_daemons, shown_daemons
 from ..ui.text import count, quoted
 from .finding import Finding, Topic, blocker, ok, warning
 from .question import Question

@@ -13,7 +13,6 @@ from ..config.files import CONFIG
 from ..errors import FatalError, UsageError
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind
-from ..relocate.daemons import check_stopped
 from ..relocate.diverged_kind import KIND as MERGE
 from ..relocate.kind import KIND
 from ..relocate.locate import Places, locate_objects
@@ -24,6 +23,7 @@ from ..relocate.settings import RelocateSettings
 from ..relocate.tables import refusal_of
 from ..session.work import begin, dry_run
 from ..share import open_share
+from ..share.daemons import check_stopped
 from ..ui.report import Report
 from ..ui.text import count
 from . import options, prelink
@@ -37,6 +37,11 @@ v0.3 must be stopped on all nodes, and --v03-stopped says that it is: one that s
 runs would serve zeros for what was moved, and make second objects. Objects keep
 their inode, owner and mode; each has its old or its new name at every instant,
 also after a power cut. Nothing is ever replaced.
+
+With --prelink there is almost no downtime. Blocks get their second names while v0.3
+runs; with --v03-stopped what it has changed since is seen to, and maps are copied and
+moved: the milestone `linked`, after which perms runs and v0.4 may start. --drop-old
+removes the old names while v0.4 runs, --back goes back to v0.3.
 
 What is not moved is listed, with what to do: placeholders, locks, strays, names
 that v0.4 cannot open, foreign files; and, with exit status 3, conflicts (the old
@@ -57,6 +62,11 @@ EXAMPLES = """\
                                                   remove empty directories, any time later
   archipmigrate relocate --merge-diverged VOLUME --v03-stopped --v04-stopped
                                                   v0.4 was started too early, and guests wrote
+
+  archipmigrate relocate --prelink                while v0.3 runs; again, whenever you like
+  archipmigrate relocate --prelink --v03-stopped  in the downtime; then perms, then v0.4
+  archipmigrate relocate --drop-old               while v0.4 runs
+  archipmigrate relocate --back --v04-stopped     back to v0.3
 
 exit status: 0 v0.4 finds all that v0.3 served; 1 stopped (resumable), or refused;
 2 usage, or it needs --copy; 3 conflicts, missing objects or failures; 11 another run holds the

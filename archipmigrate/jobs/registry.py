@@ -26,6 +26,8 @@ KINDS = {
 }
 # Jobs that others propose to users: RELOCATE where objects are not where v0.4 looks.
 RELOCATE, PERMS, MAPFILES = "relocate", "perms", "mapfiles"
+# The job that removes locks that nobody can hold.
+LOCKS = "locks"
 # The job that removes the empty directories that RELOCATE leaves.
 PRUNE = "prune"
 # The job of a run that takes back another, whatever the kind of that.

@@ -13,10 +13,10 @@ from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
 from ..journal.store import Journal, RunHeader
 from ..packed.moves import Root
+from ..share.daemons import check_all_stopped
 from ..ui.report import Report
 from ..ui.summary import how_it_ended
 from ..ui.text import count, quoted
-from .daemons import check_all_stopped
 from .diverged import MergeJob, UndoMergeJob, objects_of
 from .opened import open_roots
 from .overlay import NO_EXTENTS, tells_extents
