@@ -64,16 +64,20 @@ def add_phases(parser: options.Parser) -> None:
         help="with --prelink --v03-stopped: stop once all is linked, with both names (this is the "
         "default, too)",
     )
-    parser.add_argument(
-        "--v04-stopped",
-        action="store_true",
-        help="v0.4 is stopped on all nodes: for --back",
-    )
 
 
 def is_asked(args: argparse.Namespace) -> bool:
     """Whether one of the phases is asked for."""
     asked = bool(args.prelink or args.drop_old or args.back or args.prune_deleted)
+    others = {
+        "--copy": args.copy,
+        "--prune": args.prune,
+        "--pithos-blocks": args.pithos_blocks,
+        "--pithos-maps": args.pithos_maps,
+        "--pithos-migrate": args.pithos_migrate,
+    }
+    if asked and (given := [option for option, is_given in others.items() if is_given]):
+        raise UsageError(f"{given[0]} is for relocate in one go: it does not go with phases")
     if args.keep_old and not args.prelink:
         raise UsageError("--keep-old goes with --prelink")
     return asked

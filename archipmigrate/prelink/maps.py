@@ -17,10 +17,10 @@ import stat
 from dataclasses import dataclass
 
 from ..layout.names import PREFIX
-from ..packed.moves import Twin
-from ..relocate.compare import copy_back, same_content, sweep_part
-from ..relocate.mover import Different, Gone
+from ..relocate.compare import same_content
+from ..relocate.copying import SourceChanged, copy_file, sweep_part
 from ..relocate.roots import OpenRoot, is_object, status_beneath
+from ..relocate.steps import Different, Gone
 from ..tree.files import status
 from .actions import Action, Verb
 from .keep import Shelf, opened
@@ -137,6 +137,7 @@ def _copy(source: int, target: int, name: bytes) -> None:
             sweep_part(target, name)
             return
         os.unlink(name, dir_fd=target)
-    found = os.stat(name, dir_fd=source, follow_symlinks=False)
-    attrs = Twin(found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns)
-    copy_back(source, target, name, attrs)
+    try:
+        copy_file(source, target, name)
+    except SourceChanged:
+        raise Different from None

@@ -31,12 +31,13 @@ from ..engine.stop import DENIED
 from ..errors import ShareError
 from ..model import Outcome, StopFlag
 from ..packed.moves import Root
-from ..relocate.compare import part_name
-from ..relocate.mover import UNTRIED, Different, Done, Gone
+from ..relocate.copying import part_name
+from ..relocate.mover import UNTRIED, Done
 from ..relocate.roots import Roots, is_object, leads_out, status_beneath
+from ..relocate.steps import Different, Gone
 from ..tree.beneath import PIN
 from ..tree.files import status
-from ..tree.rename import exchange, rename_as
+from ..tree.rename import exchange, rename_exclusive
 from .actions import Action, Verb
 from .keep import Keep, Shelf, opened
 
@@ -260,9 +261,9 @@ class Steps:
         """
         root, becomes = self.roots[action.root], action.name
         if action.root not in self._cannot_rename and status(target, becomes) is None:
-            if rename_as(source, name, target, becomes):
+            if rename_exclusive(source, target, name, becomes):
                 if not is_object(status(target, becomes), inode):
-                    rename_as(target, becomes, source, name)
+                    rename_exclusive(target, source, becomes, name)
                     raise Different
                 return Step.MADE
             self._cannot_rename.add(action.root)

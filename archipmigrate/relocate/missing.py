@@ -26,7 +26,7 @@ from ..packed.groups import Hint
 from ..packed.moves import Root, shown_path
 from ..tree.files import open_file
 from .classify import Class
-from .places import pithos_directory, sha256_directory, v03_directory
+from .places import pithos_directory, sha256_directory, tree_directory, v03_directory
 from .roots import Roots, leads_out, status_beneath
 from .tables import Found, MapToCheck, end_volumes, name_volume, put_found
 from .units import Reading, check_unit, unit_readings
@@ -34,7 +34,10 @@ from .units import Reading, check_unit, unit_readings
 AT_ONCE = 4096  # entries of a map that are read at once
 OPERATION = "check"
 NOWHERE = "object {number} of {volume} is nowhere: v0.3 served zeros for it, v0.4 fails"
-OF_PITHOS = "object {number} of {volume}, of Pithos, is not here: is it in Pithos' own directory?"
+OF_PITHOS = (
+    "object {number} of {volume}, of Pithos, is not here: if it is in Pithos' own directory, name "
+    "that with --pithos-blocks"
+)
 
 
 @dataclass(slots=True)
@@ -185,7 +188,7 @@ class _Check:
         if flag and self.has(digest):
             return
         self._looked += 1
-        if not any(self._is_at(directory, name) for directory in _directories(name)):
+        if not self._is_somewhere(name):
             shown = volume.decode(errors="backslashreplace")
             self._found.append(
                 Found(
@@ -196,9 +199,16 @@ class _Check:
                 )
             )
 
-    def _is_at(self, directory: bytes, name: bytes) -> bool:
+    def _is_somewhere(self, name: bytes) -> bool:
+        """Whether v0.4 finds an object, or it waits at a place of v0.3."""
+        if any(self._is_at(Root.BLOCKS, directory, name) for directory in _directories(name)):
+            return True
+        tree = Root.PITHOS_BLOCKS
+        return tree in self.roots and self._is_at(tree, tree_directory(name), name)
+
+    def _is_at(self, root: Root, directory: bytes, name: bytes) -> bool:
         try:
-            return status_beneath(self.roots[Root.BLOCKS], directory, name) is not None
+            return status_beneath(self.roots[root], directory, name) is not None
         except OSError as error:
             if leads_out(error):
                 return False

@@ -13,18 +13,15 @@ ABSENT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def rename_exclusive(source: int, target: int, name: bytes) -> bool:
+def rename_exclusive(source: int, target: int, name: bytes, new_name: bytes | None = None) -> bool:
     """Move *name* from one open directory to another, in one step, never over anything.
+
+    It is *new_name* there, or has the same name.
 
     Return False where that cannot be done in one step. Raises OSError; FileExistsError if there is
     something of that name.
     """
-    return _rename(source, name, target, name, RENAME_NOREPLACE)
-
-
-def rename_as(directory: int, name: bytes, target: int, new_name: bytes) -> bool:
-    """Move *name* as `rename_exclusive` does, and give it another name there."""
-    return _rename(directory, name, target, new_name, RENAME_NOREPLACE)
+    return _rename(source, name, target, name if new_name is None else new_name, RENAME_NOREPLACE)
 
 
 def exchange(directory: int, first: bytes, second: bytes) -> bool:
