@@ -87,9 +87,10 @@ def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
             ONE_NODE,
             "move objects to where v0.4 looks",
             [
-                site.relocate(
-                    *(["--prelink"] if facts.prelink else []), "--v03-stopped", *_pithos(facts)
-                )
+                *_copies(facts, site),
+                site.relocate("--prelink", "--v03-stopped")
+                if facts.prelink
+                else site.relocate("--v03-stopped", *_pithos(facts)),
             ],
             "look first, with -n in place of --v03-stopped",
         )
@@ -141,6 +142,17 @@ def _pithos(facts: Facts) -> list[str]:
     return [
         w for option, path in pairs if os.path.realpath(path) not in ours for w in (option, path)
     ]
+
+
+def _copies(facts: Facts, site: Site) -> Iterator[str]:
+    """Yield what copies Pithos' own trees to the same places below the blockers' directories.
+
+    The phases of --prelink copy nothing.
+    """
+    words = _pithos(facts) if facts.prelink else []
+    for option, path in zip(words[::2], words[1::2], strict=True):
+        target = site.maps if option.endswith("maps") else site.blocks
+        yield command_line(["cp", "-a", "--reflink=auto", f"{path}/.", target])
 
 
 def _afterwards(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
