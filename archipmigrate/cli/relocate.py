@@ -61,8 +61,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
-    options.add_jobs(parser)
-    options.add_max_ops(parser)
+    options.add_work(parser)
     options.add_state(parser)
     options.add_output(parser, lists=False)
 
@@ -104,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     moves = args.v03_stopped and not args.dry_run
     if moves:
         check_stopped()
+    share = open_share(blocks)
+    KIND.check_backend(args.backend, share)
     run_options, waiting = options.run_options(args), 0
     with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
         words = options.words(args, _options_same_share(args))
@@ -114,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
             waiting = at_old_places(ended.journal)
 
         do = partial(begin, fresh=args.fresh) if moves else dry_run
-        ended = do(KIND, settings, open_share(blocks), run_options, report, tell)
+        ended = do(KIND, settings, share, run_options, report, tell)
     if waiting and not moves and not args.dry_run:
         raise FatalError(
             f"{count(waiting, 'object')} where only v0.3 looks; nothing was touched: stop v0.3 on "

@@ -38,6 +38,7 @@ from ..packed.moves import Move, Root, Verb, unpack_moves
 from . import missing, survey
 from .classify import Class
 from .mover import Done, Mover
+from .native import Moved, NativeMover
 from .room import lacking_room
 from .roots import Roots
 from .tables import (
@@ -78,17 +79,20 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(slots=True)
 class RelocateJob(Job[Scan]):
-    """See the module."""
+    """See the module. `native`: objects are moved in C where that is all there is to do."""
 
     roots: Roots
     dry_run: bool = False
+    native: bool = False
     total: int | None = None
     mover: Mover = field(init=False)
+    _fast: NativeMover | None = field(init=False)
     _conflicts: dict[bytes, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Move forward."""
         self.mover = Mover(self.roots)
+        self._fast = NativeMover(self.mover) if self.native else None
 
     def first_units(self) -> Iterable[Unit]:
         """Yield both directories."""
@@ -128,7 +132,7 @@ class RelocateJob(Job[Scan]):
         """Walk directories, take the next moves of a unit, or look for objects."""
         kind = kind_of(unit.body)
         if kind in (SURVEY_UNIT, LOOK):
-            return survey.Survey(self.roots).scan(unit, limits)
+            return survey.Survey(self.roots, self.native).scan(unit, limits)
         if kind == MOVES:
             return self._scan_moves(unit, limits)
         return missing.Checker(self.roots, self._conflicts).scan(unit, limits)
@@ -157,9 +161,14 @@ class RelocateJob(Job[Scan]):
 
     def apply(self, scan: Scan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         """Move objects. Raises OSError if what was done may not be durable."""
+        if self._fast is None:
+            moves = list(unpack_moves(scan.preimage))
+            return moved(moves, self.mover.apply(moves, stop, deny_limit), retries)
+        fast = self._fast.move(scan.preimage, stop, deny_limit)
+        if fast.is_all:
+            return all_moved(fast)
         moves = list(unpack_moves(scan.preimage))
-        done = self.mover.apply(moves, stop, deny_limit)
-        return moved(moves, done, retries)
+        return moved(moves, self._fast.complete(moves, fast, stop, deny_limit), retries)
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Finish what a killed session left half done. The unit is worked off again."""
@@ -211,6 +220,20 @@ def moved(moves: Sequence[Move], done: Sequence[Done], retries: int) -> UnitResu
         attempted=len(done) - len(untried),
         succeeded=tally.changed + tally.compliant,
         writes=[_count_classes(changed)],
+    )
+
+
+def all_moved(fast: Moved) -> UnitResult:
+    """Return the result of a unit of moves that C has made, all of them."""
+    counts = [(Class.MOVED_BLOCKS, fast.changed[Root.BLOCKS])]
+    counts.append((Class.MOVED_MAPS, fast.changed[Root.MAPS]))
+    number = len(fast.outcomes)
+    return UnitResult(
+        pack_outcome(Applied(fast.outcomes)),
+        Tally(changed=number),
+        attempted=number,
+        succeeded=number,
+        writes=[partial(add_counts, counts=[pair for pair in counts if pair[1]])],
     )
 
 

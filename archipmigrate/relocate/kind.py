@@ -8,6 +8,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..backend.extensions import uses_native
+from ..errors import UsageError
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
@@ -27,6 +29,8 @@ from .settings import JOB, RelocateSettings, open_blocks, open_maps
 from .tables import class_counts, prepare_tables
 from .undo import UndoRelocateJob
 
+NATIVE, PYTHON = "native", "python"
+
 
 @dataclass
 class RelocateWork(Work):
@@ -39,7 +43,8 @@ class RelocateWork(Work):
     def undo(self, header: RunHeader) -> Iterator[Work]:
         """Move the objects back."""
         del header
-        yield replace(self, job=UndoRelocateJob(self.roots, self.journal))
+        native = self.backend == NATIVE
+        yield replace(self, job=UndoRelocateJob(self.roots, self.journal, native=native))
 
 
 class RelocateKind(JobKind[RelocateSettings]):
@@ -56,6 +61,13 @@ class RelocateKind(JobKind[RelocateSettings]):
     def more_roots(self, settings: RelocateSettings) -> Mapping[str, str]:
         """Return the directory of the maps."""
         return {settings.maps_identity: settings.maps}
+
+    def check_backend(self, name: str, share: Share) -> None:
+        """Check that C is there if it is demanded; a server is reached through a mount only."""
+        del share
+        uses_native(name)
+        if name == "nfs":
+            raise UsageError("--backend nfs: objects are moved through a mount only")
 
     def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
         """Refuse while a v2 map rests on the new places. Raises FatalError."""
@@ -81,10 +93,12 @@ class RelocateKind(JobKind[RelocateSettings]):
             roots = {Root.BLOCKS: blocks, Root.MAPS: maps}
             stack.callback(os.umask, os.umask(0))
             journal.commit([prepare_tables])
-            job = RelocateJob(roots, dry_run=opening.purpose is Purpose.DRY_RUN)
+            native = uses_native(opening.options.backend)
+            dry_run = opening.purpose is Purpose.DRY_RUN
+            job = RelocateJob(roots, dry_run=dry_run, native=native)
             job.load_conflicts(journal)
             lanes = choose_lanes(share, opening.options)
-            yield RelocateWork(job, lanes, "python", roots, journal)
+            yield RelocateWork(job, lanes, NATIVE if native else PYTHON, roots, journal)
 
     def may_have_changed(self, journal: Journal) -> bool:
         """Say whether an object was moved, or may be half done."""

@@ -40,6 +40,8 @@
 #define AT_STATX_DONT_SYNC 0x4000
 #endif
 
+#define NOREPLACE 1 /* linux/fs.h, RENAME_NOREPLACE */
+
 struct how {
     uint64_t flags;
     uint64_t mode;
@@ -333,6 +335,21 @@ int sys_change_mode(int fd, bool is_pin, uint32_t mode, const struct features *f
     char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     return RETRY(chmod(path, mode & 07777));
+}
+
+int sys_change_owner(int pin, uint32_t uid, uint32_t gid)
+{
+    return RETRY(fchownat(pin, "", uid, gid, AT_EMPTY_PATH));
+}
+
+int sys_make_directory(int directory, const char *name, uint32_t mode)
+{
+    return RETRY(mkdirat(directory, name, mode));
+}
+
+int sys_rename_exclusive(int source, int target, const char *name)
+{
+    return RETRY(syscall(SYS_renameat2, source, name, target, name, NOREPLACE));
 }
 
 static int list_at_once(int directory, const char *name, char *buffer, size_t size,

@@ -44,12 +44,6 @@ while True:
 """
 
 
-@pytest.fixture
-def backend() -> str:
-    """There is one backend."""
-    return "auto"
-
-
 class Arena:
     """Objects whose directories are exchanged, and a victim outside."""
 
