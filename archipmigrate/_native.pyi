@@ -93,6 +93,10 @@ def survey_objects(
     stop: bytes | bytearray,
 ) -> tuple[bytes, int, tuple[int, int], list[tuple[bytes, bytes]], int, int, bytes, bytes]: ...
 
+# Of whole entries of a v1 map (33 bytes each), but for those of zeros: how many of the objects are,
+# below a root, where v0.4 looks, and the indices of the others. MemoryError.
+def check_objects(root: int, entries: bytes, /) -> tuple[int, list[int]]: ...
+
 # Packed moves (packed.moves). A root is (fd, umask, uid or -1, gid or -1, whether objects are
 # renamed there, what is known of its directories: relocate.native.PARENTS bytes, zeroed at first).
 # Returns an outcome a move (model.Outcome; 255: left to the caller), how many of each root are

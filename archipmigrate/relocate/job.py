@@ -135,7 +135,7 @@ class RelocateJob(Job[Scan]):
             return survey.Survey(self.roots, self.native).scan(unit, limits)
         if kind == MOVES:
             return self._scan_moves(unit, limits)
-        return missing.Checker(self.roots, self._conflicts).scan(unit, limits)
+        return missing.Checker(self.roots, self._conflicts, self.native).scan(unit, limits)
 
     def _scan_moves(self, unit: Unit, limits: Limits) -> Scan:
         """Return the moves that a unit has room for. They are compared when they are made."""

@@ -126,3 +126,11 @@ def survey_plain(roots: Roots, groups: bytes, limits: Limits, moves: int, wide: 
     )
     needed = dict(zip(Root, directories, strict=True))
     return Surveyed(Packed(packed, number), needed, maps, current, pithos, rest, left)
+
+
+def check_plain(blocks: OpenRoot, entries: bytes) -> tuple[int, Sequence[int]]:
+    """Look for the objects of entries of a v1 map, but for those of zeros.
+
+    Return how many are where v0.4 looks, and which entries are for the twin.
+    """
+    return _native.check_objects(blocks.fd, entries)

@@ -279,6 +279,18 @@ int sys_mount(int directory, const char *name, const struct features *features, 
     return found.mask & MOUNT ? 0 : -ENODATA;
 }
 
+int sys_device(int fd, const struct features *features, uint64_t *device)
+{
+    struct extended found;
+    struct stat status;
+    int flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+    int result = features->statx ? RETRY(syscall(SYS_statx, fd, "", flags, 0, &found))
+                                 : sys_pinned_status(fd, &status);
+    if (result == 0)
+        *device = features->statx ? makedev(found.device_major, found.device_minor) : status.st_dev;
+    return result;
+}
+
 uint64_t sys_handle_identity(int fd)
 {
     union {

@@ -70,6 +70,9 @@ int sys_parent_status(int fd, const struct features *features, struct status *st
  */
 int sys_mount(int directory, const char *name, const struct features *features, uint64_t *mount);
 
+/* Get the device that an open directory is on; over NFS, without asking the server. */
+int sys_device(int fd, const struct features *features, uint64_t *device);
+
 /*
  * Return an identity by the inode's handle (known.h), 0 if there is none; say whether such handles
  * stay the same for as long as the inodes of a filesystem do.

@@ -25,7 +25,7 @@
 struct survey {
     const struct objects_survey_request *request;
     struct objects_survey_result *result;
-    dev_t devices[ROOTS];
+    uint64_t devices[ROOTS];
     struct buffer waiting; /* u32 length, path with its label, u32 length; the last one is next */
     /* The directory that is read: its path with and without the label. */
     enum root root;
@@ -222,9 +222,9 @@ static int open_directory(struct survey *survey)
     int fd = sys_open_beneath(root, path, length, READ_DIRECTORY | O_NOATIME, features);
     if (fd == -EPERM) /* O_NOATIME is for the owner only */
         fd = sys_open_beneath(root, path, length, READ_DIRECTORY, features);
-    struct stat found;
-    int status = fd < 0 ? fd : sys_pinned_status(fd, &found);
-    if (status == 0 && found.st_dev != survey->devices[survey->root])
+    uint64_t device;
+    int status = fd < 0 ? fd : sys_device(fd, features, &device);
+    if (status == 0 && device != survey->devices[survey->root])
         status = -EXDEV;
     if (status == 0 || fd < 0)
         return fd;
@@ -355,9 +355,8 @@ int objects_survey(const struct objects_survey_request *request,
     struct survey survey = {.request = request, .result = result, .dirents = malloc(DIRENTS_SIZE)};
     int status = survey.dirents ? 0 : -ENOMEM;
     for (int i = 0; status == 0 && i < ROOTS; i++) {
-        struct stat found;
-        status = sys_pinned_status(request->roots[i], &found);
-        survey.devices[i] = found.st_dev;
+        uint64_t *device = &survey.devices[i];
+        status = sys_device(request->roots[i], &request->features, device);
     }
     if (status == 0)
         status = run(&survey);

@@ -35,7 +35,8 @@
  *     objects/survey.[ch]            walks directories; finds objects, and those that are to move
  *       objects/classify.[ch]        what a file is by its name and place
  *       objects/sha256.[ch]          the digests that places are made of
- *     objects/moves.[ch]             for both: packed moves
+ *     objects/check.[ch]             looks for the objects that maps name
+ *     objects/moves.[ch]             for these: packed moves
  *     mapfile/entries.[ch]           the entries of older maps as v2 entries; malformed entries
  *
  *   for nfs_module.c:

@@ -8,6 +8,7 @@
 
 #include "python/objects.h"
 
+#include "objects/check.h"
 #include "objects/move.h"
 #include "objects/survey.h"
 #include "python/basics.h"
@@ -137,7 +138,37 @@ static PyObject *native_survey_objects(PyObject *module, PyObject *arguments, Py
     return value;
 }
 
+/* ---- check */
+
+PyDoc_STRVAR(check_doc,
+             "Look for the objects of a v1 map: (how many are found, indices of the others).");
+
+static PyObject *native_check_objects(PyObject *module, PyObject *arguments)
+{
+    int root;
+    Py_buffer entries;
+    struct buffer left = {0};
+    if (!PyArg_ParseTuple(arguments, "iy*:check_objects", &root, &entries))
+        return NULL;
+    struct features features = allowed_features(module);
+    size_t count = (size_t)entries.len / MAP_ENTRY_SIZE;
+    size_t looked;
+    int status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = objects_check(root, entries.buf, count, &features, &looked, &left);
+    Py_END_ALLOW_THREADS;
+    PyObject *value = status < 0 ? raise_error(status) : PyList_New(0);
+    const uint32_t *index = (const void *)left.bytes;
+    for (size_t i = 0; value && i < left.length / sizeof(*index); i++)
+        if (!list_append(value, PyLong_FromUnsignedLong(index[i])))
+            Py_CLEAR(value);
+    buffer_free(&left);
+    PyBuffer_Release(&entries);
+    return value ? Py_BuildValue("(nN)", (Py_ssize_t)looked, value) : NULL;
+}
+
 PyMethodDef objects_methods[] = {
+    {"check_objects", native_check_objects, METH_VARARGS, check_doc},
     {"survey_objects", (PyCFunction)(void (*)(void))native_survey_objects,
      METH_VARARGS | METH_KEYWORDS, survey_doc},
     {"move_objects", (PyCFunction)(void (*)(void))native_move_objects, METH_VARARGS | METH_KEYWORDS,

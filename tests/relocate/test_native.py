@@ -15,13 +15,13 @@ from archipmigrate.layout.names import v03_data_name
 from archipmigrate.model import NEVER, Limits, Outcome
 from archipmigrate.packed.groups import unpack_groups, whole
 from archipmigrate.packed.moves import Move, Root, Verb, pack_moves, unpack_moves
+from archipmigrate.relocate import native
 from archipmigrate.relocate.mover import Mover
 from archipmigrate.relocate.places import sha256_directory, v03_directory
 from archipmigrate.relocate.roots import OpenRoot, Roots
 from archipmigrate.relocate.units import survey_unit
 from tests.support.old_shares import make_old_share, new_place, old_place, put
 
-native = pytest.importorskip("archipmigrate.relocate.native")
 pytest.importorskip("archipmigrate._native")
 
 ENOUGH = Limits(60.0, 1 << 20, 1 << 20)

@@ -20,7 +20,7 @@ LAYERS = {
     "core": {"core"},
     "mapfile": {"core"},
     "local": {"core"},
-    "objects": {"core"},
+    "objects": {"core", "mapfile"},
     "nfs/proto": {"core"},
     "nfs": {"core", "nfs/proto"},
     "python": {"core", "local", "mapfile", "nfs", "nfs/proto", "objects"},
