@@ -73,7 +73,7 @@ def filesystem(
         else:
             source = ["-t", "tmpfs", "-o", "size=4G,nr_inodes=0", "tmpfs"]
         subprocess.run(["mount", *source, at], check=True)
-        stack.callback(subprocess.run, ["umount", at], check=True)
+        stack.callback(lambda: subprocess.run(["umount", at], check=True))
         yield at
     shutil.rmtree(top)
 

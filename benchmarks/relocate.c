@@ -5,10 +5,10 @@
  *     relocate BLOCKS [THREADS [back]]
  *
  * With "back" it moves them to where v0.3 put them, for the next run, and removes the directories
- * that are empty then (one thread only). Only `archip_` and 64 hex digits are moved. For each object its old directory
- * is opened and read, it is looked at, its new directory pinned or made, and it is renamed there by
- * renameat2(RENAME_NOREPLACE). A thread calls syncfs each BATCH objects. Threads take the 256
- * first directories in turns.
+ * that are empty then: with one thread only. Only `archip_` and 64 hex digits are moved. For each
+ * object its old directory is opened and read, it is looked at, its new directory pinned or made,
+ * and it is renamed there by renameat2(RENAME_NOREPLACE). A thread calls syncfs each BATCH objects.
+ * Threads take the 256 first directories in turns.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
