@@ -26,7 +26,7 @@ class ApplyResult(NamedTuple):
     failures: list[tuple[int, str, int, str]]  # index, operation, errno, note
     stamps: list[tuple[int, int]]  # index, ctime in ns
     first_ctime: int  # ns; 0: nothing was changed
-    came: list[tuple[int, int, int]]  # index, mode, gid
+    came: list[tuple[int, int, int, int]]  # index, mode, uid (NO_ID: owners stay), gid
     identity_kind: int  # model.IdentityKind
     identities: bytes  # u64 a change; empty if they are of no kind
     mismatch: bool
@@ -42,6 +42,7 @@ def scan(
     cursor_inode: int,
     counted: bool,
     last_try: bool,
+    uid: int,  # NO_ID: owners stay as they are
     gid: int,
     directory_bits: int,
     file_bits: int,

@@ -29,7 +29,7 @@ class ApplyResult(NamedTuple):
     failures: list[tuple[int, str, int, str]]
     stamps: list[tuple[int, int]]
     first_ctime: int
-    came: list[tuple[int, int, int]]
+    came: list[tuple[int, int, int, int]]
     identity_kind: int
     identities: bytes
     mismatch: bool
@@ -67,6 +67,7 @@ class OpenShare:
         wants_keys: bool,
         counted: bool,
         last_try: bool,
+        uid: int,
         gid: int,
         directory_bits: int,
         file_bits: int,

@@ -270,15 +270,16 @@ class IdentityKind(IntEnum):
 class Known:
     """What is known of entries since their change, for when they are put back.
 
-    `came` are (index, mode, gid) of changes that read back differently: what the entry had then,
-    which counts as the run's own. `identities` is one u64 a change (little-endian; 0: not known),
-    noted after the change, or empty; `kind` is an `IdentityKind`. Where it is NONE, as in journals
-    of earlier versions, only `born_before` (ns; 0: any time) tells reused inode numbers.
-    `changed_until` (ns; 0: not known) is when the run had made its last change: over NFS, an entry
-    of no identity that can be compared goes back if it has not changed since.
+    `came` are (index, mode, uid, gid) of changes that read back differently: what the entry had
+    then, which counts as the run's own; uid is NO_ID (`policy`) where owners stay as they are.
+    `identities` is one u64 a change (little-endian; 0: not known), noted after the change, or
+    empty; `kind` is an `IdentityKind`. Where it is NONE, as in journals of earlier versions, only
+    `born_before` (ns; 0: any time) tells reused inode numbers. `changed_until` (ns; 0: not known)
+    is when the run had made its last change: over NFS, an entry of no identity that can be compared
+    goes back if it has not changed since.
     """
 
-    came: Sequence[tuple[int, int, int]] = ()
+    came: Sequence[tuple[int, int, int, int]] = ()
     kind: int = IdentityKind.NONE
     identities: bytes = b""
     born_before: int = 0
@@ -290,7 +291,7 @@ class Known:
 
     def of(self, indices: Sequence[int]) -> Known:
         """Return what is known of some changes, as if they were all, in this order."""
-        came = {index: (mode, gid) for index, mode, gid in self.came}
+        came = {index: (mode, uid, gid) for index, mode, uid, gid in self.came}
         return Known(
             tuple((at, *came[index]) for at, index in enumerate(indices) if index in came),
             self.kind,
@@ -320,7 +321,7 @@ class Applied:
     failures: Sequence[tuple[int, str, int, str]] = ()
     stamps: Sequence[tuple[int, int]] = ()
     first_ctime: int = 0
-    came: Sequence[tuple[int, int, int]] = ()
+    came: Sequence[tuple[int, int, int, int]] = ()
     identity_kind: int = IdentityKind.NONE
     identities: bytes = b""
     mismatch: bool = False

@@ -12,14 +12,16 @@ class Aspect(IntFlag):
     GROUP = 1  # ids may be mapped
     SETGID = 2  # of a directory: dropped for callers who are not in the group
     MODE = 4  # any other bit
+    OWNER = 8  # as the group
 
 
-def differences(one: tuple[int, int], other: tuple[int, int]) -> int:
-    """Return the aspects in which two pairs of mode and group differ."""
+def differences(one: tuple[int, int, int], other: tuple[int, int, int]) -> int:
+    """Return the aspects in which modes, owners and groups differ."""
     bits = one[0] ^ other[0]
     set_gid = stat.S_ISGID if stat.S_ISDIR(one[0]) else 0
     return (
-        (Aspect.GROUP.value if one[1] != other[1] else 0)
+        (Aspect.OWNER.value if one[1] != other[1] else 0)
+        | (Aspect.GROUP.value if one[2] != other[2] else 0)
         | (Aspect.SETGID.value if bits & set_gid else 0)
         | (Aspect.MODE.value if bits & ~set_gid else 0)
     )

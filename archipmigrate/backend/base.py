@@ -82,6 +82,7 @@ class ScanOptions:
 class ScanArguments(TypedDict):
     """The arguments that a scan has in every C extension; what they mean is in `_native.pyi`."""
 
+    uid: int
     gid: int
     directory_bits: int
     file_bits: int
@@ -98,6 +99,7 @@ class ScanArguments(TypedDict):
 def scan_arguments(policy: GroupPolicy, options: ScanOptions, limits: Limits) -> ScanArguments:
     """Return what a C extension must know of the policy, the options and the limits of a scan."""
     return {
+        "uid": policy.uid,
         "gid": policy.gid,
         "directory_bits": policy.directory_bits,
         "file_bits": policy.file_bits,
@@ -157,8 +159,8 @@ class Backend(Protocol):
 
         Three things end the call, and leave the rest UNTRIED: a read-only share; *deny_limit* (0:
         no limit) refusals before the first success; a change that reads back differently in what
-        no change of this backend has shown to be kept yet (the group, set-gid of a directory, other
-        bits of the mode).
+        no change of this backend has shown to be kept yet (the owner, the group, set-gid of a
+        directory, other bits of the mode).
 
         *known* is what the outcome of these changes tells, for BACK: an entry of another identity
         is DIFFERENT; one that is as a change which read back differently left it goes back.

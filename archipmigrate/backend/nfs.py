@@ -288,5 +288,5 @@ def _noted(
     opened: _nfs.OpenShare, index: int, operation: str, number: int, note: str
 ) -> tuple[int, str, int, str]:
     if number == errno.ENOKEY and operation == "setattr":
-        return index, operation, number, "the server does not know its group"
+        return index, operation, number, "the server does not know its owner or group"
     return index, operation, number, note or _note(opened, number)

@@ -70,12 +70,13 @@ def _forgotten(run: str, freed: int) -> int:
 
 def _refuse_half_done(state: Path, header: RunHeader, run_options: RunOptions) -> None:
     """Refuse a run that may have left something that only its journal knows of. Raises Error."""
-    leaves_behind = kind_of(header).leaves_behind
+    kind = kind_of(header)
+    leaves_behind = kind.leaves_behind
     if not leaves_behind:
         return
     journal = open_run(state, header.run)
     try:
-        half_done = bool(journal.unsettled())
+        half_done = bool(journal.unsettled()) or (not header.undone and kind.rests(journal))
     finally:
         journal.close(fold=False)
     if half_done or header.is_resumable:

@@ -19,13 +19,16 @@ from .streams import open_standard_streams
 
 # Each is a module of this room.
 COMMANDS = (
-    "relocate", "perms", "verify", "mapfiles", "undo", "status", "resume", "forget", "testshare",
+    "check", "guide", "config", "relocate", "perms", "verify", "mapfiles", "locks", "undo",
+    "status", "resume", "forget", "testshare",
 )  # fmt: skip
 DESCRIPTION = """\
 Brings an Archipelago share from v0.3 to what v0.4 expects: in parallel, resumable
 after any interruption, and with an undo."""
 EPILOG = """\
 first steps:
+  archipmigrate check                          see what keeps the site from v0.4
+  archipmigrate guide                          see which steps remain, in order
   archipmigrate relocate -n                    see what v0.4 would not find
   archipmigrate relocate --v03-stopped         move it to where v0.4 looks
   archipmigrate perms -n --list /srv/archip    see what would change

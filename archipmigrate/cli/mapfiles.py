@@ -7,9 +7,10 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
+from ..check.before import check_before
 from ..maps.format.codec import codec_of
 from ..maps.kind import KIND
-from ..maps.locate import locate_maps
+from ..maps.locate import check_no_locks_beside, locate_maps
 from ..session.work import begin, dry_run
 from ..share import open_share
 from ..ui.report import Report
@@ -57,7 +58,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         "--check",
         action="store_true",
         help="also read the blocks of maps that are v2 already, and check that they can be opened; "
-        "look for every object of volumes to be upgraded, not only for some",
+        "look for every object of each volume, not only for some of those to be upgraded",
     )
     parser.add_argument(
         "--v03-stopped",
@@ -76,6 +77,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
+    options.add_no_check(parser)
     options.add_jobs(parser)
     options.add_backend(parser)
     options.add_state(parser)
@@ -87,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
     codec_of(args.backend)
     maps, settings = locate_maps(args.config, args.maps, args.locks, args.blocks)
+    if args.maps is not None and not args.locks:
+        check_no_locks_beside(maps)
     run_options = options.run_options(args)
     with options.log_directory(args) as logs, places.given_sizes(args) as sizes:
         words = options.words(args, places.options_same_share(args), logs)
@@ -94,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
         settings = replace(
             settings, check=args.check, keep=args.keep, v03_stopped=args.v03_stopped
         ).with_sizes(sizes)
+        if args.check_before and not args.dry_run:
+            check_before(KIND, share, run_options)
         with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
             tell = partial(KIND.tell, report=report, words=words)
             if args.dry_run:

@@ -216,6 +216,17 @@ def add_max_ops(parser: Parser) -> None:
     )
 
 
+def add_no_check(parser: Parser) -> None:
+    """Add --no-check."""
+    parser.add_argument(
+        "--no-check",
+        dest="check_before",
+        action="store_false",
+        help="begin without a look at what the job begins with: a share that is mounted, no "
+        "unfinished run of another job on it, no v0.3 here where that would do harm",
+    )
+
+
 def add_work(parser: Parser) -> None:
     """Add --jobs, --max-ops and --backend."""
     add_jobs(parser)
@@ -311,6 +322,26 @@ def verbosity(args: argparse.Namespace) -> Verbosity:
     return Verbosity(args.json, args.quiet, args.verbose, args.progress, args.list_changes)
 
 
+def add_prune(parser: Parser, when: str) -> None:
+    """Add --prune and --v04-stopped."""
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help=f"{when}remove empty directories below blocks and maps that have the shape of a "
+        "layout; needs --v03-stopped and --v04-stopped",
+    )
+    parser.add_argument("--v04-stopped", action="store_true", help="v0.4 is stopped on all nodes")
+
+
+def check_prune(args: argparse.Namespace) -> None:
+    """Check that both versions are said to be stopped. Raises UsageError."""
+    if not (args.v03_stopped and args.v04_stopped):
+        raise UsageError(
+            "a directory that a daemon is about to use must not go: --prune needs --v03-stopped "
+            "and --v04-stopped, with Archipelago stopped on all nodes"
+        )
+
+
 def add_policy(parser: Parser) -> None:
     """Add the options that decide which entries comply."""
     parser.add_argument(
@@ -318,6 +349,11 @@ def add_policy(parser: Parser) -> None:
         metavar="NAME|GID",
         default="archipelago",
         help="the group to give the share to (default: archipelago)",
+    )
+    parser.add_argument(
+        "--owner",
+        metavar="NAME|UID",
+        help="the user to give the share to as well (default: each entry keeps its owner)",
     )
     parser.add_argument(
         "--exclude",

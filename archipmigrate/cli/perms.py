@@ -6,9 +6,11 @@ import argparse
 from contextlib import closing
 from functools import partial
 
+from ..check.before import check_before
 from ..jobs.kind import JobKind
 from ..perms.kind import KIND
-from ..perms.settings import PermsSettings, read_excludes, resolve_group
+from ..perms.settings import PermsSettings, read_excludes, resolve_group, resolve_user
+from ..policy import NO_ID
 from ..session.work import begin, dry_run
 from ..share import Share, open_share
 from ..share.url import domain_of
@@ -18,7 +20,8 @@ from . import options
 DESCRIPTION = """\
 Give every directory and regular file below PATH to a group: directories get the
 group and g+rwxs, files the group and g+rw, as the upgrade guide's find commands
-would leave them. Symbolic links and special files are left alone.
+would leave them. With --owner they get that owner, too. Symbolic links and special
+files are left alone.
 
 What complies already is not touched. Every change is written to a journal first:
 repeat the command to continue an interrupted run, and `archipmigrate undo` puts
@@ -27,6 +30,7 @@ EXAMPLES = """\
   archipmigrate perms -n --list /srv/archip      what would change
   archipmigrate perms /srv/archip                change it
   archipmigrate perms --group synnefo /srv/pithos/data
+  archipmigrate perms --owner archipelago --group synnefo /srv/pithos/data
   archipmigrate perms --hard-links skip /srv/archip
 
 exit status: 0 done; 1 stopped (resumable); 2 usage; 3 done, with failures;
@@ -46,6 +50,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
     options.add_policy(parser)
+    options.add_no_check(parser)
     options.add_work(parser)
     options.add_domain(parser)
     options.add_state(parser)
@@ -58,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return scan_only(args, KIND, settings, share)
     run_options = options.run_options(args)
+    if args.check_before:
+        check_before(KIND, share, run_options, v03_may_run=True)
     with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
         tell = partial(KIND.tell, report=report, words=options.words(args))
         ended = begin(KIND, settings, share, run_options, report, tell, fresh=args.fresh)
@@ -75,6 +82,7 @@ def settings_and_share(
         args.cross_filesystems,
         domain_of(args.path, args.nfs4_domain),
         snapshots=not args.no_default_excludes,
+        uid=NO_ID if args.owner is None else resolve_user(args.owner),
     )
     share = open_share(args.path, remote=kind.past_mount, domain=args.nfs4_domain)
     kind.check_backend(args.backend, share)

@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..config.files import CONFIG
 from ..maps.journal.pithos import read_pithos_db, read_sizes_csv
 from ..maps.journal.sizes import Sizes
-from ..maps.locate import CONFIG
 from . import options
 
 

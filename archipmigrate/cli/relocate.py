@@ -7,18 +7,22 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from ..errors import FatalError
+from ..check.before import check_before
+from ..config.files import CONFIG
+from ..errors import FatalError, UsageError
 from ..jobs.ended import Ended
-from ..maps.locate import CONFIG
 from ..relocate.daemons import check_stopped
 from ..relocate.kind import KIND
 from ..relocate.locate import Places, locate_objects
+from ..relocate.prune_kind import KIND as PRUNE
 from ..relocate.report import at_old_places
+from ..relocate.room import is_refusal
+from ..relocate.settings import RelocateSettings
 from ..session.work import begin, dry_run
 from ..share import open_share
 from ..ui.report import Report
 from ..ui.text import count
-from . import options
+from . import options, prelink
 
 DESCRIPTION = """\
 Move every block and every map from where v0.3 put it to where v0.4 looks for it, in
@@ -33,14 +37,23 @@ also after a power cut. Nothing is ever replaced.
 What is not moved is listed, with what to do: placeholders, locks, strays, names
 that v0.4 cannot open, foreign files; and, with exit status 3, conflicts (the old
 and the new place differ), what leads outside, and objects that a map names and
-that are nowhere. `archipmigrate undo` moves everything back."""
+that are nowhere. `archipmigrate undo` moves everything back.
+
+What a rename does not reach, on another filesystem or mount, is refused with the
+bytes that must be copied; --copy copies, compares, and then removes the original.
+Pithos' own trees, where v0.3 looks first, are copied to where v0.4 looks."""
 EXAMPLES = """\
   archipmigrate relocate -n                       what would be done
   archipmigrate relocate --v03-stopped            do it, as archipelago.conf says
   archipmigrate relocate --v03-stopped --blocks /srv/archip/blocks --maps /srv/archip/maps
+  archipmigrate relocate --v03-stopped --pithos-blocks /srv/pithos/data
+                                                  also what lies in Pithos' own tree
+  archipmigrate relocate --v03-stopped --copy     also to other filesystems
+  archipmigrate relocate --prune --v03-stopped --v04-stopped
+                                                  remove empty directories, any time later
 
 exit status: 0 v0.4 finds all that v0.3 served; 1 stopped (resumable), or refused;
-2 usage; 3 conflicts, missing objects or failures; 11 another run holds the
+2 usage, or it needs --copy; 3 conflicts, missing objects or failures; 11 another run holds the
 directories; 130, 143 interrupted"""
 
 
@@ -50,17 +63,27 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         commands, "relocate", "move objects to where v0.4 looks", DESCRIPTION, EXAMPLES, run
     )
     _add_places(parser)
+    _add_pithos(parser)
+    parser.add_argument(
+        "--copy",
+        action="store_true",
+        help="move by copying what a rename does not reach: to another filesystem, or another "
+        "mount; without this, such a share is refused",
+    )
+    prelink.add_phases(parser)
     parser.add_argument(
         "--v03-stopped",
         action="store_true",
         help="v0.3 is stopped on all nodes: without this, nothing is moved",
     )
+    options.add_prune(parser, "instead of moving anything: ")
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="change nothing; show what would be moved"
     )
     parser.add_argument(
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
+    options.add_no_check(parser)
     options.add_work(parser)
     options.add_state(parser)
     options.add_output(parser, lists=False)
@@ -96,22 +119,51 @@ def _add_places(parser: options.Parser) -> None:
     )
 
 
+def _add_pithos(parser: options.Parser) -> None:
+    parser.add_argument(
+        "--pithos-blocks",
+        metavar="DIR",
+        help="Pithos' own tree of blocks (PITHOS of v0.3): what is in it is copied below the "
+        "blocks, where v0.4 looks; Pithos still reads the originals",
+    )
+    parser.add_argument(
+        "--pithos-maps", metavar="DIR", help="the same for maps (PITHOSMAPS of v0.3)"
+    )
+    parser.add_argument(
+        "--remove-source",
+        action="store_true",
+        help="move what is in Pithos' own trees; Pithos must read the blocker's directories then",
+    )
+    parser.add_argument(
+        "--pithos-migrate",
+        action="store_true",
+        help="move objects of Pithos as v0.4 does with pithos_migrate, all at once",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Run or resume the job. Raises Error."""
-    places = Places(args.config, args.blocks, args.maps, args.owner, args.group, args.umask)
+    if prelink.is_asked(args):
+        return prelink.run(args, _places(args), _options_same_share(args))
+    places = _places(args)
     blocks, settings = locate_objects(places)
     moves = args.v03_stopped and not args.dry_run
-    if moves:
-        check_stopped()
-    share = open_share(blocks)
+    if args.prune:
+        return _prune(args, blocks, settings)
+    share, run_options = open_share(blocks), options.run_options(args)
     KIND.check_backend(args.backend, share)
-    run_options, waiting = options.run_options(args), 0
+    if moves:
+        if args.check_before:
+            check_before(KIND, share, run_options, more=[settings.maps])
+        check_stopped()
+    waiting, refused = 0, False
     with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
         words = options.words(args, _options_same_share(args))
 
         def tell(ended: Ended) -> None:
-            nonlocal waiting
+            nonlocal waiting, refused
             KIND.tell(ended, report, words)
+            refused = is_refusal(ended.reason)
             waiting = at_old_places(ended.journal)
 
         do = partial(begin, fresh=args.fresh) if moves else dry_run
@@ -121,7 +173,37 @@ def run(args: argparse.Namespace) -> int:
             f"{count(waiting, 'object')} where only v0.3 looks; nothing was touched: stop v0.3 on "
             "all nodes, then repeat this with --v03-stopped"
         )
-    return options.exit_status(ended)
+    return UsageError.exit_status if refused else options.exit_status(ended)
+
+
+def _prune(args: argparse.Namespace, blocks: str, settings: RelocateSettings) -> int:
+    """Remove empty directories. Raises Error."""
+    if not args.dry_run:
+        options.check_prune(args)
+    share, run_options = open_share(blocks), options.run_options(args)
+    settings = PRUNE.settings(settings.as_dict())
+    with closing(Report(PRUNE.subject, options.verbosity(args), PRUNE.decode)) as report:
+        words = options.words(args, _options_same_share(args))
+        do = dry_run if args.dry_run else partial(begin, fresh=args.fresh)
+        return options.exit_status(
+            do(PRUNE, settings, share, run_options, report, lambda e: PRUNE.tell(e, report, words))
+        )
+
+
+def _places(args: argparse.Namespace) -> Places:
+    return Places(
+        args.config,
+        args.blocks,
+        args.maps,
+        args.owner,
+        args.group,
+        args.umask,
+        args.pithos_blocks,
+        args.pithos_maps,
+        args.remove_source,
+        args.pithos_migrate,
+        args.copy,
+    )
 
 
 def _options_same_share(args: argparse.Namespace) -> list[str]:
@@ -131,6 +213,16 @@ def _options_same_share(args: argparse.Namespace) -> list[str]:
         "--maps": args.maps,
         "--owner": args.owner,
         "--group": args.group,
+        "--pithos-blocks": args.pithos_blocks,
+        "--pithos-maps": args.pithos_maps,
         "--umask": None if args.umask is None else f"{args.umask:03o}",
     }
-    return [word for key, value in given.items() if value is not None for word in (key, str(value))]
+    words = [
+        word for key, value in given.items() if value is not None for word in (key, str(value))
+    ]
+    flags = {
+        "--remove-source": args.remove_source,
+        "--pithos-migrate": args.pithos_migrate,
+        "--copy": args.copy,
+    }
+    return [*words, *(flag for flag, is_set in flags.items() if is_set)]

@@ -9,13 +9,12 @@ from contextlib import ExitStack
 
 from ..errors import FatalError, ShareError, UsageError
 from ..layout.names import PREFIX
-from ..maps.blocker.content import Blocks, MissingObject, volume_sha256
+from ..maps.blocker.content import Blocks, MissingObject, NoContent, content_map, volume_sha256
 from ..maps.blocker.entries import BadEntry, map_blocks
 from ..maps.blocker.volume_files import VolumeFile, VolumeFiles, find_volume_files
 from ..maps.format.codec import codec_of
 from ..maps.format.head import Head
 from ..maps.format.v2 import ENTRY_SIZE, EntryFlag, MapFlag, decode_entry_v2
-from ..maps.format.verdict import Result
 from ..maps.journal.sizes import Sizes
 from ..maps.locate import locate_maps
 from ..maps.report import named
@@ -26,8 +25,6 @@ from ..ui.printer import print_line
 from ..ui.text import as_json, count, printable, quoted
 from . import options
 from .places import add_place, add_sizes, given_sizes
-
-REFUSED = (Result.INVALID, Result.CONFLICT, Result.LEFTOVER)
 
 DESCRIPTION = """\
 Show the map of a volume as v0.4 finds it, or will once it is upgraded: version,
@@ -115,7 +112,7 @@ def _show(args: argparse.Namespace, tree: Tree, blocks: str, sizes: Sizes) -> No
     prefixed = files.volume.plain.head is not head
     result = verdict.result.replace("pending", "to be upgraded")
     file = files.of_name(prefixed=prefixed)[0]
-    digest = _sha256(args, tree, blocks, files, file, head) if args.sha256 else ""
+    digest = _sha256(args, tree, blocks, files) if args.sha256 else ""
     _print_head(args, file, head, (result, verdict.reason), digest)
     if args.verbose:
         number = 0
@@ -126,18 +123,12 @@ def _show(args: argparse.Namespace, tree: Tree, blocks: str, sizes: Sizes) -> No
                     number += 1
 
 
-def _sha256(
-    args: argparse.Namespace,
-    tree: Tree,
-    blocks: str,
-    files: VolumeFiles,
-    file: VolumeFile,
-    head: Head,
-) -> str:
+def _sha256(args: argparse.Namespace, tree: Tree, blocks: str, files: VolumeFiles) -> str:
     """Return the digest of the volume's content. Raises MissingObject, BadEntry, OSError, Error."""
-    if (files.verdict.result in REFUSED) or head.is_deleted:
-        reason = files.verdict.reason or "it is marked deleted"
-        raise FatalError(f"{_shown(args)} has no content: {printable(reason)}")
+    try:
+        file, head = content_map(files)
+    except NoContent as error:
+        raise FatalError(f"{_shown(args)} has no content: {printable(str(error))}") from None
     with ExitStack() as stack:
         trees = []
         for path in (blocks, args.pithos_blocks):

@@ -67,6 +67,7 @@ class Standing:
     seconds: float
     size: int
     results: Mapping[str, Mapping[str, int]]
+    phase: str
 
     @property
     def rate(self) -> float:
@@ -118,6 +119,7 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         notices = journal.notices()
         kind = known_kind(header)
         results = kind.results(journal) if kind else {}
+        phase = kind.phase(journal) if kind else ""
     finally:
         journal.close(fold=False)
     holder = ""
@@ -129,7 +131,7 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         seconds += (datetime.now(UTC) - datetime.fromisoformat(header.began)).total_seconds()
     status = "killed" if header.status == "running" and not running else header.status
     size = run_bytes(state, header.run)
-    return Standing(header, status, holder, tally, failures, notices, seconds, size, results)
+    return Standing(header, status, holder, tally, failures, notices, seconds, size, results, phase)
 
 
 def _resume(standing: Standing, run_options: RunOptions) -> str:
@@ -145,6 +147,8 @@ def _lines(standing: Standing, resume: str) -> list[str]:
     status = standing.status
     if status == "running":
         status += f" ({standing.holder})"
+    if standing.phase:
+        status += f", phase `{standing.phase}`"
     if header.undone:
         status += f", put back by {header.undone}"
     if header.superseded:
@@ -176,6 +180,7 @@ def _object(standing: Standing, resume: str) -> dict[str, object]:
         "job": header.job,
         "share": header.path,
         "status": standing.status,
+        **({"phase": standing.phase} if standing.phase else {}),
         "undone": header.undone or None,
         "superseded": header.superseded or None,
         "backend": header.backend,

@@ -6,23 +6,24 @@ import argparse
 from collections.abc import Callable
 from contextlib import closing
 
-from ..errors import FatalError
+from ..errors import FatalError, UsageError
 from ..jobs.ended import Ended
-from ..jobs.registry import UNDO, kind_of
+from ..jobs.registry import PRUNE, RELOCATE, UNDO, is_of, kind_named, kind_of
 from ..journal.store import RunHeader
 from ..session.find import undoable_run
-from ..session.open import state_directory
-from ..session.work import undo
+from ..session.open import open_earlier_share, state_directory
+from ..session.work import begin, undo
 from ..ui.progress import Subject
 from ..ui.report import Report
 from ..ui.summary import undo_summary
 from . import options
 
 DESCRIPTION = """\
-Put back what a run of `archipmigrate perms`, `mapfiles` or `relocate` changed: mode
-and group of every entry, the old maps of every volume, or the place of every object,
-if it is still as the run left it. What somebody else has changed since is left
-alone, and reported. Works on interrupted runs too, and may be repeated.
+Put back what a run of `archipmigrate perms`, `mapfiles`, `relocate` or `locks`
+changed: mode and group of every entry, the old maps of every volume, the place of
+every object, or the locks, if all is still as the run left it. What somebody else
+has changed since is left alone, and reported. Works on interrupted runs too, and may
+be repeated.
 
 Files do not get set-uid and set-gid bits back, unless --restore-set-id asks for
 that: they are listed with the mode that they had. File capabilities cannot be put
@@ -54,6 +55,10 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         "and btrfs, if nobody has written to the file since the run began, or has it open for "
         "writing; also after an undo without this option",
     )
+    options.add_prune(parser, "after the undo of relocate, ")
+    parser.add_argument(
+        "--v03-stopped", action="store_true", help="v0.3 is stopped on all nodes, for --prune"
+    )
     options.add_places_now(parser)
     options.add_work(parser)
     options.add_domain(parser)
@@ -66,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     run_options = options.run_options(args)
     state = state_directory(run_options)
     target = undoable_run(state, args.run_name)
+    if args.prune:
+        _check_prune(target, args)
     with closing(Report(Subject(UNDO, kind_of(target).noun), options.verbosity(args))) as report:
         ended = undo_and_tell(
             args,
@@ -78,7 +85,30 @@ def run(args: argparse.Namespace) -> int:
             f"{target.run} is not the latest run to undo any more: another session came first; "
             "see `archipmigrate status`"
         )
+    if args.prune and ended.status in ("done", "failures"):
+        return options.exit_status(ended) or _prune(args, target)
     return options.exit_status(ended)
+
+
+def _check_prune(target: RunHeader, args: argparse.Namespace) -> None:
+    """Check that directories may be removed after an undo of *target*. Raises UsageError."""
+    if not is_of(target, kind_named(RELOCATE)):
+        raise UsageError(f"--prune goes with the undo of a run of relocate: {target.run} is none")
+    options.check_prune(args)
+
+
+def _prune(args: argparse.Namespace, target: RunHeader) -> int:
+    """Remove the empty directories that the undo of *target* leaves. Raises Error."""
+    run_options, kind = options.run_options(args), kind_named(PRUNE)
+    share = open_earlier_share(target, run_options)
+    with closing(Report(kind.subject, options.verbosity(args), kind.decode)) as report:
+        words = options.words(args)
+
+        def tell(ended: Ended) -> None:
+            kind.tell(ended, report, words)
+
+        settings = kind.settings(target.settings)
+        return options.exit_status(begin(kind, settings, share, run_options, report, tell))
 
 
 def undo_and_tell(

@@ -97,6 +97,7 @@ class Session(Generic[S]):
         self._observer = observer
         self._retry = retry
         self._signal = 0
+        self._refusal = ""  # why the job must stop here
         self._halt = Halt()
         self._committer = Committer(journal)
         self._limiter = trio.CapacityLimiter(lanes.jobs)
@@ -231,7 +232,7 @@ class Session(Generic[S]):
 
         units = await self._committer.call(ask)
         if isinstance(units, FatalError):
-            self._finisher.early.reason = str(units)
+            self._refusal = str(units)
             return False
         if self.counters.total is None and self._job.total is not None:
             self.counters.total = self.counters.tally.finished + self._job.total
@@ -242,8 +243,10 @@ class Session(Generic[S]):
 
     def _end(self, seconds: float, reason: str) -> Result:
         """Record the session's status in the header."""
-        if not self._job.dry_run:
-            reason = reason or self._finisher.early.at_end(self.counters.tally.entries)
+        reason = reason or self._refusal
+        early = self._finisher.early  # in a dry run: what the job itself refused to go on with
+        entries = self.counters.tally.entries
+        reason = reason or (early.reason if self._job.dry_run else early.at_end(entries))
         if self._signal:
             left = IN_FLIGHT if self.counters.unsettled else ""
             result = Result("interrupted", left, self._signal)

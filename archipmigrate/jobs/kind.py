@@ -123,6 +123,9 @@ class JobKind(ABC, Generic[S]):
     leaves_behind   what an unfinished run, or undo, may leave in the share that only its journal
                     knows of; such a run is not to be forgotten ("": nothing)
     settles_earlier whether a run settles what earlier runs on its share left before it begins
+    has_phases      whether a run rests between phases, in which other jobs may have to wait
+    moves_objects   whether it moves objects, or gives them names
+    writes_maps     whether maps that it writes rest on where the objects are
     """
 
     name: ClassVar[str]
@@ -131,6 +134,9 @@ class JobKind(ABC, Generic[S]):
     past_mount: ClassVar[bool] = False
     leaves_behind: ClassVar[str] = ""
     settles_earlier: ClassVar[bool] = False
+    has_phases: ClassVar[bool] = False
+    moves_objects: ClassVar[bool] = False
+    writes_maps: ClassVar[bool] = False
     decode: ClassVar[Decoder | None] = None  # for --list; None if the job lists in another way
 
     @property
@@ -165,6 +171,29 @@ class JobKind(ABC, Generic[S]):
 
         Raises StateError.
         """
+
+    # -- phases
+
+    def phase(self, journal: Journal) -> str:
+        """Return the phase that a run is in; "" if it has none. Raises JournalError."""
+        del journal
+        return ""
+
+    def rests(self, journal: Journal) -> bool:
+        """Whether a run that is done is between phases, and its journal is needed.
+
+        Raises JournalError.
+        """
+        del journal
+        return False
+
+    def forbids(self, journal: Journal, other: JobKind[Any]) -> str:
+        """Say why a run of *other* must not begin, or go on, in the phase of a run; "" if it may.
+
+        Asked only if `has_phases`. Raises JournalError.
+        """
+        del journal, other
+        return ""
 
     # -- sessions
 

@@ -3,8 +3,11 @@
 u32 changes, i64 first ctime, u32 stamps, for each change u8 `model.Outcome`,
 for each file that lost set-id bits u32 index, i64 ctime after the change,
 u32 misread changes, u8 `model.IdentityKind`,
-for each change that read back differently u32 index, u16 mode, u32 gid: what it left there,
+for each change that read back differently u32 index, u16 mode, [OWNERS: u32 uid], u32 gid: what it
+left there,
 for each change (not if the kind is NONE) u64 identity after the change
+
+The highest bit of the kind, OWNERS, is set if such changes were to give their entries an owner.
 
 Times before 1970 are negative. Times since then are packed as in the unsigned form of earlier
 versions, whose outcomes end with the stamps.
@@ -13,25 +16,33 @@ versions, whose outcomes end with the stamps.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..journal.store import Journal
 from ..model import Applied, Outcome, StopFlag, Unsettled
 from ..packed.known import CAME, pack_came, unpack_came
+from ..policy import NO_ID
 
 HEAD = struct.Struct("<IqI")
 STAMP = struct.Struct("<Iq")
 MORE = struct.Struct("<IB")
+OWNERS = 0x80
+CAME_OF_GROUP = struct.Struct("<IHI")
 
 
 def pack_outcome(applied: Applied) -> bytes:
     """Pack what a backend did, without failures."""
     head = HEAD.pack(len(applied.outcomes), applied.first_ctime, len(applied.stamps))
     stamps = b"".join(STAMP.pack(*stamp) for stamp in applied.stamps)
-    more = MORE.pack(len(applied.came), applied.identity_kind)
-    return b"".join(
-        (head, applied.outcomes, stamps, more, pack_came(applied.came), applied.identities)
-    )
+    flag, came = _pack_came(applied.came)
+    more = MORE.pack(len(applied.came), applied.identity_kind | flag)
+    return b"".join((head, applied.outcomes, stamps, more, came, applied.identities))
+
+
+def _pack_came(came: Sequence[tuple[int, int, int, int]]) -> tuple[int, bytes]:
+    if any(uid != NO_ID for _, _, uid, _ in came):
+        return OWNERS, pack_came(came)
+    return 0, b"".join(CAME_OF_GROUP.pack(index, mode, gid) for index, mode, _, gid in sorted(came))
 
 
 def all_of(applied: Applied, stop: StopFlag) -> Applied:
@@ -58,6 +69,11 @@ def unpack_outcome(packed: bytes) -> Applied:
         return Applied(outcomes, (), stamps, first_ctime)
     misread, kind = MORE.unpack_from(packed, at)
     at += MORE.size
-    end = at + misread * CAME.size
-    came = unpack_came(packed[at:end])
-    return Applied(outcomes, (), stamps, first_ctime, came, kind, packed[end:])
+    if kind & OWNERS:
+        end = at + misread * CAME.size
+        came = unpack_came(packed[at:end])
+    else:
+        end = at + misread * CAME_OF_GROUP.size
+        every = CAME_OF_GROUP.iter_unpack(packed[at:end])
+        came = tuple((index, mode, NO_ID, gid) for index, mode, gid in every)
+    return Applied(outcomes, (), stamps, first_ctime, came, kind & ~OWNERS, packed[end:])

@@ -19,9 +19,14 @@ KINDS = {
     "perms": "..perms.kind",
     "mapfiles": "..maps.kind",
     "relocate": "..relocate.kind",
+    "locks": "..locks.kind",
+    "prune": "..relocate.prune_kind",
+    "prelink": "..prelink.kind",
 }
-# The job that other jobs propose where objects are not where v0.4 looks.
-RELOCATE = "relocate"
+# Jobs that others propose to users: RELOCATE where objects are not where v0.4 looks.
+RELOCATE, PERMS, MAPFILES = "relocate", "perms", "mapfiles"
+# The job that removes the empty directories that RELOCATE leaves.
+PRUNE = "prune"
 # The job of a run that takes back another, whatever the kind of that.
 UNDO = "undo"
 RESTORE_SET_ID = "restore_set_id"

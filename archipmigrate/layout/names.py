@@ -23,6 +23,8 @@ from enum import IntEnum
 
 PREFIX = b"archip_"
 LOCK = b"_lock"
+# Begins the names of directories of ours in a blocker's: v0.3 and v0.4 look into none of these.
+OWN_DIRECTORY = b".archipmigrate-"
 # Bytes of a volume's name that v0.4 can open (measured on the real daemons).
 SHORTEST_NAME, LONGEST_NAME = 6, 82
 

@@ -73,6 +73,7 @@ class MapfilesKind(JobKind[MapfilesSettings]):
     done = "upgraded"
     leaves_behind = "volumes half done, or locks"
     settles_earlier = True
+    writes_maps = True
 
     def settings(self, stored: Mapping[str, object]) -> MapfilesSettings:
         """Read the settings that a run's header stores."""

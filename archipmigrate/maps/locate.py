@@ -8,14 +8,16 @@ import pwd
 from dataclasses import replace
 from pathlib import Path
 
+from ..config.blocker import BlockerConfig, read_config
+from ..config.files import CONFIG, read_text
 from ..errors import FatalError, ShareError, UsageError
+from ..layout.names import Role, parse_name
 from ..ui.text import quoted
 from .blocker.locks import clash, holder_string
-from .config import read_config
 from .settings import MapfilesSettings, lock_directory_identity
 
 BLOCKS = "blocks"  # beside the maps
-CONFIG = Path("/etc/archipelago/archipelago.conf")
+LOCKS = ("locks", "lock")  # the upgrade guide has both
 
 
 def locate_maps(
@@ -69,21 +71,30 @@ def _located(
         return maps, MapfilesSettings(locks, lock_directory_identity(locks))
     if locks:
         raise UsageError("--locks goes with --maps; a configuration names its lock directory")
-    return _configured(config or CONFIG)
+    return _configured(config)
 
 
-def _configured(path: Path) -> tuple[str, MapfilesSettings]:
+def configured_blocker(path: Path | None = None) -> tuple[Path, BlockerConfig]:
+    """Read the blocker of maps in a configuration (None: the usual one); return both.
+
+    Raises UsageError, whose text names the file.
+    """
+    path = path or CONFIG
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = read_text(path)
     except OSError as error:
         raise UsageError(
             f"{path}: {error.strerror}: name the configuration with --config, or the directories "
             "with --maps DIR [--locks DIR]"
         ) from None
     try:
-        config = read_config(text)
+        return path, read_config(text)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def _configured(path: Path | None) -> tuple[str, MapfilesSettings]:
+    path, config = configured_blocker(path)
     if config.unique_str and clash(holder_string("", "")[:-1], [config.unique_str.encode()]):
         raise FatalError(
             f"{path}: unique_str = {config.unique_str}: its locks and ours could be taken for each "
@@ -107,13 +118,40 @@ def _check_no_lock_directory(maps: str) -> None:
     Daemons that take their locks elsewhere would not see ours. Raises UsageError.
     """
     try:
-        config = read_config(CONFIG.read_text(encoding="utf-8", errors="surrogateescape"))
+        config = read_config(read_text(CONFIG))
         same = os.path.samefile(config.archip_dir, maps)
     except (OSError, UsageError):
         return  # there is no configuration, or it is of maps that are not here
     if same and config.lock_dir:
         where = quoted(os.fsencode(config.lock_dir))
         raise UsageError(f"{CONFIG} has the locks of these maps in {where}: add --locks {where}")
+
+
+def check_no_locks_beside(maps: str) -> None:
+    """Check that no lock directory with locks in it lies beside maps whose locks are among them.
+
+    Raises UsageError.
+    """
+    places = {os.path.dirname(path) for path in (os.path.abspath(maps), os.path.realpath(maps))}
+    for beside in (os.path.join(place, name) for place in sorted(places) for name in LOCKS):
+        if _has_locks(beside):
+            where = quoted(os.fsencode(beside))
+            raise UsageError(
+                f"{where}, beside the maps, has locks in it, and daemons that take theirs there "
+                f"would not see ours: add --locks {where}"
+            )
+
+
+def _has_locks(path: str) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return any(
+                parse_name(os.fsencode(entry.name)).role in (Role.LOCK, Role.LOCK_PART)
+                for entry in entries
+                if not entry.is_dir(follow_symlinks=False)
+            )
+    except OSError:  # none, or one that this user cannot read
+        return False
 
 
 def uid_of(name: str, path: Path) -> int:

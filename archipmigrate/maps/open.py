@@ -99,23 +99,41 @@ def _here_or_beside(share: Share, path: str) -> tuple[str, str]:
     return path, os.path.join(beside, os.path.basename(path))
 
 
+@dataclass(frozen=True, slots=True)
+class MapsRun:
+    """A run over maps, or the undo of one, of this share: what it writes into its locks.
+
+    One that is half done has unsettled changes.
+    """
+
+    header: RunHeader
+    holder: bytes
+    is_half_done: bool
+
+
+def runs_of_maps(state: Path, share: Share) -> Iterator[MapsRun]:
+    """Yield the runs over maps that have a journal, and all undos. Raises JournalError."""
+    kind = kind_named(JOB)
+    for header in list_runs(state):
+        if header.share != share.identity or not (undo_target(header) or is_of(header, kind)):
+            continue
+        journal = open_run(state, header.run)
+        try:
+            is_half_done = bool(journal.unsettled())
+        finally:
+            journal.close(fold=False)
+        yield MapsRun(header, holder_string(header.host, header.run), is_half_done)
+
+
 def _dead(state: Path, share: Share, *, every: bool) -> Iterator[bytes]:
     """Yield the lock strings of earlier runs on this share, none of which is running any more.
 
     A run with unsettled changes keeps its locks, for nobody may open those volumes: its string is
     yielded only with *every*.
     """
-    kind = kind_named(JOB)
-    for header in list_runs(state):
-        is_undo = bool(undo_target(header))
-        if header.share != share.identity or not (is_undo or is_of(header, kind)):
-            continue
-        journal = open_run(state, header.run)
-        try:
-            if every or is_undo or not journal.unsettled():
-                yield holder_string(header.host, header.run)
-        finally:
-            journal.close(fold=False)
+    for found in runs_of_maps(state, share):
+        if every or undo_target(found.header) or not found.is_half_done:
+            yield found.holder
 
 
 def find_lock_directory(share: Share, settings: MapfilesSettings) -> int:

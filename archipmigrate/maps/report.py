@@ -12,6 +12,7 @@ from ..jobs.ended import Ended
 from ..jobs.kind import Words
 from ..jobs.logs import LogDirectory
 from ..jobs.registry import RELOCATE
+from ..jobs.v03 import held_by_v03
 from ..journal.store import Journal
 from ..layout.names import Role, lock_name, map_name, shown
 from ..layout.placement import Placement, pithos_dir, sha256_dir, v03_dir
@@ -178,10 +179,7 @@ class VolumesReport:
             if number[result] > EXAMPLES and not is_verbose:
                 yield f"{result}: ... and {number[result] - EXAMPLES:,} more (-v or --json: all)"
         if number[BY_V03]:
-            yield (
-                f"{BY_V03}, which never releases a lock: {count(number[BY_V03], 'volume')}. Once "
-                "it is stopped on all nodes, add --v03-stopped"
-            )
+            yield held_by_v03(number[BY_V03], "volume")
         if number[WARNING]:
             more = "" if is_verbose else " (-v or --json: which)"
             yield (

@@ -23,8 +23,8 @@ class MapfilesSettings:
 
     `locks` is the lock directory ("": locks lie among the maps) and `locks_identity` what it is,
     wherever it is mounted. `uid` and `gid` own new files; None: the caller does. `check` reads the
-    blocks of current maps and looks for every object of those to be upgraded, `keep` keeps old maps
-    for undo. `sizes` is the digest of the sizes of v0 maps; `table` has the sizes themselves, if
+    blocks of current maps and looks for every object, also of these, `keep` keeps old maps for
+    undo. `sizes` is the digest of the sizes of v0 maps; `table` has the sizes themselves, if
     they were just given: a run saves them. `blocks` is the directory of objects ("": they are not
     looked for). `v03_stopped` says that no node runs v0.3: its locks hold nothing.
     """

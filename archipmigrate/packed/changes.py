@@ -3,15 +3,16 @@
 Directory frames have the names of directories, so that no entry needs a full path. A directory's
 own change comes after its content.
 
-    header  u8 version, 1 pad, u8 bounded, 1 pad, u32 new gid
+    header  u8 version, 1 pad, u8 bounded, 1 pad, u32 new gid, [version 2: u32 new uid]
     ENTER   u8 1, 3 pad, u32 name length, u64 inode, name   (the first is a path from the root)
     CHANGE  u8 2, u8 flags, u16 name length, u16 mode, u16 new mode, u32 uid, u32 gid, u64 inode,
             [SETID: u64 size, i64 mtime], name
     LEAVE   u8 3
     OWN     u8 4, then as CHANGE without a name: the directory's own change, and leaves it
 
-`bounded` is 1 if the scan did not enter other mounts: a change that finds its entry on one is not
-made. It is 0 in what earlier versions wrote.
+Version 2 gives entries another owner, too; in version 1 each keeps its own. `bounded` is 1 if the
+scan did not enter other mounts: a change that finds its entry on one is not made. It is 0 in what
+earlier versions of the program wrote.
 """
 
 from __future__ import annotations
@@ -21,11 +22,42 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-VERSION = 1
+from ..policy import NO_ID
+
+OF_GROUP, OF_OWNER_AND_GROUP = 1, 2  # versions
 HEADER = struct.Struct("<BxBxI")
+OWNER = struct.Struct("<I")
 ENTER = struct.Struct("<B3xIQ")
 CHANGE = struct.Struct("<BBHHHIIQ")
 SETID = struct.Struct("<Qq")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What all changes of a buffer have in common; `uid` is NO_ID if entries keep their owners."""
+
+    uid: int
+    gid: int
+    bounded: bool
+    size: int  # bytes
+
+    @classmethod
+    def of(cls, changes: bytes) -> Header:
+        """Read the header of a buffer. Raises ValueError if its version is not known."""
+        version, bounded, gid = HEADER.unpack_from(changes)
+        if version == OF_GROUP:
+            return cls(NO_ID, gid, bool(bounded), HEADER.size)
+        if version != OF_OWNER_AND_GROUP:
+            known = f"{OF_GROUP} or {OF_OWNER_AND_GROUP}"
+            raise ValueError(f"changes of version {version}, not {known}")
+        (uid,) = OWNER.unpack_from(changes, HEADER.size)
+        return cls(uid, gid, bool(bounded), HEADER.size + OWNER.size)
+
+    def pack(self) -> bytes:
+        """Return the header in its packed form."""
+        if self.uid == NO_ID:
+            return HEADER.pack(OF_GROUP, self.bounded, self.gid)
+        return HEADER.pack(OF_OWNER_AND_GROUP, self.bounded, self.gid) + OWNER.pack(self.uid)
 
 
 class Kind(IntEnum):
@@ -52,7 +84,10 @@ ENTER_KIND, CHANGE_KIND, LEAVE_KIND, OWN_KIND = (int(kind) for kind in Kind)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change, decoded. `path` is from the share's root; modes include the file type."""
+    """One change, decoded. `path` is from the share's root; modes include the file type.
+
+    `new_uid` is NO_ID if the entry keeps its owner, as all in its buffer do.
+    """
 
     index: int
     offset: int
@@ -63,11 +98,17 @@ class Change:
     new_mode: int
     uid: int
     gid: int
+    new_uid: int
     new_gid: int
     inode: int
     within: int  # inode of the directory that the entry is in, or (a directory) itself
     size: int = 0
     mtime: int = 0
+
+    @property
+    def keeps_owner(self) -> bool:
+        """Say whether the entry has the same owner before and after."""
+        return self.new_uid in (NO_ID, self.uid)
 
 
 class ChangeWriter:
@@ -77,8 +118,8 @@ class ChangeWriter:
     it has to change. The number of changes so far is `count`, that of directory frames `entered`.
     """
 
-    def __init__(self, new_gid: int, *, bounded: bool = False) -> None:
-        self.out = bytearray(HEADER.pack(VERSION, bounded, new_gid))
+    def __init__(self, new_gid: int, new_uid: int = NO_ID, *, bounded: bool = False) -> None:
+        self.out = bytearray(Header(new_uid, new_gid, bounded, 0).pack())
         self.count = 0
         self.entered = 0
         self._pending: list[tuple[bytes, int]] = []
@@ -148,10 +189,8 @@ def read_changes(body: bytes) -> Iterator[Change]:
 
 
 def _changes(body: bytes) -> Iterator[Change]:
-    version, _, new_gid = HEADER.unpack_from(body, 0)
-    if version != VERSION:
-        raise ValueError(f"changes of version {version}, not {VERSION}")
-    at, index = HEADER.size, 0
+    header = Header.of(body)
+    at, index = header.size, 0
     stack: list[tuple[bytes, int]] = []
     while at < len(body):
         start, kind = at, body[at]
@@ -189,7 +228,8 @@ def _changes(body: bytes) -> Iterator[Change]:
             new_mode,
             uid,
             gid,
-            new_gid,
+            header.uid,
+            header.gid,
             inode,
             within,
             size,

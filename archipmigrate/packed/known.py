@@ -1,6 +1,6 @@
-"""What is known of entries since their change (`model.Known`), as the journal and C have it.
+"""What is known of entries since their change (`model.Known`), as C has it.
 
-came    for each change that read back differently u32 index, u16 mode, u32 gid, by index
+came    for each change that read back differently u32 index, u16 mode, u32 uid, u32 gid, by index
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Iterable
 
 from ..model import Known
 
-CAME = struct.Struct("<IHI")
+CAME = struct.Struct("<IHII")
 
 
-def pack_came(came: Iterable[tuple[int, int, int]]) -> bytes:
-    """Pack (index, mode, gid) of changes that read back differently."""
+def pack_came(came: Iterable[tuple[int, int, int, int]]) -> bytes:
+    """Pack (index, mode, uid, gid) of changes that read back differently."""
     return b"".join(CAME.pack(*one) for one in sorted(came))
 
 
-def unpack_came(packed: bytes) -> tuple[tuple[int, int, int], ...]:
+def unpack_came(packed: bytes) -> tuple[tuple[int, int, int, int], ...]:
     """Return what `pack_came` packed. Raises struct.error if it is cut off."""
     return tuple(CAME.iter_unpack(packed))
 

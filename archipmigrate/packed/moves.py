@@ -4,8 +4,9 @@
             directory, name; MERGE adds u64 inode, u32 mode, u32 uid, u32 gid, i64 mtime
 
 Little-endian. `directory` is where the object lies, as a path from its root. The place is the
-directory that it goes to: three names of two hex digits each. What MERGE adds is the inode at the
-new place, and the attrs of the old one, by which undo makes its copy.
+directory that it goes to: three names of two hex digits each, from the root of its blocker (one of
+Pithos' own trees is no blocker's). What MERGE adds is the inode at the new place, and the attrs of
+the old one, by which undo makes its copy.
 """
 
 from __future__ import annotations
@@ -25,18 +26,41 @@ class Verb(IntEnum):
     MOVE = 1  # only the old name is there: the object gets the new one
     UNLINK = 2  # both names are of one inode: the old one goes
     MERGE = 3  # both names have the same content: the old one goes, with its inode
+    CARRY = 16  # as MOVE, to where a rename may not reach: copied there, and the old name goes
+    COPY = 17  # copied from Pithos' own tree, which stays as it is
 
 
 class Root(IntEnum):
-    """Which blocker's directory an object lies in. The numbers are in journals."""
+    """Which directory an object lies in: a blocker's, or Pithos' own. Numbers are in journals."""
 
     BLOCKS = 0
     MAPS = 1
+    PITHOS_BLOCKS = 2
+    PITHOS_MAPS = 3
 
     @property
     def label(self) -> bytes:
         """What paths begin with that are shown to users."""
-        return b"maps" if self is Root.MAPS else b"blocks"
+        return LABELS[self]
+
+    @property
+    def blocker(self) -> Root:
+        """The blocker's directory to which the objects of this one go."""
+        return Root(self & 1)
+
+    @property
+    def pithos(self) -> Root:
+        """Pithos' own directory, in which v0.3 looks before it looks in the blocker's."""
+        return Root(self | 2)
+
+    @property
+    def is_pithos(self) -> bool:
+        """Whether it is one of Pithos' own."""
+        return self.pithos is self
+
+
+LABELS = (b"blocks", b"maps", b"pithos-blocks", b"pithos-maps")
+ROOTS = {root.label: root for root in Root}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from ..journal.store import Journal
 from ..model import Failure, Outcome
 from ..packed.changes import Change, read_changes
 
-# Operations that change nothing when they fail, and come before any that does: the group is first.
+# Operations that change nothing when they fail, and come before any that does: chown is the first.
 FIRST = ("open", "stat", "chown")
 # One SETATTR makes both changes; these are the errors of a check before it.
 REFUSED = (errno.EPERM, errno.EACCES, errno.EROFS)
@@ -36,7 +36,7 @@ def may_have_changed(journal: Journal) -> bool:
         for change in read_changes(journal.preimage(number)):
             if outcomes[change.index] == Outcome.FAILED:
                 before = failed.setdefault(change.path, change)
-                if (before.mode, before.gid) != (change.mode, change.gid):
+                if _attrs(before) != _attrs(change):
                     return True
     failures = [failure for failure in journal.failures() if failure.path in failed]
     known = {failure.path for failure in failures}
@@ -60,10 +60,14 @@ def changed_until(journal: Journal) -> int:
     return until
 
 
+def _attrs(change: Change) -> tuple[int, int, int]:
+    return change.mode, change.uid, change.gid
+
+
 def _was_first(change: Change, failure: Failure) -> bool:
     """Say whether the operation that failed was the first, so that nothing was changed."""
     if failure.operation == "setattr":
         return failure.errno in REFUSED
     if failure.operation == "chmod":
-        return change.gid == change.new_gid
+        return change.gid == change.new_gid and change.keeps_owner
     return failure.operation in FIRST

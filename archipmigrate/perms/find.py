@@ -238,9 +238,10 @@ def walk(
                 os.close(fd)
 
 
-def moved_changes(new_gid: int, moved: Sequence[tuple[Change, Found]]) -> bytes:
-    """Pack changes for the paths that their entries have now, in that order."""
-    writer = ChangeWriter(new_gid)
+def moved_changes(moved: Sequence[tuple[Change, Found]]) -> bytes:
+    """Pack changes of one run for the paths that their entries have now, in that order."""
+    first = moved[0][0]
+    writer = ChangeWriter(first.new_gid, first.new_uid)
     for change, found in moved:
         if stat.S_ISDIR(change.mode):
             writer.enter(found.path, change.inode)

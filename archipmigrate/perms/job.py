@@ -1,4 +1,4 @@
-"""The permissions job: gives every directory and regular file the group and bits of the policy.
+"""The permissions job: gives every directory and regular file what the policy says.
 
 A dry run scans and changes nothing; `verify` is the same with another summary.
 """
@@ -218,7 +218,8 @@ class _Rest:
         elif outcome == Outcome.DIFFERENT:
             self._retry(change, hint, Failure(change.path, "change", errno.EAGAIN, KEEPS_CHANGING))
         else:
-            failure = self._reasons.failure(change, (change.new_mode, change.new_gid), hint)
+            wanted = change.new_mode, change.new_uid, change.new_gid
+            failure = self._reasons.failure(change, wanted, hint)
             if failure.errno in TRANSIENT:
                 self.pause = self.pause or failure.errno != errno.ESTALE
                 self._retry(change, hint, failure)

@@ -20,13 +20,12 @@ from ..model import Remade
 from ..policy import GroupPolicy
 from ..share import Share
 from ..ui.report import Report
-from ..ui.text import group_name
 from .changed import may_have_changed
 from .job import PermsJob, listed_changes
 from .outside import StateDirectory
 from .settings import SNAPSHOTS, PermsSettings
 from .undo import UndoJob
-from .words import dry_run_summary, options_same_share, run_summary, verify_summary
+from .words import dry_run_summary, new_owner, options_same_share, run_summary, verify_summary
 
 
 @dataclass
@@ -98,13 +97,12 @@ class PermsKind(JobKind[PermsSettings]):
     def tell(self, ended: Ended, report: Report, words: Words) -> None:
         """Print what was done, or what a dry run found."""
         settings = self.settings(ended.header.settings)
-        group = group_name(settings.gid)
         facts = ended.facts(
             runs=words.runs, same_share=[*options_same_share(settings), *words.runs]
         )
         thing = ended.summary_object(dry_run=ended.dry_run)
         word = dry_run_summary if ended.dry_run else run_summary
-        report.summary(word(facts, group), thing, ended.reason, ended.notices)
+        report.summary(word(facts, new_owner(settings)), thing, ended.reason, ended.notices)
 
 
 class VerifyKind(PermsKind):
@@ -123,7 +121,7 @@ class VerifyKind(PermsKind):
         facts = ended.facts(same_share=[*options_same_share(settings), *words.runs])
         found = ended.tally.changed
         thing = ended.summary_object(replace(ended.tally, changed=0), drift=found)
-        lines = verify_summary(facts, group_name(settings.gid))
+        lines = verify_summary(facts, new_owner(settings))
         report.summary(lines, thing, ended.reason, ended.notices)
 
 
@@ -143,7 +141,7 @@ def make_job(
         remote=is_nfs,
         never=(state.device, state.inode) if state else (0, 0),
     )
-    policy = GroupPolicy(settings.gid)
+    policy = GroupPolicy(settings.gid, uid=settings.uid)
     return PermsJob(backend, policy, options, dry_run, state, opening.share.parts_links)
 
 

@@ -1,13 +1,13 @@
 """Set-id bits that an undo gives back to files, if it is asked to: last of all.
 
-The group could write to these files during the run. Size, mtime and ctime show that nobody did; but
-whoever still has such a file open, or mapped, could write to it once the bits are back, and a write
-by a mapping takes no set-id bits away. Therefore each step holds a lease (fcntl(2), F_SETLEASE):
-the kernel grants it only while nobody has the file open or mapped for writing, and lets those who
-would open it wait.
+The group, or a new owner, could write to these files during the run. Size, mtime and ctime show
+that nobody did; but whoever still has such a file open, or mapped, could write to it once the bits
+are back, and a write by a mapping takes no set-id bits away. Therefore each step holds a lease
+(fcntl(2), F_SETLEASE): the kernel grants it only while nobody has the file open or mapped for
+writing, and lets those who would open it wait.
 
-    put back    lease; size, mtime and ctime are those of the run; old bits, old group; note the
-                ctime; release
+    put back    lease; size, mtime and ctime are those of the run; old bits, owner and group; note
+                the ctime; release
     the last    lease; size, mtime and ctime are those that were noted; set-id bits; nobody asked
     phase       for the file meanwhile, or the bits go off again; release
 
@@ -176,7 +176,7 @@ def restore(root: int, change: Change, ctime: int | None) -> bool:
     bits are off then.
     """
     with _pinned(root, change) as pin:
-        had_bits = _attrs(pin) == (change.mode, change.gid)
+        had_bits = _attrs(pin) == _old(change)
         try:
             with _leased(pin) as fd:
                 if had_bits:
@@ -190,7 +190,7 @@ def restore(root: int, change: Change, ctime: int | None) -> bool:
                 if fcntl.fcntl(fd, fcntl.F_GETLEASE) != fcntl.F_RDLCK:
                     raise StaysOff(OPEN)
         except BaseException:
-            if _attrs(pin) == (change.mode, change.gid):
+            if _attrs(pin) == _old(change):
                 change_mode(pin, _bare(change)[0], is_pin=True)
             raise
     return not had_bits
@@ -207,11 +207,10 @@ def _pinned(root: int, change: Change) -> Iterator[int]:
         raise
     try:
         found = os.fstat(pin)
-        if (found.st_ino, stat.S_IFMT(found.st_mode), found.st_uid) != (
-            change.inode,
-            stat.S_IFMT(change.mode),
-            change.uid,
-        ):
+        kind = stat.S_IFMT(found.st_mode)
+        if (found.st_ino, kind) != (change.inode, stat.S_IFMT(change.mode)):
+            raise StaysOff(ELSEWHERE)
+        if found.st_uid not in (change.uid, change.new_uid):
             raise StaysOff(ELSEWHERE)
         if mount_id(pin) != mount_id(root):
             raise StaysOff("it is on another mount")
@@ -242,14 +241,19 @@ def _leased(pin: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _attrs(fd: int) -> tuple[int, int]:
+def _attrs(fd: int) -> tuple[int, int, int]:
     found = os.fstat(fd)
-    return found.st_mode, found.st_gid
+    return found.st_mode, found.st_uid, found.st_gid
 
 
-def _bare(change: Change) -> tuple[int, int]:
-    """Return mode and group that undo gives back at first."""
-    return restored_mode(change.mode, change.new_mode), change.gid
+def _old(change: Change) -> tuple[int, int, int]:
+    """Return the mode, owner and group that the file had."""
+    return change.mode, change.uid, change.gid
+
+
+def _bare(change: Change) -> tuple[int, int, int]:
+    """Return those that undo gives back at first."""
+    return restored_mode(change.mode, change.new_mode), change.uid, change.gid
 
 
 def _is_unwritten(fd: int, change: Change, ctime: int) -> bool:

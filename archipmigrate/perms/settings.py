@@ -1,16 +1,17 @@
-"""The settings of a permissions run: which group, and what is left alone."""
+"""The settings of a permissions run: which group and owner, and what is left alone."""
 
 from __future__ import annotations
 
 import grp
 import os
+import pwd
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError
 from ..numerals import read_number
-from ..policy import NO_GID
+from ..policy import NO_ID
 
 # Names of directories that hold snapshots: of NetApp, ZFS, snapper and Synology.
 SNAPSHOTS = (".snapshot", ".zfs", ".snapshots", "~snapshot", "#snapshot")
@@ -27,6 +28,7 @@ class PermsSettings:
     `excludes` are names of directories that are not entered, sorted; `snapshots` skips directories
     of snapshots; `skip_links` leaves files with several links alone; `cross` enters other
     filesystems. `domain` is that of NFSv4 owners: with another one, numbers mean something else.
+    `uid` is NO_ID if each entry keeps its owner.
     """
 
     gid: int
@@ -35,17 +37,20 @@ class PermsSettings:
     cross: bool
     domain: str = ""
     snapshots: bool = True
+    uid: int = NO_ID
 
     def as_dict(self) -> dict[str, object]:
         """Return what the run's header keeps.
 
         That snapshots are skipped shows in the excludes, as in headers of earlier versions; where
-        it does not, because the user gave the same names, it is said beside them.
+        it does not, because the user gave the same names, it is said beside them. With an owner
+        there are `ids` in place of `gid`, so that no earlier version goes on without the owner.
         """
         excludes = {*self.excludes, *(IN_HEADER if self.snapshots else ())}
         given = [list(self.excludes), self.snapshots]
+        ids = {"gid": self.gid} if self.uid == NO_ID else {"ids": [self.uid, self.gid]}
         return {
-            "gid": self.gid,
+            **ids,
             "excludes": sorted(excludes),
             "skip_links": self.skip_links,
             "cross": self.cross,
@@ -57,13 +62,15 @@ class PermsSettings:
     def from_dict(cls, stored: Mapping[str, Any]) -> PermsSettings:
         """Read what `as_dict` returned."""
         excludes, snapshots = stored.get("given") or _split(stored["excludes"])
+        uid, gid = stored["ids"] if "ids" in stored else (NO_ID, stored["gid"])
         return cls(
-            int(stored["gid"]),
+            int(gid),
             tuple(str(name) for name in excludes),
             bool(stored["skip_links"]),
             bool(stored["cross"]),
             str(stored.get("domain", "")),
             bool(snapshots),
+            int(uid),
         )
 
 
@@ -97,6 +104,23 @@ def resolve_group(text: str) -> int:
             f"there is no group {text!r} on this host: make it (groupadd --system {text}; with "
             "NFSv3 its gid must be the same on every node), or choose another with --group NAME|GID"
         )
-    if gid >= NO_GID:
-        raise UsageError(f"--group {text}: gids end at {NO_GID - 1}, and {NO_GID} means no group")
+    if gid >= NO_ID:
+        raise UsageError(f"--group {text}: gids end at {NO_ID - 1}, and {NO_ID} means no group")
     return gid
+
+
+def resolve_user(text: str) -> int:
+    """Return the uid of a user's name or number. Raises UsageError."""
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        pass
+    uid = read_number(text)
+    if uid is None:
+        raise UsageError(
+            f"--owner {text}: there is no such user on this host: make it (useradd --system "
+            f"{text}; with NFSv3 its uid must be the same on every node), or give a number"
+        )
+    if uid >= NO_ID:
+        raise UsageError(f"--owner {text}: uids end at {NO_ID - 1}, and {NO_ID} means no user")
+    return uid

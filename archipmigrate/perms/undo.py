@@ -42,7 +42,7 @@ from ..model import (
     Verb,
 )
 from ..packed.changes import Change, Flag, read_changes, with_flags
-from ..policy import restored_mode
+from ..policy import NO_ID, restored_mode
 from . import find, set_id
 from .changed import changed_until
 from .reasons import Reasons
@@ -263,7 +263,7 @@ class UndoJob(Job[Scan]):
                 if not some:
                     continue
                 applied = self.backend.apply(
-                    find.moved_changes(loaded.records[0].new_gid, some),
+                    find.moved_changes(some),
                     Verb.BACK,
                     deny_limit=deny_limit,
                     known=of(indices),
@@ -302,7 +302,7 @@ class UndoJob(Job[Scan]):
     def _put_one_back(self, loaded: _Loaded, change: Change, stop: StopFlag) -> None:
         part = loaded.part
         found = find.Found(part.batch, change.index, change.within, change.path, change.inode)
-        body = find.moved_changes(change.new_gid, [(change, found)])
+        body = find.moved_changes([(change, found)])
         known = loaded.before.known.of([change.index])
         self.backend.apply(body, Verb.BACK, known=known, stop=stop)
 
@@ -407,7 +407,9 @@ def _failure(
 ) -> Failure | None:
     """Return why an entry is not back; *why_off* has, by index, why set-id bits are not."""
     if outcome == FAILED:
-        return reasons.failure(change, (restored_mode(change.mode, change.new_mode), change.gid))
+        uid = NO_ID if change.new_uid == NO_ID else change.uid
+        mode = restored_mode(change.mode, change.new_mode)
+        return reasons.failure(change, (mode, uid, change.gid))
     if outcome == Outcome.SETID_OFF:
         return Failure(change.path, "undo", 0, set_id.words(change, why_off.get(change.index, "")))
     if outcome in LEFT:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from ..layout.names import LOCK, PREFIX, bad_name, is_digest, is_v03_data
 from ..packed.moves import Root
-from .places import pithos_directory, sha256_directory, v03_directory
+from .places import pithos_directory, sha256_directory, tree_directory, v03_directory
 
 
 class Class(StrEnum):
@@ -23,6 +23,10 @@ class Class(StrEnum):
     MOVED_MAPS = "moved-maps"
     LINKED = "linked"  # at its new place already: the old name is removed
     MERGED = "merged"  # the same content is at its new place: the old name is removed
+    MIGRATED = "pithos-migrated"  # moved from Pithos' place as v0.4's pithos_migrate does
+    PITHOS_COPIED = "pithos-copied"  # from Pithos' own tree, which stays
+    PITHOS_MOVED = "pithos-moved"  # from Pithos' own tree
+    PITHOS_HERE = "pithos-here"  # in Pithos' own tree, and its equal where v0.4 looks
     CURRENT = "current"  # where v0.4 looks already
     PITHOS = "pithos"  # at Pithos' place, where v0.4 looks, too
     PLACEHOLDER = "placeholder"
@@ -38,7 +42,7 @@ class Class(StrEnum):
 # What users see of the classes that are listed: why, and what to do.
 WHY = {
     Class.PLACEHOLDER: "empty: no volume of that name was ever made, or it was deleted: left",
-    Class.LOCK: "a lock that v0.3 never released: left; v0.4 does not look for it here",
+    Class.LOCK: "a lock that v0.3 never released: left (archipmigrate locks --clean)",
     Class.STRAY: "empty: v0.3 made it when it looked for an object of Pithos: left",
     Class.UNOPENABLE: "only v0.3 can open a volume of this name: copy it to a new one there",
     Class.FOREIGN: "of no use to v0.3 or v0.4 in this place: left",
@@ -59,7 +63,13 @@ class Verdict:
 
 
 def classify(root: Root, directory: bytes, name: bytes, size: int) -> Verdict:
-    """Return what a regular file is; *directory* is its path from the root of the blocker."""
+    """Return what a regular file is; *directory* is its path from its root."""
+    if root.is_pithos:
+        return _in_pithos_tree(root, directory, name, size)
+    return _in_blocker(root, directory, name, size)
+
+
+def _in_blocker(root: Root, directory: bytes, name: bytes, size: int) -> Verdict:
     if directory == sha256_directory(name):
         return Verdict(Class.CURRENT)
     if name.endswith(LOCK):
@@ -71,6 +81,24 @@ def classify(root: Root, directory: bytes, name: bytes, size: int) -> Verdict:
     if root is Root.BLOCKS and is_v03_data(name):
         return _at_old_place(directory, name)
     return Verdict(Class.FOREIGN)
+
+
+def _in_pithos_tree(root: Root, directory: bytes, name: bytes, size: int) -> Verdict:
+    """Judge what lies in Pithos' own tree.
+
+    v0.3 looks there for any name, by its first six bytes: `archip_foobar` is in `ar/ch/ip`.
+    """
+    is_ours = is_digest(name) or name.startswith(PREFIX)
+    if directory != tree_directory(name) or not is_ours:
+        return Verdict(Class.FOREIGN)
+    if name.endswith(LOCK):
+        return _lock(root.blocker, size)
+    if root is Root.PITHOS_BLOCKS and not (is_digest(name) or is_v03_data(name)):
+        return Verdict(Class.FOREIGN)
+    if root is Root.PITHOS_MAPS and not size:
+        return Verdict(Class.PLACEHOLDER)
+    why = bad_name(name.removeprefix(PREFIX)) if root is Root.PITHOS_MAPS else ""
+    return Verdict(Class.UNOPENABLE, why) if why else Verdict(Class.MOVED)
 
 
 def _lock(root: Root, size: int) -> Verdict:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..engine.job import Job, UnitResult
@@ -19,6 +19,7 @@ from ..errors import FatalError
 from ..jobs.outcome import pack_outcome
 from ..journal import counting
 from ..journal.store import Journal
+from ..layout.names import is_digest
 from ..model import (
     RETRIES,
     TRANSIENT,
@@ -39,7 +40,8 @@ from . import missing, survey
 from .classify import Class
 from .mover import Done, Mover
 from .native import Moved, NativeMover
-from .room import lacking_room
+from .outside import ABOVE, look_outside
+from .room import lacking_room, needs_copies
 from .roots import Roots
 from .tables import (
     CHECK,
@@ -47,9 +49,11 @@ from .tables import (
     SURVEY,
     MapToCheck,
     add_counts,
+    crossings_of,
     end_waiting,
     found_paths,
     moves_left,
+    put_copies,
     put_volumes,
     set_stage,
     stage_of,
@@ -60,16 +64,19 @@ from .tables import (
 from .units import (
     LOOK,
     MOVES,
+    OUTSIDE,
     Reading,
     check_unit,
     cut_unit,
     kind_of,
     moves_unit,
+    outside_unit,
     packed_unit,
     split,
     unit_row,
 )
 from .units import SURVEY as SURVEY_UNIT
+from .ways import Ways
 
 AT_ONCE = 20_000  # moves, or maps, that are in the frontier at once
 IN_A_UNIT = 64  # maps
@@ -82,7 +89,9 @@ class RelocateJob(Job[Scan]):
     """See the module. `native`: objects are moved in C where that is all there is to do."""
 
     roots: Roots
+    ways: Ways
     dry_run: bool = False
+    may_copy: bool = False  # objects may be moved by copying them
     native: bool = False
     total: int | None = None
     mover: Mover = field(init=False)
@@ -95,8 +104,8 @@ class RelocateJob(Job[Scan]):
         self._fast = NativeMover(self.mover) if self.native else None
 
     def first_units(self) -> Iterable[Unit]:
-        """Yield both directories."""
-        return survey.first_units()
+        """Yield the directories."""
+        return survey.first_units(self.roots)
 
     def next_units(self, journal: Journal) -> Sequence[Unit]:
         """Yield moves, at most about `AT_ONCE`; then, once all are made, maps to check."""
@@ -115,9 +124,11 @@ class RelocateJob(Job[Scan]):
         return [check_unit(maps[at : at + IN_A_UNIT]) for at in range(0, len(maps), IN_A_UNIT)]
 
     def _check_room(self, journal: Journal) -> None:
-        """Raise FatalError if the new directories do not fit. Nothing was touched yet."""
+        """Raise FatalError if it does not fit, or needs copies. Nothing was touched yet."""
+        crossings = crossings_of(journal)
         try:
-            why = lacking_room(self.roots, waiting_counts(journal))
+            why = "" if self.may_copy else needs_copies(self.roots, crossings)
+            why = why or lacking_room(self.roots, waiting_counts(journal), crossings)
         except OSError as error:
             why = f"the share does not answer ({error.strerror})"
         if why:
@@ -132,10 +143,12 @@ class RelocateJob(Job[Scan]):
         """Walk directories, take the next moves of a unit, or look for objects."""
         kind = kind_of(unit.body)
         if kind in (SURVEY_UNIT, LOOK):
-            return survey.Survey(self.roots, self.native).scan(unit, limits)
+            return survey.Survey(self.roots, self.ways, self.native).scan(unit, limits)
         if kind == MOVES:
             return self._scan_moves(unit, limits)
-        return missing.Checker(self.roots, self._conflicts, self.native).scan(unit, limits)
+        if kind == OUTSIDE:
+            return look_outside(self.roots[Root.MAPS], unit, limits)
+        return missing.Checker(self.roots, self._conflicts, native=self.native).scan(unit, limits)
 
     def _scan_moves(self, unit: Unit, limits: Limits) -> Scan:
         """Return the moves that a unit has room for. They are compared when they are made."""
@@ -155,6 +168,9 @@ class RelocateJob(Job[Scan]):
         unread = [f.path for f in failures if f.operation == missing.OPERATION]
         put_volumes(journal, [_map_at(path) for path in unread])
         looked = [f for f in failures if f.operation != missing.OPERATION]
+        if any(f.path.startswith(ABOVE) for f in looked):
+            looked = [f for f in looked if not f.path.startswith(ABOVE)]
+            yield outside_unit()
         if looked:
             set_stage(journal, SURVEY)
             yield survey.retry_unit(looked)
@@ -163,12 +179,14 @@ class RelocateJob(Job[Scan]):
         """Move objects. Raises OSError if what was done may not be durable."""
         if self._fast is None:
             moves = list(unpack_moves(scan.preimage))
-            return moved(moves, self.mover.apply(moves, stop, deny_limit), retries)
+            done = self.mover.apply(moves, stop, deny_limit)
+            return moved(moves, done, retries, may_copy=self.may_copy)
         fast = self._fast.move(scan.preimage, stop, deny_limit)
         if fast.is_all:
             return all_moved(fast)
         moves = list(unpack_moves(scan.preimage))
-        return moved(moves, self._fast.complete(moves, fast, stop, deny_limit), retries)
+        done = self._fast.complete(moves, fast, stop, deny_limit)
+        return moved(moves, done, retries, may_copy=self.may_copy)
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Finish what a killed session left half done. The unit is worked off again."""
@@ -177,16 +195,21 @@ class RelocateJob(Job[Scan]):
         done = self.mover.settle(moves)
         changed = [m for m, d in zip(moves, done, strict=True) if d.outcome == Outcome.CHANGED]
         return UnitResult(
-            _packed(done), counting.settled(len(changed)), writes=[_count_classes(changed)]
+            _packed(done),
+            counting.settled(len(changed)),
+            writes=[_count_classes(changed), *_copies(moves, done)],
         )
 
 
-def moved(moves: Sequence[Move], done: Sequence[Done], retries: int) -> UnitResult:
+def moved(
+    moves: Sequence[Move], done: Sequence[Done], retries: int, *, may_copy: bool = False
+) -> UnitResult:
     """Return the result of a unit of moves."""
     tally, failures = Tally(), []
     look: list[bytes] = []
     again: list[Move] = []
     untried: list[Move] = []
+    across: list[Move] = []
     pause = False
     for move, ended in zip(moves, done, strict=True):
         if ended.outcome == Outcome.CHANGED:
@@ -199,6 +222,8 @@ def moved(moves: Sequence[Move], done: Sequence[Done], retries: int) -> UnitResu
             untried.append(move)
         elif ended.outcome == Outcome.DIFFERENT and retries < RETRIES:
             look.append(move.path)
+        elif ended.errno == errno.EXDEV and move.verb is Verb.MOVE and may_copy:
+            across.append(replace(move, verb=Verb.CARRY))
         elif ended.errno in TRANSIENT and retries < RETRIES:
             again.append(move)
             pause = True
@@ -209,6 +234,7 @@ def moved(moves: Sequence[Move], done: Sequence[Done], retries: int) -> UnitResu
         *([survey.look_again(look, retries + 1)] if look else ()),
         *([moves_unit(again, retries + 1)] if again else ()),
         *([moves_unit(untried, retries)] if untried else ()),
+        *([moves_unit(across, retries)] if across else ()),
     ]
     changed = [m for m, d in zip(moves, done, strict=True) if d.outcome == Outcome.CHANGED]
     return UnitResult(
@@ -217,9 +243,9 @@ def moved(moves: Sequence[Move], done: Sequence[Done], retries: int) -> UnitResu
         failures,
         units,
         pause,
-        attempted=len(done) - len(untried),
+        attempted=len(done) - len(untried) - len(across),
         succeeded=tally.changed + tally.compliant,
-        writes=[_count_classes(changed)],
+        writes=[_count_classes(changed), *_copies(moves, done)],
     )
 
 
@@ -246,7 +272,12 @@ def failure_of(move: Move, ended: Done) -> Failure:
 
 
 def _packed(done: Sequence[Done]) -> bytes:
-    return pack_outcome(Applied(bytes(ended.outcome for ended in done)))
+    return pack_outcome(Applied(bytes(_kept_outcome(ended) for ended in done)))
+
+
+def _kept_outcome(ended: Done) -> Outcome:
+    """Return the outcome that undo is to know: what does not reach the new place is not there."""
+    return Outcome.UNTRIED if ended.errno == errno.EXDEV else ended.outcome
 
 
 def _count_classes(moves: Iterable[Move]) -> TablesWrite:
@@ -256,9 +287,21 @@ def _count_classes(moves: Iterable[Move]) -> TablesWrite:
 
 def class_of(move: Move) -> Class:
     """Return the class of an object that is moved."""
-    if move.verb is Verb.MOVE:
+    if move.verb is Verb.COPY:
+        return Class.PITHOS_COPIED
+    if move.root.is_pithos:
+        return Class.PITHOS_MOVED
+    if is_digest(move.name):
+        return Class.MIGRATED
+    if move.verb in (Verb.MOVE, Verb.CARRY):
         return Class.MOVED_MAPS if move.root is Root.MAPS else Class.MOVED_BLOCKS
     return Class.LINKED if move.verb is Verb.UNLINK else Class.MERGED
+
+
+def _copies(moves: Sequence[Move], done: Sequence[Done]) -> list[TablesWrite]:
+    changed = (pair for pair in zip(moves, done, strict=True) if pair[1].outcome == Outcome.CHANGED)
+    copies = [(move.path, ended.copy) for move, ended in changed if ended.copy]
+    return [partial(put_copies, copies=copies)] if copies else []
 
 
 def _map_at(path: bytes) -> MapToCheck:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,18 +16,19 @@ from ..jobs.lanes import choose_lanes
 from ..jobs.outcome import outcomes_of
 from ..journal.store import Journal, RunHeader
 from ..model import Outcome
-from ..packed.moves import Root
 from ..share import Share
 from ..ui.report import Report
 from .classify import BAD
 from .daemons import check_stopped
 from .job import RelocateJob
+from .opened import open_roots
 from .report import RelocateReport
 from .returnable import check_maps
-from .roots import OpenRoot, Roots
-from .settings import JOB, RelocateSettings, open_blocks, open_maps
-from .tables import class_counts, prepare_tables
+from .roots import Roots
+from .settings import JOB, RelocateSettings, open_maps
+from .tables import allow_copies, class_counts, may_copy, prepare_tables
 from .undo import UndoRelocateJob
+from .ways import Ways
 
 NATIVE, PYTHON = "native", "python"
 
@@ -53,14 +54,17 @@ class RelocateKind(JobKind[RelocateSettings]):
     name = JOB
     noun = "object"
     done = "moved"
+    moves_objects = True
 
     def settings(self, stored: Mapping[str, object]) -> RelocateSettings:
         """Read the settings that a run's header stores."""
         return RelocateSettings.from_dict(stored)
 
     def more_roots(self, settings: RelocateSettings) -> Mapping[str, str]:
-        """Return the directory of the maps."""
-        return {settings.maps_identity: settings.maps}
+        """Return the directory of the maps, and Pithos' own trees."""
+        roots = {settings.maps_identity: settings.maps}
+        roots.update((tree.identity, tree.path) for tree in settings.trees.values())
+        return roots
 
     def check_backend(self, name: str, share: Share) -> None:
         """Check that C is there if it is demanded; a server is reached through a mount only."""
@@ -84,18 +88,12 @@ class RelocateKind(JobKind[RelocateSettings]):
         if opening.purpose is Purpose.RUN:
             check_stopped()  # also for a run that is resumed
         share, settings, journal = opening.share, opening.settings, opening.journal
-        with ExitStack() as stack:
-            owner = (settings.uid, settings.gid)
-            blocks = OpenRoot(open_blocks(share), settings.blocks_umask, *owner)
-            stack.enter_context(closing(blocks))
-            maps = OpenRoot(open_maps(share, settings), settings.maps_umask, *owner)
-            stack.enter_context(closing(maps))
-            roots = {Root.BLOCKS: blocks, Root.MAPS: maps}
-            stack.callback(os.umask, os.umask(0))
-            journal.commit([prepare_tables])
-            native = uses_native(opening.options.backend)
-            dry_run = opening.purpose is Purpose.DRY_RUN
-            job = RelocateJob(roots, dry_run=dry_run, native=native)
+        with open_roots(share, settings) as roots:
+            journal.commit([prepare_tables, *([allow_copies] if settings.copy else [])])
+            ways = Ways(roots, settings.pithos_migrate, settings.remove_source)
+            is_dry = opening.purpose is Purpose.DRY_RUN
+            native = uses_native(opening.options.backend) and not ways.has_mounts
+            job = RelocateJob(roots, ways, is_dry, may_copy(journal), native)
             job.load_conflicts(journal)
             lanes = choose_lanes(share, opening.options)
             yield RelocateWork(job, lanes, NATIVE if native else PYTHON, roots, journal)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import pwd
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..config.blocker import OF_BLOCKS, OF_MAPS, read_config
+from ..config.files import CONFIG, read_text
 from ..errors import UsageError
-from ..maps.config import OF_BLOCKS, OF_MAPS, read_config
-from ..maps.locate import CONFIG, gid_of, uid_of
-from ..numerals import read_number
-from ..perms.settings import resolve_group
-from ..policy import NO_GID
-from .settings import RelocateSettings, directory_identity
+from ..maps.locate import gid_of, uid_of
+from ..perms.settings import resolve_group, resolve_user
+from ..share import overlap, places_at
+from .settings import TREE_ADVICE, RelocateSettings, directory_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,11 @@ class Places:
     owner: str | None = None
     group: str | None = None
     umask: int | None = None
+    pithos_blocks: str | None = None
+    pithos_maps: str | None = None
+    remove_source: bool = False
+    pithos_migrate: bool = False
+    copy: bool = False
 
 
 def locate_objects(places: Places) -> tuple[str, RelocateSettings]:
@@ -45,7 +49,34 @@ def locate_objects(places: Places) -> tuple[str, RelocateSettings]:
         blocks, settings = _configured(places.config or CONFIG)
     if os.path.realpath(blocks) == os.path.realpath(settings.maps):
         raise UsageError(f"blocks and maps are both in {blocks}: each has a directory of its own")
-    return blocks, _preferred(settings, places)
+    settings = _with_trees(_preferred(settings, places), places)
+    for tree in settings.trees.values():
+        for path in (blocks, settings.maps):
+            if overlap(places_at(tree.path), places_at(path)):
+                raise UsageError(
+                    f"{tree.path} is the directory {path}, or above or below it: Pithos' objects "
+                    "are where v0.4 looks already"
+                )
+    return blocks, settings
+
+
+def _with_trees(settings: RelocateSettings, places: Places) -> RelocateSettings:
+    if places.remove_source and not (places.pithos_blocks or places.pithos_maps):
+        raise UsageError("--remove-source goes with --pithos-blocks or --pithos-maps")
+    for name in ("pithos_blocks", "pithos_maps"):
+        path = getattr(places, name)
+        if path == "":
+            raise UsageError(f"--{name.replace('_', '-')} needs the name of a directory")
+        if path is not None:
+            identity = directory_identity(path, TREE_ADVICE)
+            tree = {name: os.path.abspath(path), f"{name}_identity": identity}
+            settings = replace(settings, **tree)
+    return replace(
+        settings,
+        remove_source=places.remove_source,
+        pithos_migrate=places.pithos_migrate,
+        copy=places.copy,
+    )
 
 
 def _settings(maps: str) -> RelocateSettings:
@@ -55,7 +86,7 @@ def _settings(maps: str) -> RelocateSettings:
 
 def _configured(path: Path) -> tuple[str, RelocateSettings]:
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = read_text(path)
     except OSError as error:
         raise UsageError(
             f"{path}: {error.strerror}: name the configuration with --config, or the directories "
@@ -77,20 +108,9 @@ def _configured(path: Path) -> tuple[str, RelocateSettings]:
 
 def _preferred(settings: RelocateSettings, places: Places) -> RelocateSettings:
     if places.owner is not None:
-        settings = replace(settings, uid=_resolve_user(places.owner))
+        settings = replace(settings, uid=resolve_user(places.owner))
     if places.group is not None:
         settings = replace(settings, gid=resolve_group(places.group))
     if places.umask is not None:
         settings = replace(settings, blocks_umask=places.umask, maps_umask=places.umask)
     return settings
-
-
-def _resolve_user(text: str) -> int:
-    try:
-        return pwd.getpwnam(text).pw_uid
-    except KeyError:
-        pass
-    uid = read_number(text)
-    if uid is None or uid >= NO_GID:  # both have 32 bits, the last of which means none
-        raise UsageError(f"--owner {text}: there is no such user on this host")
-    return uid

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -27,7 +27,7 @@ from ..packed.moves import Root, shown_path
 from ..tree.files import open_file
 from .classify import Class
 from .native import check_plain
-from .places import pithos_directory, sha256_directory, v03_directory
+from .places import pithos_directory, sha256_directory, tree_directory, v03_directory
 from .roots import Roots, leads_out, status_beneath
 from .tables import Found, MapToCheck, end_volumes, name_volume, put_found
 from .units import Reading, check_unit, unit_readings
@@ -35,22 +35,29 @@ from .units import Reading, check_unit, unit_readings
 AT_ONCE = 4096  # entries of a map that are read at once
 OPERATION = "check"
 NOWHERE = "object {number} of {volume} is nowhere: v0.3 served zeros for it, v0.4 fails"
-OF_PITHOS = "object {number} of {volume}, of Pithos, is not here: is it in Pithos' own directory?"
+OF_PITHOS = (
+    "object {number} of {volume}, of Pithos, is not here: if it is in Pithos' own directory, name "
+    "that with --pithos-blocks"
+)
 
 
 @dataclass(slots=True)
 class Checker:
-    """Scans units of maps. `conflicts` are paths of objects that are conflicts, by their names."""
+    """Scans units of maps. `conflicts` are paths of objects that are conflicts, by their names.
+
+    `has` says of the digest of a block of v0.3 whether it is known to be where v0.4 looks.
+    """
 
     roots: Roots
     conflicts: Mapping[bytes, bytes] = field(default_factory=dict)
+    has: Callable[[bytes], bool] = lambda _: False
     native: bool = False
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Look for the objects of maps until done or a limit is reached."""
         # C does not know which objects are conflicts: their volumes are found in Python.
         native = self.native and not self.conflicts
-        check = _Check(self.roots, self.conflicts, unit, limits, native=native)
+        check = _Check(self.roots, self.conflicts, unit, limits, self.has, native)
         check.run()
         return check.scan()
 
@@ -63,6 +70,7 @@ class _Check:
     conflicts: Mapping[bytes, bytes]
     unit: Unit
     limits: Limits
+    has: Callable[[bytes], bool]
     native: bool
     _todo: list[Reading] = field(default_factory=list)
     _again: list[Reading] = field(default_factory=list)
@@ -191,8 +199,10 @@ class _Check:
         if name in self.conflicts:
             self._named.append((self.conflicts[name], volume))
             return
+        if flag and self.has(digest):
+            return
         self._looked += 1
-        if not any(self._is_at(directory, name) for directory in _directories(name)):
+        if not self._is_somewhere(name):
             shown = volume.decode(errors="backslashreplace")
             self._found.append(
                 Found(
@@ -203,9 +213,16 @@ class _Check:
                 )
             )
 
-    def _is_at(self, directory: bytes, name: bytes) -> bool:
+    def _is_somewhere(self, name: bytes) -> bool:
+        """Whether v0.4 finds an object, or it waits at a place of v0.3."""
+        if any(self._is_at(Root.BLOCKS, directory, name) for directory in _directories(name)):
+            return True
+        tree = Root.PITHOS_BLOCKS
+        return tree in self.roots and self._is_at(tree, tree_directory(name), name)
+
+    def _is_at(self, root: Root, directory: bytes, name: bytes) -> bool:
         try:
-            return status_beneath(self.roots[Root.BLOCKS], directory, name) is not None
+            return status_beneath(self.roots[root], directory, name) is not None
         except OSError as error:
             if leads_out(error):
                 return False

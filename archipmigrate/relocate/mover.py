@@ -16,7 +16,8 @@ A kill, or a power cut, leaves a name of the object at its old place, at its new
     nothing        the object     done                  records it
     anything else                 changed by somebody   leaves it, reports it
 
-Nothing is ever replaced: what else lies at the new place makes the object `Different`.
+Nothing is ever replaced: what else lies at the new place makes the object `Different`. What goes to
+another filesystem, or is copied from Pithos' own tree, is left to `carry`.
 """
 
 from __future__ import annotations
@@ -27,32 +28,18 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 
 from ..engine.stop import DENIED
 from ..model import Outcome, StopFlag
 from ..packed.moves import Move, Root, Verb
 from ..tree.files import status
 from ..tree.rename import rename_exclusive
-from .compare import copy_back, is_v1_map, same_content, sweep_part
-from .roots import OpenRoot, Roots, is_object, leads_out, status_beneath
-
-
-class Different(Exception):
-    """Something else lies at one of the places: somebody changed it since it was looked at."""
-
-
-class Gone(Exception):
-    """The object is at neither place."""
-
-
-class _Step(Enum):
-    """How far an object is, before old names are removed."""
-
-    NOT_BEGUN = "not begun"
-    HALF_DONE = "half done"  # both names are there: the old one is to be removed
-    MADE = "made"  # it has just got to its place
-    ALREADY = "already"  # it was there
+from .carry import VERBS as CARRIED
+from .carry import Carrier, Copies, link
+from .compare import is_v1_map, same_content
+from .copying import SourceChanged, copy_file, sweep_part
+from .roots import Roots, is_object, leads_out, made, pinned, status_beneath
+from .steps import Different, Gone, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +50,7 @@ class Done:
     operation: str = ""
     errno: int = 0
     note: str = ""
+    copy: int = 0  # the inode at the new place, of what was carried there
 
 
 UNTRIED = Done(Outcome.UNTRIED)
@@ -78,7 +66,13 @@ class Mover:
 
     roots: Roots
     back: bool = False
+    copies: Copies = lambda _: None  # of the run that is undone
     _links: set[Root] = field(default_factory=set)  # roots that cannot rename in one step
+    _carrier: Carrier = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Leave what goes to another filesystem, or is copied, to a carrier."""
+        self._carrier = Carrier(self.roots, self.back, self.copies)
 
     @property
     def operation(self) -> str:
@@ -114,18 +108,17 @@ class Mover:
             if stop[0] or (deny_limit and denied >= deny_limit and not succeeded):
                 done.append(UNTRIED)
                 continue
-            step: list[_Step] = []
+            step: list[Step] = []
             with self._judged(done):
                 step.append(self._begin(move, settling=settling))
             if not step:
                 denied += done[-1].errno in DENIED
                 continue
             succeeded = True
-            if step[0] is _Step.HALF_DONE:
+            if step[0] is Step.HALF_DONE:
                 half_done.append(index)
             done.append(Done(_outcome(step[0], settling=settling)))
-        touched = {m.root for m, d in zip(moves, done, strict=True) if d.outcome == Outcome.CHANGED}
-        self._barrier(touched)
+        self._barrier([m for m, d in zip(moves, done, strict=True) if d.outcome == Outcome.CHANGED])
         for index in half_done:
             ended: list[Done] = []
             with self._judged(ended):
@@ -133,12 +126,15 @@ class Mover:
             if ended:
                 done[index] = ended[0]
         if half_done:
-            self._barrier({moves[index].root for index in half_done})
-        return done
+            self._barrier([moves[index] for index in half_done])
+        return [self._with_copy(m, d) for m, d in zip(moves, done, strict=True)]
 
-    def _barrier(self, touched: set[Root]) -> None:
-        for root in touched:
+    def _barrier(self, moves: Sequence[Move]) -> None:
+        for root in {root for move in moves for root in (move.root, move.root.blocker)}:
             self.roots[root].sync()
+
+    def _with_copy(self, move: Move, done: Done) -> Done:
+        return replace(done, copy=self._carrier.made(move)) if move.verb in CARRIED else done
 
     @contextlib.contextmanager
     def _judged(self, done: list[Done]) -> Iterator[None]:
@@ -159,9 +155,11 @@ class Mover:
 
     # -- one object
 
-    def _begin(self, move: Move, *, settling: bool) -> _Step:
+    def _begin(self, move: Move, *, settling: bool) -> Step:
         if move.verb is Verb.MOVE:
             return self._shift(self._adopted(move), settling=settling)
+        if move.verb in CARRIED:
+            return self._carrier.begin(move, settling=settling)
         return self._restore(move, settling) if self.back else self._may_drop(move, settling)
 
     def _adopted(self, move: Move) -> Move:
@@ -173,7 +171,7 @@ class Mover:
             return move
         root = self.roots[move.root]
         for directory in (move.new_directory, move.directory):
-            with contextlib.suppress(FileNotFoundError), _pinned(root, directory) as fd:
+            with contextlib.suppress(FileNotFoundError), pinned(root, directory) as fd:
                 found = status(fd, move.name)
                 if found is None:
                     continue
@@ -188,41 +186,41 @@ class Mover:
         old, new = move.directory, move.new_directory
         return (new, old) if self.back else (old, new)
 
-    def _shift(self, move: Move, *, settling: bool) -> _Step:
+    def _shift(self, move: Move, *, settling: bool) -> Step:
         """Move an object that has one name."""
         root, (leaves, reaches) = self.roots[move.root], self._directories(move)
         with contextlib.ExitStack() as stack:
             here = None
             with contextlib.suppress(FileNotFoundError):
-                source = stack.enter_context(_pinned(root, leaves))
+                source = stack.enter_context(pinned(root, leaves))
                 here = status(source, move.name)
             if not is_object(here, move.inode):
                 if is_object(status_beneath(root, reaches, move.name), move.inode):
-                    return _Step.ALREADY
+                    return Step.ALREADY
                 raise Gone if here is None else Different
             if settling:
                 there = status_beneath(root, reaches, move.name)
                 if there is None:
-                    return _Step.NOT_BEGUN
+                    return Step.NOT_BEGUN
                 if not is_object(there, move.inode):
                     raise Different
-                return _Step.HALF_DONE
-            target = stack.enter_context(_made(root, reaches))
+                return Step.HALF_DONE
+            target = stack.enter_context(made(root, reaches))
             return self._shift_between(move, source, target)
 
-    def _shift_between(self, move: Move, source: int, target: int) -> _Step:
+    def _shift_between(self, move: Move, source: int, target: int) -> Step:
         try:
             if move.root not in self._links:
                 if rename_exclusive(source, target, move.name):
                     self._check_moved(move, source, target)
-                    return _Step.MADE
+                    return Step.MADE
                 self._links.add(move.root)
-            _link(source, target, move.name)
+            link(source, target, move.name)
         except FileExistsError:
             if is_object(status(target, move.name), move.inode):
-                return _Step.HALF_DONE
+                return Step.HALF_DONE
             raise Different from None
-        return _Step.HALF_DONE  # that it was the object is seen before the old name goes
+        return Step.HALF_DONE  # that it was the object is seen before the old name goes
 
     def _check_moved(self, move: Move, source: int, target: int) -> None:
         """Check that it was the object that moved; what somebody put in its place goes back."""
@@ -233,33 +231,36 @@ class Mover:
             rename_exclusive(target, source, move.name)
             raise Different
 
-    def _may_drop(self, move: Move, settling: bool) -> _Step:
+    def _may_drop(self, move: Move, settling: bool) -> Step:
         """Check that the new place has what lets the old name go."""
-        root = self.roots[move.root]
+        root, blocker = self.roots[move.root], self.roots[move.root.blocker]
         here = status_beneath(root, move.directory, move.name)
-        there = status_beneath(root, move.new_directory, move.name)
+        there = status_beneath(blocker, move.new_directory, move.name)
         if not is_object(there, _new_inode(move)):
             raise Gone if here is None and there is None else Different
         if here is None:
-            return _Step.ALREADY
+            return Step.ALREADY
         if not is_object(here, move.inode):
             raise Different
         if settling:
-            return _Step.NOT_BEGUN
+            return Step.NOT_BEGUN
         if move.verb is Verb.MERGE:
             with (
-                _pinned(root, move.directory) as old,
-                _pinned(root, move.new_directory) as new,
+                pinned(root, move.directory) as old,
+                pinned(blocker, move.new_directory) as new,
             ):
                 if not same_content(old, new, move.name):
                     raise Different
-        return _Step.HALF_DONE
+        return Step.HALF_DONE
 
     def _remove_old(self, move: Move) -> None:
         """Remove the name that the object leaves, now that the other one is durable."""
+        if move.verb in CARRIED:
+            self._carrier.finish(move)
+            return
         move = self._adopted(move)
         root, (leaves, _) = self.roots[move.root], self._directories(move)
-        with _pinned(root, leaves) as source:
+        with pinned(root, leaves) as source:
             here = status(source, move.name)
             if not is_object(here, move.inode) or not self._is_kept(move, here):
                 raise Different
@@ -271,70 +272,50 @@ class Mover:
         Where somebody exchanged the object before it was linked, and put it back, it has not.
         """
         if move.verb is Verb.MERGE:
-            there = status_beneath(self.roots[move.root], move.new_directory, move.name)
+            blocker = self.roots[move.root.blocker]
+            there = status_beneath(blocker, move.new_directory, move.name)
             return is_object(there, _new_inode(move))
         return here is not None and here.st_nlink > 1
 
-    def _restore(self, move: Move, settling: bool) -> _Step:
+    def _restore(self, move: Move, settling: bool) -> Step:
         """Give an object its old name again: of the same inode, or as a copy."""
-        root = self.roots[move.root]
-        there = status_beneath(root, move.new_directory, move.name)
+        root, blocker = self.roots[move.root], self.roots[move.root.blocker]
+        there = status_beneath(blocker, move.new_directory, move.name)
         here = status_beneath(root, move.directory, move.name)
         if not is_object(there, _new_inode(move)):
             raise Gone if there is None else Different
         if here is not None:
-            if self._is_restored(root, move, here):
-                return _Step.ALREADY
+            if self._is_restored(move, here):
+                return Step.ALREADY
             raise Different
         if settling:
-            return _Step.NOT_BEGUN
-        with _pinned(root, move.new_directory) as source, _made(root, move.directory) as target:
+            return Step.NOT_BEGUN
+        with pinned(blocker, move.new_directory) as source, made(root, move.directory) as target:
             try:
                 if move.twin is None:
-                    _link(source, target, move.name)
+                    link(source, target, move.name)
                 else:
-                    copy_back(source, target, move.name, move.twin)
-            except FileExistsError:
+                    copy_file(source, target, move.name, move.twin)
+            except (FileExistsError, SourceChanged):
                 raise Different from None
-        return _Step.MADE
+        return Step.MADE
 
-    def _is_restored(self, root: OpenRoot, move: Move, here: os.stat_result) -> bool:
+    def _is_restored(self, move: Move, here: os.stat_result) -> bool:
+        root, blocker = self.roots[move.root], self.roots[move.root.blocker]
         if move.twin is None:
             return is_object(here, move.inode)
-        with _pinned(root, move.directory) as old, _pinned(root, move.new_directory) as new:
+        with pinned(root, move.directory) as old, pinned(blocker, move.new_directory) as new:
             if not same_content(old, new, move.name):
                 return False
             sweep_part(old, move.name)
             return True
 
 
-def _outcome(step: _Step, *, settling: bool) -> Outcome:
-    if step in (_Step.HALF_DONE, _Step.MADE) or (settling and step is _Step.ALREADY):
+def _outcome(step: Step, *, settling: bool) -> Outcome:
+    if step in (Step.HALF_DONE, Step.MADE) or (settling and step is Step.ALREADY):
         return Outcome.CHANGED
     return Outcome.UNCHANGED
 
 
 def _new_inode(move: Move) -> int:
     return move.twin.inode if move.twin is not None else move.inode
-
-
-def _link(source: int, target: int, name: bytes) -> None:
-    os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
-
-
-@contextlib.contextmanager
-def _pinned(root: OpenRoot, path: bytes) -> Iterator[int]:
-    fd = root.pin(path)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _made(root: OpenRoot, path: bytes) -> Iterator[int]:
-    fd = root.pin_made(path)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

@@ -20,6 +20,7 @@ with contextlib.suppress(ImportError):  # no C compiler where this was installed
 
 LEFT = 255  # the outcome of a move that is for the twin
 PARENTS = 256 + 65536  # directories of the first and second level
+ROOTS = (Root.BLOCKS, Root.MAPS)
 NativeRoot = tuple[int, int, int, int, bool, bytearray]
 
 
@@ -46,11 +47,11 @@ class NativeMover:
 
     def __post_init__(self) -> None:
         """Know nothing of the directories in which new ones are made."""
-        self._parents = tuple(bytearray(PARENTS) for _ in Root)
+        self._parents = tuple(bytearray(PARENTS) for _ in ROOTS)
 
     def move(self, packed: bytes, stop: StopFlag, deny_limit: int = 0) -> Moved:
         """Move the plain ones of packed objects, durably. Raises OSError as `Mover.apply` does."""
-        blocks, maps = (self._root(root) for root in Root)
+        blocks, maps = (self._root(root) for root in ROOTS)
         outcomes, changed, errno = _native.move_objects(
             blocks=blocks,
             maps=maps,
@@ -59,7 +60,7 @@ class NativeMover:
             deny_limit=deny_limit,
             stop=stop,
         )
-        for root in Root:
+        for root in ROOTS:
             if changed[root]:
                 self.mover.roots[root].sync()
         return Moved(outcomes, changed, errno)
@@ -124,7 +125,7 @@ def survey_plain(roots: Roots, groups: bytes, limits: Limits, moves: int, wide: 
         wide=wide,
         stop=limits.stop,
     )
-    needed = dict(zip(Root, directories, strict=True))
+    needed = dict(zip(ROOTS, directories, strict=True))
     return Surveyed(Packed(packed, number), needed, maps, current, pithos, rest, left)
 
 

@@ -7,23 +7,37 @@ from dataclasses import replace
 
 from ..jobs.ended import Ended
 from ..jobs.kind import Words
+from ..jobs.v03 import held_by_v03
 from ..journal.store import Journal
 from ..maps.report import named
 from ..ui.report import Report
 from ..ui.summary import Facts, how_it_ended
 from ..ui.text import count, printable, quoted
 from .classify import BAD, WHY, Class
+from .room import is_refusal
 from .tables import Found, class_counts, found_files
 
 INCOMPLETE = "done, but v0.4 does not find all that v0.3 served,"
 EXAMPLES = 20  # lines for each class, without -v
-AT_OLD_PLACES = (Class.MOVED_BLOCKS, Class.MOVED_MAPS, Class.LINKED, Class.MERGED)
+AT_OLD_PLACES = (
+    Class.MOVED_BLOCKS,
+    Class.MOVED_MAPS,
+    Class.LINKED,
+    Class.MERGED,
+    Class.MIGRATED,
+    Class.PITHOS_COPIED,
+    Class.PITHOS_MOVED,
+)
 # What the summary calls the classes, in this order: in a run, and in a dry run.
 LABELS = {
     Class.MOVED_BLOCKS: ("blocks moved", "blocks to move"),
     Class.MOVED_MAPS: ("maps moved", "maps to move"),
     Class.LINKED: ("old names removed", "old names to go"),
     Class.MERGED: ("merged", "to merge"),
+    Class.MIGRATED: ("pithos migrated", "pithos to migrate"),
+    Class.PITHOS_COPIED: ("pithos copied", "pithos to copy"),
+    Class.PITHOS_MOVED: ("pithos moved", "pithos to move"),
+    Class.PITHOS_HERE: ("pithos, at both", "pithos, at both"),
     **{
         kind: (kind.value, kind.value)
         for kind in (
@@ -101,12 +115,18 @@ class RelocateReport:
     def _following(self, facts: Facts, *, dry_run: bool) -> Iterator[str]:
         waiting = sum(self._counts.get(kind, 0) for kind in AT_OLD_PLACES)
         if dry_run:
+            found = found_files(self._journal)
+            if locks := sum(lock.kind == Class.LOCK and not lock.note for lock in found):
+                yield held_by_v03(locks)
             if waiting:
                 command = facts.command(facts.job, options=facts.same_share)
                 yield f"do it, once v0.3 is stopped on all nodes, with: {command} --v03-stopped"
             return
         resume = facts.command("resume", facts.run, options=facts.runs)
-        if facts.status in ("stopped", "interrupted"):
+        if is_refusal(facts.reason):
+            command = facts.command(facts.job, options=facts.same_share)
+            yield f"go on with: {command} --v03-stopped --copy"
+        elif facts.status in ("stopped", "interrupted"):
             yield f"go on with: {resume}"
         elif facts.tally.failed:
             yield f"see to the failures above, then try them again: {resume} --failed"

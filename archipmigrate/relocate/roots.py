@@ -11,12 +11,13 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..backend.python.setattr import change_mode, change_owner
 from ..packed.moves import Root
 from ..tree.beneath import PIN_DIRECTORY, open_beneath
+from ..tree.files import DIRECTORY
 from ..tree.rename import sync_filesystem
 
 HALF_MADE = 0o1700
@@ -46,6 +47,8 @@ class OpenRoot:
     uid: int | None
     gid: int | None
     _parents: dict[bytes, Parent] = field(default_factory=dict)  # not half made; not leaves
+    # Other filesystems on which something was done, by device: a readable directory of each.
+    _others: dict[int, int] = field(default_factory=dict)
 
     def pin(self, path: bytes) -> int:
         """Open a directory only to reach what is in it; the descriptor is the caller's."""
@@ -126,19 +129,49 @@ class OpenRoot:
         if found.st_uid != os.geteuid() or found.st_mode & 0o5777 != HALF_MADE:
             return
         if (found.st_uid, found.st_gid) != (wanted.uid, wanted.gid):
-            change_owner(fd, wanted.uid, wanted.gid)
+            change_owner(fd, wanted.uid, wanted.gid, is_pin=True)
         change_mode(fd, 0o2000 | self._mode, is_pin=True)
 
+    def note_filesystem(self, directory: int) -> None:
+        """Take note that something is done in an open directory, perhaps on another filesystem."""
+        device = os.fstat(directory).st_dev
+        if device != os.fstat(self.fd).st_dev and device not in self._others:
+            fd = os.open(b".", DIRECTORY, dir_fd=directory)
+            if self._others.setdefault(device, fd) != fd:  # another lane came first
+                os.close(fd)
+
     def sync(self) -> None:
-        """Make durable what was done on the filesystem."""
-        sync_filesystem(self.fd)
+        """Make durable what was done, on the root's filesystem and on others that were noted."""
+        for fd in (self.fd, *list(self._others.values())):
+            sync_filesystem(fd)
 
     def close(self) -> None:
         """Close the directory."""
-        os.close(self.fd)
+        for fd in (self.fd, *self._others.values()):
+            os.close(fd)
 
 
 Roots = Mapping[Root, OpenRoot]
+
+
+@contextlib.contextmanager
+def pinned(root: OpenRoot, path: bytes) -> Iterator[int]:
+    """Open a directory to reach what is in it, for as long as the context lasts."""
+    fd = root.pin(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def made(root: OpenRoot, path: bytes) -> Iterator[int]:
+    """Open a directory as `pinned` does; make what is missing of it."""
+    fd = root.pin_made(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def status_beneath(root: OpenRoot, directory: bytes, name: bytes) -> os.stat_result | None:

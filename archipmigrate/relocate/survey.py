@@ -17,34 +17,41 @@ from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
 
-from ..layout.names import LOCK, PREFIX
+from ..layout.names import LOCK, OWN_DIRECTORY, PREFIX
 from ..model import RETRIES, TRANSIENT, Failure, Limits, Scan, TablesWrite, Tally, Unit
 from ..packed.groups import Group, Hint, unpack_groups, whole
-from ..packed.moves import Move, Root, Twin, Verb, pack_moves, shown_path
+from ..packed.moves import ROOTS, Move, Root, Twin, Verb, pack_moves, shown_path
 from ..tree.beneath import open_beneath
 from ..tree.files import DIRECTORY, status
 from .classify import Class, classify
 from .compare import data_bytes, same_content
 from .native import NOTHING, Packed, Surveyed, survey_plain
-from .places import sha256_directory
 from .roots import Roots, leads_out
 from .tables import (
+    Crossing,
     Found,
     MapToCheck,
     Waiting,
     add_counts,
+    add_crossings,
     forget_found,
     put_found,
     put_volumes,
     put_waiting,
 )
-from .units import LOOK, kind_of, moves_unit, survey_groups, survey_unit
+from .units import LOOK, kind_of, moves_unit, outside_unit, survey_groups, survey_unit
+from .ways import Ways
 
 # A directory with more names than this goes to all lanes in pieces of so many.
 WIDE = 4096
 MOST_MOVES = 20_000  # of one unit: about 2 MB
 LINKED = "a symbolic link where a directory belongs: not followed"
 LINKED_OBJECT = "a symbolic link in place of an object: v0.3 followed it, nothing here does"
+LINKED_PITHOS = "a symbolic link in place of an object of Pithos: with pithos_migrate v0.4 fails"
+SHARED = (
+    "Pithos' own tree has the same file under another name: v0.4 would write into it; copy one of "
+    "the two, or move it with --remove-source"
+)
 LINKED_PLACE = "a symbolic link, or a file, where its new directory belongs"
 MOUNTED = "another filesystem is mounted here: not entered"
 NOT_REGULAR = "no regular file: left"
@@ -52,9 +59,10 @@ TAKEN = "no regular file lies at its new place: both are kept"
 OPERATION = "look"
 
 
-def first_units() -> Iterator[Unit]:
-    """Yield the two roots; the frontier takes the last one first."""
-    for root in (Root.BLOCKS, Root.MAPS):
+def first_units(roots: Roots) -> Iterator[Unit]:
+    """Yield what is above the maps, and the roots; the frontier takes the last one first."""
+    yield outside_unit()
+    for root in sorted(roots):
         yield survey_unit([whole(root.label)])
 
 
@@ -78,15 +86,16 @@ def _again_group(path: bytes, hint: int) -> Group:
 
 @dataclass(slots=True)
 class Survey:
-    """Scans units of the survey; see the module."""
+    """Scans units of the survey; see the module. `ways` tells what is to be done with an object."""
 
     roots: Roots
+    ways: Ways
     native: bool = False
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Walk directories until done or a limit is reached; `writes` put what was found."""
-        walk = _Walk(self.roots, unit, limits)
-        if self.native and not unit.counted and not unit.retries:
+        walk = _Walk(self.roots, self.ways, unit, limits)
+        if self.native and self.ways.is_plain and not unit.counted and not unit.retries:
             walk.take(survey_plain(self.roots, unit.body[1:], limits, MOST_MOVES, WIDE))
         else:
             walk.run()
@@ -98,6 +107,7 @@ class _Walk:
     """One unit of the survey."""
 
     roots: Roots
+    ways: Ways
     unit: Unit
     limits: Limits
     _todo: list[Group] = field(default_factory=list)
@@ -112,6 +122,7 @@ class _Walk:
     _volumes: list[MapToCheck] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
     _seen: list[bytes] = field(default_factory=list)
+    _crossings: list[Crossing] = field(default_factory=list)
 
     def run(self) -> None:
         until = monotonic() + self.limits.seconds
@@ -183,24 +194,24 @@ class _Walk:
             packed = self._plain.moves + pack_moves(self._moves)
             blocks, maps = (self._directories[root] for root in (Root.BLOCKS, Root.MAPS))
             yield partial(put_waiting, waiting=Waiting(packed, number, blocks, maps))
+        if self._crossings and not self._is_look:
+            yield partial(add_crossings, crossings=self._crossings)
 
     # -- directories
 
     def _directory(self, group: Group) -> None:
         label, _, path = group.path.partition(b"/")
-        root = Root.MAPS if label == Root.MAPS.label else Root.BLOCKS
+        root = ROOTS[label]
         fd = open_beneath(self.roots[root].fd, path, DIRECTORY)
         try:
             device = os.fstat(fd).st_dev
-            if device != os.fstat(self.roots[root].fd).st_dev:  # C looks at that here only
-                self._list(group.path, Class.OUTSIDE, MOUNTED)
-                return
             names = [name for hint, name in group.names if hint == Hint.ENTRY]
             if not names:
                 names = [os.fsencode(name) for name in os.listdir(fd)]
                 if len(names) > WIDE:
                     self._cut(group.path, names)
                     return
+            self.roots[root].note_filesystem(fd)
             for name in names:
                 self._entry(root, path, fd, name, device)
         finally:
@@ -236,8 +247,10 @@ class _Walk:
             found = status(fd, name)
             if found is None:
                 self._tally.vanished += 1
+            elif stat.S_ISDIR(found.st_mode) and name.startswith(OWN_DIRECTORY):
+                pass  # what a run keeps aside
             elif stat.S_ISDIR(found.st_mode):
-                if found.st_dev == device:
+                if found.st_dev == device or is_layout_directory(directory, name):
                     self._todo.append(whole(path))
                 else:
                     self._list(path, Class.OUTSIDE, MOUNTED)
@@ -266,26 +279,29 @@ class _Walk:
             self._odd(root, directory, name, found)
             return
         verdict = classify(root, directory, name, found.st_size)
-        if verdict.kind in (Class.CURRENT, Class.PITHOS):
+        migrated = verdict.kind is Class.PITHOS and self.ways.migrates
+        if verdict.kind in (Class.CURRENT, Class.PITHOS) and not migrated:
             self._tally.compliant += 1
             self._counts[verdict.kind] += 1
-        elif verdict.kind is Class.MOVED:
+        elif verdict.kind is Class.MOVED or migrated:
             self._movable(root, directory, fd, name, found)
         else:
             self._list(path, verdict.kind, verdict.note, file=True)
             return
-        if root is Root.MAPS and name.startswith(PREFIX) and not name.endswith(LOCK):
+        if root.blocker is Root.MAPS and name.startswith(PREFIX) and not name.endswith(LOCK):
             self._volumes.append(MapToCheck(name, directory))
 
-    def _odd(self, root: Root, directory: bytes, name: bytes, found: os.stat_result) -> None:
+    def _odd(self, root: Root, directory: bytes, name: bytes, status_: os.stat_result) -> None:
         """List what is no regular file; a link where v0.3 looked for something leads outside."""
         path = shown_path(root, directory, name)
         kind, note = Class.FOREIGN, NOT_REGULAR
-        if stat.S_ISLNK(found.st_mode):
+        if stat.S_ISLNK(status_.st_mode):
             if is_layout_directory(directory, name):
                 kind, note = Class.OUTSIDE, LINKED
-            elif classify(root, directory, name, 1).kind is Class.MOVED:
+            elif (found := classify(root, directory, name, 1).kind) is Class.MOVED:
                 kind, note = Class.OUTSIDE, LINKED_OBJECT
+            elif found is Class.PITHOS and self.ways.migrates:
+                kind, note = Class.OUTSIDE, LINKED_PITHOS
         self._list(path, kind, note)  # `others` are in no other count
 
     def _list(self, path: bytes, kind: Class, note: str = "", *, file: bool = False) -> None:
@@ -297,28 +313,66 @@ class _Walk:
     def _movable(
         self, root: Root, directory: bytes, fd: int, name: bytes, found: os.stat_result
     ) -> None:
-        path, new = shown_path(root, directory, name), sha256_directory(name)
-        place = bytes.fromhex(new.replace(b"/", b"").decode())
-        move = Move(Verb.MOVE, root, directory, name, place, found.st_ino)
+        move = self.ways.move(root, directory, name, found.st_ino)
+        blocker = self.roots[root.blocker]
+        if self._has_rival(move, fd, found):
+            return
         try:
-            new_fd = self.roots[root].pin(new)
+            new_fd = blocker.pin(move.new_directory)
         except FileNotFoundError:
-            self._directories[root] += 1
-            self._moves.append(move)
+            self._directories[root.blocker] += 1
+            self._add(move, found)
             return
         except OSError as error:
             if not leads_out(error):
                 raise
-            self._list(path, Class.OUTSIDE, LINKED_PLACE, file=True)
+            self._list(move.path, Class.OUTSIDE, LINKED_PLACE, file=True)
             return
         try:
+            blocker.note_filesystem(new_fd)
             there = status(new_fd, name)
             if there is None:
-                self._moves.append(move)
+                self._add(move, found)
             else:
                 self._at_both(move, (fd, found), (new_fd, there))
         finally:
             os.close(new_fd)
+
+    def _add(self, move: Move, found: os.stat_result) -> None:
+        self._moves.append(move)
+        if crossing := self.ways.crossing(move, found):
+            self._crossings.append(crossing)
+
+    def _has_rival(self, move: Move, fd: int, found: os.stat_result) -> bool:
+        """Whether another file is served under an object's name, so that it may not be moved."""
+        for root, directory in self.ways.other_places(move):
+            try:
+                other = self.roots[root].pin(directory)
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) or leads_out(error):
+                    continue
+                raise
+            try:
+                there = status(other, move.name)
+                if there is None or not stat.S_ISREG(there.st_mode):
+                    continue
+                if not there.st_size and root is Root.MAPS:  # a placeholder
+                    continue
+                if same_content(fd, other, move.name):
+                    if move.root.is_pithos:
+                        self._here()
+                        return True
+                    continue
+                note = _rival_note(move, (fd, found), (other, there), shown_path(root, directory))
+                self._list(move.path, Class.CONFLICT, note, file=True)
+                return True
+            finally:
+                os.close(other)
+        return False
+
+    def _here(self) -> None:
+        self._tally.compliant += 1
+        self._counts[Class.PITHOS_HERE] += 1
 
     def _at_both(
         self,
@@ -328,11 +382,18 @@ class _Walk:
     ) -> None:
         """Judge an object that has both names; each is an open directory and a status."""
         (old_fd, here), (new_fd, there) = old, new
+        copies = move.verb is Verb.COPY
         if not stat.S_ISREG(there.st_mode):
             self._list(move.path, Class.CONFLICT, TAKEN, file=True)
-        elif here.st_ino == there.st_ino:
-            self._moves.append(replace(move, verb=Verb.UNLINK))
+        elif os.path.samestat(here, there):
+            if copies:
+                self._list(move.path, Class.CONFLICT, SHARED, file=True)
+            else:
+                self._moves.append(replace(move, verb=Verb.UNLINK))
         elif here.st_size == there.st_size and same_content(old_fd, new_fd, move.name):
+            if copies:
+                self._here()
+                return
             twin = Twin(there.st_ino, here.st_mode, here.st_uid, here.st_gid, here.st_mtime_ns)
             self._moves.append(replace(move, verb=Verb.MERGE, twin=twin))
         else:
@@ -341,6 +402,20 @@ class _Walk:
                 f"{_described(new_fd, move.name, there)}: both are kept"
             )
             self._list(move.path, Class.CONFLICT, note, file=True)
+
+
+def _rival_note(
+    move: Move,
+    ours: tuple[int, os.stat_result],
+    other: tuple[int, os.stat_result],
+    where: bytes,
+) -> str:
+    (fd, found), (other_fd, there) = ours, other
+    return (
+        f"here {_described(fd, move.name, found)}; in {where.decode(errors='backslashreplace')} "
+        f"{_described(other_fd, move.name, there)}: v0.3 serves the one in Pithos' own tree: both "
+        "are kept"
+    )
 
 
 def _described(fd: int, name: bytes, found: os.stat_result) -> str:

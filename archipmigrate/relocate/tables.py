@@ -5,6 +5,9 @@ waiting   packed moves (`packed.moves`), those of one unit of the survey a row
 volume    maps whose objects are to be looked for, once all is moved
 class     how many files there are of each class that are not listed
 stage     what the job does: survey, move, check
+crossing  how many objects, and bytes of them, are to be copied: from and to which filesystem
+copy      the inode at the new place of each object that was carried there
+allowed   has a row once objects may be moved by copying them
 
 A row of `waiting` is deleted in the transaction that finishes the first unit made of it, a row of
 `volume` when its map was read to the end; what was found has natural keys. So a kill repeats work,
@@ -13,6 +16,7 @@ but counts and moves nothing twice.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +34,13 @@ CREATE TABLE IF NOT EXISTS volume (
     name BLOB PRIMARY KEY, directory BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS class (name TEXT PRIMARY KEY, files INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stage (name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS crossing (
+    source BLOB NOT NULL, target BLOB NOT NULL, moved INTEGER NOT NULL, objects INTEGER NOT NULL,
+    bytes INTEGER NOT NULL, PRIMARY KEY (source, target, moved)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS copy (path BLOB PRIMARY KEY, inode BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS allowed (what TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+INODE = struct.Struct("<Q")  # SQLite's integers have a sign
 SURVEY, MOVE, CHECK = "survey", "move", "check"
 
 
@@ -64,6 +74,21 @@ class MapToCheck:
 
     name: bytes
     directory: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Objects that are to be copied, and the bytes of their data.
+
+    `source` and `target` are directories on the two filesystems, as they are shown. `moved`: the
+    originals are to go.
+    """
+
+    source: bytes
+    target: bytes
+    moved: bool
+    objects: int = 0
+    bytes: int = 0
 
 
 def prepare_tables(journal: JobTables) -> None:
@@ -122,6 +147,50 @@ def add_counts(journal: JobTables, counts: Iterable[tuple[str, int]]) -> None:
         "files = files + excluded.files",
         list(counts),
     )
+
+
+def add_crossings(journal: JobTables, crossings: Iterable[Crossing]) -> None:
+    """Add to the numbers of objects that are to be copied."""
+    rows = [(row.source, row.target, row.moved, row.objects, row.bytes) for row in crossings]
+    journal.execute_many(
+        "INSERT INTO crossing VALUES (?, ?, ?, ?, ?) ON CONFLICT (source, target, moved) DO UPDATE "
+        "SET objects = objects + excluded.objects, bytes = bytes + excluded.bytes",
+        rows,
+    )
+
+
+def put_copies(journal: JobTables, copies: Iterable[tuple[bytes, int]]) -> None:
+    """Keep the inodes of objects at their new places, by the paths that they had."""
+    rows = [(path, INODE.pack(inode)) for path, inode in copies]
+    journal.execute_many("INSERT OR REPLACE INTO copy VALUES (?, ?)", rows)
+
+
+# -- copies
+
+
+def copy_of(journal: JobTables, path: bytes) -> int | None:
+    """Return the inode of an object at its new place; None if it was not carried there."""
+    row = next(journal.select("SELECT inode FROM copy WHERE path = ?", path), None)
+    return None if row is None else int(INODE.unpack(row[0])[0])
+
+
+def crossings_of(journal: JobTables) -> list[Crossing]:
+    """Return which objects are to be copied, by the two filesystems."""
+    rows = journal.select("SELECT source, target, moved, objects, bytes FROM crossing")
+    return [
+        Crossing(source, target, bool(moved), objects, size)
+        for source, target, moved, objects, size in rows
+    ]
+
+
+def allow_copies(journal: JobTables) -> None:
+    """Note that objects may be moved by copying them."""
+    journal.execute("INSERT OR IGNORE INTO allowed VALUES ('copy')")
+
+
+def may_copy(journal: JobTables) -> bool:
+    """Whether objects may be moved by copying them."""
+    return next(journal.select("SELECT 1 FROM allowed WHERE what = 'copy'"), None) is not None
 
 
 # -- what the job works off

@@ -2,7 +2,8 @@
 
 Whatever has been written into objects meanwhile stays in them: an object is known by its inode. An
 object that has two names (it had both before the run) keeps the new one; of one that was merged a
-copy is made. New directories stay.
+copy is made, and what was copied to another filesystem is copied back. Copies of what Pithos kept
+are removed, if they are still its equal. New directories stay.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from ..packed.moves import Move, cut_moves, pack_moves, unpack_moves
 from .mover import Done, Mover
 from .native import NativeMover
 from .roots import Roots
+from .tables import copy_of
 
 NUMBER = struct.Struct("<q")  # of a batch
 # Outcomes after which an object may be at its new place.
@@ -64,7 +66,7 @@ class UndoRelocateJob(Job[Scan]):
 
     def __post_init__(self) -> None:
         """Move back."""
-        self.mover = Mover(self.roots, back=True)
+        self.mover = Mover(self.roots, back=True, copies=self._copy_of)
         self._fast = NativeMover(self.mover) if self.native else None
 
     def first_units(self) -> Iterable[Unit]:
@@ -82,6 +84,10 @@ class UndoRelocateJob(Job[Scan]):
         total = unit.entries if number == AGAIN else entries
         rest = _again(packed[end:], total - count, unit.retries) if end < len(packed) else None
         return Scan(Tally(entries=entries, files=entries), packed[:end], count, rest=rest)
+
+    def _copy_of(self, path: bytes) -> int | None:
+        with self._reading:
+            return copy_of(self.target, path)
 
     def _tried(self, number: int) -> tuple[bytes, int]:
         """Return the moves of a batch that may have been made, packed, and their number."""

@@ -3,6 +3,7 @@
     S  groups (`packed.groups`): directories to survey (hint w), or names in one (hint e)
     L  the same, to look at again while objects are moved: they are moved at once
     M  u64 row of the table `waiting` (0: none), then packed moves
+    O  nothing: look outside of the maps
     C  for each map: u64 first object to look for, u8 length, name, u8 length, directory
 
 Bodies lie in the journals of interrupted runs, so these formats stay.
@@ -19,7 +20,7 @@ from ..packed.groups import Group, split_unit, unpack_groups, walk_unit
 from ..packed.moves import Move, cut_moves, pack_moves, unpack_moves
 from .tables import MapToCheck
 
-SURVEY, LOOK, MOVES, CHECK = b"S", b"L", b"M", b"C"
+SURVEY, LOOK, MOVES, CHECK, OUTSIDE = b"S", b"L", b"M", b"C", b"O"
 ROW = struct.Struct("<Q")
 FIRST = struct.Struct("<QB")
 
@@ -43,6 +44,11 @@ def survey_unit(
     """Return the unit that surveys *groups*, or (`LOOK`) looks at them again."""
     unit = walk_unit(groups, retries=retries, counted=counted)
     return replace(unit, body=kind + unit.body)
+
+
+def outside_unit() -> Unit:
+    """Return the unit that looks outside of the maps."""
+    return Unit(OUTSIDE, 1)
 
 
 def survey_groups(body: bytes) -> list[Group]:
@@ -121,5 +127,7 @@ def split(unit: Unit, parts: int) -> list[Unit]:
             first = packed_unit(pack_moves(pieces[0]), len(pieces[0]), row)
             units[0] = replace(first, retries=unit.retries)
         return [replace(made, scope=unit.scope) for made in units] or [unit]
+    if kind == OUTSIDE:
+        return [unit]
     readings = unit_readings(unit.body)
     return [check_unit(readings[i::parts], unit.retries) for i in range(min(parts, len(readings)))]

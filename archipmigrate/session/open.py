@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import FatalError, JournalError, ShareError, StateError
 from ..jobs.kind import JobKind, Reporter, S
@@ -14,6 +15,7 @@ from ..jobs.registry import (
     UNDO,
     is_of,
     kind_of,
+    known_kind,
     restores_set_id,
     undo_settings,
     undo_target,
@@ -238,6 +240,40 @@ def find_or_make_undo(
 def _supersede(state: Path, runs: list[str], successor: Journal) -> None:
     for run in runs:
         supersede_run(state, run, successor.read_header().run)
+
+
+def check_phases(kind: JobKind[Any], run: str, places: Sequence[str], state: Path) -> None:
+    """Check that no run whose roots overlap *places* is in a phase in which *kind* has to wait.
+
+    *run* is the one that is to go on ("": a new one). Raises FatalError.
+    """
+    for header in list_runs(state):
+        other = known_kind(header)
+        if other is None or not other.has_phases or header.run == run:
+            continue
+        if header.undone or header.superseded or not overlap(places, header.places):
+            continue
+        with contextlib.closing(open_run(state, header.run)) as journal:
+            why = other.forbids(journal, kind)
+        if why:
+            raise FatalError(f"{header.run} has not come to its end on this share: {why}")
+
+
+def check_maps_undone(target: RunHeader, state: Path, options: RunOptions) -> None:
+    """Check that no later run has written maps that rest on the objects of *target*.
+
+    Raises FatalError.
+    """
+    for header in reversed(list(list_runs(state))):
+        kind = known_kind(header)
+        is_later = (header.created, header.run) > (target.created, target.run)
+        if kind is None or not kind.writes_maps or not is_later or header.undone:
+            continue
+        if overlap(target.places, header.places) and may_have_changed(state, header):
+            raise FatalError(
+                f"{header.run} has upgraded maps of these objects: undo that one first, with "
+                f"`{options.command('undo', header.run)}`"
+            )
 
 
 def check_undone_since(

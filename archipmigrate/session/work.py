@@ -38,6 +38,7 @@ from ..share.bypass import label
 from ..ui.text import quoted, reason
 from .find import can_resume
 from .open import (
+    check_phases,
     check_readable,
     check_room,
     check_undone_since,
@@ -76,6 +77,7 @@ def begin(
         roots, places = roots_of(share, more), places_of(share, more)
         locks = stack.enter_context(locked(state, roots, places))
         share = replace(share, lock=locks.fd(share.identity))
+        check_phases(kind, "", places, state)
         check_room(state, share, reporter)
         check_readable(state, share, options, reporter)
         share = _reached(kind, settings, share, state, options, reporter)
@@ -125,10 +127,12 @@ def resume(
     tell: Tell,
     *,
     failed: bool = False,
+    enter: Callable[[Journal], None] = lambda _: None,
 ) -> Ended | None:
     """Continue a run that is no undo; with *failed* also try its failures again.
 
-    Return None if another session finished it, or undid it, before this one had the share's lock.
+    *enter* may change the run once its share is locked, such as have it enter a phase. Return None
+    if another session finished it, or undid it, before this one had the share's lock.
     Raises Busy, FatalError, UsageError.
     """
     kind = kind_of(header)
@@ -141,8 +145,10 @@ def resume(
         roots, places = roots_of(share, header.roots), places_of(share, header.roots)
         locks = stack.enter_context(locked(state, roots, places))
         share = replace(share, lock=locks.fd(share.identity))
+        check_phases(kind, header.run, places, state)
         journal = open_run(state, header.run)
         stack.callback(journal.close)
+        enter(journal)
         header = journal.read_header()
         if not can_resume(header, failed=failed):
             return None

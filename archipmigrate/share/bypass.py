@@ -105,7 +105,7 @@ def _reopen(share: Share, tries: Iterable[tuple[int, bytes]], domain: str) -> _n
 
     Not if the mount gets names, too: it may map them to other numbers than version 3 sends.
     """
-    why = "the server does not know the group by its name"
+    why = "the server does not know the owner or group by its name"
     if not domain and server_of(share.mount).version == 4:
         why = NAMED
     elif not domain:

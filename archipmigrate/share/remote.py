@@ -48,8 +48,8 @@ def reopen_remote(url: str, remote: Remote, inode: int) -> _nfs.OpenShare:
     """
     if remote.domain:
         raise ShareError(
-            f"{url}: the server refuses the group by the name that it has here, or its number "
-            f"if it has none: both must know it by a name of the domain {remote.domain}"
+            f"{url}: the server refuses the owner or group by the name that it has here, or its "
+            f"number if it has none: both must know it by a name of the domain {remote.domain}"
         )
     if 3 not in remote.versions:
         raise ShareError(f"{url}: {NAMED}: {MAP_THEM}")

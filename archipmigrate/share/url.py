@@ -50,8 +50,8 @@ USING_3 = f"using NFSv3: {NAMED} (--nfs4-domain DOMAIN would map them)"
 # Owners that --nfs4-domain cannot map, by the errno of an entry.
 UNMAPPED = {
     errno.ENOKEY: "its owner or group is unknown on this host, or of another domain",
-    errno.ENOTUNIQ: "its group could not be sent back as the server sent it: it is a number that "
-    "has a name on this host, or one of several names of a number",
+    errno.ENOTUNIQ: "its owner or group could not be sent back as the server sent it: it is a "
+    "number that has a name on this host, or one of several names of a number",
 }
 # Errors of version 4 that say what the server lacks, whatever the step.
 LACKING = (errno.ENODATA, errno.EPROTONOSUPPORT)

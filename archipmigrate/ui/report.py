@@ -17,6 +17,7 @@ from .. import __version__
 from ..engine.job import Counters
 from ..model import Examples, Failure, Notice
 from ..packed.changes import Change
+from ..policy import NO_ID
 from .causes import Causes
 from .notices import notice_counts, notice_line, notice_object
 from .printer import print_line
@@ -29,6 +30,7 @@ from .text import (
     path_object,
     quoted,
     reason,
+    user_name,
 )
 
 
@@ -202,6 +204,7 @@ def abandon_stdout() -> None:
 
 
 def _change_json(change: Change) -> str:
+    is_of_group = change.new_uid == NO_ID
     return as_json(
         {
             "type": "change",
@@ -209,6 +212,7 @@ def _change_json(change: Change) -> str:
             "kind": "directory" if change.directory else "file",
             "mode": mode_bits(change.mode),
             "new_mode": mode_bits(change.new_mode),
+            **({} if is_of_group else {"uid": change.uid, "new_uid": change.new_uid}),
             "gid": change.gid,
             "new_gid": change.new_gid,
         }
@@ -217,6 +221,8 @@ def _change_json(change: Change) -> str:
 
 def _change_line(change: Change) -> str:
     kind = "d" if change.directory else "f"
-    before = f"{mode_bits(change.mode)} {group_name(change.gid)}"
-    after = f"{mode_bits(change.new_mode)} {group_name(change.new_gid)}"
+    old, new = group_name(change.gid), group_name(change.new_gid)
+    if change.new_uid != NO_ID:
+        old, new = f"{user_name(change.uid)}:{old}", f"{user_name(change.new_uid)}:{new}"
+    before, after = f"{mode_bits(change.mode)} {old}", f"{mode_bits(change.new_mode)} {new}"
     return f"{kind} {before} -> {after}  {quoted(change.path)}"

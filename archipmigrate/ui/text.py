@@ -7,6 +7,7 @@ import errno
 import grp
 import json
 import os
+import pwd
 import re
 import shlex
 import stat
@@ -117,6 +118,15 @@ def group_name(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
+
+
+@cache
+def user_name(uid: int) -> str:
+    """Return a user's name, or its number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def mode_bits(mode: int) -> str:

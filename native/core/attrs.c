@@ -16,17 +16,22 @@ uint32_t mode_without_set_id(uint32_t mode)
     return mode & ~(uint32_t)SET_ID;
 }
 
-bool attrs_comply(uint32_t mode, uint32_t gid, uint32_t wanted_gid, uint32_t bits)
+static bool keeps_owner(struct ids ids, uint32_t uid)
 {
-    return gid == wanted_gid && (mode & bits) == bits;
+    return ids.uid == NO_ID || ids.uid == uid;
 }
 
-enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked)
+bool attrs_comply(const struct policy *policy, struct attrs found, uint32_t bits)
+{
+    return keeps_owner(policy->ids, found.uid) && found.gid == policy->ids.gid &&
+           (found.mode & bits) == bits;
+}
+
+enum verdict attrs_judge(const struct policy *policy, struct attrs found, bool is_linked)
 {
     if (is_linked && policy->skip_links)
         return VERDICT_SKIPPED;
-    return attrs_comply(mode, gid, policy->gid, policy->file_bits) ? VERDICT_COMPLIANT
-                                                                   : VERDICT_CHANGE;
+    return attrs_comply(policy, found, policy->file_bits) ? VERDICT_COMPLIANT : VERDICT_CHANGE;
 }
 
 void change_complete(struct change *change, uint32_t bits, bool is_linked)
@@ -37,14 +42,38 @@ void change_complete(struct change *change, uint32_t bits, bool is_linked)
         change->flags |= FLAG_SETID;
 }
 
-bool change_is_for(const struct change *change, uint64_t inode, uint32_t mode, uint32_t uid)
+bool change_is_for(const struct change *change, struct ids ids, uint64_t inode, struct attrs found)
 {
-    return inode == change->inode && ((mode ^ change->mode) & S_IFMT) == 0 && uid == change->uid;
+    return inode == change->inode && ((found.mode ^ change->mode) & S_IFMT) == 0 &&
+           (ids.uid != NO_ID || found.uid == change->uid);
 }
 
-bool change_is_untouched(const struct change *change, uint64_t size, int64_t mtime)
+bool change_is_untouched(const struct change *change, struct ids ids, uint64_t size, int64_t mtime)
 {
-    return size == change->size && mtime == change->mtime;
+    return keeps_owner(ids, change->uid) && size == change->size && mtime == change->mtime;
+}
+
+struct attrs attrs_compared(struct ids ids, struct attrs found)
+{
+    return (struct attrs){found.mode, ids.uid == NO_ID ? NO_ID : found.uid, found.gid};
+}
+
+struct attrs change_old(const struct change *change, struct ids ids)
+{
+    return attrs_compared(ids, (struct attrs){change->mode, change->uid, change->gid});
+}
+
+struct attrs change_new(const struct change *change, struct ids ids)
+{
+    return (struct attrs){change->new_mode, ids.uid, ids.gid};
+}
+
+struct ids ids_to_set(struct attrs found, struct attrs wanted)
+{
+    return (struct ids){
+        .uid = found.uid == wanted.uid ? NO_ID : wanted.uid,
+        .gid = found.gid == wanted.gid ? NO_ID : wanted.gid,
+    };
 }
 
 bool change_sets_mode(const struct change *change)
@@ -62,7 +91,7 @@ uint32_t change_restored_mode(const struct change *change)
     return change->mode & ~change_lost_bits(change);
 }
 
-/* Say whether an entry may have this mode, and its old group, after BACK or in the midst of it. */
+/* Say whether an entry may have this mode, and its old ids, after BACK or in the midst of it. */
 static bool is_bare(const struct change *change, uint32_t mode)
 {
     return mode == mode_without_set_id(change->mode) || mode == change_restored_mode(change);
@@ -81,21 +110,29 @@ static bool is_unread(enum verb verb, const struct change *change, uint32_t mode
     return verb == VERB_SETTLE && S_ISDIR(mode) && mode == (change->new_mode & ~(uint32_t)S_ISGID);
 }
 
-enum change_state change_state(enum verb verb, const struct change *change, uint32_t new_gid,
+static bool have_same_ids(struct attrs one, struct attrs other)
+{
+    return one.uid == other.uid && one.gid == other.gid;
+}
+
+enum change_state change_state(enum verb verb, const struct change *change, struct ids ids,
                                struct attrs found, const struct attrs *came)
 {
-    uint32_t mode = found.mode, gid = found.gid;
-    bool is_new = mode == change->new_mode && gid == new_gid;
+    uint32_t mode = found.mode;
+    bool has_old_ids = have_same_ids(found, change_old(change, ids));
+    bool has_new_ids = have_same_ids(found, change_new(change, ids));
+    bool is_new = mode == change->new_mode && has_new_ids;
     if (is_new && verb == VERB_SETTLE)
         return STATE_NEW;
-    if (mode == change->mode && gid == change->gid)
+    if (mode == change->mode && has_old_ids)
         return STATE_OLD;
-    if (verb == VERB_BACK && is_bare(change, mode) && gid == change->gid)
+    if (verb == VERB_BACK && is_bare(change, mode) && has_old_ids)
         return STATE_BARE;
     if (is_new)
         return STATE_NEW;
-    if (gid == new_gid && (is_between(change, mode) || is_unread(verb, change, mode)))
+    if (has_new_ids && (is_between(change, mode) || is_unread(verb, change, mode)))
         return STATE_BETWEEN;
-    bool is_ours = came && gid == came->gid && (mode == came->mode || is_between(change, mode));
+    bool is_ours =
+        came && have_same_ids(found, *came) && (mode == came->mode || is_between(change, mode));
     return is_ours ? STATE_BETWEEN : STATE_FOREIGN;
 }

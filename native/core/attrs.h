@@ -1,7 +1,8 @@
 /*
- * Decisions about the mode and group of an entry, on plain integers: what policy.py says, and what
- * a change (changes.h) allows to be done with the entry as it is found. Modes have the file type,
- * as in st_mode.
+ * Decisions about mode, owner and group of an entry, on plain integers: what policy.py says, and
+ * what a change (changes.h) allows to be done with the entry as it is found. Modes have the file
+ * type, as in st_mode. `ids` are those that entries get; where they have no owner, each entry keeps
+ * its own, which then tells whether it is the entry of a change.
  *
  *     struct policy       what entries are to become, and which are skipped
  *     enum verdict        what is to be done with a file
@@ -22,15 +23,15 @@
 
 uint32_t mode_without_set_id(uint32_t mode);
 
-/* Say whether an entry may stay as it is: it has the policy's group, and its bits at least. */
-bool attrs_comply(uint32_t mode, uint32_t gid, uint32_t wanted_gid, uint32_t bits);
-
 struct policy {
-    uint32_t gid;
+    struct ids ids;
     uint32_t directory_bits;
     uint32_t file_bits;
     bool skip_links;
 };
+
+/* Say whether an entry may stay as it is: it has the policy's ids, and these bits at least. */
+bool attrs_comply(const struct policy *policy, struct attrs found, uint32_t bits);
 
 enum verdict {
     VERDICT_SKIPPED,
@@ -42,7 +43,7 @@ enum verdict {
  * Judge a regular file. That it is on another device than its directory does not matter: an overlay
  * shows the devices of its layers.
  */
-enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gid, bool is_linked);
+enum verdict attrs_judge(const struct policy *policy, struct attrs found, bool is_linked);
 
 /*
  * Complete the change of an entry that does not comply: `new_mode` and `flags` are set; the rest of
@@ -50,13 +51,24 @@ enum verdict attrs_judge(const struct policy *policy, uint32_t mode, uint32_t gi
  */
 void change_complete(struct change *change, uint32_t bits, bool is_linked);
 
-/* Say whether this is the entry that the change is for, by inode, type and owner. */
-bool change_is_for(const struct change *change, uint64_t inode, uint32_t mode, uint32_t uid);
+/* Say whether this is the entry of the change: by inode, type, and its owner if that stays. */
+bool change_is_for(const struct change *change, struct ids ids, uint64_t inode, struct attrs found);
 
 /*
  * Say whether nobody wrote to the file since (FLAG_SETID): its size and mtime are the pre-image's.
+ * An owner may set mtime back; if the change brings another one, nobody knows.
  */
-bool change_is_untouched(const struct change *change, uint64_t size, int64_t mtime);
+bool change_is_untouched(const struct change *change, struct ids ids, uint64_t size, int64_t mtime);
+
+/* Return attributes as they are compared: without the owner where owners stay as they are. */
+struct attrs attrs_compared(struct ids ids, struct attrs found);
+
+/* Return what the entry was, and what it is to become, as they are compared. */
+struct attrs change_old(const struct change *change, struct ids ids);
+struct attrs change_new(const struct change *change, struct ids ids);
+
+/* Return the owner and group to set, of an entry that has others; NO_ID: leave it. */
+struct ids ids_to_set(struct attrs found, struct attrs wanted);
 
 /*
  * Say whether the change needs a chmod: also where chown would take set-id bits that are to stay.
@@ -70,9 +82,10 @@ uint32_t change_lost_bits(const struct change *change);
 uint32_t change_restored_mode(const struct change *change);
 
 /*
- * Group and mode are set by two calls, and a kill, or somebody else, may come between them:
+ * Ids (owner and group) and mode are set by two calls, and a kill, or somebody else, may come
+ * between them:
  *
- *                group    mode
+ *                ids      mode
  *     OLD        old      old
  *     BETWEEN    new      old, or what the kernel's chown or the first chmod of BACK leaves of it
  *                came     came, or as the line above: of a change that read back differently
@@ -90,11 +103,12 @@ enum change_state {
 };
 
 /*
- * Return the state of an entry; `came` is NULL if the change did not read back differently. Where
+ * Return the state of an entry; both `found` and `came`, which is NULL if the change did not read
+ * back differently, are as they are compared. Where
  * the old and the new attributes share values, several states fit: the verb's own goal comes first,
  * then the pre-image, then what leads on.
  */
-enum change_state change_state(enum verb verb, const struct change *change, uint32_t new_gid,
+enum change_state change_state(enum verb verb, const struct change *change, struct ids ids,
                                struct attrs found, const struct attrs *came);
 
 #endif

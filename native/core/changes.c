@@ -9,19 +9,27 @@
 #include "core/names.h"
 #include "core/packing.h"
 
-#define VERSION     1
 #define HEADER_SIZE 8
+#define OWNER_SIZE  4 /* follows the header */
 #define ENTER_SIZE  16
 #define CHANGE_SIZE 24
 #define SETID_SIZE  16
 
+enum version {
+    OF_GROUP = 1,
+    OF_OWNER_AND_GROUP = 2,
+};
+
 /* ---- writing */
 
-int changes_put_header(struct buffer *changes, bool is_bounded, uint32_t new_gid)
+int changes_put_header(struct buffer *changes, bool is_bounded, struct ids ids)
 {
-    uint8_t header[HEADER_SIZE] = {VERSION, 0, is_bounded};
-    set32(header + 4, new_gid);
-    return buffer_put(changes, header, sizeof(header));
+    bool has_owner = ids.uid != NO_ID;
+    uint8_t header[HEADER_SIZE + OWNER_SIZE] = {has_owner ? OF_OWNER_AND_GROUP : OF_GROUP, 0,
+                                                is_bounded};
+    set32(header + 4, ids.gid);
+    set32(header + HEADER_SIZE, ids.uid);
+    return buffer_put(changes, header, HEADER_SIZE + (has_owner ? OWNER_SIZE : 0));
 }
 
 int changes_put_enter(struct buffer *changes, const void *name, size_t length, uint64_t inode)
@@ -144,16 +152,31 @@ static int check_frame(const struct frame *frame, size_t *depth)
     return frame->length == 0 ? 0 : -EINVAL;
 }
 
-int changes_check(const uint8_t *changes, size_t length, uint32_t *new_gid, size_t *first,
+/* Read the header; give the offset of what follows. */
+static int read_header(const uint8_t *changes, size_t length, struct ids *ids, size_t *first)
+{
+    if (length < HEADER_SIZE)
+        return -EINVAL;
+    *ids = (struct ids){.uid = NO_ID, .gid = get32(changes + 4)};
+    *first = HEADER_SIZE;
+    if (changes[0] == OF_GROUP)
+        return 0;
+    if (changes[0] != OF_OWNER_AND_GROUP || length < HEADER_SIZE + OWNER_SIZE)
+        return -EINVAL;
+    ids->uid = get32(changes + HEADER_SIZE);
+    *first += OWNER_SIZE;
+    return ids->uid == NO_ID ? -EINVAL : 0;
+}
+
+int changes_check(const uint8_t *changes, size_t length, struct ids *ids, size_t *first,
                   size_t *count)
 {
-    if (length < HEADER_SIZE || changes[0] != VERSION)
-        return -EINVAL;
-    *new_gid = get32(changes + 4);
-    *first = HEADER_SIZE;
+    int status = read_header(changes, length, ids, first);
+    if (status < 0)
+        return status;
     *count = 0;
     size_t depth = 0;
-    for (size_t at = HEADER_SIZE; at < length;) {
+    for (size_t at = *first; at < length;) {
         struct frame frame;
         int result = frame_read(changes, length, &at, &frame);
         if (result == 0)

@@ -2,6 +2,7 @@
  * Changes: pre-images in frames of directories, what an entry was and what it is to become.
  * archipmigrate/packed/changes.py documents the layout.
  *
+ *     struct ids      the owner and group that entries get
  *     struct change   one change, without its path
  *     struct frame    one frame that was read: enter a directory, change an entry, leave
  *
@@ -31,6 +32,13 @@ enum flag {
     FLAG_DROPPED = 4,
 };
 
+#define NO_ID UINT32_MAX /* chown(2) takes it for "no change" */
+
+struct ids {
+    uint32_t uid; /* NO_ID: each entry keeps its owner */
+    uint32_t gid;
+};
+
 struct change {
     uint8_t flags;
     uint16_t mode;
@@ -50,17 +58,17 @@ struct frame {
     struct change change; /* KIND_CHANGE, KIND_OWN */
 };
 
-int changes_put_header(struct buffer *changes, bool is_bounded, uint32_t new_gid);
+int changes_put_header(struct buffer *changes, bool is_bounded, struct ids ids);
 int changes_put_enter(struct buffer *changes, const void *name, size_t length, uint64_t inode);
 int changes_put_change(struct buffer *changes, enum kind kind, const struct change *change,
                        const void *name, size_t length);
 int changes_put_leave(struct buffer *changes);
 
 /*
- * Check that changes are well-formed to their end; give the new group, the offset of the first
- * frame, and the number of changes.
+ * Check that changes are well-formed to their end; give the new owner and group, the offset of the
+ * first frame, and the number of changes.
  */
-int changes_check(const uint8_t *changes, size_t length, uint32_t *new_gid, size_t *first,
+int changes_check(const uint8_t *changes, size_t length, struct ids *ids, size_t *first,
                   size_t *count);
 
 /* Say whether changes that were checked are only for entries on the mount of the root. */

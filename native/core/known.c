@@ -4,7 +4,7 @@
 
 #include "core/packing.h"
 
-#define CAME_SIZE     10 /* u32 index, u16 mode, u32 gid */
+#define CAME_SIZE     14 /* u32 index, u16 mode, u32 uid, u32 gid */
 #define IDENTITY_SIZE 8
 
 bool known_is_valid(const struct known *known)
@@ -27,7 +27,7 @@ bool known_came(const struct known *known, size_t index, struct attrs *came)
         size_t middle = first + (end - first) / 2;
         const uint8_t *at = known->came + middle * CAME_SIZE;
         if (get32(at) == index) {
-            *came = (struct attrs){.mode = get16(at + 4), .gid = get32(at + 6)};
+            *came = (struct attrs){get16(at + 4), get32(at + 6), get32(at + 10)};
             return true;
         }
         if (get32(at) < index)

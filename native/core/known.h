@@ -3,7 +3,7 @@
  *
  *     enum identity_kind   what an identity is
  *     struct known         all that is known, by the index of the change
- *     struct attrs         mode and group of an entry
+ *     struct attrs         mode, owner and group of an entry
  *
  * An identity is 64 bits by which an inode is told from another one that has its number later; 0:
  * not known.
@@ -27,6 +27,7 @@ enum identity_kind {
 
 struct attrs {
     uint32_t mode; /* as in st_mode */
+    uint32_t uid;  /* NO_ID in all that is compared where owners stay as they are */
     uint32_t gid;
 };
 

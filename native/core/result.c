@@ -155,8 +155,8 @@ static unsigned differences(struct attrs one, struct attrs other)
 {
     uint32_t bits = one.mode ^ other.mode;
     uint32_t setgid = S_ISDIR(one.mode) ? S_ISGID : 0;
-    return (one.gid != other.gid ? ASPECT_GROUP : 0) | (bits & setgid ? ASPECT_SETGID : 0) |
-           (bits & ~setgid ? ASPECT_MODE : 0);
+    return (one.uid != other.uid ? ASPECT_OWNER : 0) | (one.gid != other.gid ? ASPECT_GROUP : 0) |
+           (bits & setgid ? ASPECT_SETGID : 0) | (bits & ~setgid ? ASPECT_MODE : 0);
 }
 
 int apply_read_back(struct apply_result *result, size_t index, struct attrs before,

@@ -153,13 +153,14 @@ struct apply_came {
 };
 
 /*
- * What a filesystem or a server may accept and not keep: the group where ids are mapped, set-gid of
- * a directory for callers who are not in the group, any bit of the mode.
+ * What a filesystem or a server may accept and not keep: owner and group where ids are mapped,
+ * set-gid of a directory for callers who are not in the group, any bit of the mode.
  */
 enum aspect {
     ASPECT_GROUP = 1,
     ASPECT_SETGID = 2,
     ASPECT_MODE = 4,
+    ASPECT_OWNER = 8,
 };
 
 struct apply_result {

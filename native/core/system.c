@@ -331,11 +331,11 @@ int sys_read_directory(int fd, void *buffer, size_t size)
     return RETRY(getdents64(fd, buffer, size));
 }
 
-int sys_change_group(int fd, bool is_pin, uint32_t gid)
+int sys_change_ids(int fd, bool is_pin, uint32_t uid, uint32_t gid)
 {
     if (!is_pin)
-        return RETRY(fchown(fd, (uid_t)-1, gid));
-    return RETRY(fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH));
+        return RETRY(fchown(fd, uid, gid));
+    return RETRY(fchownat(fd, "", uid, gid, AT_EMPTY_PATH));
 }
 
 int sys_change_mode(int fd, bool is_pin, uint32_t mode, const struct features *features)

@@ -89,8 +89,11 @@ bool sys_is_read_only(int fd);
 /* Read dirents (struct dirent64) into a buffer: their bytes, 0 at the end. */
 int sys_read_directory(int fd, void *buffer, size_t size);
 
-/* Change the group, or the permission bits, of what a descriptor is open on, or (O_PATH) pins. */
-int sys_change_group(int fd, bool is_pin, uint32_t gid);
+/*
+ * Change owner and group (UINT32_MAX: leave it), or the permission bits, of what a descriptor is
+ * open on, or (O_PATH) pins.
+ */
+int sys_change_ids(int fd, bool is_pin, uint32_t uid, uint32_t gid);
 int sys_change_mode(int fd, bool is_pin, uint32_t mode, const struct features *features);
 
 /* Change the owner and group of what a descriptor pins (O_PATH). */

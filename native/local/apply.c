@@ -25,7 +25,7 @@ struct applying {
     struct apply_result *result;
     struct dirchain chain;
     size_t entered; /* directories so far */
-    uint32_t new_gid;
+    struct ids ids; /* that entries get */
     struct status root;
     bool is_bounded; /* entries on other mounts than the root are not changed */
     bool has_links;  /* directories have link counts here: 0 means removed */
@@ -82,23 +82,25 @@ static bool is_gone(int error)
 
 /* ---- what a change allows */
 
-static struct attrs attrs_of(const struct status *status)
+static struct attrs attrs_of(const struct applying *applying, const struct pinned *pinned)
 {
-    return (struct attrs){status->mode, status->gid};
+    const struct status *found = &pinned->found;
+    return attrs_compared(applying->ids, (struct attrs){found->mode, found->uid, found->gid});
 }
 
 static enum change_state state_of(const struct applying *applying, const struct pinned *pinned)
 {
     struct attrs came;
     bool has_come = known_came(&applying->request->known, applying->result->count, &came);
-    return change_state(applying->request->verb, pinned->change, applying->new_gid,
-                        attrs_of(&pinned->found), has_come ? &came : NULL);
+    return change_state(applying->request->verb, pinned->change, applying->ids,
+                        attrs_of(applying, pinned), has_come ? &came : NULL);
 }
 
 /* Say whether nobody wrote to the file since the pre-image was taken. */
-static bool is_untouched(const struct pinned *pinned)
+static bool is_untouched(const struct applying *applying, const struct pinned *pinned)
 {
-    return change_is_untouched(pinned->change, pinned->found.size, pinned->found.mtime);
+    const struct status *found = &pinned->found;
+    return change_is_untouched(pinned->change, applying->ids, found->size, found->mtime);
 }
 
 static int put_stamp(struct applying *applying, const struct status *found)
@@ -109,7 +111,7 @@ static int put_stamp(struct applying *applying, const struct status *found)
 /* Stamp a file that lost set-id bits, if nobody wrote to it. */
 static int stamp_untouched(struct applying *applying, const struct pinned *pinned)
 {
-    if (!(pinned->change->flags & FLAG_SETID) || !is_untouched(pinned))
+    if (!(pinned->change->flags & FLAG_SETID) || !is_untouched(applying, pinned))
         return 0;
     return put_stamp(applying, &pinned->found);
 }
@@ -147,21 +149,25 @@ static int set_mode(struct applying *applying, const struct pinned *pinned, uint
     return error < 0 ? put_refused_change(applying, "chmod", error, pinned->fd) : 0;
 }
 
-static int set_group(struct applying *applying, const struct pinned *pinned, uint32_t gid)
+/* Set owner and group, if they are others, by one call. */
+static int set_ids(struct applying *applying, const struct pinned *pinned, struct attrs wanted)
 {
-    int error = sys_change_group(pinned->fd, pinned->is_pin, gid);
+    struct ids set = ids_to_set(attrs_of(applying, pinned), wanted);
+    if (set.uid == NO_ID && set.gid == NO_ID)
+        return 0;
+    int error = sys_change_ids(pinned->fd, pinned->is_pin, set.uid, set.gid);
     return error < 0 ? put_refused_change(applying, "chown", error, pinned->fd) : 0;
 }
 
 /* Look what came of a change to `wanted`: OUTCOME_CHANGED, OUTCOME_FAILED or -ENOMEM. */
 static int read_back(struct applying *applying, struct pinned *pinned, struct attrs wanted)
 {
-    struct attrs before = attrs_of(&pinned->found);
+    struct attrs before = attrs_of(applying, pinned);
     int result = look_again(applying, pinned);
     if (result)
         return result;
     return apply_read_back(applying->result, applying->result->count, before, wanted,
-                           attrs_of(&pinned->found));
+                           attrs_of(applying, pinned));
 }
 
 /* ---- the verbs */
@@ -169,17 +175,16 @@ static int read_back(struct applying *applying, struct pinned *pinned, struct at
 static int make_change(struct applying *applying, struct pinned *pinned)
 {
     const struct change *change = pinned->change;
+    const struct attrs wanted = change_new(change, applying->ids);
     if (state_of(applying, pinned) != STATE_OLD)
         return OUTCOME_DIFFERENT;
-    int result = 0;
-    if (change->gid != applying->new_gid)
-        result = set_group(applying, pinned, applying->new_gid);
+    int result = set_ids(applying, pinned, wanted);
     if (result)
         return result;
     if (change_sets_mode(change))
         result = set_mode(applying, pinned, change->new_mode);
     if (!result)
-        result = read_back(applying, pinned, (struct attrs){change->new_mode, applying->new_gid});
+        result = read_back(applying, pinned, wanted);
     else if (sys_status(pinned->fd, &applying->request->features, &pinned->found) < 0)
         return result; /* half done, and not known what it is by now */
     note_identity(applying, pinned);
@@ -195,7 +200,7 @@ static int make_change(struct applying *applying, struct pinned *pinned)
 
 static int settle_change(struct applying *applying, struct pinned *pinned)
 {
-    const struct attrs wanted = {pinned->change->new_mode, applying->new_gid};
+    const struct attrs wanted = change_new(pinned->change, applying->ids);
     enum change_state state = state_of(applying, pinned);
     if (state == STATE_OLD)
         return OUTCOME_UNCHANGED;
@@ -216,21 +221,22 @@ static int settle_change(struct applying *applying, struct pinned *pinned)
 }
 
 /*
- * Put mode and group back: first without any set-id bits, then with those that come back.
+ * Put mode, owner and group back: first without any set-id bits, then with those that come back.
  * OUTCOME_CHANGED, OUTCOME_FAILED or -ENOMEM.
  */
 static int set_old(struct applying *applying, struct pinned *pinned)
 {
     const struct change *change = pinned->change;
     uint32_t bare = mode_without_set_id(change->mode), restored = change_restored_mode(change);
-    struct attrs wanted = {restored, change->gid};
-    if (pinned->found.mode == restored && pinned->found.gid == change->gid)
+    struct attrs wanted = change_old(change, applying->ids);
+    wanted.mode = restored;
+    if (state_of(applying, pinned) == STATE_BARE && pinned->found.mode == restored)
         return OUTCOME_CHANGED;
     int result = 0;
     if (pinned->found.mode != bare)
         result = set_mode(applying, pinned, bare);
-    if (!result && pinned->found.gid != change->gid)
-        result = set_group(applying, pinned, change->gid);
+    if (!result)
+        result = set_ids(applying, pinned, wanted);
     if (!result && restored != bare)
         result = set_mode(applying, pinned, restored);
     if (!result)
@@ -341,7 +347,8 @@ static bool has_other_identity(const struct applying *applying, const struct pin
 static bool is_another_entry(const struct applying *applying, const struct pinned *pinned)
 {
     const struct status *found = &pinned->found;
-    return !change_is_for(pinned->change, found->inode, found->mode, found->uid) ||
+    const struct attrs attrs = {found->mode, found->uid, found->gid};
+    return !change_is_for(pinned->change, applying->ids, found->inode, attrs) ||
            (applying->is_bounded && found->has_mount && found->mount != applying->root.mount) ||
            has_other_identity(applying, pinned);
 }
@@ -425,8 +432,7 @@ int local_apply(const struct local_apply_request *request, struct apply_result *
     struct applying applying = {.request = request, .result = result};
     struct status *root = &applying.root;
     size_t first, count;
-    int status =
-        changes_check(request->changes, request->length, &applying.new_gid, &first, &count);
+    int status = changes_check(request->changes, request->length, &applying.ids, &first, &count);
     if (status < 0)
         return status;
     if (sys_status(request->root, &request->features, root) < 0)

@@ -4,8 +4,8 @@
  *     struct local_apply_request   the changes, and what to do with them
  *
  * Invariant: an entry is changed only through a descriptor that pins it, and only if its inode,
- * type, mode, uid and gid are those that its change allows. Group first, then mode; on the way back
- * mode first.
+ * type, mode, uid and gid are those that its change allows. Owner and group first, by one call,
+ * then mode; on the way back mode first.
  */
 
 #ifndef ARCHIPMIGRATE_LOCAL_APPLY_H

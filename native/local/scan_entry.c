@@ -17,7 +17,8 @@ _Static_assert(LISTING_BYTES >= 65536, "a list of extended attributes must fit")
 void walk_judge_directory(struct walk *walk, struct walk_level *level, const struct status *status)
 {
     uint32_t bits = walk->request->policy.directory_bits;
-    if (attrs_comply(status->mode, status->gid, walk->request->policy.gid, bits)) {
+    struct attrs found = {status->mode, status->uid, status->gid};
+    if (attrs_comply(&walk->request->policy, found, bits)) {
         walk->found->tally.compliant++;
         return;
     }
@@ -97,7 +98,8 @@ static int judge_file(struct walk *walk, int directory, struct walk_entry entry,
     struct tally *tally = &walk->found->tally;
     bool is_linked = status->st_nlink > 1;
     tally->hard_linked += is_linked && is_counting;
-    switch (attrs_judge(&request->policy, status->st_mode, status->st_gid, is_linked)) {
+    struct attrs found = {status->st_mode, status->st_uid, status->st_gid};
+    switch (attrs_judge(&request->policy, found, is_linked)) {
     case VERDICT_SKIPPED:
         return walk_skip(walk, entry, SKIPPED_LINKED);
     case VERDICT_COMPLIANT:

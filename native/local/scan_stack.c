@@ -76,7 +76,7 @@ int walk_write_enters(struct walk *walk)
     struct buffer *changes = &walk->found->changes;
     const struct local_scan_request *request = walk->request;
     int result =
-        changes->length ? 0 : changes_put_header(changes, !request->cross, request->policy.gid);
+        changes->length ? 0 : changes_put_header(changes, !request->cross, request->policy.ids);
     struct buffer *open_dirs = &walk->result->open_dirs;
     const int closed = -1;
     while (result == 0 && walk->entered < chain->depth) {

@@ -236,9 +236,11 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
         .to_find = NOTHING,
     };
     size_t first, count;
-    int error = changes_check(request->changes, request->length, &apply.new_gid, &first, &count);
+    int error = changes_check(request->changes, request->length, &apply.ids, &first, &count);
     if (error < 0)
         return error;
+    if (apply.ids.uid != NO_ID)
+        idmap_send_users(nfs_client_idmap(apply.client));
     size_t enters = count_enters(request->changes, request->length, first);
     if (count >= NOTHING || enters >= NOTHING)
         return -EINVAL;

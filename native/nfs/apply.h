@@ -27,7 +27,7 @@ struct nfs_apply_request {
 };
 
 /*
- * Apply all changes. Returns 0 or -errno: -EPROTOTYPE if groups have names, and this one has none,
+ * Apply all changes. Returns 0 or -errno: -EPROTOTYPE if owners have names, and a new one has none,
  * or there is no domain; -ECANCELED if the stop flag was set and the server did not answer all
  * calls in flight: some changes may have been made then. The result is zeroed before, but for
  * `kept`; free it in any case.

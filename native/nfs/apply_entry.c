@@ -28,13 +28,18 @@
 /* How often the guard may fail because somebody writes to the file, until it is changed without. */
 #define MAX_GUARDED 4
 
+static struct attrs attrs_of(const struct nfs_apply *apply, const struct proto_attrs *found)
+{
+    return attrs_compared(apply->ids, (struct attrs){found->mode, found->uid, found->gid});
+}
+
 /* ---- failures */
 
 static void report(struct nfs_apply *apply, const struct nfs_entry_change *entry,
                    const char *operation, int error, const char *note)
 {
     /*
-     * An old group that the server does not know is a failure of one entry; the new group, of all.
+     * An old owner that the server does not know is a failure of one entry; a new one, of all.
      */
     if (error == -EPROTOTYPE && apply->request->verb == VERB_BACK &&
         idmap_has_domain(nfs_client_idmap(apply->client)))
@@ -66,7 +71,7 @@ int nfs_apply_fail(struct nfs_apply *apply, const struct nfs_entry_change *entry
 static int read_back(struct nfs_apply *apply, const struct nfs_entry_change *entry,
                      struct attrs before, struct attrs wanted)
 {
-    struct attrs came = {entry->found.mode, entry->found.gid};
+    struct attrs came = attrs_of(apply, &entry->found);
     size_t index = (size_t)(entry - apply->entries);
     apply->result->kept = nfs_client_kept(apply->client);
     int outcome = apply_read_back(apply->result, index, before, wanted, came);
@@ -97,17 +102,12 @@ bool nfs_apply_needs_attrs(const struct nfs_apply *apply, const struct nfs_entry
 
 /* ---- predicates */
 
-static bool is_untouched(const struct proto_attrs *found, const struct change *change)
-{
-    return change_is_untouched(change, found->size, found->mtime);
-}
-
 static enum change_state state_of(const struct nfs_apply *apply,
                                   const struct nfs_entry_change *entry)
 {
-    struct attrs came, found = {entry->found.mode, entry->found.gid};
+    struct attrs came, found = attrs_of(apply, &entry->found);
     bool has_come = known_came(&apply->request->known, (size_t)(entry - apply->entries), &came);
-    return change_state(apply->request->verb, &entry->change, apply->new_gid, found,
+    return change_state(apply->request->verb, &entry->change, apply->ids, found,
                         has_come ? &came : NULL);
 }
 
@@ -121,7 +121,9 @@ static void stamp(struct nfs_apply *apply, const struct nfs_entry_change *entry)
 /* Stamp a file that lost set-id bits, if nobody wrote to it. */
 static void stamp_untouched(struct nfs_apply *apply, const struct nfs_entry_change *entry)
 {
-    if (entry->change.flags & FLAG_SETID && is_untouched(&entry->found, &entry->change))
+    const struct proto_attrs *found = &entry->found;
+    if (entry->change.flags & FLAG_SETID &&
+        change_is_untouched(&entry->change, apply->ids, found->size, found->mtime))
         stamp(apply, entry);
 }
 
@@ -130,8 +132,9 @@ static uint8_t kind_of(const struct proto_setattr *set, uint32_t mode)
 {
     bool is_directory = S_ISDIR(mode);
     bool gains = is_directory && set->sets_mode && set->mode & ~mode & S_ISGID;
-    return (uint8_t)((is_directory ? OF_DIRECTORY : 0) | (set->sets_gid ? SETS_GROUP : 0) |
-                     (set->sets_mode ? SETS_MODE : 0) | (gains ? GAINS_SETGID : 0));
+    return (uint8_t)((is_directory ? OF_DIRECTORY : 0) | (set->sets_uid ? SETS_OWNER : 0) |
+                     (set->sets_gid ? SETS_GROUP : 0) | (set->sets_mode ? SETS_MODE : 0) |
+                     (gains ? GAINS_SETGID : 0));
 }
 
 static int set(struct nfs_apply *apply, struct nfs_entry_change *entry, struct proto_setattr set)
@@ -149,18 +152,29 @@ static int set(struct nfs_apply *apply, struct nfs_entry_change *entry, struct p
     return nfs_apply_queue_setattr(apply, entry);
 }
 
+/* Set owner and group, if an entry has others, together with the mode. */
+static int set_ids(struct nfs_apply *apply, struct nfs_entry_change *entry, struct attrs found,
+                   struct attrs wanted, bool sets_mode)
+{
+    struct ids ids = ids_to_set(found, wanted);
+    return set(apply, entry,
+               (struct proto_setattr){
+                   .sets_mode = sets_mode,
+                   .mode = wanted.mode,
+                   .sets_uid = ids.uid != NO_ID,
+                   .uid = ids.uid,
+                   .sets_gid = ids.gid != NO_ID,
+                   .gid = ids.gid,
+               });
+}
+
 /* ---- FORWARD */
 
 static int set_new(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     const struct change *change = &entry->change;
-    return set(apply, entry,
-               (struct proto_setattr){
-                   .sets_mode = change_sets_mode(change),
-                   .mode = change->new_mode,
-                   .sets_gid = change->gid != apply->new_gid,
-                   .gid = apply->new_gid,
-               });
+    return set_ids(apply, entry, change_old(change, apply->ids), change_new(change, apply->ids),
+                   change_sets_mode(change));
 }
 
 int nfs_apply_by_handle(struct nfs_apply *apply, struct nfs_entry_change *entry)
@@ -174,8 +188,8 @@ int nfs_apply_by_handle(struct nfs_apply *apply, struct nfs_entry_change *entry)
 static int check_result(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     const struct proto_attrs *now = &entry->found;
-    int outcome = read_back(apply, entry, (struct attrs){entry->change.mode, entry->change.gid},
-                            (struct attrs){entry->change.new_mode, apply->new_gid});
+    int outcome = read_back(apply, entry, change_old(&entry->change, apply->ids),
+                            change_new(&entry->change, apply->ids));
     if (outcome != OUTCOME_CHANGED)
         return outcome;
     if (!apply->succeeded)
@@ -224,9 +238,9 @@ static int settle(struct nfs_apply *apply, struct nfs_entry_change *entry)
 /* The change was finished: check its result. */
 static int settle_next(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    const struct change *change = &entry->change;
-    int outcome = read_back(apply, entry, (struct attrs){change->mode, apply->new_gid},
-                            (struct attrs){change->new_mode, apply->new_gid});
+    struct attrs new = change_new(&entry->change, apply->ids), between = new;
+    between.mode = entry->change.mode;
+    int outcome = read_back(apply, entry, between, new);
     return outcome == OUTCOME_CHANGED ? settled(apply, entry) : outcome;
 }
 
@@ -303,22 +317,19 @@ static int back(struct nfs_apply *apply, struct nfs_entry_change *entry)
     default:
         break;
     }
-    return set(apply, entry,
-               (struct proto_setattr){
-                   .sets_mode = found->mode != bare,
-                   .mode = bare,
-                   .sets_gid = found->gid != change->gid,
-                   .gid = change->gid,
-               });
+    struct attrs wanted = change_old(change, apply->ids);
+    wanted.mode = bare;
+    return set_ids(apply, entry, attrs_of(apply, found), wanted, found->mode != bare);
 }
 
 /* One of the two calls was made: check its result, and make the second one. */
 static int restore_next(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
     const struct change *change = &entry->change;
-    struct attrs new = {change->new_mode, apply->new_gid};
-    struct attrs bare = {mode_without_set_id(change->mode), change->gid};
-    struct attrs last = {entry->set.mode, change->gid};
+    struct attrs new = change_new(change, apply->ids), bare = change_old(change, apply->ids);
+    struct attrs last = bare;
+    bare.mode = mode_without_set_id(change->mode);
+    last.mode = entry->set.mode;
     int outcome =
         entry->is_bare ? read_back(apply, entry, bare, last) : read_back(apply, entry, new, bare);
     if (outcome != OUTCOME_CHANGED)
@@ -333,7 +344,9 @@ static int restore_next(struct nfs_apply *apply, struct nfs_entry_change *entry)
 
 int nfs_apply_entry(struct nfs_apply *apply, struct nfs_entry_change *entry)
 {
-    if (!change_is_for(&entry->change, entry->found.fileid, entry->found.mode, entry->found.uid))
+    const struct proto_attrs *found = &entry->found;
+    const struct attrs attrs = {found->mode, found->uid, found->gid};
+    if (!change_is_for(&entry->change, apply->ids, found->fileid, attrs))
         return OUTCOME_DIFFERENT;
     switch (apply->request->verb) {
     case VERB_FORWARD:

@@ -47,6 +47,7 @@ enum kind_bits {
     SETS_GROUP = 2,
     SETS_MODE = 4,
     GAINS_SETGID = 8, /* of a directory: dropped for a caller who is not in the group */
+    SETS_OWNER = 16,
 };
 
 struct nfs_entry_change {
@@ -120,14 +121,14 @@ struct nfs_apply {
     uint32_t doubted; /* bits of the kinds of which one came out differently */
     uint32_t due;     /* list of directories' own changes that may be made */
     uint32_t to_find; /* list of directories to look up */
-    uint32_t new_gid;
-    size_t next; /* the first entry that was not begun */
+    struct ids ids;   /* that entries get */
+    size_t next;      /* the first entry that was not begun */
     size_t active;
     size_t finished;
     int64_t denied;
     bool succeeded;
     bool ended;      /* begin no more changes */
-    bool is_unnamed; /* the server refuses a group's name, or has a name that is unknown here */
+    bool is_unnamed; /* the server refuses a new owner's name, or has one that is unknown here */
     int64_t stopped; /* when the stop flag was seen; 0: not yet */
     int error;       /* from a callback */
 };

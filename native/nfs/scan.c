@@ -407,6 +407,8 @@ int nfs_scan(const struct nfs_scan_request *request, struct nfs_scan_result *res
         !excludes_are_valid(request->snapshots, request->snapshots_length) ||
         (request->cursor && !is_handle(&request->cursor->handle)))
         return -EINVAL;
+    if (request->policy.ids.uid != NO_ID)
+        idmap_send_users(nfs_client_idmap(scan.client));
     int error = nfs_client_acquire(scan.client, &scan.rpc);
     if (error < 0)
         return error;

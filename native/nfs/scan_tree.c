@@ -136,6 +136,11 @@ void nfs_scan_count_directory(struct nfs_scan *scan, bool is_counting)
 
 /* ---- the policy (policy.py) */
 
+static struct attrs attrs_of(const struct proto_attrs *attrs)
+{
+    return (struct attrs){attrs->mode, attrs->uid, attrs->gid};
+}
+
 /* Return the change of an entry as it was attrs, for it to be completed. */
 static struct change change_of(const struct proto_attrs *attrs)
 {
@@ -159,7 +164,7 @@ void nfs_scan_judge_node(struct nfs_scan *scan, struct node *node)
 {
     uint32_t bits = scan->request->policy.directory_bits;
     const struct proto_attrs *attrs = &node->attrs;
-    if (attrs_comply(attrs->mode, attrs->gid, scan->request->policy.gid, bits)) {
+    if (attrs_comply(&scan->request->policy, attrs_of(attrs), bits)) {
         scan->found->tally.compliant++;
         return;
     }
@@ -284,7 +289,7 @@ void nfs_scan_judge_entry(struct nfs_scan *scan, struct node *node, const struct
     tally->files += is_counting;
     tally->hard_linked += is_linked && is_counting;
     int error = 0;
-    switch (attrs_judge(&scan->request->policy, attrs->mode, attrs->gid, is_linked)) {
+    switch (attrs_judge(&scan->request->policy, attrs_of(attrs), is_linked)) {
     case VERDICT_SKIPPED:
         nfs_scan_remark(scan, node, entry, SKIPPED_LINKED);
         break;
@@ -399,7 +404,7 @@ int nfs_scan_write_frames(struct nfs_scan *scan)
     if (scan->found->count == 0)
         return 0;
     const struct nfs_scan_request *request = scan->request;
-    int error = changes_put_header(&scan->found->changes, !request->cross, request->policy.gid);
+    int error = changes_put_header(&scan->found->changes, !request->cross, request->policy.ids);
     struct node *node = next_marked(scan->tops);
     while (node && error == 0) {
         error = write_enter(scan, node);

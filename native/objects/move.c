@@ -144,7 +144,8 @@ int objects_move(const struct objects_move_request *request, struct objects_move
         int outcome = OUTCOME_LEFT;
         move_read(request->moves, request->length, &at, &move); /* it was checked */
         moving.ended |= *request->stop != 0;
-        if (!moving.ended && move.verb == MOVE_VERB_MOVE && moving.roots[move.root].renames)
+        if (!moving.ended && move.verb == MOVE_VERB_MOVE && move.root <= ROOT_MAPS &&
+            moving.roots[move.root].renames)
             outcome = shift(&moving, &move);
         result->outcomes.bytes[result->outcomes.length++] = (uint8_t)outcome;
     }

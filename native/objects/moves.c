@@ -26,8 +26,7 @@ int move_read(const uint8_t *moves, size_t length, size_t *at, struct move *move
 {
     const uint8_t *head = moves + *at;
     size_t left = length - *at;
-    if (left < HEAD_SIZE || head[0] < MOVE_VERB_MOVE || head[0] > MOVE_VERB_MERGE ||
-        head[1] > ROOT_MAPS)
+    if (left < HEAD_SIZE)
         return -EINVAL;
     size_t size = HEAD_SIZE + (size_t)head[2] + head[3];
     if (head[0] == MOVE_VERB_MERGE)

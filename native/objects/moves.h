@@ -24,8 +24,7 @@
 
 enum move_verb {
     MOVE_VERB_MOVE = 1,
-    MOVE_VERB_UNLINK = 2,
-    MOVE_VERB_MERGE = 3,
+    MOVE_VERB_MERGE = 3, /* others are left to Python, and so are other roots */
 };
 
 enum root {

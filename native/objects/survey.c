@@ -199,6 +199,8 @@ static int survey_name(struct survey *survey, const struct name *name)
 {
     char path[NAME_MAX + 1];
     struct stat found;
+    if (name->bytes[0] == '.') /* what a run keeps aside, perhaps */
+        return leave_name(survey, name);
     if (name->hint == HINT_DIRECTORY)
         return wait_for(survey, name);
     memcpy(path, name->bytes, name->length);

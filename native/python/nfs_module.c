@@ -322,23 +322,23 @@ static void release_scan_buffers(struct scan_buffers *buffers)
 static bool parse_scan(PyObject *arguments, PyObject *keywords, struct nfs_scan_request *request,
                        struct nfs_cursor *cursor, struct scan_buffers *buffers)
 {
-    static char *names[] = {"body",       "cursor",   "cursor_path", "continues",  "passed",
-                            "wants_keys", "counted",  "last_try",    "gid",        "directory_bits",
-                            "file_bits",  "excludes", "snapshots",   "skip_links", "cross",
-                            "retain",     "seconds",  "entries",     "changes",    "stop",
-                            "wide",       NULL};
+    static char *names[] = {"body",           "cursor",    "cursor_path", "continues", "passed",
+                            "wants_keys",     "counted",   "last_try",    "uid",       "gid",
+                            "directory_bits", "file_bits", "excludes",    "snapshots", "skip_links",
+                            "cross",          "retain",    "seconds",     "entries",   "changes",
+                            "stop",           "wide",      NULL};
     int continues, wants_keys, counted, last_try, skip_links, cross, retain;
-    long long gid, entries, changes;
+    long long uid, gid, entries, changes;
     Py_ssize_t wide;
     if (!PyArg_ParseTupleAndKeywords(
-            arguments, keywords, "$y*y*y*py*pppLIIy*y*pppdLLy*n:scan", names, &buffers->body,
+            arguments, keywords, "$y*y*y*py*pppLLIIy*y*pppdLLy*n:scan", names, &buffers->body,
             &buffers->cursor, &buffers->cursor_path, &continues, &buffers->passed, &wants_keys,
-            &counted, &last_try, &gid, &request->policy.directory_bits, &request->policy.file_bits,
-            &buffers->excludes, &buffers->snapshots, &skip_links, &cross, &retain,
-            &request->seconds, &entries, &changes, &buffers->stop, &wide))
+            &counted, &last_try, &uid, &gid, &request->policy.directory_bits,
+            &request->policy.file_bits, &buffers->excludes, &buffers->snapshots, &skip_links,
+            &cross, &retain, &request->seconds, &entries, &changes, &buffers->stop, &wide))
         return false;
     bool is_cursor = buffers->cursor.len == sizeof(*cursor);
-    if (gid < 0 || gid >= UINT32_MAX || buffers->stop.len < 1 || wide < 1 ||
+    if (uid < 0 || uid > NO_ID || gid < 0 || gid >= NO_ID || buffers->stop.len < 1 || wide < 1 ||
         (!is_cursor && buffers->cursor.len != 0)) {
         release_scan_buffers(buffers);
         raise_error(-EINVAL);
@@ -357,7 +357,7 @@ static bool parse_scan(PyObject *arguments, PyObject *keywords, struct nfs_scan_
     request->wants_keys = wants_keys;
     request->counted = counted;
     request->last_try = last_try;
-    request->policy.gid = (uint32_t)gid;
+    request->policy.ids = (struct ids){(uint32_t)uid, (uint32_t)gid};
     request->excludes = buffers->excludes.buf;
     request->excludes_length = (size_t)buffers->excludes.len;
     request->snapshots = buffers->snapshots.buf;

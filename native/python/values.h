@@ -166,8 +166,9 @@ static inline PyObject *came_of(const struct apply_result *result)
     const struct apply_came *at = (const void *)result->came.bytes;
     size_t count = result->came.length / sizeof(*at);
     for (size_t i = 0; list && i < count; i++)
-        if (!list_append(list, Py_BuildValue("(nII)", (Py_ssize_t)at[i].index,
-                                             (unsigned)at[i].came.mode, (unsigned)at[i].came.gid)))
+        if (!list_append(list,
+                         Py_BuildValue("(nIII)", (Py_ssize_t)at[i].index, (unsigned)at[i].came.mode,
+                                       (unsigned)at[i].came.uid, (unsigned)at[i].came.gid)))
             Py_CLEAR(list);
     return list;
 }
@@ -184,7 +185,7 @@ static PyStructSequence_Field apply_result_fields[] = {
     {"failures", "[(index, operation, errno, note)]"},
     {"stamps", "[(index, ctime in ns)] of files that lost set-id bits"},
     {"first_ctime", "of the first change, ns; or 0"},
-    {"came", "[(index, mode, gid)] of changes that read back differently"},
+    {"came", "[(index, mode, uid, gid)] of changes that read back differently"},
     {"identity_kind", "model.IdentityKind"},
     {"identities", "u64 a change; empty if they are of no kind"},
     {"mismatch", "whether the first change of its kind read back differently, and ended it"},

@@ -146,6 +146,7 @@ def test_scan_refuses_arguments_out_of_range_and_closes_the_cursor(options: dict
         "cursor_inode": 0,
         "counted": False,
         "last_try": False,
+        "uid": 1,
         "gid": 1,
         "directory_bits": 0,
         "file_bits": 0,

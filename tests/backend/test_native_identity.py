@@ -14,6 +14,7 @@ from archipmigrate.backend.python.identity import by_handle
 from archipmigrate.model import Applied, IdentityKind, Known, Outcome, Verb
 from archipmigrate.packed.changes import read_changes
 from archipmigrate.packed.groups import walk_unit, whole
+from archipmigrate.policy import NO_ID
 from tests.support.parity import (
     ENDLESS,
     EVERYTHING,
@@ -100,7 +101,7 @@ def test_apply_puts_back_what_read_back_differently(share: Path, *, halfway: boo
             os.chown(share / "d", -1, 77)
             (share / "d").chmod(0o750 if halfway else 0o711)
             assert applied_to(body, b"d", backend.apply(body, Verb.BACK))[0] == Outcome.DIFFERENT
-            known = Known(came=((index, 0o40711, 77),))
+            known = Known(came=((index, 0o40711, NO_ID, 77),))
             back = backend.apply(body, Verb.BACK, known=known)
             assert applied_to(body, b"d", back)[0] == Outcome.CHANGED
             assert attrs(share) == before

@@ -78,6 +78,7 @@ def twins(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.privileged
 @pytest.mark.parametrize("seed", range(8))
 def test_scan_finds_the_same_in_a_random_tree(seed: int, twins: Any, kernel: None) -> None:
@@ -94,6 +95,7 @@ def test_scan_finds_the_same_in_a_random_tree(seed: int, twins: Any, kernel: Non
         assert results[0] == results[1]
 
 
+@pytest.mark.slow
 @pytest.mark.privileged
 @pytest.mark.parametrize("seed", range(20))
 def test_scan_finds_the_same_in_small_pieces(seed: int, twins: Any, narrow: None) -> None:
@@ -107,6 +109,7 @@ def test_scan_finds_the_same_in_small_pieces(seed: int, twins: Any, narrow: None
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 @pytest.mark.privileged
 @pytest.mark.parametrize("seed", range(6))
 def test_scan_of_odd_units_is_the_same(seed: int, twins: Any, narrow: None) -> None:
@@ -290,6 +293,7 @@ def test_scan_records_times_beyond_the_year_2262(share: Path) -> None:
 DEEP = 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [b"d", b"d" * 255], ids=["short", "beyond-path-max"])
 @pytest.mark.parametrize("descriptors", [1, 4, 16])
 def test_deep_chains_are_walked_and_changed_alike(
@@ -373,6 +377,7 @@ def changes_of(backend: Backend) -> bytes:
     return with_flags(scan.preimage, dropped, Flag.DROPPED)
 
 
+@pytest.mark.slow
 @pytest.mark.privileged
 @pytest.mark.parametrize("seed", range(8))
 def test_apply_makes_and_undoes_the_same(seed: int, twins: Any, kernel: None) -> None:
@@ -388,6 +393,7 @@ def test_apply_makes_and_undoes_the_same(seed: int, twins: Any, kernel: None) ->
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 @pytest.mark.privileged
 @pytest.mark.parametrize("verb", list(Verb))
 @pytest.mark.parametrize("seed", range(12))

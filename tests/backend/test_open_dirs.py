@@ -62,6 +62,7 @@ def look(backend: Backend) -> Scan:
     return backend.scan(walk_unit([whole()]), POLICY, OPTIONS, PLENTY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("descriptors", [4, 64])
 @pytest.mark.parametrize("retained", [0, 1, 40, 1000])
 def test_apply_changes_the_same_however_many_directories_stay_open(

@@ -18,14 +18,14 @@
 #include <unistd.h>
 
 #define MAX_CONNECTIONS 8
-#define FIRST_FD         1000
+#define FIRST_FD        1000
 #define MAX_OUT         ((size_t)300 * 1024)
 #define MAX_IN          ((size_t)1 << 20)
 #define MAX_MESSAGE     2048
-#define LAST_FRAGMENT    0x80000000U
+#define LAST_FRAGMENT   0x80000000U
 #define MAX_LOSSES      2
 #define MAX_DELAYS      16
-#define AFTER_STOP       4000 /* steps */
+#define AFTER_STOP      4000 /* steps */
 
 struct connection {
     bool is_open, is_connected, is_refused, is_ending, foresees;

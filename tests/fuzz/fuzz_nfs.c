@@ -124,7 +124,7 @@ static void set_scan(void)
     uint8_t options = take8();
     session.retains = options & 1;
     session.scan = (struct nfs_scan_request){
-        .policy.gid = NEW_GID,
+        .policy.ids = {options & 32 ? NEW_UID : NO_ID, NEW_GID},
         .policy.directory_bits = 02070,
         .policy.file_bits = 060,
         .excludes = EXCLUDES,
@@ -241,8 +241,7 @@ static void scan_all(void)
         scan_unit(&session.units[session.done]);
     if (session.is_complete && !script.deviates && !stop && session.verbs == 0 &&
         !session.scan.policy.skip_links && !session.scan.cross)
-        check(server_complies(session.scan.policy.directory_bits, session.scan.policy.file_bits,
-                              (const char *const[]){EXCLUDED, SNAPSHOT}),
+        check(server_complies(&session.scan.policy, (const char *const[]){EXCLUDED, SNAPSHOT}),
               "an honest server's share is not migrated");
 }
 
@@ -309,9 +308,10 @@ static void put_change_of_input(struct buffer *changes, enum kind kind)
 static void apply_input(void)
 {
     struct buffer changes = {0};
-    uint8_t handles[512], path[4096], verb = take_below(VERB_BACK + 1);
+    uint8_t handles[512], path[4096], how = take8(), verb = how % (VERB_BACK + 1);
     size_t handles_length = take_bytes(handles, take8()), length;
-    changes_put_header(&changes, true, NEW_GID);
+    bool has_owner = how >= 128;
+    changes_put_header(&changes, true, (struct ids){has_owner ? NEW_UID : NO_ID, NEW_GID});
     unsigned depth = 0;
     for (unsigned left = take_below(64); left > 0; left--) {
         uint8_t kind = take_below(8);

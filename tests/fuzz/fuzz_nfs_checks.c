@@ -153,13 +153,13 @@ static void check_links(const struct nfs_scan_result *result)
  */
 static size_t check_frames(const struct buffer *changes)
 {
-    uint32_t gid;
+    struct ids ids;
     size_t at, all, count = 0;
     struct frame frame;
     if (changes->length == 0)
         return 0;
-    check(changes_check(changes->bytes, changes->length, &gid, &at, &all) == 0 && gid == NEW_GID &&
-              all > 0,
+    check(changes_check(changes->bytes, changes->length, &ids, &at, &all) == 0 &&
+              (ids.uid == NO_ID || ids.uid == NEW_UID) && ids.gid == NEW_GID && all > 0,
           "changes that do not decode");
     while (at < changes->length) {
         check(frame_read(changes->bytes, changes->length, &at, &frame) == 0, "a frame");
@@ -212,9 +212,9 @@ void check_scan(const struct nfs_scan_request *request, const struct nfs_scan_re
 void check_apply(const struct nfs_apply_request *request, const struct apply_result *result,
                  int error)
 {
-    uint32_t gid;
+    struct ids ids;
     size_t first, count;
-    if (changes_check(request->changes, request->length, &gid, &first, &count) < 0) {
+    if (changes_check(request->changes, request->length, &ids, &first, &count) < 0) {
         check(error == -EINVAL, "changes that do not decode were applied");
         return;
     }

@@ -88,7 +88,7 @@ uint64_t server_root_inode(void)
     return inodes[1].fileid;
 }
 
-bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *const *skipped)
+bool server_complies(const struct policy *policy, const char *const *skipped)
 {
     for (unsigned i = 1; i < count; i++) {
         const struct inode *inode = &inodes[i];
@@ -97,9 +97,9 @@ bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *co
             is_outside |= inodes[at].type == 2 &&
                           (inodes[at].fsid != 1 || strcmp(inodes[at].name, skipped[0]) == 0 ||
                            (inodes[at].parent == 1 && strcmp(inodes[at].name, skipped[1]) == 0));
-        uint32_t bits = inode->type == 2 ? directory_bits : file_bits;
-        if (inode->type <= 2 && !is_outside &&
-            (inode->gid != NEW_GID || (inode->mode & bits) != bits))
+        uint32_t bits = inode->type == 2 ? policy->directory_bits : policy->file_bits;
+        struct attrs found = {inode->mode, inode->uid, inode->gid};
+        if (inode->type <= 2 && !is_outside && !attrs_comply(policy, found, bits))
             return false;
     }
     return true;
@@ -150,16 +150,13 @@ static void put_handle(const struct inode *inode)
     xdr_put_bytes(&out, bytes, handle_length);
 }
 
-static void set_attributes(struct inode *inode, bool sets_mode, uint32_t mode, bool sets_gid,
-                           uint32_t gid)
+static void set_attributes(struct inode *inode, uint32_t mode, uint32_t uid, uint32_t gid)
 {
-    if (sets_gid && inode->gid != gid) {
+    if (inode->uid != uid || inode->gid != gid)
         inode->mode &= ~06000U;
-        inode->gid = gid;
-    }
-    if (sets_mode)
+    if (mode != NO_ID)
         inode->mode = mode & 07777;
-    inode->ctime++;
+    inode->uid = uid, inode->gid = gid, inode->ctime++;
 }
 
 /* Given by the script, where a listing is odd. */
@@ -283,17 +280,15 @@ static void put_entries(const struct inode *directory, uint64_t cookie, uint8_t 
 
 static void setattr3(struct xdr_in *call, struct inode *inode)
 {
-    bool sets_mode = xdr_get32(call);
-    uint32_t mode = sets_mode ? xdr_get32(call) : 0;
-    xdr_get32(call);
-    bool sets_gid = xdr_get32(call);
-    uint32_t gid = sets_gid ? xdr_get32(call) : 0;
+    uint32_t mode = xdr_get32(call) ? xdr_get32(call) : NO_ID;
+    uint32_t uid = xdr_get32(call) ? xdr_get32(call) : inode->uid;
+    uint32_t gid = xdr_get32(call) ? xdr_get32(call) : inode->gid;
     xdr_get(call, 12);
     bool is_guarded = xdr_get32(call);
     bool is_same = !is_guarded || xdr_get64(call) == inode->ctime;
     check(!call->bad && call->at == call->end, "a SETATTR that does not decode");
     if (is_same)
-        set_attributes(inode, sets_mode, mode, sets_gid, gid);
+        set_attributes(inode, mode, uid, gid);
     xdr_put32(&out, is_same ? 0 : NOT_SYNC);
     xdr_put32(&out, 0);
     put_optional3(inode, NO_AFTER);
@@ -422,18 +417,25 @@ static void get_bitmap(struct xdr_in *call, uint32_t *first, uint32_t *second)
     check(words <= 2, "a bitmap of more words than two");
 }
 
+static uint32_t get_owner(struct xdr_in *call)
+{
+    uint32_t length, id = 0;
+    const uint8_t *text = xdr_get_bytes(call, 16, &length);
+    for (uint32_t i = 0; text && i < length; i++)
+        id = id * 10 + text[i] - '0';
+    return id;
+}
+
 static uint32_t setattr4(struct xdr_in *call, struct inode *inode)
 {
-    uint32_t first, second, length, mode = 0, gid = 0;
+    uint32_t first, second;
     xdr_get(call, 16);
     get_bitmap(call, &first, &second);
     xdr_get32(call);
-    if (second & 1U << 1)
-        mode = xdr_get32(call);
-    const uint8_t *group = second & 1U << 5 ? xdr_get_bytes(call, 16, &length) : NULL;
-    for (uint32_t i = 0; group && i < length; i++)
-        gid = gid * 10 + group[i] - '0';
-    set_attributes(inode, second & 1U << 1, mode, group, gid);
+    uint32_t mode = second & 1U << 1 ? xdr_get32(call) : NO_ID;
+    uint32_t uid = second & 1U << 4 ? get_owner(call) : inode->uid;
+    uint32_t gid = second & 1U << 5 ? get_owner(call) : inode->gid;
+    set_attributes(inode, mode, uid, gid);
     return second;
 }
 
@@ -483,10 +485,8 @@ static uint32_t operate(uint32_t operation, struct xdr_in *call, struct inode **
     } else if (operation == 37) {
         status = verify(call, *current);
     } else if (operation == 34) {
-        uint32_t set = setattr4(call, *current);
-        xdr_put32(&out, 2);
-        xdr_put32(&out, 0);
-        xdr_put32(&out, set);
+        xdr_put32(&out, 2), xdr_put32(&out, 0);
+        xdr_put32(&out, setattr4(call, *current));
     } else {
         check(operation == 26, "an unknown operation");
         uint64_t cookie = xdr_get64(call);

@@ -19,9 +19,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/attrs.h"
 #include "nfs/proto/xdr.h"
 
 #define NEW_GID 999
+#define NEW_UID 998
 
 /* Allocations of the server do not count as the client's. */
 #undef calloc
@@ -81,7 +83,7 @@ extern const char *const SHARE;
 uint64_t server_root_inode(void);
 
 /* Whether all entries comply, except below this name, and on other filesystems. */
-bool server_complies(uint32_t directory_bits, uint32_t file_bits, const char *const *skipped);
+bool server_complies(const struct policy *policy, const char *const *skipped);
 
 /* ---- what the network has of the server */
 

@@ -27,7 +27,7 @@ from tests.support.map_shares import (
 )
 from tests.support.program import attrs
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.slow]  # slow: by their number
 # Cases that lie together in one share.
 TOGETHER = {
     "without lock directory": [case for case in golden.cases() if not case.lock_dir],

@@ -84,8 +84,8 @@ def test_share_of_v03_is_locked_until_v03_is_said_to_be_stopped(
     check_summary(ended)
     assert results(ended) == {**dict.fromkeys(sums(), "locked"), "shrt": "invalid"}
     text = program("mapfiles", "-n", "--maps", share / "maps")
-    said = [line for line in text.out.splitlines() if line.startswith("locked")]
-    words = "locked by v0.3, which never releases a lock: 5 volumes."
+    said = [line for line in text.out.splitlines() if line.startswith("held by v0.3")]
+    words = "held by v0.3, which never releases a lock: 5 volumes."
     assert said == [f"{words} Once it is stopped on all nodes, add --v03-stopped"]
     assert snapshot(share) == before
 
@@ -187,6 +187,28 @@ def test_every_object_is_looked_for_with_check(program: Program, maps: Path, blo
     assert results(few) == {VOLUME: "would-upgrade"}
     assert str(volume(few)["warning"]).startswith("6 of 6 objects looked at are nowhere")
     assert results(program(*arguments(maps), "-n", "--check")) == {VOLUME: "misplaced"}
+
+
+def test_objects_of_a_map_that_is_v2_already_are_looked_for_with_check(
+    program: Program, maps: Path, blocks: Path
+) -> None:
+    """Of a volume that somebody upgraded before its objects were moved."""
+    entries = entries_of(3)
+    put_v2(maps, VOLUME, from_v1(entries))
+    put_objects(blocks, names_of(entries)[:2])
+    assert results(program(*arguments(maps))) == {VOLUME: "current"}
+    ended = program(*arguments(maps), "--check")
+    check_summary(ended)
+    assert (ended.status, results(ended)) == (0, {VOLUME: "current"})
+    said = f"1 of 3 objects looked at are nowhere, the first of them {names_of(entries)[2]}"
+    assert volume(ended)["warning"] == said
+    put_objects(blocks, names_of(entries)[2:], old=True)
+    ended = program(*arguments(maps), "--check")
+    check_summary(ended)
+    assert (ended.status, results(ended)) == (3, {VOLUME: "misplaced"})
+    put_objects(blocks, names_of(entries)[2:])
+    ended = program("resume", "--failed", "--json")
+    assert (ended.status, results(ended)) == (0, {VOLUME: "current"})
 
 
 def test_directories_of_objects_are_never_listed(

@@ -3,7 +3,7 @@
  * status of a file. Bytes are arguments and output in hex.
  *
  *     show_packed changes|groups BYTES     their values, a line each; last, packed again
- *     show_packed known CAME IDENTITIES    identity, mode and group for each identity
+ *     show_packed known CAME IDENTITIES    identity, mode, owner and group for each one
  *     show_packed convert VERSION ENTRIES  v2 entries
  *     show_packed check ENTRIES            the first that is malformed
  *     show_packed status DIRECTORY NAME    size and mtime (ns), by each call that tells
@@ -75,12 +75,12 @@ static void show_frame(const struct frame *frame, struct buffer *again)
 static void show_changes(struct buffer changes)
 {
     struct buffer again = {0};
-    uint32_t new_gid;
+    struct ids ids;
     size_t at, count;
-    must(changes_check(changes.bytes, changes.length, &new_gid, &at, &count));
+    must(changes_check(changes.bytes, changes.length, &ids, &at, &count));
     bool is_bounded = changes_are_bounded(changes.bytes);
-    printf("%d %" PRIu32 " %zu\n", is_bounded, new_gid, count);
-    must(changes_put_header(&again, is_bounded, new_gid));
+    printf("%d %" PRIu32 " %" PRIu32 " %zu\n", is_bounded, ids.uid, ids.gid, count);
+    must(changes_put_header(&again, is_bounded, ids));
     while (at < changes.length) {
         struct frame frame;
         must(frame_read(changes.bytes, changes.length, &at, &frame));
@@ -120,8 +120,8 @@ static void show_known(struct buffer came, struct buffer identities)
     for (size_t i = 0; i < identities.length / 8; i++) {
         struct attrs attrs = {0};
         known_came(&known, i, &attrs);
-        printf("%" PRIu64 " %" PRIu32 " %" PRIu32 "\n", known_identity(&known, i), attrs.mode,
-               attrs.gid);
+        printf("%" PRIu64 " %" PRIu32 " %" PRIu32 " %" PRIu32 "\n", known_identity(&known, i),
+               attrs.mode, attrs.uid, attrs.gid);
     }
 }
 

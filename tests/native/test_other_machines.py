@@ -18,6 +18,7 @@ from archipmigrate.maps.format.codec import PythonCodec
 from archipmigrate.packed.changes import CHANGE, ENTER, HEADER, ChangeWriter, Flag, Kind
 from archipmigrate.packed.groups import GROUP, Group, Hint, pack_groups
 from archipmigrate.packed.known import pack_came
+from archipmigrate.policy import NO_ID
 from tests.support.program import need
 
 ROOT = Path(__file__).parents[2]
@@ -92,8 +93,9 @@ def _skip_without(machine: Machine, directory: Path) -> None:
         pytest.skip(f"optional: needs {machine.packages}")
 
 
-def test_changes_have_the_same_bytes_and_values(show: Show) -> None:
-    writer = ChangeWriter(GID, bounded=True)
+@pytest.mark.parametrize("uid", [NO_ID, 7])
+def test_changes_have_the_same_bytes_and_values(show: Show, uid: int) -> None:
+    writer = ChangeWriter(GID, uid, bounded=True)
     writer.enter(b"a/b", INODE)
     writer.change(b"file", Flag.LINKED, 0o100644, 0o100664, GID, 1, INODE + 1)
     written = (3 << 30, -2)
@@ -104,7 +106,7 @@ def test_changes_have_the_same_bytes_and_values(show: Show) -> None:
     writer.leave((0o40755, 0o42775, 8, 9))
     changes = writer.finish()
     assert show("changes", changes.hex()) == [
-        f"1 {GID} 4",
+        f"1 {uid} {GID} 4",
         f"enter {INODE} {b'a/b'.hex()}",
         f"change 2 {0o100644} {0o100664} {GID} 1 {INODE + 1} 0 0 {b'file'.hex()}",
         f"change 1 {0o104755} {0o100775} 2 {GID} 3 {3 << 30} -2 {'ff' * 255}",
@@ -139,6 +141,8 @@ def test_groups_have_the_same_bytes_and_values(show: Show) -> None:
 @pytest.mark.parametrize(
     ("what", "packed"),
     [
+        ("changes", HEADER.pack(2, False, 0) + b"cut"),
+        ("changes", HEADER.pack(2, False, 0) + b"\xff" * 4),
         ("changes", HEADER.pack(1, False, 0) + ENTER.pack(Kind.ENTER, LONG, 1) + b"name"),
         (
             "changes",
@@ -152,17 +156,19 @@ def test_groups_have_the_same_bytes_and_values(show: Show) -> None:
         ("groups", GROUP.pack(0, LONG, 1, 2) + b"name"),
     ],
 )
-def test_lengths_beyond_the_end_are_refused(show: Show, what: str, packed: bytes) -> None:
+def test_lengths_beyond_the_end_or_no_owner_are_refused(
+    show: Show, what: str, packed: bytes
+) -> None:
     assert show(what, packed.hex()) == ["EINVAL"]
 
 
 def test_what_is_known_of_changes_has_the_same_values(show: Show) -> None:
-    came = pack_came([(2, 0o40750, GID), (0, 0o100644, 1)])
+    came = pack_came([(2, 0o40750, 7, GID), (0, 0o100644, NO_ID, 1)])
     identities = struct.pack("<3Q", INODE, 0, 2)
     assert show("known", came.hex(), identities.hex()) == [
-        f"{INODE} {0o100644} 1",
-        "0 0 0",
-        f"2 {0o40750} {GID}",
+        f"{INODE} {0o100644} {NO_ID} 1",
+        "0 0 0 0",
+        f"2 {0o40750} 7 {GID}",
     ]
 
 

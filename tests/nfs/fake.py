@@ -119,6 +119,7 @@ class Fake:
         self.compares_seconds = False  # of a guard; and SETATTR tells what was before
         self.version4: Version4 | None = None
         self.speaks_3 = True
+        self.takes_owners = False  # that a client sets them is a fault unless a test asks for it
         self.calls: Counter[int] = Counter()  # of version 3
         self._lock = threading.Lock()
         self._listener = socket.create_server((LOOPBACK, 0))
@@ -238,7 +239,9 @@ class Fake:
 
     def _setattr(self, node: Node, call: Call) -> bytes:
         mode = call.number() and call.number() | 1 << 31
-        assert not call.number(), "never the owner"
+        sets_uid = call.number()
+        assert self.takes_owners or not sets_uid, "never the owner"
+        uid = call.number() if sets_uid else None
         sets_gid = call.number()
         gid = call.number() if sets_gid else None
         assert call.long() == 0, "neither size nor atime"
@@ -249,6 +252,8 @@ class Fake:
         before = struct.pack(">I 3Q", 1, 0, 0, node.ctime) if self.compares_seconds else bytes(4)
         if mode:
             node.mode = stat.S_IFMT(node.mode) | mode & 0o7777
+        if uid is not None:
+            node.uid = uid
         if gid is not None:
             node.gid = gid
         node.ctime += node.tick

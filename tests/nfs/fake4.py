@@ -53,13 +53,15 @@ class Version4:
     """How a Fake speaks version 4.
 
     `hook` returns a status or a result to be told instead of what is done, or None. `names` and
-    `gids` are how owners' numbers are told, and what those that are set mean (None: BADOWNER).
+    `gids` are how owners' numbers are told, and what those that are set mean (None: BADOWNER);
+    `uids` the same of users (None: that a client sets them is a fault).
     `told` maps the number of results to how many of them a reply has.
     """
 
     hook: Callable[[Operation], int | bytes | None] = lambda _: None
     names: Callable[[int], bytes] = lambda number: b"%d" % number
     gids: Callable[[bytes], int | None] = lambda text: int(text) if text.isdigit() else None
+    uids: Callable[[bytes], int | None] | None = None
     told: Callable[[int], int] = lambda results: results
     minor: int = 0
     tells: frozenset[int] = frozenset(range(64))  # attributes of entries
@@ -189,16 +191,23 @@ class Compound:
     def _setattr(self, call: Call) -> tuple[int, bytes]:
         assert (call.long(), call.long()) == (0, 0), "the anonymous stateid"
         sets = take_bitmap(call)
-        assert set(sets) <= {MODE, OWNER_GROUP}, "never the owner, nor size or times"
+        allowed = {MODE, OWNER_GROUP, *((OWNER,) if self._version.uids else ())}
+        assert set(sets) <= allowed, "neither size nor times, nor the owner unless asked to"
         call.number()
         node = self._at()
         mode = call.number() if MODE in sets else None
+        uid = node.uid
+        if OWNER in sets and self._version.uids:
+            new_uid = self._version.uids(call.bytes())
+            if new_uid is None:
+                return BADOWNER, bitmap([])
+            uid = new_uid
         gid = self._version.gids(call.bytes()) if OWNER_GROUP in sets else node.gid
         if gid is None:
             return BADOWNER, bitmap([])
         if mode is not None:
             node.mode = stat.S_IFMT(node.mode) | mode
-        node.gid = gid
+        node.uid, node.gid = uid, gid
         node.ctime += node.tick
         return 0, bitmap(sets)
 

@@ -179,7 +179,7 @@ def test_group_that_the_server_does_not_know_stops_the_run(
     del speller.names[NEW]
     ended = perms(program, mapped(server))
     assert ended.status == 1
-    assert "the server refuses the group" in ended.err
+    assert "the server refuses the owner or group" in ended.err
     assert DOMAIN in ended.err
     assert len(speller.got) <= 4  # one a lane
     speller.names[NEW] = b"sys"
@@ -199,7 +199,11 @@ def test_old_group_that_the_server_forgot_is_one_failure_of_undo(
     undone = program("undo", "--json")
     assert (undone.status, undone.summary["changed"]) == (3, ALL - 1)
     assert failures(undone) == {
-        "2": ("setattr", errno.ENOKEY, "setattr: ENOKEY (the server does not know its group)")
+        "2": (
+            "setattr",
+            errno.ENOKEY,
+            "setattr: ENOKEY (the server does not know its owner or group)",
+        )
     }
     assert odd.gid == NEW
 

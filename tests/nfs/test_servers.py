@@ -144,7 +144,7 @@ def test_group_without_a_name_is_refused(ganesha: Serve, tree: Path, program: Pr
     before = attrs(tree)
     ended = program("perms", "--json", "--group", GID, "--nfs4-domain", DOMAIN, url(server))
     assert ended.status == 1
-    assert "the server refuses the group" in ended.err
+    assert "the server refuses the owner or group" in ended.err
     assert attrs(tree) == before
 
 

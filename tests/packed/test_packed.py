@@ -253,14 +253,15 @@ def test_malformed_changes_are_refused(top: Directory, data: st.DataObject) -> N
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (lambda packed: b"\x02" + packed[1:], "version 2"),
+        (lambda packed: b"\x03" + packed[1:], "version 3"),
+        (lambda packed: b"\x02" + packed[1:], "kind"),
         (lambda packed: packed[:8] + b"\x09" + packed[9:], "kind 9"),
         (lambda packed: packed[:8] + b"\x03" + packed[8:], "cut off, or leave"),
         (lambda packed: packed + b"\x02", "cut off, or leave"),
         (lambda packed: packed[:-24], "within a directory"),
         (lambda packed: b"", "cut off, or leave"),
     ],
-    ids=["version", "kind", "leave", "tail", "directory", "empty"],
+    ids=["version", "owner", "kind", "leave", "tail", "directory", "empty"],
 )
 def test_damaged_changes_say_what_is_wrong(damage: object, why: str) -> None:
     writer = ChangeWriter(GID)

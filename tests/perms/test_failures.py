@@ -242,17 +242,17 @@ def test_undo_tries_again_what_may_pass_also_of_entries_that_were_tried_again(
     def once(name: str) -> None:
         real = getattr(posix, name)
 
-        def change(fd: int, value: int, *, is_pin: bool) -> None:
+        def change(fd: int, *values: int, is_pin: bool) -> None:
             call = name, os.fstat(fd).st_ino
             if call not in failed:
                 failed.add(call)
                 raise OSError(errno.ESTALE, "")
-            real(fd, value, is_pin=is_pin)
+            real(fd, *values, is_pin=is_pin)
 
         monkeypatch.setattr(posix, name, change)
 
     once("change_mode")
-    once("change_group")
+    once("change_owner")
     ended = program("undo", "--json", "--jobs", 1)
     made(len(failed) == 2 * len(before), "calls that failed")
     assert (ended.status, ended.err) == (0, "")

@@ -14,6 +14,7 @@ from archipmigrate.backend.python.identity import hashed
 from archipmigrate.backend.python.statx import birth_time
 from archipmigrate.jobs.outcome import pack_outcome, unpack_outcome
 from archipmigrate.model import Applied, IdentityKind, Known
+from archipmigrate.policy import NO_ID
 from tests.support.inprocess import Program
 from tests.support.program import GID, attrs, need
 from tests.support.situations import made
@@ -87,14 +88,15 @@ def test_file_that_was_moved_is_found(program: Program, ext4: Path) -> None:
 # -- what is noted
 
 
-def test_outcome_holds_identities_and_what_came() -> None:
+@pytest.mark.parametrize("uid", [NO_ID, 0, 2**32 - 2])
+def test_outcome_holds_identities_and_what_came(uid: int) -> None:
     identities = bytes(range(24))
     applied = Applied(
         b"\0\5\0",
         (),
         [(2, -7)],
         5,
-        ((1, 0o100664, 2**32 - 2),),
+        ((1, 0o100664, uid, 2**32 - 2),),
         IdentityKind.V4_HANDLE,
         identities,
     )
@@ -102,9 +104,9 @@ def test_outcome_holds_identities_and_what_came() -> None:
 
 
 def test_known_of_some_changes_is_known_as_if_they_were_all() -> None:
-    known = Known(((0, 1, 2), (2, 3, 4)), IdentityKind.BIRTH, bytes(range(24)), 9)
+    known = Known(((0, 1, 5, 2), (2, 3, 6, 4)), IdentityKind.BIRTH, bytes(range(24)), 9)
     some = known.of([2, 1])
-    assert (some.came, some.kind, some.born_before) == (((0, 3, 4),), IdentityKind.BIRTH, 9)
+    assert (some.came, some.kind, some.born_before) == (((0, 3, 6, 4),), IdentityKind.BIRTH, 9)
     assert [some.identity(at) for at in (0, 1)] == [known.identity(at) for at in (2, 1)]
 
 

@@ -17,6 +17,7 @@ import pytest
 from archipmigrate.backend.python import apply
 from archipmigrate.backend.python import setattr as setattr_
 from archipmigrate.perms.reasons import MAPPED, MODE_LOST, SET_GID_DROPPED, misread
+from archipmigrate.policy import NO_ID
 from tests.support.compiled import library
 from tests.support.inprocess import Program
 from tests.support.program import GID, Cli, Ended, attrs, drift, need
@@ -168,12 +169,19 @@ def test_one_entry_that_reads_back_differently_fails_alone(program: Program, odd
 @pytest.mark.parametrize(
     ("came", "cause"),
     [
-        ((0o42775, 65534), MAPPED),
-        ((0o40775, GID), SET_GID_DROPPED),
-        ((0o42750, GID), MODE_LOST),
+        ((0o42775, 7, 65534), MAPPED),
+        ((0o42775, 65534, GID), MAPPED),
+        ((0o40775, 7, GID), SET_GID_DROPPED),
+        ((0o42750, 7, GID), MODE_LOST),
     ],
 )
-def test_cause_is_named_by_what_differs(came: tuple[int, int], cause: str) -> None:
-    said = misread(0o42775, GID, *came)
-    assert said.startswith(f"wanted mode 2775, group {GID}; came mode {came[0] & 0o7777:04o}, ")
+def test_cause_is_named_by_what_differs(came: tuple[int, int, int], cause: str) -> None:
+    said = misread((0o42775, 7, GID), came)
+    mode = f"{came[0] & 0o7777:04o}"
+    assert said.startswith(f"wanted mode 2775, owner 7, group {GID}; came mode {mode}, owner ")
     assert said.endswith(cause)
+
+
+def test_owner_is_not_named_where_owners_stay() -> None:
+    said = misread((0o100660, NO_ID, GID), (0o100660, NO_ID, 65534))
+    assert said.startswith(f"wanted mode 0660, group {GID}; came mode 0660, group 65534: ")

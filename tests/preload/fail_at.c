@@ -27,6 +27,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define OPENAT2     437
@@ -103,8 +104,8 @@ static const struct {
     const char *name;
     int number;
 } ERRORS[] = {
-    {"EIO", EIO},       {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT},
-    {"EMLINK", EMLINK}, {"EROFS", EROFS},   {"EXDEV", EXDEV},
+    {"EIO", EIO},     {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EMLINK", EMLINK},
+    {"EROFS", EROFS}, {"EXDEV", EXDEV},   {"EPERM", EPERM},
 };
 
 static int error_named(const char *name)
@@ -202,6 +203,12 @@ BY_FD(int, fallocate, (int fd, int mode, off_t at, off_t size), fd, mode, at, si
 BY_FD(int, fallocate64, (int fd, int mode, off64_t at, off64_t size), fd, mode, at, size)
 BY_FD(int, fchmod, (int fd, mode_t mode), fd, mode)
 BY_FD(int, fchown, (int fd, uid_t uid, gid_t gid), fd, uid, gid)
+BY_FD(ssize_t, copy_file_range,
+      (int from, off64_t *from_at, int fd, off64_t *at, size_t size, unsigned int flags), from,
+      from_at, fd, at, size, flags)
+BY_FD(int, fsetxattr, (int fd, const char *name, const void *value, size_t size, int flags), fd,
+      name, value, size, flags)
+BY_FD(int, fremovexattr, (int fd, const char *name), fd, name)
 BY_FD(int, futimens, (int fd, const struct timespec times[2]), fd, times)
 
 BY_NAME(chmod, (const char *path, mode_t mode), path, mode)

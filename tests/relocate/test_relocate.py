@@ -17,6 +17,7 @@ from archipmigrate.relocate.daemons import check_stopped
 from archipmigrate.relocate.job import RelocateJob
 from archipmigrate.tree.rename import rename_exclusive
 from tests.support.inprocess import Program
+from tests.support.map_shares import v1
 from tests.support.old_shares import (
     Entry,
     block_name,
@@ -111,6 +112,16 @@ def test_dry_run_says_the_same_and_changes_nothing(program: Program, top: Path) 
     assert entries(top) == before
     again = relocate(program, top, "--v03-stopped")
     assert listed(again) == listed(ended)
+
+
+def test_dry_run_without_room_for_the_directories_is_stopped(
+    program: Program, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was moved in it: without a word it would look as if nothing had to be."""
+    monkeypatch.setattr("archipmigrate.relocate.room.DIRECTORY_BYTES", 1 << 60)
+    ended = relocate(program, top, "-n")
+    assert (ended.status, ended.summary["status"]) == (1, "stopped")
+    assert "make room there" in ended.err
 
 
 def test_nothing_is_touched_unless_v03_is_said_to_be_stopped(program: Program, top: Path) -> None:
@@ -302,6 +313,43 @@ def test_link_that_leads_outside_is_not_followed(
     assert sorted(outside.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("archip_..abcdef", "../ab/cd"),
+        ("archip_....abcd", "../../ab"),
+        ("archip_......ab", "../../.."),
+        ("archip_..ab..cd", ".."),
+        ("archip_ab....cd", ".."),
+    ],
+)
+def test_volume_that_v03_put_outside_is_found_and_left(
+    program: Program, tmp_path: Path, name: str, place: str
+) -> None:
+    top = tmp_path / "a/b/share"
+    make_old_share(top, odd=False)
+    path = put(Path(os.path.normpath(top / "maps" / place)) / name, v1([]))
+    for other in ("archip_..zzzzzz", "archip_foobar", "archip_"):  # not where v0.3 puts them
+        put(path.parent / other, v1([]))
+    put(path.with_name(f"{name}_lock"), b"")
+    for words in (["-n"], ["--v03-stopped"]):
+        ended = relocate(program, top, *words)
+        assert ended.status == 3
+        found = f"maps/{place}/{name}"
+        assert listed(ended) == {found: "outside", f"{found}_lock": "lock"}
+        assert ended.summary["entries"] == 6
+    assert path.read_bytes() == v1([])
+
+
+def test_link_above_the_maps_is_not_followed(program: Program, tmp_path: Path) -> None:
+    top = tmp_path / "a/b/share"
+    make_old_share(top, odd=False)
+    put(tmp_path / "victim/cd/archip_..abcdef", v1([]))
+    (top / "ab").symlink_to(tmp_path / "victim")
+    ended = relocate(program, top, "--v03-stopped")
+    assert (ended.status, listed(ended)) == (0, {})
+
+
 def test_directory_with_very_many_names_is_read_in_pieces(
     program: Program, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,7 +404,7 @@ def test_operations_of_all_stages_are_limited(
         "archipmigrate.engine.throttle.Throttle.spend", lambda _, n: spent.append(n)
     )
     ended = relocate(program, top, "--v03-stopped", "--max-ops", 1000)
-    looked_for = 2 + 6  # two maps, and the objects of one but for the conflict
+    looked_for = 2 + 6 + 3  # two maps, the objects of one but for the conflict; above the maps
     assert sum(spent) == ended.summary["entries"] + 3 * ended.summary["changed"] + looked_for
 
 

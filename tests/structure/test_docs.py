@@ -15,7 +15,9 @@ import pytest
 import archipmigrate
 from archipmigrate.cli.main import COMMANDS
 from archipmigrate.journal.store import Journal, RunHeader
+from archipmigrate.locks import tables as of_locks
 from archipmigrate.maps.journal import tables as of_maps
+from archipmigrate.prelink import tables as of_prelink
 from archipmigrate.relocate import tables as of_relocate
 
 PROJECT = Path(__file__).parents[2]
@@ -89,7 +91,9 @@ def test_design_has_a_row_for_every_room() -> None:
     assert {room.rstrip("/") for room in rooms} - {row.rstrip("/") for row in rows} == set()
 
 
-@pytest.mark.parametrize("job", [of_maps, of_relocate], ids=lambda job: job.__name__)
+@pytest.mark.parametrize(
+    "job", [of_maps, of_relocate, of_prelink, of_locks], ids=lambda job: job.__name__
+)
 def test_format_of_the_journal_has_every_column(tmp_path: Path, job: ModuleType) -> None:
     path = tmp_path / "run.journal"
     journal = Journal(path, new=True)

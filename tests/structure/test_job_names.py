@@ -15,6 +15,10 @@ from archipmigrate.jobs.registry import KINDS, UNDO
 PACKAGE = Path(__file__).parents[2] / "archipmigrate"
 JOBS = PACKAGE / "jobs"
 REGISTRY = JOBS / "registry.py"
+# Where the name of a job is a word for something else: a directory, a topic.
+OTHER_MEANINGS = {
+    "locks": ("check/finding.py", "check/site.py", "maps/locate.py", "testshare/make.py")
+}
 OF_PREFIX = ("startswith", "removeprefix", "split", "partition", "rsplit", "rpartition")
 
 
@@ -29,7 +33,8 @@ def modules(name: str) -> list[Path]:
         return [path for path in sorted(PACKAGE.rglob("*.py")) if path != REGISTRY]
     own = own_package(name)
     every = sorted(PACKAGE.rglob("*.py"))
-    return [path for path in every if path != REGISTRY and own not in path.parents]
+    others = {REGISTRY, *(PACKAGE / path for path in OTHER_MEANINGS.get(name, ()))}
+    return [path for path in every if path not in others and own not in path.parents]
 
 
 def compared(tree: ast.AST) -> Iterator[ast.AST]:

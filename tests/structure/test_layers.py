@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up, as the package's docstring has it: a room imports from those before it.
 ROOMS = [
     ("errors", "model"),
-    ("numerals", "policy", "packed"),
+    ("numerals", "policy", "packed", "config"),
     ("share",),
     ("tree",),
     ("layout",),
@@ -29,13 +29,16 @@ ROOMS = [
     ("jobs",),
     ("perms", "maps"),
     ("relocate",),
+    ("prelink", "locks"),
     ("testshare",),
     ("session",),
+    ("check",),
+    ("guide",),
     ("cli",),
 ]
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 # An extra each, and the one module that may ask for it.
-OPTIONAL = {"sqlalchemy": "maps/journal/pithos.py"}
+OPTIONAL = {"sqlalchemy": "maps/journal/pithos.py", "configupdater": "config/edit.py"}
 MOST_LINES = 600
 
 

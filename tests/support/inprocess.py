@@ -18,7 +18,7 @@ from pathlib import Path
 from archipmigrate.cli.main import COMMANDS, main
 from archipmigrate.engine import controllers
 from archipmigrate.jobs.registry import KINDS, kind_named
-from tests.support.program import GID, Ended
+from tests.support.program import GID, NO_CHECK, Ended
 
 FIRST_PAUSE = 0.01  # seconds
 # Now: some tests take away what these are imported from.
@@ -46,6 +46,7 @@ class Program:
                 {
                     "ARCHIPMIGRATE_BACKEND": self.backend,
                     "ARCHIPMIGRATE_STATE": str(self.state),
+                    "ARCHIPMIGRATE_NO_CHECK": NO_CHECK,
                     **self.env,
                 }
             ),

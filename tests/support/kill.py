@@ -194,52 +194,58 @@ def copied(state: Path, job: str = "perms") -> Iterator[sqlite3.Connection]:
             journal.close()
 
 
-def migrated(before: Mapping[bytes, Attrs]) -> dict[bytes, Attrs]:
-    """Return the attrs that the upgrade guide gives a tree; what complies stays as it is."""
+def migrated(before: Mapping[bytes, Attrs], owner: int | None = None) -> dict[bytes, Attrs]:
+    """Return the attrs that the upgrade guide gives a tree; what complies stays as it is.
+
+    With *owner*, as the guide's commands with chown in place of chgrp give them.
+    """
     after = {}
     for path, (mode, uid, gid) in before.items():
-        new_mode, new_gid = mode, gid
-        if not complies(mode, gid):
+        new_mode, new_uid, new_gid = mode, uid, gid
+        if not complies(mode, uid, gid, owner):
             new_gid = GID
+            new_uid = uid if owner is None else owner
             if stat.S_ISDIR(mode):
                 new_mode |= 0o2070
             else:
                 new_mode &= ~0o6000 if mode & 0o010 else ~0o4000
                 new_mode |= 0o060
-        after[path] = (new_mode, uid, new_gid)
+        after[path] = (new_mode, new_uid, new_gid)
     return after
 
 
-def undone(before: Mapping[bytes, Attrs]) -> dict[bytes, Attrs]:
+def undone(before: Mapping[bytes, Attrs], owner: int | None = None) -> dict[bytes, Attrs]:
     """Return the attrs of a tree after a run and its undo: set-id bits that files lost stay off."""
-    after = migrated(before)
+    after = migrated(before, owner)
     return {
         path: (mode & (after[path][0] | ~0o6000), uid, gid)
         for path, (mode, uid, gid) in before.items()
     }
 
 
-def count_off(before: Mapping[bytes, Attrs], share: Path) -> int:
+def count_off(before: Mapping[bytes, Attrs], share: Path, owner: int | None = None) -> int:
     """Return the number of files of which set-id bits are off after an undo."""
-    off = [path for path, then in undone(before).items() if then != before[path]]
+    off = [path for path, then in undone(before, owner).items() if then != before[path]]
     return len({os.lstat(os.path.join(os.fsencode(share), path)).st_ino for path in off})
 
 
-def set_bits_again(before: Mapping[bytes, Attrs], share: Path) -> None:
+def set_bits_again(before: Mapping[bytes, Attrs], share: Path, owner: int | None = None) -> None:
     """Set the set-id bits that are off after an undo."""
-    for path, then in undone(before).items():
+    for path, then in undone(before, owner).items():
         if then != before[path]:
             os.chmod(os.path.join(os.fsencode(share), path), stat.S_IMODE(before[path][0]))
 
 
-def complies(mode: int, gid: int) -> bool:
+def complies(mode: int, uid: int, gid: int, owner: int | None = None) -> bool:
     """Return whether an entry may stay as it is."""
+    if owner not in (None, uid):
+        return not (stat.S_ISDIR(mode) or stat.S_ISREG(mode))
     if stat.S_ISDIR(mode):
         return gid == GID and mode & 0o2070 == 0o2070
     return not stat.S_ISREG(mode) or (gid == GID and mode & 0o060 == 0o060)
 
 
-def expected_tally(root: Path) -> dict[str, int]:
+def expected_tally(root: Path, owner: int | None = None) -> dict[str, int]:
     """Return what a run over a tree must count, each inode with several names changed once."""
     inodes: set[int] = set()
     tally = dict.fromkeys(
@@ -255,7 +261,8 @@ def expected_tally(root: Path) -> dict[str, int]:
             tally["files"] += regular
             tally["others"] += not (regular or stat.S_ISDIR(status.st_mode))
             tally["hard_linked"] += regular and status.st_nlink > 1
-            if not complies(status.st_mode, status.st_gid) and status.st_ino not in inodes:
+            is_right = complies(status.st_mode, status.st_uid, status.st_gid, owner)
+            if not is_right and status.st_ino not in inodes:
                 inodes.add(status.st_ino)
                 tally["changed"] += 1
     tally["compliant"] = tally["entries"] - tally["others"] - tally["changed"]

@@ -37,6 +37,11 @@ def new_place(name: str) -> Path:
     return Path(digits[:2], digits[2:4], digits[4:6], name)
 
 
+def pithos_place(name: str) -> Path:
+    """Return where Pithos keeps an object, and v0.3 looks for any name first of all."""
+    return Path(name[:2], name[2:4], name[4:6], name)
+
+
 def put(path: Path, content: bytes, mode: int = 0o600) -> Path:
     """Write a file, in directories as v0.3 makes them."""
     for parent in reversed(path.parents):

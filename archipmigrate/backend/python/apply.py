@@ -1,8 +1,8 @@
 """Apply, in Python: makes, settles or puts back packed changes.
 
 Invariant: an entry is changed only through a descriptor that pins it, and only if inode, type,
-mode, uid and gid are those that its change allows. Group first, then mode; on the way back mode
-first.
+mode, uid and gid are those that its change allows. Owner and group first, by one call, then mode;
+on the way back mode first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import stat
 import struct
 from array import array
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ...model import Applied, IdentityKind, Known, Outcome, StopFlag, Verb
 from ...packed.changes import (
@@ -21,25 +21,28 @@ from ...packed.changes import (
     DROPPED_FLAG,
     ENTER,
     ENTER_KIND,
-    HEADER,
     LEAVE_KIND,
     OWN_KIND,
     SETID,
     SETID_FLAG,
-    VERSION,
+    Header,
 )
-from ...policy import restored_mode, stripped, without_set_id
+from ...policy import NO_ID, restored_mode, stripped, without_set_id
 from ...tree.beneath import PIN, PIN_DIRECTORY, open_beneath
 from ..aspects import differences, sets_gid
 from ..base import READ_ONLY_PART
 from .dirchain import DirChain
 from .identity import identity_of, kind_of
-from .setattr import change_group, change_mode
+from .setattr import change_mode, change_owner
 from .statx import Status, protection, status
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 DENIED = (errno.EPERM, errno.EACCES)
+
+# Mode, owner and group as they are compared: without the owner (NO_ID) where owners stay as they
+# are, and tell whether an entry is the one of its change.
+Attrs: TypeAlias = tuple[int, int, int]
 
 
 class PackedChange(NamedTuple):
@@ -87,7 +90,7 @@ class Apply:
         }[verb]
         self._deny_limit = deny_limit
         self._known = known
-        self._known_came = {index: (mode, gid) for index, mode, gid in known.came}
+        self._known_came = {index: (mode, uid, gid) for index, mode, uid, gid in known.came}
         self._chain = DirChain(root, descriptors)
         self._is_pin = True  # the entry at hand is open by O_PATH
         self._open_dirs = open_dirs
@@ -100,13 +103,13 @@ class Apply:
         self._identities: dict[int, int] = {}
         self._stop = stop
         self._entered = 0
-        self._new_gid = 0
+        self._new_uid = self._new_gid = NO_ID
         self._mount = -1  # entries on others are not changed; -1: they are, or it is not known
         self._outcomes = bytearray()
         self._failures: list[tuple[int, str, int, str]] = []
         self._stamps: list[tuple[int, int]] = []
         self._first_ctime = 0
-        self._came: list[tuple[int, int, int]] = []
+        self._came: list[tuple[int, int, int, int]] = []
         self.kept = kept  # aspects that changes have shown to be kept
         self._mismatch = False
         self._denied = 0
@@ -118,12 +121,11 @@ class Apply:
 
     def run(self, changes: bytes) -> Applied:
         """Apply all changes, frame by frame (see `base.Backend.apply`)."""
-        version, bounded, self._new_gid = HEADER.unpack_from(changes, 0)
-        if version != VERSION:
-            raise ValueError(f"changes of version {version}, not {VERSION}")
-        if bounded and self._verb == self._make_change:
+        header = Header.of(changes)
+        self._new_uid, self._new_gid = header.uid, header.gid
+        if header.bounded and self._verb == self._make_change:
             self._mount = self._root_mount
-        at, end = HEADER.size, len(changes)
+        at, end = header.size, len(changes)
         while at < end:
             kind = changes[at]
             self._ended = self._ended or self._stop[0] != 0
@@ -246,7 +248,7 @@ class Apply:
             if (
                 found.inode != change.inode
                 or stat.S_IFMT(found.mode) != stat.S_IFMT(change.mode)
-                or found.uid != change.uid
+                or (self._new_uid == NO_ID and found.uid != change.uid)
                 or (self._mount >= 0 and found.mount not in (-1, self._mount))
                 or self._has_other_identity(fd, found)
             ):
@@ -278,10 +280,10 @@ class Apply:
     # -- the verbs
 
     def _make_change(self, fd: int, found: Status, change: PackedChange) -> Outcome:
-        if (found.mode, found.gid) != (change.mode, change.gid):
+        wanted = self._new(change)
+        if self._of(found) != self._of(change):
             return Outcome.DIFFERENT
-        if change.gid != self._new_gid:
-            self._chown(fd, self._new_gid)
+        self._chown(fd, found, wanted)
         try:
             if change.new_mode != change.mode or change.mode & SET_ID:
                 self._chmod(fd, change.new_mode)
@@ -289,20 +291,27 @@ class Apply:
             with suppress(Refused):  # half done
                 self._note_identity(fd, _status(fd))
             raise
-        now = self._read_back(fd, found, (change.new_mode, self._new_gid))
+        now = self._read_back(fd, found, wanted)
         if not self._first_ctime:
             self._first_ctime = now.ctime
         if change.flags & SETID_FLAG:
             self._stamp(now)
         return Outcome.CHANGED
 
-    def _read_back(self, fd: int, before: Status, wanted: tuple[int, int]) -> Status:
+    def _of(self, entry: Status | PackedChange) -> Attrs:
+        """Return what an entry has, or had, as it is compared."""
+        return entry.mode, NO_ID if self._new_uid == NO_ID else entry.uid, entry.gid
+
+    def _new(self, change: PackedChange) -> Attrs:
+        return change.new_mode, self._new_uid, self._new_gid
+
+    def _read_back(self, fd: int, before: Status, wanted: Attrs) -> Status:
         """Look what came of a change. Raises Refused if it is not as *wanted*."""
         now = _status(fd)
         self._note_identity(fd, now)
-        came = (now.mode, now.gid)
+        came = self._of(now)
         lost = differences(wanted, came)
-        touched = differences((before.mode, before.gid), wanted) | sets_gid(wanted[0])
+        touched = differences(self._of(before), wanted) | sets_gid(wanted[0])
         if not lost:
             self.kept |= touched
             return now
@@ -321,9 +330,15 @@ class Apply:
         """Note the ctime of a file that lost set-id bits."""
         self._stamps.append((len(self._outcomes), found.ctime))
 
-    def _chown(self, fd: int, gid: int) -> None:
+    def _chown(self, fd: int, found: Status, wanted: Attrs) -> None:
+        """Set owner and group, if they are others, by one call."""
+        _, uid, gid = self._of(found)
+        if (uid, gid) == wanted[1:]:
+            return
+        uid = NO_ID if uid == wanted[1] else wanted[1]
+        gid = NO_ID if gid == wanted[2] else wanted[2]
         try:
-            change_group(fd, gid, is_pin=self._is_pin)
+            change_owner(fd, uid, gid, is_pin=self._is_pin)
         except OSError as error:
             raise self._refused("chown", error, fd) from None
 
@@ -342,11 +357,12 @@ class Apply:
         return Refused(operation, error.errno or 0, note)
 
     def _settle_change(self, fd: int, found: Status, change: PackedChange) -> Outcome:
-        now, wanted = (found.mode, found.gid), (change.new_mode, self._new_gid)
+        now, wanted = self._of(found), self._new(change)
         if now != wanted:
-            if now == (change.mode, change.gid):
+            if now == self._of(change):
                 return Outcome.UNCHANGED
-            if found.gid != self._new_gid or found.mode not in (*_between(change), _unread(change)):
+            modes = (*_between(change), _unread(change))
+            if now[1:] != wanted[1:] or found.mode not in modes:
                 return Outcome.DIFFERENT
             self._note_identity(fd, found)
             self._chmod(fd, change.new_mode)
@@ -355,35 +371,39 @@ class Apply:
             self._note_identity(fd, found)
         if not self._first_ctime or found.ctime < self._first_ctime:
             self._first_ctime = found.ctime
-        if change.flags & SETID_FLAG and _untouched(found, change):
+        if change.flags & SETID_FLAG and self._is_untouched(found, change):
             self._stamp(found)
         return Outcome.CHANGED
 
     def _put_back(self, fd: int, found: Status, change: PackedChange) -> Outcome:
-        now = (found.mode, found.gid)
-        if now == (change.mode, change.gid):
+        now, old = self._of(found), self._of(change)
+        if now == old:
             return Outcome.UNCHANGED
         bare = without_set_id(change.mode)
-        wanted = (restored_mode(change.mode, change.new_mode), change.gid)
-        if now not in ((bare, change.gid), wanted) and not self._is_ours(now, change):
+        wanted = (restored_mode(change.mode, change.new_mode), *old[1:])
+        if now not in ((bare, *old[1:]), wanted) and not self._is_ours(now, change):
             return Outcome.DIFFERENT
         if now != wanted:
             if found.mode != bare:
                 self._chmod(fd, bare)
-            if found.gid != change.gid:
-                self._chown(fd, change.gid)
+            self._chown(fd, found, wanted)
             if wanted[0] != bare:
                 self._chmod(fd, wanted[0])
             self._read_back(fd, found, wanted)
         return Outcome.CHANGED if wanted[0] == change.mode else Outcome.SETID_OFF
 
-    def _is_ours(self, now: tuple[int, int], change: PackedChange) -> bool:
-        """Say whether a mode and group are what the run left, half-done states included."""
-        mode, gid = now
-        if gid == self._new_gid and mode in (change.new_mode, *_between(change)):
-            return True
-        came = self._known_came.get(len(self._outcomes))
-        return came is not None and gid == came[1] and mode in (came[0], *_between(change))
+    def _is_ours(self, now: Attrs, change: PackedChange) -> bool:
+        """Say whether attributes are what the run left, half-done states included."""
+        left = self._new(change), self._known_came.get(len(self._outcomes))
+        return any(
+            attrs is not None and now[1:] == attrs[1:] and now[0] in (attrs[0], *_between(change))
+            for attrs in left
+        )
+
+    def _is_untouched(self, found: Status, change: PackedChange) -> bool:
+        """Say whether nobody wrote to a file: a new owner may set its mtime back."""
+        keeps_owner = self._new_uid in (NO_ID, change.uid)
+        return keeps_owner and (found.size, found.mtime) == (change.size, change.mtime)
 
 
 def _between(change: PackedChange) -> tuple[int, int, int]:
@@ -394,10 +414,6 @@ def _between(change: PackedChange) -> tuple[int, int, int]:
 def _unread(change: PackedChange) -> int:
     """Return the mode that a change which a kill hid may have left: set-gid was dropped."""
     return change.new_mode & ~stat.S_ISGID if stat.S_ISDIR(change.mode) else change.new_mode
-
-
-def _untouched(found: Status, change: PackedChange) -> bool:
-    return (found.size, found.mtime) == (change.size, change.mtime)
 
 
 def _root_status(root: int) -> Status:

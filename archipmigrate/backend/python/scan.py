@@ -84,8 +84,8 @@ class Walk:
         self._levels: list[ScanLevel] = []
         self._path = bytearray()  # of the deepest level: one for all, however many there are
         self._fewest = 0
-        self._writer = ChangeWriter(policy.gid, bounded=not options.cross)
-        self._wanted: dict[tuple[int, int], int] = {}  # what `_wants` has found
+        self._writer = ChangeWriter(policy.gid, policy.uid, bounded=not options.cross)
+        self._wanted: dict[tuple[int, int, int], int] = {}  # what `_wants` has found
         self._attributes = AttributeNames()
         self._looks = 0
         self._counting = True
@@ -492,13 +492,13 @@ class Walk:
     def _judge_file(
         self, name: bytes, directory: int, found: os.stat_result, *, counting: bool
     ) -> None:
-        mode, gid = found.st_mode, found.st_gid
+        mode, uid, gid = found.st_mode, found.st_uid, found.st_gid
         linked = found.st_nlink > 1
         if linked and counting:
             self._tally.hard_linked += 1
         if linked and self._options.skip_links:
             self._skip(name, LINKED)
-        elif not (wanted := self._wants(mode, gid)):
+        elif not (wanted := self._wants(mode, uid, gid)):
             self._tally.compliant += 1
         elif not self._options.cross and self._border.is_mount(directory, name):
             self._skip(name, FILESYSTEM)  # the mount of what complies does not matter
@@ -508,9 +508,7 @@ class Walk:
             if mode & ~wanted & SET_ID:
                 flags |= SETID_FLAG
                 written = (found.st_size, wrapped(found.st_mtime_ns))
-            offset = self._writer.change(
-                name, flags, mode, wanted, found.st_uid, gid, found.st_ino, written
-            )
+            offset = self._writer.change(name, flags, mode, wanted, uid, gid, found.st_ino, written)
             if linked:
                 self._links.append(Link(offset, found.st_dev, found.st_ino))
             if self._options.xattrs:
@@ -518,21 +516,21 @@ class Walk:
 
     def _judge_directory(self, level: ScanLevel, found: os.stat_result) -> None:
         """Note a directory's own change, if it does not comply."""
-        mode, gid = found.st_mode, found.st_gid
-        if wanted := self._wants(mode, gid):
-            level.own = (mode, wanted, found.st_uid, gid)
+        mode, uid, gid = found.st_mode, found.st_uid, found.st_gid
+        if wanted := self._wants(mode, uid, gid):
+            level.own = (mode, wanted, uid, gid)
         else:
             self._tally.compliant += 1
 
-    def _wants(self, mode: int, gid: int) -> int:
+    def _wants(self, mode: int, uid: int, gid: int) -> int:
         """Return the mode that an entry must get, 0 if it complies.
 
-        A share has few different modes and groups, so that the answers are remembered.
+        A share has few different modes, owners and groups, so that the answers are remembered.
         """
-        wanted = self._wanted.get((mode, gid))
+        wanted = self._wanted.get((mode, uid, gid))
         if wanted is None:
-            complies = self._policy.complies(mode, gid)
-            wanted = self._wanted[mode, gid] = 0 if complies else self._policy.wanted(mode)
+            complies = self._policy.complies(mode, uid, gid)
+            wanted = self._wanted[mode, uid, gid] = 0 if complies else self._policy.wanted(mode)
         return wanted
 
     def _notice(self, directory: int, entry: bytes, name: bytes, mode: int) -> None:

@@ -11,9 +11,10 @@ import errno
 import os
 import stat
 
+from ...policy import NO_ID
+
 AT_EMPTY_PATH = 0x1000
 FCHMODAT2 = 452  # Linux 6.6; the same number on every machine but alpha
-SAME_OWNER = 2**32 - 1
 ABSENT = (errno.ENOSYS, errno.EPERM)  # EPERM: the answer of a seccomp filter, or a real refusal
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,17 +32,14 @@ def _has_fchmodat2() -> bool:
 HAS_FCHMODAT2 = _has_fchmodat2()
 
 
-def change_group(fd: int, gid: int, *, is_pin: bool) -> None:
-    """Set the group of what *fd* is open on, or (O_PATH) pins. Raises OSError."""
+def change_owner(fd: int, uid: int, gid: int, *, is_pin: bool) -> None:
+    """Set owner and group (NO_ID: leave it) of what *fd* is open on, or (O_PATH) pins.
+
+    Raises OSError.
+    """
     if not is_pin:
-        os.fchown(fd, -1, gid)
-    elif _fchownat(fd, b"", SAME_OWNER, gid, AT_EMPTY_PATH) != 0:
-        raise _error()
-
-
-def change_owner(pin: int, uid: int, gid: int) -> None:
-    """Set the owner and group of what *pin* (O_PATH) pins. Raises OSError."""
-    if _fchownat(pin, b"", uid, gid, AT_EMPTY_PATH) != 0:
+        os.fchown(fd, *(-1 if number == NO_ID else number for number in (uid, gid)))
+    elif _fchownat(fd, b"", uid, gid, AT_EMPTY_PATH) != 0:
         raise _error()
 
 

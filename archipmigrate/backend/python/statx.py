@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ...packed.changes import wrapped
 
 AT_EMPTY_PATH = 0x1000
-AT_SYMLINK_NOFOLLOW, AT_STATX_DONT_SYNC = 0x100, 0x4000
+AT_SYMLINK_NOFOLLOW, AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC = 0x100, 0x2000, 0x4000
 STATX_BASIC_STATS, STATX_BTIME, STATX_MNT_ID = 0x7FF, 0x800, 0x1000
 STATX_ATTR_MOUNT_ROOT = 0x2000
 ATTRIBUTES = {0x10: "immutable", 0x20: "append-only"}  # statx(2), stx_attributes
@@ -42,11 +42,15 @@ class Status(NamedTuple):
     mount: int  # its id; -1: not known
 
 
-def status(fd: int) -> Status:
-    """Return the status of a descriptor, by one call where the system has statx. Raises OSError."""
+def status(fd: int, *, fresh: bool = False) -> Status:
+    """Return the status of a descriptor, by one call where the system has statx. Raises OSError.
+
+    With *fresh* a client of a network filesystem asks its server.
+    """
     buffer = ctypes.create_string_buffer(SIZE)
     mask = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID
-    if _call is None or _call(fd, b"", AT_EMPTY_PATH, mask, buffer) != 0:
+    flags = AT_EMPTY_PATH | (AT_STATX_FORCE_SYNC if fresh else 0)
+    if _call is None or _call(fd, b"", flags, mask, buffer) != 0:
         number = ctypes.get_errno()
         if _call is not None and number not in ABSENT:
             raise OSError(number, os.strerror(number))

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,10 +23,16 @@ from ..format import v1
 from ..format.codec import Codec
 from ..format.head import Head
 from ..format.v2 import ENTRY, LONGEST_NAME, EntryFlag
+from ..format.verdict import Result
 from .entries import ENTRIES, BadEntry, read_entries
-from .volume_files import VolumeFile
+from .volume_files import VolumeFile, VolumeFiles
 
 ZEROS = bytes(1 << 20)
+NO_CONTENT = (Result.INVALID, Result.CONFLICT, Result.LEFTOVER)
+
+
+class NoContent(Exception):
+    """There is no content to a volume: its map is deleted, or not one that is served; says why."""
 
 
 class MissingObject(Exception):
@@ -75,11 +81,28 @@ class Blocks:
             yield self.blocker, parent_here
 
 
-def volume_sha256(maps: Tree, file: VolumeFile, head: Head, codec: Codec, blocks: Blocks) -> str:
+def content_map(files: VolumeFiles) -> tuple[VolumeFile, Head]:
+    """Return the map by which the content of a volume is served. Raises NoContent."""
+    verdict = files.verdict
+    head = verdict.head
+    if verdict.result in NO_CONTENT or head is None or head.version is None or head.is_deleted:
+        raise NoContent(verdict.reason or "it is marked deleted")
+    return files.of_name(prefixed=files.volume.plain.head is not head)[0], head
+
+
+def volume_sha256(
+    maps: Tree,
+    file: VolumeFile,
+    head: Head,
+    codec: Codec,
+    blocks: Blocks,
+    seen: Callable[[int], None] = lambda _: None,
+) -> str:
     """Return the sha256, in hex, of the content of the volume whose map is in *file*.
 
     Hashes all of its `head.size` bytes, reads what is stored of them, and keeps 1 MiB of entries in
-    memory. Raises MissingObject, BadEntry, OSError.
+    memory. *seen* is told how many bytes were hashed, at most 1 MiB at a time; what it raises ends
+    this. Raises MissingObject, BadEntry, OSError.
     """
     digest = hashlib.sha256()
     by_v03 = head.version == v1.VERSION and placement_of(file.name, file.parent) is Placement.V03
@@ -88,6 +111,7 @@ def volume_sha256(maps: Tree, file: VolumeFile, head: Head, codec: Codec, blocks
         fd = None if flags & EntryFlag.ZERO else blocks.open(name, by_v03=by_v03)
         for piece in _zeros(length) if fd is None else _object(fd, length):
             digest.update(piece)
+            seen(len(piece))
     return digest.hexdigest()
 
 

@@ -69,21 +69,24 @@ def peek(store: Store, volume: bytes) -> Prepared:
     return replace(prepared, verdict=replace(verdict, result=Result.WOULD_UPGRADE))
 
 
-def check_current(store: Store, volume: bytes, verdict: Verdict) -> Verdict:
-    """Read the blocks of a current map; return its verdict, or `invalid`. Raises OSError."""
+def check_current(store: Store, files: VolumeFiles, verdict: Verdict) -> Prepared:
+    """Read the blocks of a current map, and look for its objects.
+
+    The verdict stays, or becomes `invalid` or `misplaced`. Raises OSError.
+    """
     assert verdict.head is not None  # noqa: S101 -- a current volume has a map
     if verdict.head.is_deleted:
-        return verdict
+        return Prepared(verdict)
     header = verdict.head.header
     try:
         for number in range(header.blocks):
-            block = find_block(store.maps, volume, number)
+            block = find_block(store.maps, files.volume.plain.name, number)
             if block is None:
                 raise Refused(Result.INVALID, f"block {number} is missing")
             check_block(store, block, header.block_length(number))
+        return Prepared(verdict, warning=_refuse_misplaced(store, files, verdict, prefixed=False))
     except Refused as refused:
-        return replace(verdict, result=refused.result, reason=str(refused))
-    return verdict
+        return Prepared(_refused(verdict, refused))
 
 
 def prepare(store: Store, volume: bytes, plan: Plan) -> Prepared:
@@ -127,7 +130,10 @@ def _before_locks(store: Store, files: VolumeFiles) -> Prepared:
         return Prepared(verdict)
     try:
         _refuse_v03_lock(store, files, verdict)
-        return Prepared(verdict, warning=_refuse_misplaced(store, files, verdict))
+        prefixed = verdict.plan is not Plan.IN_PLACE
+        return Prepared(
+            verdict, warning=_refuse_misplaced(store, files, verdict, prefixed=prefixed)
+        )
     except Refused as refused:
         return Prepared(_refused(verdict, refused))
 
@@ -156,14 +162,14 @@ def _refuse_v03_lock(store: Store, files: VolumeFiles, verdict: Verdict) -> None
         raise Refused(Result.LOCKED, shown(name) + HELD_BY_V03)
 
 
-def _refuse_misplaced(store: Store, files: VolumeFiles, verdict: Verdict) -> str:
+def _refuse_misplaced(store: Store, files: VolumeFiles, verdict: Verdict, *, prefixed: bool) -> str:
     """Refuse a volume whose objects lie where v0.3 put them; return what is to be warned of, or "".
 
-    Raises Refused, OSError.
+    *prefixed* says which of the two maps names them. Raises Refused, OSError.
     """
     if store.objects is None or verdict.head is None:
         return ""
-    file = files.of_name(prefixed=verdict.plan is not Plan.IN_PLACE)[0]
+    file = files.of_name(prefixed=prefixed)[0]
     where = store.objects.look(store.maps, file, verdict.head, store.codec)
     if where.misplaced is not None:
         path = shown(b"/".join(where.misplaced.path))

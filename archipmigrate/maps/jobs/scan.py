@@ -28,7 +28,7 @@ MOST_BYTES = 64 << 20  # of old maps that one unit keeps before its first volume
 
 @dataclass(slots=True)
 class VolumesScanner:
-    """Scans one unit of volumes. With `check`, reads the blocks of current maps."""
+    """Scans one unit of volumes. With `check`, looks for blocks and objects of current maps."""
 
     store: Store
     dry_run: bool
@@ -114,10 +114,13 @@ class VolumesScanner:
     def _prepare(self, plan: str, name: bytes) -> tuple[VolumeRow, VolumePreimage | None]:
         store = self.store
         if plan in (CHECK, Plan.NONE):
-            verdict = existing_files(store, name).verdict
+            files = existing_files(store, name)
+            verdict = files.verdict
             if verdict.plan is Plan.NONE:
                 if self.check and verdict.result is Result.CURRENT:
-                    verdict = check_current(store, name, verdict)
+                    checked = check_current(store, files, verdict)
+                    self._warnings[name] = checked.warning
+                    verdict = checked.verdict
                 return volume_row(name, verdict), None
             plan = verdict.plan
         prepared = peek(store, name) if self.dry_run else prepare(store, name, Plan(plan))

@@ -24,6 +24,7 @@ UPGRADES = (Plan.RENAME, Plan.IN_PLACE, Plan.FINISH)
 ROWS = 1000
 NO_MAP = "not a map, and not where one would be"
 PLACEHOLDER = "empty: v0.3 was asked for a volume that did not exist"
+LEFT_BY_V03 = "a lock that v0.3 never released, of a volume that is gone: locks --clean removes it"
 UNSEEN = " (or a part of it is in a directory that could not be read: see the failures)"
 
 
@@ -103,16 +104,18 @@ def _take_in(volume: Volume, file: FoundFile, *, locks_apart: bool) -> str:
                 return "a block of no map"
             return "" if placement is Placement.V04 else "a block where v0.4 does not look"
         case Role.LOCK:
-            return _why_list_lock(volume, placement, locks_apart=locks_apart)
+            return _why_list_lock(volume, file, locks_apart=locks_apart)
         case Role.LOCK_PART | Role.OWN_PART:
             return "left by a process that was killed while it made a file or took a lock"
         case _:
             return "not a name of a map, block or lock"
 
 
-def _why_list_lock(volume: Volume, placement: Placement, *, locks_apart: bool) -> str:
+def _why_list_lock(volume: Volume, file: FoundFile, *, locks_apart: bool) -> str:
+    placement = Placement(file.placement)
     if not volume.exists:
-        return "a lock of no map"
+        is_v03 = placement is Placement.V03 and not file.length
+        return LEFT_BY_V03 if is_v03 else "a lock of no map"
     if locks_apart or placement in (Placement.V03, Placement.V04):
         return ""
     return "a lock where neither v0.3 nor v0.4 looks for it"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 
+from ...layout.names import OWN_DIRECTORY
 from ...model import RETRIES, TRANSIENT, Failure, Limits, Tally, Unit
 from ...packed.groups import Hint, unpack_groups, walk_unit, whole
 from ...tree.files import Tree, unlink
@@ -177,6 +178,8 @@ class _Walk:
         try:
             found = os.stat(name, dir_fd=listing.fd, follow_symlinks=False)
             is_directory = stat.S_ISDIR(found.st_mode)
+            if is_directory and name.startswith(OWN_DIRECTORY):
+                return
             if is_directory and not is_place_of_map(listing.path, name):
                 self._directory(listing, path, found)
             elif stat.S_ISLNK(found.st_mode) and is_layout_directory(path):

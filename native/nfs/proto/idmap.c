@@ -12,6 +12,7 @@
 #include <grp.h>
 #include <pthread.h>
 #include <pwd.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,8 @@ struct lookup {
 };
 
 struct idmap {
-    pthread_mutex_t mutex; /* for all but the domain */
+    pthread_mutex_t mutex; /* for all but the domain and sends_users */
+    atomic_bool sends_users;
     bool met_names;
     char unknown[IDMAP_MAX_OWNER];
     struct lookup cache[CACHE_SIZE];
@@ -61,6 +63,11 @@ bool idmap_has_domain(const struct idmap *idmap)
     return idmap->domain[0];
 }
 
+void idmap_send_users(struct idmap *idmap)
+{
+    atomic_store(&idmap->sends_users, true);
+}
+
 bool idmap_met_names(struct idmap *idmap)
 {
     pthread_mutex_lock(&idmap->mutex);
@@ -84,19 +91,19 @@ static int ask_host_within(struct lookup *lookup, char *room, size_t size)
     struct passwd user, *is_user = NULL;
     struct group group, *is_group = NULL;
     int error;
-    if (lookup->kind == IDMAP_USER)
+    if (lookup->kind == IDMAP_USER && lookup->by_id)
+        error = getpwuid_r(lookup->id, &user, room, size, &is_user);
+    else if (lookup->kind == IDMAP_USER)
         error = getpwnam_r(lookup->name, &user, room, size, &is_user);
     else if (lookup->by_id)
         error = getgrgid_r(lookup->id, &group, room, size, &is_group);
     else
         error = getgrnam_r(lookup->name, &group, room, size, &is_group);
     lookup->is_found = is_user || is_group;
-    if (is_user)
-        lookup->id = user.pw_uid;
-    if (is_group && !lookup->by_id)
-        lookup->id = group.gr_gid;
-    if (is_group && lookup->by_id)
-        snprintf(lookup->name, sizeof(lookup->name), "%s", group.gr_name);
+    if (lookup->is_found && lookup->by_id)
+        snprintf(lookup->name, sizeof(lookup->name), "%s", is_user ? user.pw_name : group.gr_name);
+    else if (lookup->is_found)
+        lookup->id = is_user ? user.pw_uid : group.gr_gid;
     /* "Not found" has several errors: getpwnam(3). */
     bool is_absent = error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
     return is_absent ? 0 : -error;
@@ -146,10 +153,16 @@ static int look_up(struct idmap *idmap, struct lookup *lookup)
     return error;
 }
 
-static int name_of(struct idmap *idmap, uint32_t gid, struct lookup *lookup)
+static int name_of(struct idmap *idmap, enum idmap_kind kind, uint32_t id, struct lookup *lookup)
 {
-    *lookup = (struct lookup){.kind = IDMAP_GROUP, .by_id = true, .id = gid};
+    *lookup = (struct lookup){.kind = kind, .by_id = true, .id = id};
     return look_up(idmap, lookup);
+}
+
+/* Say whether owners of a kind are sent, so that they must be sent as they came. */
+static bool is_sent(struct idmap *idmap, enum idmap_kind kind)
+{
+    return kind == IDMAP_GROUP || atomic_load(&idmap->sends_users);
 }
 
 /* ---- owners as strings */
@@ -169,11 +182,11 @@ static bool is_number(const uint8_t *text, size_t length, uint32_t *id)
     return length > 0 && (length == 1 || text[0] != '0');
 }
 
-/* Read a group that is a number although there is a domain: it must have no name here. */
-static int read_number(struct idmap *idmap, uint32_t id)
+/* Read a number that is to be sent although there is a domain: it must have no name here. */
+static int read_number(struct idmap *idmap, enum idmap_kind kind, uint32_t id)
 {
     struct lookup lookup;
-    int error = name_of(idmap, id, &lookup);
+    int error = name_of(idmap, kind, id, &lookup);
     return error == 0 && lookup.is_found ? -ENOTUNIQ : error;
 }
 
@@ -200,9 +213,9 @@ static int read_name(struct idmap *idmap, enum idmap_kind kind, const uint8_t *t
     if (error < 0 || !lookup.is_found)
         return error < 0 ? error : -ENOKEY;
     *id = lookup.id;
-    if (kind == IDMAP_USER)
+    if (!is_sent(idmap, kind))
         return 0;
-    error = name_of(idmap, lookup.id, &back);
+    error = name_of(idmap, kind, lookup.id, &back);
     return error == 0 && strcmp(back.name, lookup.name) != 0 ? -ENOTUNIQ : error;
 }
 
@@ -211,11 +224,11 @@ int idmap_read(struct idmap *idmap, enum idmap_kind kind, const uint8_t *text, s
 {
     bool has_number = is_number(text, length, id);
     int error;
-    if (has_number && (kind == IDMAP_USER || !idmap_has_domain(idmap)))
+    if (has_number && (!is_sent(idmap, kind) || !idmap_has_domain(idmap)))
         return 0;
     pthread_mutex_lock(&idmap->mutex);
     if (has_number) {
-        error = read_number(idmap, *id);
+        error = read_number(idmap, kind, *id);
     } else if (!idmap_has_domain(idmap)) {
         error = -EPROTOTYPE;
         idmap->met_names = true;
@@ -231,13 +244,14 @@ int idmap_read(struct idmap *idmap, enum idmap_kind kind, const uint8_t *text, s
     return error;
 }
 
-size_t idmap_write(struct idmap *idmap, uint32_t gid, char text[IDMAP_MAX_OWNER])
+size_t idmap_write(struct idmap *idmap, enum idmap_kind kind, uint32_t id,
+                   char text[IDMAP_MAX_OWNER])
 {
     struct lookup lookup = {0};
     int length = 0;
     if (idmap_has_domain(idmap)) {
         pthread_mutex_lock(&idmap->mutex);
-        int error = name_of(idmap, gid, &lookup);
+        int error = name_of(idmap, kind, id, &lookup);
         pthread_mutex_unlock(&idmap->mutex);
         /* If this host cannot tell, "@domain" is sent: nobody's name, which the server refuses. */
         if (error < 0 || lookup.is_found)
@@ -246,6 +260,6 @@ size_t idmap_write(struct idmap *idmap, uint32_t gid, char text[IDMAP_MAX_OWNER]
             length = snprintf(text, IDMAP_MAX_OWNER, "@%s", idmap->domain);
     }
     if (length == 0)
-        length = snprintf(text, IDMAP_MAX_OWNER, "%u", (unsigned)gid);
+        length = snprintf(text, IDMAP_MAX_OWNER, "%u", (unsigned)id);
     return (size_t)length;
 }

@@ -9,7 +9,8 @@
  *
  * Invariant: a group that was understood is sent as it came, so that undo can restore it exactly.
  * Therefore a number that has a name here, and a name that is not the first one of its number, are
- * errors. Owners are never sent: for them any mapping to a number will do.
+ * errors. So it is with users if these are sent (idmap_send_users); else any mapping to a number
+ * will do for them.
  */
 
 #ifndef ARCHIPMIGRATE_NFS_PROTO_IDMAP_H
@@ -35,19 +36,23 @@ void idmap_free(struct idmap *idmap);
 
 bool idmap_has_domain(const struct idmap *idmap);
 
+/* From now on users are sent, too. */
+void idmap_send_users(struct idmap *idmap);
+
 /* Return whether an owner was a name although there is no domain. */
 bool idmap_met_names(struct idmap *idmap);
 
 /*
  * Map an owner to a number. Returns 0; -EPROTOTYPE for a name without a domain; -ENOKEY for a name
- * that nobody has here; -ENOTUNIQ for a group that would not be sent as it came; -EIO if this host
+ * that nobody has here; -ENOTUNIQ for one that would not be sent as it came; -EIO if this host
  * cannot tell.
  */
 int idmap_read(struct idmap *idmap, enum idmap_kind kind, const uint8_t *text, size_t length,
                uint32_t *id);
 
-/* Write a group as it is to be sent; returns the length. */
-size_t idmap_write(struct idmap *idmap, uint32_t gid, char text[IDMAP_MAX_OWNER]);
+/* Write a user or group as it is to be sent; returns the length. */
+size_t idmap_write(struct idmap *idmap, enum idmap_kind kind, uint32_t id,
+                   char text[IDMAP_MAX_OWNER]);
 
 /* Copy the first owner that was not understood, or "". */
 void idmap_first_unknown(struct idmap *idmap, char text[IDMAP_MAX_OWNER]);

@@ -56,7 +56,9 @@ static bool call_setattr(struct rpc *rpc, const struct proto_handle *const *hand
     xdr_put32(call, set->sets_mode);
     if (set->sets_mode)
         xdr_put32(call, set->mode & 07777);
-    xdr_put32(call, 0); /* uid */
+    xdr_put32(call, set->sets_uid);
+    if (set->sets_uid)
+        xdr_put32(call, set->uid);
     xdr_put32(call, set->sets_gid);
     if (set->sets_gid)
         xdr_put32(call, set->gid);

@@ -145,8 +145,11 @@ static bool call_listing(struct rpc *rpc, const struct proto_handle *directory, 
 static void put_setattr(struct xdr_out *call, const struct proto_handle *handle,
                         const struct proto_setattr *set)
 {
-    char group[IDMAP_MAX_OWNER];
-    size_t length = set->sets_gid ? idmap_write(call->context, set->gid, group) : 0;
+    char owner[IDMAP_MAX_OWNER], group[IDMAP_MAX_OWNER];
+    size_t owner_length =
+        set->sets_uid ? idmap_write(call->context, IDMAP_USER, set->uid, owner) : 0;
+    size_t group_length =
+        set->sets_gid ? idmap_write(call->context, IDMAP_GROUP, set->gid, group) : 0;
     put_handle(call, handle);
     if (set->guarded) {
         xdr_put32(call, VERIFY);
@@ -157,12 +160,18 @@ static void put_setattr(struct xdr_out *call, const struct proto_handle *handle,
     xdr_put32(call, SETATTR);
     xdr_put64(call, 0); /* the anonymous stateid */
     xdr_put64(call, 0);
-    put_bitmap(call, 0, (set->sets_mode ? MODE : 0) | (set->sets_gid ? GROUP : 0));
-    xdr_put32(call, (uint32_t)(4 * set->sets_mode + (set->sets_gid ? 4 + xdr_padded(length) : 0)));
+    put_bitmap(call, 0,
+               (set->sets_mode ? MODE : 0) | (set->sets_uid ? OWNER : 0) |
+                   (set->sets_gid ? GROUP : 0));
+    xdr_put32(call,
+              (uint32_t)(4 * set->sets_mode + (set->sets_uid ? 4 + xdr_padded(owner_length) : 0) +
+                         (set->sets_gid ? 4 + xdr_padded(group_length) : 0)));
     if (set->sets_mode)
         xdr_put32(call, set->mode & 07777);
+    if (set->sets_uid)
+        xdr_put_bytes(call, owner, owner_length);
     if (set->sets_gid)
-        xdr_put_bytes(call, group, length);
+        xdr_put_bytes(call, group, group_length);
 }
 
 static bool call_setattr(struct rpc *rpc, const struct proto_handle *const *handles,

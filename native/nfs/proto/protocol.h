@@ -83,9 +83,11 @@ struct proto_attrs {
 
 struct proto_setattr {
     bool sets_mode;
+    bool sets_uid;
     bool sets_gid;
     bool guarded; /* only if the entry's guard still equals `guard` */
     uint32_t mode;
+    uint32_t uid;
     uint32_t gid;
     uint64_t guard;
 };

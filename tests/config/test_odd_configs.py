@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from archipmigrate.config.ini import Ini
 from archipmigrate.errors import UsageError
-from archipmigrate.maps.ini import Ini
 from tests.support.inprocess import Program
 from tests.support.program import Ended
 from tests.support.situations import made

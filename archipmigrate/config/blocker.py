@@ -1,7 +1,8 @@
 """The blockers, as v0.4's `archipelago.conf` describes them. Pure: text in, settings out.
 
 The file is read as v0.4 reads it (`loadrc` and `createDict` of python/archipelago/common.py), but
-a missing option has v0.4's default even where v0.4 itself would refuse to start.
+only what a job needs: what else v0.4 would refuse is for `check`. A missing option has the default
+of v0.4's package, except for directories: no job guesses where objects are.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import re
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .ini import Ini
+from .ini import BadLine, Ini
 
 OF_MAPS, OF_BLOCKS = "blockerm", "blockerb"  # sections
 FILES, RADOS = "file_blocker", "rados_blocker"
-DIRECTORIES = {OF_MAPS: "/srv/archip/maps", OF_BLOCKS: "/srv/archip/blocks"}
 WHAT = {OF_MAPS: "maps", OF_BLOCKS: "blocks"}
+INSTEAD = {
+    OF_MAPS: "/usr/share/archipelago/tools/finalize_upgrade_0.4 of v0.4 converts them",
+    OF_BLOCKS: "they have no places, so there is nothing to move",
+}
 OWNER = "archipelago"
 UMASK = "0o007"
 # What Python 2's int(text, 0) takes: 007 is octal, and so is 0o007, but 22 is decimal.
@@ -47,24 +51,23 @@ class BlockerConfig:
 def read_config(text: str, section: str = OF_MAPS) -> BlockerConfig:
     """Read a blocker's *section* of the *text* of an `archipelago.conf`.
 
-    Surrogates stand for bytes that are not UTF-8. Raises UsageError on bad syntax (with the line),
-    if there is no such section, if the blocker has no files, if a directory is not absolute, and on
-    a bad umask. Its text does not name the file.
+    Surrogates stand for bytes that are not UTF-8. Raises UsageError if there is no such section,
+    and BadLine on bad syntax, if the blocker has no files, if its directory is missing or not
+    absolute, and on a bad umask. Their texts do not name the file.
     """
     ini = Ini(text)
     if section not in ini:
         raise UsageError(f"there is no section [{section}]")
     blocker = _Section(ini, section)
+    kind = blocker.kind(blocker.get("type", FILES))
     return BlockerConfig(
-        archip_dir=blocker.absolute("archip_dir", blocker.get("archip_dir", DIRECTORIES[section])),
-        lock_dir=blocker.absolute("lock_dir", locks)
-        if (locks := blocker.get("lock_dir"))
-        else None,
+        archip_dir=blocker.directory("archip_dir"),
+        lock_dir=blocker.directory("lock_dir") if blocker.get("lock_dir") else None,
         user=_owner(ini, "USER"),
         group=_owner(ini, "GROUP"),
         umask=blocker.umask(blocker.get("umask", UMASK)),
         unique_str=blocker.get("unique_str") or None,
-        kind=blocker.kind(blocker.get("type", FILES)),
+        kind=kind,
         blocks_dir=_blocks_dir(ini),
     )
 
@@ -72,20 +75,20 @@ def read_config(text: str, section: str = OF_MAPS) -> BlockerConfig:
 def _blocks_dir(ini: Ini) -> str | None:
     if OF_BLOCKS not in ini or ini.get(OF_BLOCKS, "type") not in (None, FILES):
         return None
-    path = ini.get(OF_BLOCKS, "archip_dir") or DIRECTORIES[OF_BLOCKS]
-    return path if path.startswith("/") else None
+    path = ini.get(OF_BLOCKS, "archip_dir")
+    return path if path and path.startswith("/") else None
 
 
 def _owner(ini: Ini, option: str) -> str:
     value = ini.get("ARCHIPELAGO", option)
     if value == "":
-        raise UsageError(f"[ARCHIPELAGO] {option} is empty")
+        raise BadLine(ini.line("ARCHIPELAGO", option), f"[ARCHIPELAGO] {option} is empty")
     return OWNER if value is None else value
 
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """The section of a blocker. All methods raise UsageError."""
+    """The section of a blocker. All methods raise BadLine."""
 
     ini: Ini
     name: str
@@ -97,25 +100,36 @@ class _Section:
     def kind(self, kind: str) -> str:
         what = WHAT[self.name]
         if kind == RADOS:
-            raise UsageError(
-                f"[{self.name}] type = {RADOS}: {what} in RADOS are not files on a share"
-            )
+            words = f" = {RADOS}: {what} in RADOS are not files on a share; {INSTEAD[self.name]}"
+            raise self._bad("type", words)
         if kind != FILES:
-            raise UsageError(f"[{self.name}] type = {kind!r}: a blocker of {what} is a {FILES}")
+            raise self._bad("type", f" = {kind!r}: a blocker of {what} is a {FILES}")
         return kind
 
-    def absolute(self, option: str, path: str) -> str:
+    def directory(self, option: str) -> str:
+        path = self.ini.get(self.name, option)
+        if path is None:
+            raise self._bad(option, " is missing: v0.4 has no default for it")
         if not path.startswith("/"):
-            raise UsageError(f"[{self.name}] {option} = {path!r}: not an absolute path")
+            raise self._bad(option, f" = {path!r}: not an absolute path")
         return path
 
     def umask(self, text: str) -> int:
         """Read a umask as v0.4 passes it to `filed`."""
-        shown = f"[{self.name}] umask = {text!r}"
-        if not NUMBER.fullmatch(text):
-            raise UsageError(f"{shown}: not a umask; write it as {UMASK[2:]}")
-        umask = int(text, 8) if LEADING_ZERO.fullmatch(text) else int(text, 0)
+        umask = number(text)
+        if umask is None:
+            raise self._bad("umask", f" = {text!r}: not a umask; write it as {UMASK[2:]}")
         if umask > HIGHEST_UMASK:
-            raise UsageError(f"{shown}: above 0777")
+            raise self._bad("umask", f" = {text!r}: above 0777")
         # v0.4 takes 0 for "not set", and `filed` then has its own default (PEER_DEFAULT_UMASK).
         return umask or int(UMASK, 0)
+
+    def _bad(self, option: str, what: str) -> BadLine:
+        return BadLine(self.ini.line(self.name, option), f"[{self.name}] {option}{what}")
+
+
+def number(text: str) -> int | None:
+    """Return what Python 2's int(text, 0) does, or None where it raises ValueError."""
+    if not NUMBER.fullmatch(text):
+        return None
+    return int(text, 8) if LEADING_ZERO.fullmatch(text) else int(text, 0)

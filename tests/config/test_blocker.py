@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import pytest
 
+from archipmigrate.config.blocker import BlockerConfig, read_config
+from archipmigrate.config.ini import Ini
 from archipmigrate.errors import UsageError
-from archipmigrate.maps.config import BlockerConfig, read_config
-from archipmigrate.maps.ini import Ini
 
+MAPS = "[blockerm]\narchip_dir = /srv/archip/maps\n"
 # The package's own file, shortened.
 PACKAGED = """\
 [ARCHIPELAGO]
@@ -52,7 +53,7 @@ def test_config_of_the_package_is_read() -> None:
 
 
 def test_config_has_defaults_for_missing_options() -> None:
-    assert read_config("[blockerm]") == BlockerConfig(
+    assert read_config("[blockerm]\narchip_dir = /srv/archip/maps") == BlockerConfig(
         archip_dir="/srv/archip/maps",
         lock_dir=None,
         user="archipelago",
@@ -67,23 +68,23 @@ def test_config_has_defaults_for_missing_options() -> None:
     ("section", "path"),
     [
         ("", None),
-        ("[blockerb]", "/srv/archip/blocks"),
+        ("[blockerb]", None),
         ("[blockerb]\narchip_dir = /data", "/data"),
         ("[blockerb]\ntype = rados_blocker\npool = blocks", None),
         ("[blockerb]\narchip_dir = data", None),
     ],
 )
 def test_directory_of_objects_is_that_of_their_blocker(section: str, path: str | None) -> None:
-    assert read_config(f"[blockerm]\n{section}\n").blocks_dir == path
+    assert read_config(f"[blockerm]\narchip_dir = /m\n{section}\n").blocks_dir == path
 
 
 def test_empty_lock_dir_and_unique_str_are_none() -> None:
-    config = read_config('[blockerm]\nlock_dir =\nunique_str = ""\n')
+    config = read_config(f'{MAPS}lock_dir =\nunique_str = ""\n')
     assert (config.lock_dir, config.unique_str) == (None, None)
 
 
 def test_unique_str_is_kept() -> None:
-    assert read_config("[blockerm]\nunique_str = node1_7\n").unique_str == "node1_7"
+    assert read_config(f"{MAPS}unique_str = node1_7\n").unique_str == "node1_7"
 
 
 def test_path_that_is_not_utf8_is_kept() -> None:
@@ -106,7 +107,7 @@ def test_path_that_is_not_utf8_is_kept() -> None:
     ],
 )
 def test_umask_is_read_as_python_2_reads_numbers(text: str, umask: int) -> None:
-    assert read_config(f"[blockerm]\numask = {text}\n").umask == umask
+    assert read_config(f"{MAPS}umask = {text}\n").umask == umask
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_umask_is_read_as_python_2_reads_numbers(text: str, umask: int) -> None:
 )
 def test_bad_umask_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"\[blockerm\] umask"):
-        read_config(f"[blockerm]\numask = {text}\n")
+        read_config(f"{MAPS}umask = {text}\n")
 
 
 @pytest.mark.parametrize(
@@ -123,17 +124,18 @@ def test_bad_umask_is_refused(text: str) -> None:
         ("", r"no section \[blockerm\]"),
         ("[blockerb]\narchip_dir = /srv\n", r"no section \[blockerm\]"),
         ("[BLOCKERM]\n", r"no section \[blockerm\]"),
-        ("[blockerm]\ntype = rados_blocker\n", "maps in RADOS are not files on a share"),
+        ("[blockerm]\ntype = rados_blocker\n", "finalize_upgrade_0.4"),
         ("[blockerm]\ntype = mapperd\n", "'mapperd'"),
         ("[blockerm]\narchip_dir = srv/maps\n", "archip_dir = 'srv/maps': not an absolute path"),
+        ("[blockerm]\n", r"line 1: \[blockerm\] archip_dir is missing"),
         ("[blockerm]\narchip_dir =\n", "archip_dir = '': not an absolute path"),
-        ("[blockerm]\nlock_dir = ./locks\n", "lock_dir = './locks': not an absolute path"),
-        ("[ARCHIPELAGO]\nUSER =\n[blockerm]\n", "USER is empty"),
-        ("[blockerm]\n\nnonsense\n", "line 3 is no .*: 'nonsense'"),
-        ("[blockerm]\n indented = 1\n", "line 2 is no "),
-        ("# first\narchip_dir = /srv\n", r"line 2 comes before any \[section\]"),
-        ("\ufeff[blockerm]\n", r"line 1 comes before any \[section\]: '\\ufeff"),
-        ("[blockerm]\nlock_dir = /%(nothing)s\n", r"\[blockerm\] lock_dir = '/%\(nothing\)s'"),
+        (f"{MAPS}lock_dir = ./locks\n", "lock_dir = './locks': not an absolute path"),
+        (f"[ARCHIPELAGO]\nUSER =\n{MAPS}", "USER is empty"),
+        ("[blockerm]\n\nnonsense\n", "line 3: no .*: 'nonsense'"),
+        ("[blockerm]\n indented = 1\n", "line 2: no "),
+        ("# first\narchip_dir = /srv\n", r"line 2: comes before any \[section\]"),
+        ("\ufeff[blockerm]\n", r"line 1: comes before any \[section\]: '\\ufeff"),
+        (f"{MAPS}lock_dir = /%(nothing)s\n", r"\[blockerm\] lock_dir = '/%\(nothing\)s'"),
     ],
 )
 def test_error_says_what_is_wrong(text: str, message: str) -> None:

@@ -1,0 +1,169 @@
+"""Prelinking as a kind of job: `relocate --prelink`, and the phases that follow."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import FatalError
+from ..jobs.ended import Ended
+from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
+from ..jobs.lanes import choose_lanes
+from ..journal.runs import open_run
+from ..journal.store import Journal, RunHeader
+from ..packed.moves import Root
+from ..relocate.classify import BAD
+from ..relocate.daemons import check_stopped
+from ..relocate.roots import OpenRoot, Roots
+from ..relocate.settings import RelocateSettings, open_blocks, open_maps
+from ..relocate.tables import class_counts
+from ..share import Share
+from ..share.bypass import cached_seconds
+from ..ui.report import Report
+from .job import PrelinkJob
+from .keep import Keep
+from .known import Known
+from .phases import V04_MAY_RUN, Phase
+from .report import PrelinkReport
+from .tables import linked_count, prepare_tables, set_standing, standing
+from .undo import UndoPrelinkJob
+
+JOB = "prelink"  # in headers and names of runs
+
+
+@dataclass
+class PrelinkWork(Work):
+    """The job, and what it works on."""
+
+    roots: Roots
+    keep: Keep
+    known: Known
+
+    @contextmanager
+    def undo(self, header: RunHeader) -> Iterator[Work]:
+        """Remove the second names."""
+        del header
+        yield replace(self, job=UndoPrelinkJob(self.roots, self.keep, self.known))
+
+
+class PrelinkKind(JobKind[RelocateSettings]):
+    """See the module."""
+
+    name = JOB
+    noun = "object"
+    done = "done"
+    leaves_behind = "second names of blocks, and objects and maps that are kept aside"
+    has_phases = True
+    moves_objects = True
+
+    def settings(self, stored: Mapping[str, object]) -> RelocateSettings:
+        """Read the settings that a run's header stores."""
+        return RelocateSettings.from_dict(stored)
+
+    def more_roots(self, settings: RelocateSettings) -> Mapping[str, str]:
+        """Return the directory of the maps."""
+        return {settings.maps_identity: settings.maps}
+
+    def rests(self, journal: Journal) -> bool:
+        """Whether old names still stand, or new ones beside them."""
+        return standing(journal).phase is not Phase.DROPPED
+
+    def forbids(self, journal: Journal, other: JobKind[Any]) -> str:
+        """Say why another job must wait, in the phases before `linked`."""
+        phase = standing(journal).phase
+        if phase is Phase.DROPPED or (phase in V04_MAY_RUN and not other.moves_objects):
+            return ""
+        if phase in V04_MAY_RUN:
+            return "its old names still stand: first relocate --drop-old, or --back"
+        return (
+            f"it is in its phase `{phase}`: a change of permissions would erase what tells which "
+            "objects v0.3 has deleted, and v0.3 still needs its maps; go on with "
+            "relocate --prelink --v03-stopped, until it is `linked`, or undo it"
+        )
+
+    def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
+        """Refuse once the survey has begun: that is taken back by --back. Raises FatalError."""
+        del share
+        with closing(open_run(state, target.run)) as journal:
+            phase = standing(journal).phase
+        if phase is not Phase.LINK:
+            raise FatalError(
+                f"{target.run} is in its phase `{phase}`: go back to v0.3 first, with "
+                "relocate --back --v04-stopped; what is left then are the second names"
+            )
+
+    @contextmanager
+    def open(self, opening: Opening[RelocateSettings]) -> Iterator[Work]:
+        """Open both directories, and make the job. Raises FatalError if v0.3 runs here."""
+        share, settings, journal = opening.share, opening.settings, opening.journal
+        with ExitStack() as stack:
+            owner = (settings.uid, settings.gid)
+            blocks = OpenRoot(open_blocks(share), settings.blocks_umask, *owner)
+            stack.enter_context(closing(blocks))
+            maps = OpenRoot(open_maps(share, settings), settings.maps_umask, *owner)
+            stack.enter_context(closing(maps))
+            stack.callback(os.umask, os.umask(0))
+            journal.commit([prepare_tables])
+            keep = Keep(_run_of(opening))
+            now = standing(journal)
+            if opening.purpose is Purpose.RUN:
+                if now.phase is not Phase.LINK:
+                    check_stopped()
+                if now.phase is Phase.SURVEY:
+                    _wait_for_mount(opening, now.ended)
+                if not now.began:
+                    now = replace(now, began=keep.clock(blocks))
+                    journal.commit([lambda j: set_standing(j, now)])
+            known = stack.enter_context(closing(Known(journal.path)))
+            roots = {Root.BLOCKS: blocks, Root.MAPS: maps}
+            dry_run = opening.purpose is Purpose.DRY_RUN
+            job = PrelinkJob(roots, keep, known, now.phase, now.passed, dry_run)
+            lanes = choose_lanes(share, opening.options)
+            yield PrelinkWork(job, lanes, "python", roots, keep, known)
+
+    def status(self, ended: Ended) -> str:
+        """Return `failures` if v0.4 does not find all that v0.3 served."""
+        counts = class_counts(ended.journal)
+        is_over = standing(ended.journal).phase in V04_MAY_RUN
+        left = ended.status == "done" and is_over and any(counts.get(kind) for kind in BAD)
+        return "failures" if left else ended.status
+
+    def tell(self, ended: Ended, report: Report, words: Words) -> None:
+        """Print what was found, where the run is, and what comes next."""
+        PrelinkReport(report, ended.journal).show(ended, words)
+
+    def phase(self, journal: Journal) -> str:
+        """Return the phase that a run is in."""
+        return standing(journal).phase.value
+
+    def results(self, journal: Journal) -> Mapping[str, Mapping[str, int]]:
+        """Return how many blocks have both names, and how many files there are of each class."""
+        return {"prelink": {"linked": linked_count(journal)}, "classes": class_counts(journal)}
+
+
+def _run_of(opening: Opening[RelocateSettings]) -> str:
+    return opening.header.run or "dry-run"
+
+
+def _wait_for_mount(opening: Opening[RelocateSettings], ended: int) -> None:
+    """Wait until an NFS mount has forgotten what the latest pass of phase 1 saw.
+
+    Else a block that another node has deleted since would still seem to be there.
+    """
+    if not opening.share.is_nfs:
+        return
+    longest = cached_seconds(opening.share.mount)
+    left = min(max(ended + longest - time.time(), 0), longest)
+    if left > 0:
+        opening.reporter.remark(
+            f"waiting {left:.0f} s: the mount may still show what the latest pass saw"
+        )
+        time.sleep(left)
+
+
+KIND = PrelinkKind()
