@@ -25,7 +25,7 @@ def test_objects_of_all_kinds_are_moved_and_moved_back(guest: Guest, version: st
     assert found["as before"] is True
 
 
-@pytest.mark.parametrize(("version", "most"), [("3", 8.0), ("4.2", 8.0)])
+@pytest.mark.parametrize(("version", "most"), [("3", 8.6), ("4.2", 8.6)])
 def test_object_costs_few_calls(guest: Guest, version: str, most: float) -> None:
     """A directory is made, the object linked to it and its old name removed; the rest is ACCESS."""
     objects = 600
