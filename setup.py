@@ -8,12 +8,12 @@ from setuptools import Extension, setup
 WIDE: list[tuple[str, str | None]] = [("_FILE_OFFSET_BITS", "64"), ("_TIME_BITS", "64")]
 
 
-def extension(name: str, module: str, *folders: str) -> Extension:
+def extension(name: str, modules: list[str], *folders: str) -> Extension:
     """Return an extension that may be missing: without a compiler its slower Python twin works."""
     sources = [source for folder in folders for source in sorted(glob(f"native/{folder}/*.c"))]
     return Extension(
         f"archipmigrate.{name}",
-        [f"native/python/{module}.c", *sources],
+        [*(f"native/python/{module}.c" for module in modules), *sources],
         include_dirs=["native"],
         define_macros=WIDE,
         depends=glob("native/**/*.h", recursive=True),
@@ -24,7 +24,7 @@ def extension(name: str, module: str, *folders: str) -> Extension:
 
 setup(
     ext_modules=[
-        extension("_native", "native_module", "local", "mapfile", "core"),
-        extension("_nfs", "nfs_module", "nfs", "nfs/proto", "core"),
+        extension("_native", ["native_module", "objects"], "local", "objects", "mapfile", "core"),
+        extension("_nfs", ["nfs_module"], "nfs", "nfs/proto", "core"),
     ]
 )

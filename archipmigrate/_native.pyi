@@ -79,6 +79,40 @@ def apply(
     stop: bytes | bytearray,
 ) -> ApplyResult: ...
 
+# Packed groups of a survey. Returns packed moves, their number, how many new directories they need
+# in each root, maps (name, directory), files that are current, those of Pithos; packed groups that
+# the limits left over, and those left to the caller. Raises ValueError, MemoryError, OSError.
+def survey_objects(
+    *,
+    blocks: int,
+    maps: int,
+    body: bytes,
+    seconds: float,
+    entries: int,
+    moves: int,
+    wide: int,
+    stop: bytes | bytearray,
+) -> tuple[bytes, int, tuple[int, int], list[tuple[bytes, bytes]], int, int, bytes, bytes]: ...
+
+# Of whole entries of a v1 map (33 bytes each), but for those of zeros: how many of the objects are,
+# below a root, where v0.4 looks, and the indices of the others. MemoryError.
+def check_objects(root: int, entries: bytes, /) -> tuple[int, list[int]]: ...
+
+# Packed moves (packed.moves). A root is (fd, umask, uid or -1, gid or -1, whether objects are
+# renamed there, what is known of its directories: relocate.native.PARENTS bytes, zeroed at first).
+# Returns an outcome a move (model.Outcome; 255: left to the caller), how many of each root are
+# CHANGED, and the errno of the one that FAILED. Nothing is synced. Raises ValueError if they are
+# malformed: nothing is moved. MemoryError.
+def move_objects(
+    *,
+    blocks: tuple[int, int, int, int, bool, bytearray],
+    maps: tuple[int, int, int, int, bool, bytearray],
+    moves: bytes,
+    back: bool,
+    deny_limit: int,
+    stop: bytes | bytearray,
+) -> tuple[bytes, tuple[int, int], int]: ...
+
 # Entries of a map of version 0 or 1 (ValueError: not whole) as v2 entries.
 def convert_entries(version: int, entries: bytes, /) -> bytes: ...
 

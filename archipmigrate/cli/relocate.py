@@ -107,8 +107,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         "--fresh", action="store_true", help="start over instead of resuming an interrupted run"
     )
     options.add_no_check(parser)
-    options.add_jobs(parser)
-    options.add_max_ops(parser)
+    options.add_work(parser)
     options.add_state(parser)
     options.add_output(parser, lists=False)
 
@@ -178,6 +177,7 @@ def run(args: argparse.Namespace) -> int:
         return _other(MERGE, args, blocks, settings)
     moves = args.v03_stopped and not args.dry_run
     share, run_options = open_share(blocks), options.run_options(args)
+    KIND.check_backend(args.backend, share)
     if moves:
         if args.check_before:
             check_before(KIND, share, run_options, more=[settings.maps])

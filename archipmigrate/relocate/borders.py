@@ -34,6 +34,16 @@ class Borders:
         self._mount = mount_id(fd)
         self._devices[b""] = os.fstat(fd).st_dev
 
+    def is_one(self) -> bool:
+        """Whether all below the root is on its filesystem and mount, as far as is known.
+
+        Raises OSError.
+        """
+        return not self._points and all(
+            self._device(os.fsencode(name)) == self._devices[b""]
+            for name in os.listdir(self.root.fd)
+        )
+
     def filesystem(self, path: bytes) -> tuple[int, int | bytes]:
         """Return what names the filesystem, and mount, that a place lies on. Raises OSError."""
         point = self._point(path)

@@ -39,6 +39,7 @@ from ..packed.moves import Move, Root, Verb, unpack_moves
 from . import missing, survey
 from .classify import Class
 from .mover import Done, Mover
+from .native import Moved, NativeMover
 from .outside import ABOVE, look_outside
 from .room import lacking_room, needs_copies
 from .roots import Roots
@@ -86,19 +87,22 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(slots=True)
 class RelocateJob(Job[Scan]):
-    """See the module."""
+    """See the module. `native`: objects are moved in C where that is all there is to do."""
 
     roots: Roots
     ways: Ways
     dry_run: bool = False
     may_copy: bool = False  # objects may be moved by copying them
+    native: bool = False
     total: int | None = None
     mover: Mover = field(init=False)
+    _fast: NativeMover | None = field(init=False)
     _conflicts: dict[bytes, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Move forward."""
         self.mover = Mover(self.roots)
+        self._fast = NativeMover(self.mover) if self.native else None
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the directories."""
@@ -146,12 +150,12 @@ class RelocateJob(Job[Scan]):
         """Walk directories, take the next moves of a unit, or look for objects."""
         kind = kind_of(unit.body)
         if kind in (SURVEY_UNIT, LOOK):
-            return survey.Survey(self.roots, self.ways).scan(unit, limits)
+            return survey.Survey(self.roots, self.ways, self.native).scan(unit, limits)
         if kind == MOVES:
             return self._scan_moves(unit, limits)
         if kind == OUTSIDE:
             return look_outside(self.roots[Root.MAPS], unit, limits)
-        return missing.Checker(self.roots, self._conflicts).scan(unit, limits)
+        return missing.Checker(self.roots, self._conflicts, native=self.native).scan(unit, limits)
 
     def _scan_moves(self, unit: Unit, limits: Limits) -> Scan:
         """Return the moves that a unit has room for. They are compared when they are made."""
@@ -180,8 +184,15 @@ class RelocateJob(Job[Scan]):
 
     def apply(self, scan: Scan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         """Move objects. Raises OSError if what was done may not be durable."""
+        if self._fast is None:
+            moves = list(unpack_moves(scan.preimage))
+            done = self.mover.apply(moves, stop, deny_limit)
+            return moved(moves, done, retries, may_copy=self.may_copy)
+        fast = self._fast.move(scan.preimage, stop, deny_limit)
+        if fast.is_all:
+            return all_moved(fast)
         moves = list(unpack_moves(scan.preimage))
-        done = self.mover.apply(moves, stop, deny_limit)
+        done = self._fast.complete(moves, fast, stop, deny_limit)
         return moved(moves, done, retries, may_copy=self.may_copy)
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
@@ -242,6 +253,20 @@ def moved(
         attempted=len(done) - len(untried) - len(across),
         succeeded=tally.changed + tally.compliant,
         writes=[_count_classes(changed), *_copies(moves, done)],
+    )
+
+
+def all_moved(fast: Moved) -> UnitResult:
+    """Return the result of a unit of moves that C has made, all of them."""
+    counts = [(Class.MOVED_BLOCKS, fast.changed[Root.BLOCKS])]
+    counts.append((Class.MOVED_MAPS, fast.changed[Root.MAPS]))
+    number = len(fast.outcomes)
+    return UnitResult(
+        pack_outcome(Applied(fast.outcomes)),
+        Tally(changed=number),
+        attempted=number,
+        succeeded=number,
+        writes=[partial(add_counts, counts=[pair for pair in counts if pair[1]])],
     )
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..backend.extensions import uses_native
+from ..errors import UsageError
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
@@ -28,6 +30,8 @@ from .tables import allow_copies, class_counts, may_copy, prepare_tables
 from .undo import UndoRelocateJob
 from .ways import Ways
 
+NATIVE, PYTHON = "native", "python"
+
 
 @dataclass
 class RelocateWork(Work):
@@ -40,7 +44,8 @@ class RelocateWork(Work):
     def undo(self, header: RunHeader) -> Iterator[Work]:
         """Move the objects back."""
         del header
-        yield replace(self, job=UndoRelocateJob(self.roots, self.journal))
+        native = self.backend == NATIVE
+        yield replace(self, job=UndoRelocateJob(self.roots, self.journal, native=native))
 
 
 class RelocateKind(JobKind[RelocateSettings]):
@@ -61,6 +66,13 @@ class RelocateKind(JobKind[RelocateSettings]):
         roots.update((tree.identity, tree.path) for tree in settings.trees.values())
         return roots
 
+    def check_backend(self, name: str, share: Share) -> None:
+        """Check that C is there if it is demanded; a server is reached through a mount only."""
+        del share
+        uses_native(name)
+        if name == "nfs":
+            raise UsageError("--backend nfs: objects are moved through a mount only")
+
     def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
         """Refuse while a v2 map rests on the new places. Raises FatalError."""
         del state
@@ -80,10 +92,11 @@ class RelocateKind(JobKind[RelocateSettings]):
             journal.commit([prepare_tables, *([allow_copies] if settings.copy else [])])
             ways = Ways(roots, settings.pithos_migrate, settings.remove_source)
             is_dry = opening.purpose is Purpose.DRY_RUN
-            job = RelocateJob(roots, ways, is_dry, may_copy(journal))
+            native = uses_native(opening.options.backend) and not ways.has_mounts
+            job = RelocateJob(roots, ways, is_dry, may_copy(journal), native)
             job.load_conflicts(journal)
             lanes = choose_lanes(share, opening.options)
-            yield RelocateWork(job, lanes, "python", roots, journal)
+            yield RelocateWork(job, lanes, NATIVE if native else PYTHON, roots, journal)
 
     def may_have_changed(self, journal: Journal) -> bool:
         """Say whether an object was moved, or may be half done."""

@@ -26,6 +26,7 @@ from ..packed.groups import Hint
 from ..packed.moves import Root, shown_path
 from ..tree.files import open_file
 from .classify import Class
+from .native import check_plain
 from .places import pithos_directory, sha256_directory, tree_directory, v03_directory
 from .roots import Roots, leads_out, status_beneath
 from .tables import Found, MapToCheck, end_volumes, name_volume, put_found
@@ -50,10 +51,13 @@ class Checker:
     roots: Roots
     conflicts: Mapping[bytes, bytes] = field(default_factory=dict)
     has: Callable[[bytes], bool] = lambda _: False
+    native: bool = False
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Look for the objects of maps until done or a limit is reached."""
-        check = _Check(self.roots, self.conflicts, unit, limits, self.has)
+        # C does not know which objects are conflicts: their volumes are found in Python.
+        native = self.native and not self.conflicts
+        check = _Check(self.roots, self.conflicts, unit, limits, self.has, native)
         check.run()
         return check.scan()
 
@@ -67,6 +71,7 @@ class _Check:
     unit: Unit
     limits: Limits
     has: Callable[[bytes], bool]
+    native: bool
     _todo: list[Reading] = field(default_factory=list)
     _again: list[Reading] = field(default_factory=list)
     _ended: list[bytes] = field(default_factory=list)
@@ -143,9 +148,8 @@ class _Check:
             while number < count:
                 length = min(AT_ONCE, count - number) * ENTRY_SIZE
                 raw = os.pread(fd, length, HEADER_SIZE + number * ENTRY_SIZE)
-                for at in range(0, len(raw) - ENTRY_SIZE + 1, ENTRY_SIZE):
-                    self._look(reading.map, number, raw[at], raw[at + 1 : at + ENTRY_SIZE])
-                    number += 1
+                self._look_all(reading.map, number, raw)
+                number += len(raw) // ENTRY_SIZE
                 if len(raw) < length:
                     return None  # cut off: `mapfiles` says so
                 if self._is_over():
@@ -176,6 +180,16 @@ class _Check:
             finally:
                 os.close(fd)
         return None
+
+    def _look_all(self, found: MapToCheck, first: int, raw: bytes) -> None:
+        """Look for the objects of whole entries, of which C finds most."""
+        indices: Sequence[int] = range(len(raw) // ENTRY_SIZE)
+        if self.native:
+            looked, indices = check_plain(self.roots[Root.BLOCKS], raw)
+            self._looked += looked
+        for index in indices:
+            at = index * ENTRY_SIZE
+            self._look(found, first + index, raw[at], raw[at + 1 : at + ENTRY_SIZE])
 
     def _look(self, found: MapToCheck, number: int, flag: int, digest: bytes) -> None:
         if not flag and digest == ZERO_DIGEST:

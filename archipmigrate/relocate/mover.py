@@ -74,6 +74,15 @@ class Mover:
         """Leave what goes to another filesystem, or is copied, to a carrier."""
         self._carrier = Carrier(self.roots, self.back, self.copies)
 
+    @property
+    def operation(self) -> str:
+        """What failures are reported with."""
+        return "move back" if self.back else "move"
+
+    def can_rename(self, root: Root) -> bool:
+        """Whether objects below a root may be moved in one step, for all that is known."""
+        return root not in self._links
+
     def apply(self, moves: Sequence[Move], stop: StopFlag, deny_limit: int = 0) -> list[Done]:
         """Move objects; return how each ended. After *stop* no other is begun.
 
@@ -142,7 +151,7 @@ class Mover:
                 return
             number = error.errno or errno.EIO
             note = "" if error.strerror == os.strerror(number) else error.strerror or ""
-            done.append(Done(Outcome.FAILED, "move back" if self.back else "move", number, note))
+            done.append(Done(Outcome.FAILED, self.operation, number, note))
 
     # -- one object
 

@@ -24,6 +24,18 @@ HALF_MADE = 0o1700
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """A directory in which others are made.
+
+    `gives`: what is made in it has the right owner, group and set-group-id bit at once.
+    """
+
+    uid: int
+    gid: int
+    gives: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OpenRoot:
     """The directory of a blocker: a readable descriptor, and whose new directories become.
 
@@ -34,7 +46,7 @@ class OpenRoot:
     umask: int
     uid: int | None
     gid: int | None
-    _whole: set[bytes] = field(default_factory=set)  # directories that are not half made
+    _parents: dict[bytes, Parent] = field(default_factory=dict)  # not half made; not leaves
     # Other filesystems on which something was done, by device: a readable directory of each.
     _others: dict[int, int] = field(default_factory=dict)
 
@@ -47,56 +59,78 @@ class OpenRoot:
 
         What is above the last step is looked at once: there are few of these, and many leaves.
         """
+        return self._made(path)[0]
+
+    def _made(self, path: bytes) -> tuple[int, Parent | None]:
+        """Open a directory as `pin_made` does; also return what is known of one that was made."""
         above, _, name = path.rpartition(b"/")
         fd = self._pin_above(above)
         try:
-            return self._make(fd, name)
+            return self._make(fd, above, name)
         finally:
             os.close(fd)
 
     def _pin_above(self, path: bytes) -> int:
-        if path in self._whole or not path:
+        if path in self._parents or not path:
             with contextlib.suppress(FileNotFoundError):
                 return self.pin(path)
-        fd = self.pin_made(path)
-        self._whole.add(path)
+        fd, made = self._made(path)
+        if made is not None:
+            self._parents[path] = made
         return fd
 
-    def _make(self, above: int, name: bytes) -> int:
+    def _make(self, above: int, path: bytes, name: bytes) -> tuple[int, Parent | None]:
         if not name:
-            return os.open(b".", PIN_DIRECTORY, dir_fd=above)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, self._first_mode(above), dir_fd=above)
+            return os.open(b".", PIN_DIRECTORY, dir_fd=above), None
+        parent = self._parent(above, path)
+        made = None
+        try:
+            os.mkdir(name, self._mode if parent.gives else HALF_MADE, dir_fd=above)
+            made = parent if parent.gives else self._completed(parent)
+        except FileExistsError:
+            pass
         fd = os.open(name, PIN_DIRECTORY, dir_fd=above)
         try:
-            self._complete(above, fd)
+            if made is not parent:
+                self._complete(self._completed(parent), fd)
         except BaseException:
             os.close(fd)
             raise
-        return fd
+        return fd, made
 
-    def _first_mode(self, above: int) -> int:
-        """Return the mode to make a directory with: the last one if it needs nothing else."""
-        parent = os.fstat(above)
-        is_whole = (
-            parent.st_mode & stat.S_ISGID
-            and parent.st_uid == os.geteuid()
-            and self.uid in (None, parent.st_uid)
-            and self.gid in (None, parent.st_gid)
-        )
-        return 0o777 & ~self.umask if is_whole else HALF_MADE
+    @property
+    def _mode(self) -> int:
+        return 0o777 & ~self.umask
 
-    def _complete(self, above: int, fd: int) -> None:
+    def _parent(self, fd: int, path: bytes) -> Parent:
+        """Look at a directory in which others are made: once, for its attributes change with each.
+
+        Over NFS they would be fetched anew each time.
+        """
+        if path not in self._parents:
+            found = os.fstat(fd)
+            gives = bool(found.st_mode & stat.S_ISGID) and self._gives(found.st_uid, found.st_gid)
+            self._parents[path] = Parent(found.st_uid, found.st_gid, gives)
+        return self._parents[path]
+
+    def _gives(self, uid: int, gid: int) -> bool:
+        is_ours = uid == os.geteuid()
+        return is_ours and self.uid in (None, uid) and self.gid in (None, gid)
+
+    def _completed(self, parent: Parent) -> Parent:
+        """Return what a new directory is once it is complete."""
+        uid = parent.uid if self.uid is None else self.uid
+        gid = parent.gid if self.gid is None else self.gid
+        return Parent(uid, gid, self._gives(uid, gid))
+
+    def _complete(self, wanted: Parent, fd: int) -> None:
         """Give a directory of ours that is half made its owner and mode."""
         found = os.fstat(fd)
         if found.st_uid != os.geteuid() or found.st_mode & 0o5777 != HALF_MADE:
             return
-        parent = os.fstat(above)
-        uid = parent.st_uid if self.uid is None else self.uid
-        gid = parent.st_gid if self.gid is None else self.gid
-        if (found.st_uid, found.st_gid) != (uid, gid):
-            change_owner(fd, uid, gid, is_pin=True)
-        change_mode(fd, 0o2000 | (0o777 & ~self.umask), is_pin=True)
+        if (found.st_uid, found.st_gid) != (wanted.uid, wanted.gid):
+            change_owner(fd, wanted.uid, wanted.gid, is_pin=True)
+        change_mode(fd, 0o2000 | self._mode, is_pin=True)
 
     def note_filesystem(self, directory: int) -> None:
         """Take note that something is done in an open directory, perhaps on another filesystem."""

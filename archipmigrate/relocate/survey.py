@@ -19,12 +19,13 @@ from time import monotonic
 
 from ..layout.names import LOCK, OWN_DIRECTORY, PREFIX
 from ..model import RETRIES, TRANSIENT, Failure, Limits, Scan, TablesWrite, Tally, Unit
-from ..packed.groups import Group, Hint, whole
+from ..packed.groups import Group, Hint, unpack_groups, whole
 from ..packed.moves import ROOTS, Move, Root, Twin, Verb, pack_moves, shown_path
 from ..tree.beneath import open_beneath
 from ..tree.files import DIRECTORY, status
 from .classify import Class, classify
 from .compare import data_bytes, same_content
+from .native import NOTHING, Packed, Surveyed, survey_plain
 from .roots import Roots, leads_out
 from .tables import (
     Crossing,
@@ -89,11 +90,15 @@ class Survey:
 
     roots: Roots
     ways: Ways
+    native: bool = False
 
     def scan(self, unit: Unit, limits: Limits) -> Scan:
         """Walk directories until done or a limit is reached; `writes` put what was found."""
         walk = _Walk(self.roots, self.ways, unit, limits)
-        walk.run()
+        if self.native and self.ways.is_plain and not unit.counted and not unit.retries:
+            walk.take(survey_plain(self.roots, unit.body[1:], limits, MOST_MOVES, WIDE))
+        else:
+            walk.run()
         return walk.scan()
 
 
@@ -111,6 +116,7 @@ class _Walk:
     _tally: Tally = field(default_factory=Tally)
     _failures: list[Failure] = field(default_factory=list)
     _moves: list[Move] = field(default_factory=list)
+    _plain: Packed = NOTHING  # moves that C has found
     _directories: Counter[Root] = field(default_factory=Counter)
     _found: list[Found] = field(default_factory=list)
     _volumes: list[MapToCheck] = field(default_factory=list)
@@ -124,11 +130,27 @@ class _Walk:
         first = True
         while self._todo and (first or not (self._is_full() or monotonic() >= until)):
             first = False
-            group = self._todo.pop()
-            try:
-                self._directory(group)
-            except OSError as error:
-                self._lost(group, error)
+            self._look(self._todo.pop())
+
+    def take(self, found: Surveyed) -> None:
+        """Take over what C has found, and look at what it left."""
+        self._plain = found.moves
+        self._directories.update(found.directories)
+        self._volumes += [MapToCheck(*pair) for pair in found.maps]
+        for kind, number in ((Class.CURRENT, found.current), (Class.PITHOS, found.pithos)):
+            if number:
+                self._counts[kind] = number
+                self._tally.compliant += number
+        self._tally.entries = self._tally.files = found.moves.number + self._tally.compliant
+        for group in unpack_groups(found.left):
+            self._look(group)
+        self._todo = [*unpack_groups(found.rest), *self._todo]
+
+    def _look(self, group: Group) -> None:
+        try:
+            self._directory(group)
+        except OSError as error:
+            self._lost(group, error)
 
     def _is_full(self) -> bool:
         limits = self.limits
@@ -167,10 +189,11 @@ class _Walk:
             yield partial(put_volumes, maps=self._volumes)
         if self._counts:
             yield partial(add_counts, counts=list(self._counts.items()))
-        if self._moves and not self._is_look:
+        number = self._plain.number + len(self._moves)
+        if number and not self._is_look:
+            packed = self._plain.moves + pack_moves(self._moves)
             blocks, maps = (self._directories[root] for root in (Root.BLOCKS, Root.MAPS))
-            waiting = Waiting(pack_moves(self._moves), len(self._moves), blocks, maps)
-            yield partial(put_waiting, waiting=waiting)
+            yield partial(put_waiting, waiting=Waiting(packed, number, blocks, maps))
         if self._crossings and not self._is_look:
             yield partial(add_crossings, crossings=self._crossings)
 
@@ -181,6 +204,7 @@ class _Walk:
         root = ROOTS[label]
         fd = open_beneath(self.roots[root].fd, path, DIRECTORY)
         try:
+            device = os.fstat(fd).st_dev
             names = [name for hint, name in group.names if hint == Hint.ENTRY]
             if not names:
                 names = [os.fsencode(name) for name in os.listdir(fd)]
@@ -188,7 +212,6 @@ class _Walk:
                     self._cut(group.path, names)
                     return
             self.roots[root].note_filesystem(fd)
-            device = os.fstat(fd).st_dev
             for name in names:
                 self._entry(root, path, fd, name, device)
         finally:

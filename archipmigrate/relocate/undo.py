@@ -32,6 +32,7 @@ from ..model import (
 )
 from ..packed.moves import Move, cut_moves, pack_moves, unpack_moves
 from .mover import Done, Mover
+from .native import NativeMover
 from .roots import Roots
 from .tables import copy_of
 
@@ -57,13 +58,16 @@ class UndoRelocateJob(Job[Scan]):
 
     roots: Roots
     target: Journal
+    native: bool = False
     knows_total: bool = True
     mover: Mover = field(init=False)
+    _fast: NativeMover | None = field(init=False)
     _reading: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         """Move back."""
         self.mover = Mover(self.roots, back=True, copies=self._copy_of)
+        self._fast = NativeMover(self.mover) if self.native else None
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the batches of the run; the frontier hands out the last one first."""
@@ -75,8 +79,7 @@ class UndoRelocateJob(Job[Scan]):
         packed = unit.body[NUMBER.size :]
         entries = 0
         if number != AGAIN:
-            moves = self._tried(number)
-            packed, entries = pack_moves(moves), len(moves)
+            packed, entries = self._tried(number)
         end, count = cut_moves(packed, max(min(limits.changes, limits.entries), 1))
         total = unit.entries if number == AGAIN else entries
         rest = _again(packed[end:], total - count, unit.retries) if end < len(packed) else None
@@ -86,17 +89,30 @@ class UndoRelocateJob(Job[Scan]):
         with self._reading:
             return copy_of(self.target, path)
 
-    def _tried(self, number: int) -> list[Move]:
+    def _tried(self, number: int) -> tuple[bytes, int]:
+        """Return the moves of a batch that may have been made, packed, and their number."""
         with self._reading:
-            moves = unpack_moves(self.target.preimage(number))
+            packed = self.target.preimage(number)
             outcomes = unpack_outcome(self.target.outcome(number)).outcomes
-        return [move for move, o in zip(moves, outcomes, strict=True) if o in TRIED]
+        if not outcomes.strip(bytes(TRIED)):
+            return packed, len(outcomes)
+        pairs = zip(unpack_moves(packed), outcomes, strict=True)
+        moves = [move for move, o in pairs if o in TRIED]
+        return pack_moves(moves), len(moves)
 
     def apply(self, scan: Scan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         """Move objects back. Raises OSError if what was done may not be durable."""
+        if self._fast is None:
+            moves = list(unpack_moves(scan.preimage))
+            return _result(moves, self.mover.apply(moves, stop, deny_limit), retries)
+        fast = self._fast.move(scan.preimage, stop, deny_limit)
+        if fast.is_all:
+            number = len(fast.outcomes)
+            outcome = pack_outcome(Applied(fast.outcomes))
+            tally = Tally(changed=number)
+            return UnitResult(outcome, tally, attempted=number, succeeded=number)
         moves = list(unpack_moves(scan.preimage))
-        done = self.mover.apply(moves, stop, deny_limit)
-        return _result(moves, done, retries)
+        return _result(moves, self._fast.complete(moves, fast, stop, deny_limit), retries)
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Finish what a killed undo left half done; its unit is worked off again."""

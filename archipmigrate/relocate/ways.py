@@ -35,6 +35,16 @@ class Ways:
         """Read the mounts. Raises OSError."""
         self._borders = {root: Borders(opened) for root, opened in self.roots.items()}
 
+    @property
+    def has_mounts(self) -> bool:
+        """Whether something below the roots is on another filesystem. Raises OSError."""
+        return not all(borders.is_one() for borders in self._borders.values())
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether objects are moved from v0.3's places only, within the blocker's directories."""
+        return not self.migrates and not any(root.is_pithos for root in self.roots)
+
     def move(self, root: Root, directory: bytes, name: bytes, inode: int) -> Move:
         """Return how an object goes to its new place, where nothing of its name lies."""
         new = self._new_directory(root, name)

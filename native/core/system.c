@@ -40,6 +40,8 @@
 #define AT_STATX_DONT_SYNC 0x4000
 #endif
 
+#define NOREPLACE 1 /* linux/fs.h, RENAME_NOREPLACE */
+
 struct how {
     uint64_t flags;
     uint64_t mode;
@@ -277,6 +279,18 @@ int sys_mount(int directory, const char *name, const struct features *features, 
     return found.mask & MOUNT ? 0 : -ENODATA;
 }
 
+int sys_device(int fd, const struct features *features, uint64_t *device)
+{
+    struct extended found;
+    struct stat status;
+    int flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+    int result = features->statx ? RETRY(syscall(SYS_statx, fd, "", flags, 0, &found))
+                                 : sys_pinned_status(fd, &status);
+    if (result == 0)
+        *device = features->statx ? makedev(found.device_major, found.device_minor) : status.st_dev;
+    return result;
+}
+
 uint64_t sys_handle_identity(int fd)
 {
     union {
@@ -333,6 +347,21 @@ int sys_change_mode(int fd, bool is_pin, uint32_t mode, const struct features *f
     char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     return RETRY(chmod(path, mode & 07777));
+}
+
+int sys_change_owner(int pin, uint32_t uid, uint32_t gid)
+{
+    return RETRY(fchownat(pin, "", uid, gid, AT_EMPTY_PATH));
+}
+
+int sys_make_directory(int directory, const char *name, uint32_t mode)
+{
+    return RETRY(mkdirat(directory, name, mode));
+}
+
+int sys_rename_exclusive(int source, int target, const char *name)
+{
+    return RETRY(syscall(SYS_renameat2, source, name, target, name, NOREPLACE));
 }
 
 static int list_at_once(int directory, const char *name, char *buffer, size_t size,

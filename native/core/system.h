@@ -70,6 +70,9 @@ int sys_parent_status(int fd, const struct features *features, struct status *st
  */
 int sys_mount(int directory, const char *name, const struct features *features, uint64_t *mount);
 
+/* Get the device that an open directory is on; over NFS, without asking the server. */
+int sys_device(int fd, const struct features *features, uint64_t *device);
+
 /*
  * Return an identity by the inode's handle (known.h), 0 if there is none; say whether such handles
  * stay the same for as long as the inodes of a filesystem do.
@@ -92,6 +95,15 @@ int sys_read_directory(int fd, void *buffer, size_t size);
  */
 int sys_change_ids(int fd, bool is_pin, uint32_t uid, uint32_t gid);
 int sys_change_mode(int fd, bool is_pin, uint32_t mode, const struct features *features);
+
+/* Change the owner and group of what a descriptor pins (O_PATH). */
+int sys_change_owner(int pin, uint32_t uid, uint32_t gid);
+
+/* Make a directory; the umask of the process is taken from `mode`. */
+int sys_make_directory(int directory, const char *name, uint32_t mode);
+
+/* Move an entry to another directory in one step, never over anything: renameat2(2). */
+int sys_rename_exclusive(int source, int target, const char *name);
 
 /*
  * The names of an entry's extended attributes (NULL: of the directory, open for reading, itself).

@@ -17,8 +17,7 @@ enum entry_flag {
 
 static const char prefix[] = {'a', 'r', 'c', 'h', 'i', 'p', '_'};
 
-/* sha256 of the empty string: the digest of an object of zeros, which is not stored. */
-static const uint8_t zero_digest[DIGEST_BYTES] = {
+const uint8_t mapfile_zero_digest[DIGEST_BYTES] = {
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
     0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 };
@@ -42,7 +41,7 @@ static void put_entry(uint8_t *to, bool is_archip, const uint8_t *digest)
         memcpy(name, prefix, sizeof(prefix));
         end += sizeof(prefix);
     } else {
-        to[0] = memcmp(digest, zero_digest, DIGEST_BYTES) ? 0 : ENTRY_ZERO;
+        to[0] = memcmp(digest, mapfile_zero_digest, DIGEST_BYTES) ? 0 : ENTRY_ZERO;
     }
     end = put_digits(end, digest);
     memset(end, 0, (size_t)(to + ENTRY_BYTES - end));

@@ -20,6 +20,9 @@
 #define ENTRY_BYTES   128
 #define MAX_NAME_SIZE (ENTRY_BYTES - 5)
 
+/* sha256 of the empty string: the digest of an object of zeros, which is not stored. */
+extern const uint8_t mapfile_zero_digest[DIGEST_BYTES];
+
 /* Count the entries of a map of `version` 0 or 1; -EINVAL unless the bytes are whole entries. */
 int mapfile_count_entries(int version, size_t length, size_t *count);
 

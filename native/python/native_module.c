@@ -13,9 +13,11 @@
  * prefix, or that of their structure (walk_ in local/scan*.c); they return 0 or a number, or
  * -errno.
  *
- *     python/native_module.c         _native: local/ and mapfile/
+ *     python/native_module.c         _native: local/ and mapfile/, and what objects.c adds
+ *     python/objects.[ch]            _native: objects/
  *     python/nfs_module.c            _nfs: nfs/
  *     python/values.h                what either found, as Python values
+ *     python/basics.h                small values, and exceptions
  *     python/named.h                 results with named fields
  *
  *   for native_module.c:
@@ -28,6 +30,13 @@
  *       local/scan_errors.c          what could not be looked at
  *     local/apply.[ch]               apply: makes, settles, checks or puts back packed changes
  *     local/dirchain.[ch]            for both: the chain of directories, on few descriptors
+ *     objects/move.[ch]              moves packed objects to their new places, or back
+ *       objects/directories.[ch]     the directories that they go to, made where they are missing
+ *     objects/survey.[ch]            walks directories; finds objects, and those that are to move
+ *       objects/classify.[ch]        what a file is by its name and place
+ *       objects/sha256.[ch]          the digests that places are made of
+ *     objects/check.[ch]             looks for the objects that maps name
+ *     objects/moves.[ch]             for these: packed moves
  *     mapfile/entries.[ch]           the entries of older maps as v2 entries; malformed entries
  *
  *   for nfs_module.c:
@@ -72,6 +81,7 @@
 #include "local/scan.h"
 #include "mapfile/entries.h"
 #include "python/named.h"
+#include "python/objects.h"
 #include "python/values.h"
 
 struct module_state {
@@ -123,8 +133,7 @@ static bool is_allowed(PyObject *allowed, const char *name)
     return value && PyObject_IsTrue(value) == 1;
 }
 
-/* Return what the kernel has and FEATURES allows: tests see there what other kernels would do. */
-static struct features allowed_features(PyObject *module)
+struct features allowed_features(PyObject *module)
 {
     const struct module_state *state = module_state_of(module);
     const struct features *kernel = &state->features;
@@ -384,7 +393,9 @@ static int module_execute(PyObject *module)
         return -1;
     state->scan_result = named_type(module, &scan_result_description);
     state->apply_result = named_type(module, &apply_result_description);
-    return state->scan_result && state->apply_result ? 0 : -1;
+    if (!state->scan_result || !state->apply_result)
+        return -1;
+    return PyModule_AddFunctions(module, objects_methods);
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -7,43 +7,14 @@
 #ifndef ARCHIPMIGRATE_PYTHON_VALUES_H
 #define ARCHIPMIGRATE_PYTHON_VALUES_H
 
-#include <errno.h>
 #include <stdbool.h>
 
 #include "core/result.h"
-
-static inline PyObject *raise_error(int status)
-{
-    if (status == -ENOMEM)
-        return PyErr_NoMemory();
-    if (status == -EINVAL) {
-        PyErr_SetString(PyExc_ValueError, "malformed unit, changes, entries or options");
-        return NULL;
-    }
-    errno = -status;
-    return PyErr_SetFromErrno(PyExc_OSError);
-}
-
-/* ---- small values */
-
-static inline PyObject *bytes_of(const void *bytes, size_t length)
-{
-    return PyBytes_FromStringAndSize(length ? bytes : "", (Py_ssize_t)length);
-}
+#include "python/basics.h"
 
 static inline PyObject *text_of(const struct buffer *text, struct text part)
 {
     return bytes_of(text->bytes + part.at, part.length);
-}
-
-/* Append an item, whose reference is taken over, to a list; false if either failed. */
-static inline bool list_append(PyObject *list, PyObject *item)
-{
-    if (!item)
-        return false;
-    int status = PyList_Append(list, item);
-    Py_DECREF(item);
-    return status == 0;
 }
 
 /* ---- scan */

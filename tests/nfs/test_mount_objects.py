@@ -36,7 +36,7 @@ def test_objects_are_copied_to_the_share_and_back(guest: Guest, version: str) ->
     assert found["as before"] is True
 
 
-@pytest.mark.parametrize(("version", "most"), [("3", 9.5), ("4.2", 11.5)])
+@pytest.mark.parametrize(("version", "most"), [("3", 8.6), ("4.2", 8.6)])
 def test_object_costs_few_calls(guest: Guest, version: str, most: float) -> None:
     """A directory is made, the object linked to it and its old name removed; the rest is ACCESS."""
     objects = 600

@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -311,6 +312,9 @@ long syscall(long number, ...)
     for (int i = 0; i < 6; i++)
         v[i] = va_arg(list, long);
     va_end(list);
+    if (number == SYS_renameat2)
+        return renameat2((int)v[0], (const char *)v[1], (int)v[2], (const char *)v[3],
+                         (unsigned)v[4]);
     enum fate decided = HAPPENS;
     if (number == FCHMODAT2 && (int)v[0] >= 0) /* -1: the probe */
         decided = fate_of_name("fchmodat2", (int)v[0], (const char *)v[1]);

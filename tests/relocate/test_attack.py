@@ -28,12 +28,6 @@ RUNS = 8
 ENOUGH = OBJECTS // 4  # objects moved, in all runs together
 
 
-@pytest.fixture
-def backend() -> str:
-    """There is one backend."""
-    return "auto"
-
-
 class Arena:
     """Objects whose directories are exchanged, and a victim outside."""
 

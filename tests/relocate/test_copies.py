@@ -148,6 +148,7 @@ def test_rename_that_fails_across_an_unknown_border_is_done_by_copying(
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     monkeypatch.setattr("archipmigrate.relocate.mover.rename_exclusive", refuse)
+    monkeypatch.setattr("archipmigrate.relocate.mover.Mover.can_rename", lambda *_: False)
     monkeypatch.setattr("archipmigrate.relocate.carry.rename_exclusive", refuse)
     refused = relocate(program, top)
     assert (refused.status, refused.summary["changed"]) == (1, 0)

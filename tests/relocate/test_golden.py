@@ -24,12 +24,6 @@ UIDS = {"root": 0, "www-data": 33}
 
 
 @pytest.fixture
-def backend() -> str:
-    """There is one backend."""
-    return "auto"
-
-
-@pytest.fixture
 def top(tmp_path: Path) -> Path:
     """The share as v0.3.5 left it."""
     top = tmp_path / "share"

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from archipmigrate.backend.select import available
 from tests.support.kill import Loaded
 from tests.support.old_shares import Entry, block_name, entries, make_old_share, moved_paths
 from tests.support.old_shares import old_place as old_place_of
-from tests.support.program import Ended
+from tests.support.program import Ended, missing
 from tests.support.thinned import strikes
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow]
@@ -27,17 +28,31 @@ KILLED = -9
 FEWEST = 30  # calls that change something
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EMLINK")
 MERGED = f"blocks/{old_place_of(block_name('both', 1))}"
-each_way = pytest.mark.parametrize("links", [False, True], ids=["rename", "link"])
+LONG = pytest.mark.long
+each_way = pytest.mark.parametrize(
+    ("loaded", "links"),
+    [
+        pytest.param("native", False, id="native-rename"),
+        pytest.param("python", False, id="python-rename"),
+        pytest.param("native", True, id="native-link"),
+        pytest.param("python", True, id="python-link", marks=LONG),  # nearly the same calls
+    ],
+    indirect=["loaded"],
+)
 CHANGED = 8
 FEWER = 4
 each_error = pytest.mark.parametrize(
-    "error", ["in turn", *(pytest.param(error, marks=pytest.mark.long) for error in ERRORS)]
+    "error", ["in turn", *(pytest.param(error, marks=LONG) for error in ERRORS)]
 )
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
-    loaded = Loaded("auto", tmp_path_factory.mktemp("loaded"), "fail_at")
+def loaded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Loaded]:
+    if request.param not in available():
+        missing("gcc (the C extension)")
+    loaded = Loaded(request.param, tmp_path_factory.mktemp("loaded"), "fail_at")
     yield loaded
     loaded.close()
 

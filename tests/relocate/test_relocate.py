@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,12 +34,6 @@ pytestmark = pytest.mark.privileged
 
 
 @pytest.fixture
-def backend() -> str:
-    """There is one backend."""
-    return "auto"
-
-
-@pytest.fixture
 def top(tmp_path: Path) -> Path:
     """A share with a file of each kind."""
     make_old_share(tmp_path / "share")
@@ -49,6 +43,12 @@ def top(tmp_path: Path) -> Path:
 def relocate(program: Program, top: Path, *words: object) -> Ended:
     place = ("--blocks", top / "blocks", "--maps", top / "maps")
     return program("relocate", "--json", *place, *words)
+
+
+def rename_by(monkeypatch: pytest.MonkeyPatch, call: Callable[..., bool]) -> None:
+    """Have objects renamed by *call*, whatever the backend: C leaves them to Python then."""
+    monkeypatch.setattr("archipmigrate.relocate.mover.rename_exclusive", call)
+    monkeypatch.setattr("archipmigrate.relocate.mover.Mover.can_rename", lambda *_: False)
 
 
 def classes(ended: Ended) -> dict[str, int]:
@@ -172,7 +172,7 @@ def test_new_directories_are_as_v04_makes_them(program: Program, tmp_path: Path)
 def test_moves_by_links_where_a_rename_in_one_step_is_not_to_be_had(
     program: Program, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archipmigrate.relocate.mover.rename_exclusive", lambda *_: False)
+    rename_by(monkeypatch, lambda *_: False)
     before = entries(top)
     ended = relocate(program, top, "--v03-stopped")
     assert classes(ended) == CLASSES
@@ -255,7 +255,7 @@ def test_maps_that_the_undo_of_mapfiles_made_anew_go_back(
     assert program("mapfiles", "--maps", top / "maps").status == 0
     assert program("undo").status == 0
     if links:
-        monkeypatch.setattr("archipmigrate.relocate.mover.rename_exclusive", lambda *_: False)
+        rename_by(monkeypatch, lambda *_: False)
     ended = program("undo", "--json", run)
     assert (ended.status, ended.summary["changed"]) == (0, 6), ended.out
     after = entries(top)
@@ -373,7 +373,7 @@ def test_failure_is_tried_again_by_resume(
         return rename_exclusive(source, target, moved)
 
     with monkeypatch.context() as patched:
-        patched.setattr("archipmigrate.relocate.mover.rename_exclusive", refuse)
+        rename_by(patched, refuse)
         ended = relocate(program, top, "--v03-stopped")
     assert (ended.status, ended.summary["changed"], ended.summary["failed"]) == (3, 7, 1)
     ended = program("resume", "--failed", "--json")
@@ -455,7 +455,7 @@ def test_run_stops_where_nothing_can_be_moved_to_the_new_places(
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     with monkeypatch.context() as patched:
-        patched.setattr("archipmigrate.relocate.mover.rename_exclusive", refuse)
+        rename_by(patched, refuse)
         patched.setattr("archipmigrate.relocate.mover.Mover._may_drop", refuse)
         ended = relocate(program, top, "--v03-stopped")
     assert (ended.status, ended.summary["status"]) == (1, "stopped")

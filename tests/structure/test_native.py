@@ -20,9 +20,10 @@ LAYERS = {
     "core": {"core"},
     "mapfile": {"core"},
     "local": {"core"},
+    "objects": {"core", "mapfile"},
     "nfs/proto": {"core"},
     "nfs": {"core", "nfs/proto"},
-    "python": {"core", "local", "mapfile", "nfs", "nfs/proto"},
+    "python": {"core", "local", "mapfile", "nfs", "nfs/proto", "objects"},
 }
 INCLUDE = re.compile(r'^#include ["<]([^">]+)[">]', re.MULTILINE)
 # An entry of the map: a path, where [ch] is a header and its source.

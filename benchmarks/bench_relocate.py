@@ -1,0 +1,135 @@
+"""`relocate` against the least C program, and what administrators may write: see docs/relocate.md.
+
+    make bench PYTEST_ARGS='-k relocate'      a quarter of an hour
+
+Each filesystem is an image of its own, or memory. Contestants run in turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from archipmigrate.testshare import make_v03_share
+
+from .measure import Samples, keep_samples, take_turns
+
+ROUNDS = 3
+OBJECTS = 20_000
+FEW = 1000  # for the shell loop, which starts three processes an object
+HERE = Path(__file__).parent
+MAKE = {
+    "ext4": ("mkfs.ext4", "-q", "-F", "-i", "8192"),
+    "xfs": ("mkfs.xfs", "-q", "-f"),
+    "tmpfs": (),
+}
+SHELL = """
+cd {blocks}; find . -name 'archip_*' -type f | while read -r path; do
+    name=${{path##*/}}; digits=$(printf %s "$name" | sha256sum)
+    rest=${{digits#??}}; last=${{rest#??}}
+    place=${{digits%"$rest"}}/${{rest%"$last"}}/${{last%"${{last#??}}"}}
+    mkdir -p "$place"; mv -n "$path" "$place/"
+done; sync
+"""
+CONTESTANTS = ("native", "python", "relocate.c-2", "python-loop")
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Compile the yardstick."""
+    program = tmp_path_factory.mktemp("bare") / "relocate"
+    source = HERE / "relocate.c"
+    subprocess.run(["gcc", "-O2", "-pthread", "-o", program, source], check=True)
+    return str(program)
+
+
+@pytest.fixture(scope="session", params=MAKE)
+def filesystem(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """Mount a new filesystem."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount")
+    top = tmp_path_factory.mktemp(request.param)
+    at = top / "mnt"
+    at.mkdir()
+    with contextlib.ExitStack() as stack:
+        if make := MAKE[request.param]:
+            if shutil.which(make[0]) is None:
+                pytest.skip(f"needs {make[0]}")
+            image = top / "image"
+            with image.open("wb") as file:
+                file.truncate(4 << 30)
+            subprocess.run([*make, image], check=True)
+            source = ["-o", "loop", str(image)]
+        else:
+            source = ["-t", "tmpfs", "-o", "size=4G,nr_inodes=0", "tmpfs"]
+        subprocess.run(["mount", *source, at], check=True)
+        stack.callback(lambda: subprocess.run(["umount", at], check=True))
+        yield at
+    shutil.rmtree(top)
+
+
+def _ours(backend: str, share: Path, state: Path) -> Sequence[str]:
+    words = ["-m", "archipmigrate", "relocate", "-q", "--no-progress", "--v03-stopped"]
+    places = ["--blocks", str(share / "blocks"), "--maps", str(share / "maps")]
+    return [sys.executable, *words, "--backend", backend, "--state", str(state), *places]
+
+
+@pytest.fixture(scope="session")
+def measured(
+    filesystem: Path, bare: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Samples]:
+    """Let the contestants take turns, and print the table."""
+    share, state = filesystem / "share", tmp_path_factory.mktemp("state")
+    make_v03_share(str(share), objects=OBJECTS, volumes=50, object_bytes=0)
+    blocks = str(share / "blocks")
+    contestants = {
+        "native": _ours("native", share, state),
+        "python": _ours("python", share, state),
+        "relocate.c-2": [bare, blocks, "2"],
+        "python-loop": [sys.executable, str(HERE / "relocate_loop.py"), blocks],
+    }
+
+    def before() -> None:
+        shutil.rmtree(state, ignore_errors=True)
+        subprocess.run([bare, blocks, "1", "back"], check=True)
+        os.sync()
+
+    samples = take_turns(contestants, before, ROUNDS)
+    limit = samples["relocate.c-2"]
+    print(f"\n{filesystem.parent.name}: {OBJECTS:,} objects")
+    for name, sample in samples.items():
+        print(
+            f"{name:14} {sample.seconds:6.2f} s wall {sample.cpu_seconds:6.2f} s CPU "
+            f"{max(sample.memory) >> 10:4} MiB; of relocate.c: {limit.seconds / sample.seconds:.2f}"
+            f" (wall) {limit.cpu_seconds / sample.cpu_seconds:.2f} (CPU)"
+        )
+    shutil.rmtree(share)
+    return samples
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("contestant", CONTESTANTS)
+def bench_relocate(
+    measured: dict[str, Samples], contestant: str, benchmark: BenchmarkFixture
+) -> None:
+    """Report one contestant on one filesystem."""
+    keep_samples(benchmark, measured[contestant])
+
+
+def bench_relocate_shell(tmp_path: Path, benchmark: BenchmarkFixture) -> None:
+    """Report the shell loop: few objects."""
+    make_v03_share(str(tmp_path / "share"), objects=FEW, volumes=5, object_bytes=0)
+    command = SHELL.format(blocks=tmp_path / "share/blocks")
+    samples = take_turns({"mv": ["bash", "-ec", command]}, lambda: None, 1)
+    keep_samples(benchmark, samples["mv"])
+    print(f"\nmv in a shell loop: {samples['mv'].cpu_seconds / FEW * 1e6:.0f} us CPU an object")
