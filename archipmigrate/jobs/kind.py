@@ -179,6 +179,14 @@ class JobKind(ABC, Generic[S]):
         del journal
         return ""
 
+    def pairs(self, journal: Journal) -> int:
+        """Return how many blocks have two names by a run, both in the share.
+
+        Raises JournalError.
+        """
+        del journal
+        return 0
+
     def rests(self, journal: Journal) -> bool:
         """Whether a run that is done is between phases, and its journal is needed.
 

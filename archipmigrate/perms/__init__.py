@@ -5,5 +5,6 @@ settings what must be the same for a run to be resumed
 words    summaries
 retried  which entries were tried several times: `undo` puts them back attempt by attempt
 find     which entries have other names by now: `undo` seeks them
+pairs    blocks whose second name is a run's own: no hard links
 set_id   which files get their set-id bits back, last of all
 """

@@ -36,6 +36,7 @@ from ..packed.changes import Change, Flag, read_changes, with_flags
 from ..packed.groups import Group, Hint, join_units, split_unit, walk_unit, whole
 from ..policy import GroupPolicy
 from .outside import StateDirectory, close_scan
+from .pairs import Pairs, is_marked, unmarked
 from .reasons import Reasons
 
 # Entries that are looked at, at most, instead of directories that a deferred unit does not find.
@@ -65,6 +66,7 @@ class PermsJob(Job[Scan]):
     options: ScanOptions
     dry_run: bool = False
     state: StateDirectory | None = None
+    pairs: Pairs | None = None
     parts_links: bool = False  # a name that is changed gets an inode of its own: each is changed
 
     def first_units(self) -> Iterable[Unit]:
@@ -82,7 +84,7 @@ class PermsJob(Job[Scan]):
         if unit.scope == DEFERRED:
             most = unit.entries + MOST_INSTEAD
             limits = Limits(math.inf, most, most, limits.stop)
-        scan = self.backend.scan(unit, self.policy, self.options, limits)
+        scan = self._scanned(unit, limits)
         if self.state is not None:
             self.state.refuse(scan)
         if self.parts_links:
@@ -95,9 +97,19 @@ class PermsJob(Job[Scan]):
         failures = [replace(f, hint=RETRY_HINTS.get(f.operation, Hint.WALK)) for f in scan.failures]
         return replace(scan, failures=failures)
 
+    def _scanned(self, unit: Unit, limits: Limits) -> Scan:
+        """Scan a unit; pairs are no hard links that are skipped."""
+        if self.pairs is None or not self.options.skip_links:
+            return self.backend.scan(unmarked(unit), self.policy, self.options, limits)
+        if not is_marked(unit):
+            scan = self.backend.scan(unit, self.policy, self.options, limits)
+            return self.pairs.without(scan, counted=unit.counted)
+        options = replace(self.options, skip_links=False)
+        return self.pairs.only(self.backend.scan(unmarked(unit), self.policy, options, limits))
+
     def split(self, unit: Unit, parts: int) -> Sequence[Unit]:
         """Cut packed groups."""
-        return split_unit(unit, parts)
+        return [unit] if is_marked(unit) else split_unit(unit, parts)
 
     def join(self, units: Sequence[Unit]) -> Unit:
         """Join packed groups; directories come before those in them, and are changed after."""

@@ -20,12 +20,19 @@ from ..model import Remade
 from ..policy import GroupPolicy
 from ..share import Share
 from ..ui.report import Report
+from ..ui.text import count
 from .changed import may_have_changed
 from .job import PermsJob, listed_changes
 from .outside import StateDirectory
+from .pairs import Pairs
 from .settings import SNAPSHOTS, PermsSettings
 from .undo import UndoJob
 from .words import dry_run_summary, new_owner, options_same_share, run_summary, verify_summary
+
+PAIRED = (
+    "{blocks} with a second name by relocate --prelink, both in the share: for --hard-links these "
+    "are no hard links"
+)
 
 
 @dataclass
@@ -86,7 +93,10 @@ class PermsKind(JobKind[PermsSettings]):
         backend, lanes = choose_backend(opening.share, opening.options)
         try:
             state = StateDirectory.at(opening.state) if self.changes_entries else None
-            job = make_job(opening, backend, state)
+            pairs = Pairs.of(opening.state, opening.share)
+            if pairs is not None:
+                opening.reporter.remark(PAIRED.format(blocks=count(pairs.blocks, "block")))
+            job = make_job(opening, backend, state, pairs)
             root = opening.share.fd
             target, places = opening.header, opening.share.places
             remade = cache(partial(remade_since, opening.state, target, places))
@@ -126,7 +136,10 @@ class VerifyKind(PermsKind):
 
 
 def make_job(
-    opening: Opening[PermsSettings], backend: Backend, state: StateDirectory | None
+    opening: Opening[PermsSettings],
+    backend: Backend,
+    state: StateDirectory | None,
+    pairs: Pairs | None = None,
 ) -> PermsJob:
     """Return the job that an opening asks for; it must not change *state*."""
     settings, is_nfs = opening.settings, opening.share.is_nfs
@@ -142,7 +155,7 @@ def make_job(
         never=(state.device, state.inode) if state else (0, 0),
     )
     policy = GroupPolicy(settings.gid, uid=settings.uid)
-    return PermsJob(backend, policy, options, dry_run, state, opening.share.parts_links)
+    return PermsJob(backend, policy, options, dry_run, state, pairs, opening.share.parts_links)
 
 
 KIND = PermsKind()

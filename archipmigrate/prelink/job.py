@@ -120,6 +120,8 @@ class PrelinkJob(Job[Scan]):
             if following is self.phase:
                 return ()
             now = standing(journal)
+            if self.phase is Phase.BACK:  # the next survey, or pass, reads everything
+                now = replace(now, passed=0)
             set_standing(journal, replace(now, phase=following))
             self.phase = following
             if following in RESTS:

@@ -18,12 +18,12 @@ from ..journal.runs import open_run
 from ..journal.store import Journal, RunHeader
 from ..packed.moves import Root
 from ..relocate.classify import BAD
-from ..relocate.daemons import check_stopped
 from ..relocate.roots import OpenRoot, Roots
 from ..relocate.settings import RelocateSettings, open_blocks, open_maps
 from ..relocate.tables import class_counts
 from ..share import Share
 from ..share.bypass import cached_seconds
+from ..share.daemons import check_stopped
 from ..ui.report import Report
 from .job import PrelinkJob
 from .keep import Keep
@@ -68,6 +68,10 @@ class PrelinkKind(JobKind[RelocateSettings]):
     def more_roots(self, settings: RelocateSettings) -> Mapping[str, str]:
         """Return the directory of the maps."""
         return {settings.maps_identity: settings.maps}
+
+    def pairs(self, journal: Journal) -> int:
+        """Return how many blocks have both names, while old names stand."""
+        return linked_count(journal) if self.rests(journal) else 0
 
     def rests(self, journal: Journal) -> bool:
         """Whether old names still stand, or new ones beside them."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from ..layout.names import PREFIX
 from ..relocate.compare import same_content
-from ..relocate.copying import SourceChanged, copy_file
+from ..relocate.copying import SourceChanged, copy_file, sweep_part
 from ..relocate.roots import OpenRoot, is_object, status_beneath
 from ..relocate.steps import Different, Gone
 from ..tree.files import status
@@ -92,6 +92,8 @@ class AllSteps(Steps):
                 step = Step.MADE
             elif not stat.S_ISREG(here.st_mode) or not same_content(kept, old, name):
                 raise Different
+            else:
+                sweep_part(old, name)
             found = status(old, name)
         self._set_aside(root, name, found)
         self._set_aside(root, name.removeprefix(PREFIX), found)
@@ -132,6 +134,7 @@ def _copy(source: int, target: int, name: bytes) -> None:
     """Copy a map with its attributes; a copy that is another one is made anew."""
     if status(target, name) is not None:
         if same_content(source, target, name):
+            sweep_part(target, name)
             return
         os.unlink(name, dir_fd=target)
     try:

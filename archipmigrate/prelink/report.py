@@ -44,7 +44,9 @@ class PrelinkReport:
     def __init__(self, report: Report, journal: Journal) -> None:
         self._report = report
         self._journal = journal
-        self._phase = standing(journal).phase
+        now = standing(journal)
+        self._phase = now.phase
+        self._has_returned = now.phase is Phase.LINK and not now.passed
         self._counts = class_counts(journal)
         self._linked = linked_count(journal)
 
@@ -74,7 +76,8 @@ class PrelinkReport:
         if ended.dry_run:
             yield f"  {count(tally.changed, 'block')} would get a second name"
             return
-        yield f"  {count(self._linked, 'block')} with both names, {tally.failed:,} failed"
+        names = "at their new places" if self._phase is Phase.DROPPED else "with both names"
+        yield f"  {count(self._linked, 'block')} {names}, {tally.failed:,} failed"
         for kind, number in sorted(self._counts.items()):
             yield f"  {kind:<17} {number:>10,}"
         yield from self._found_lines()
@@ -98,7 +101,7 @@ class PrelinkReport:
         elif has_failed:
             yield f"see to the failures above, then try them again: {resume} --failed"
         elif self._phase is Phase.LINK:
-            if any(kind in self._counts for kind in (DELETED_V03, REMADE)):
+            if self._has_returned:
                 yield LOST
             yield WHILE_LINKED
             yield f"shortly before v0.3 stops, once more: {command_line([*relocate, '--prelink'])}"

@@ -25,6 +25,17 @@ def test_objects_of_all_kinds_are_moved_and_moved_back(guest: Guest, version: st
     assert found["as before"] is True
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_objects_are_copied_to_the_share_and_back(guest: Guest, version: str) -> None:
+    found = reports(guest(programs.copies, version, timeout=200))
+    assert found["refused"]["status"] == 2, found
+    assert found["untouched"] is True
+    assert done(found["relocate"], "relocate")["changed"] == 9
+    assert (found["left"], found["moved"]) == ([], True)
+    assert done(found["undo"], "undo")["changed"] == 9
+    assert found["as before"] is True
+
+
 @pytest.mark.parametrize(("version", "most"), [("3", 8.6), ("4.2", 8.6)])
 def test_object_costs_few_calls(guest: Guest, version: str, most: float) -> None:
     """A directory is made, the object linked to it and its old name removed; the rest is ACCESS."""

@@ -12,8 +12,9 @@ import pytest
 
 from archipmigrate.tree import rename
 from tests.support.inprocess import Program
-from tests.support.old_shares import old_place, put
+from tests.support.old_shares import block_name, old_place, put
 from tests.support.prelinked import STEP, Site
+from tests.support.program import GID
 
 pytestmark = pytest.mark.privileged
 VOLUMES = ("volume-one", "volume-two", "volume-three")
@@ -114,6 +115,11 @@ def test_undo_of_phase_1_removes_second_names_and_keeps_what_v03_deleted(site: S
     assert all(site.old("volume-one", n).stat().st_nlink == 1 for n in NUMBERS)
     assert not any(site.new(v, n).exists() for v in VOLUMES for n in NUMBERS)
     assert len(site.kept("deleted-v03")) == 3
+
+
+def test_options_that_copy_are_refused(site: Site) -> None:
+    for options in (["--copy"], ["--pithos-migrate"], ["--pithos-blocks", site.blocks]):
+        assert site.relocate("--prelink", *options).status == 2
 
 
 # -- phases 2 and 3
@@ -317,3 +323,26 @@ def test_what_v04_wrote_into_objects_is_served_after_the_way_back(site: Site) ->
     site.new("volume-one", 0).write_bytes(b"by v0.4")
     site.back()
     assert site.served_by_v03("volume-one").startswith(b"by v0.4")
+
+
+# -- permissions
+
+
+def test_pair_is_no_hard_link_that_perms_skips(site: Site) -> None:
+    at_linked(site)
+    outside = put(site.top.parent / "outside", b"of root")
+    third = site.new("volume-one", 0)
+    os.link(third, site.top.parent / "third")
+    fake = site.blocks / old_place(block_name("volume-ten", 0))
+    put(fake, b"").unlink()
+    os.link(outside, fake)
+    ended = site.call.perms(site.top, "--hard-links", "skip")  # type: ignore[attr-defined]
+    assert ended.status == 0, ended.out + ended.err
+    counts = [ended.summary[name] for name in ("skipped", "hard_linked", "failed")]
+    assert counts == [3, 3, 0]  # both names of the one with a third, and the one outside
+    assert (outside.stat().st_gid, third.stat().st_gid) == (0, 0)
+    assert all(site.new("volume-two", n).stat().st_gid == GID for n in NUMBERS)
+    again = site.call.perms(site.top, "--hard-links", "skip")  # type: ignore[attr-defined]
+    assert again.summary["changed"] == 0
+    assert site.call("undo").status == 0
+    assert all(site.new("volume-two", n).stat().st_gid == 0 for n in NUMBERS)

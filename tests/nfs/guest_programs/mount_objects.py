@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
@@ -25,16 +26,17 @@ from tests.support.old_shares import (
     moved_paths,
     new_place,
     old_place,
+    pithos_place,
     put,
 )
 
 SHARE = EXPORT / "share"
 
 
-def relocate(share: Path) -> dict[str, Any]:
+def relocate(share: Path, *more: object) -> dict[str, Any]:
     """Relocate a share, and return how that ended."""
     words = ("--v03-stopped", "--blocks", share / "blocks", "--maps", share / "maps")
-    return ended("relocate", "--json", "--no-progress", *words)
+    return ended("relocate", "--json", "--no-progress", *words, *more)
 
 
 def kinds(version: str) -> None:
@@ -50,6 +52,34 @@ def kinds(version: str) -> None:
     report("moved", after == {**rest, **due})
     report("undo", ended("undo", "--json", "--no-progress"))
     report("as before", _without_inodes(entries(SHARE)) == _without_inodes(before))
+
+
+def copies(version: str) -> None:
+    """Move objects from a local tree of Pithos to a share by copying them, and undo that."""
+    serve()
+    make_old_share(SHARE, odd=False)
+    tree = Path("/root/pithos")
+    for number in range(3):
+        name = hashlib.sha256(b"of Pithos %d" % number).hexdigest()
+        path = put(tree / pithos_place(name), b"data" * 3000, 0o640)
+        os.truncate(path, 1 << 20)
+    before, own = entries(SHARE), _content(tree)
+    mount(version)
+    words = ("--pithos-blocks", tree, "--remove-source")
+    report("refused", relocate(MOUNT / "share", *words))
+    report("untouched", (entries(SHARE), _content(tree)) == (before, own))
+    report("relocate", relocate(MOUNT / "share", *words, "--copy"))
+    names = [path.name for path in tree.rglob("*") if path.is_file()]
+    report("left", names)
+    report("moved", {k: v for k, v in _content(SHARE / "blocks").items() if k in own} == own)
+    report("undo", ended("undo", "--json", "--no-progress"))
+    report("as before", (_without_inodes(entries(SHARE)), _content(tree))
+           == (_without_inodes(before), own))  # fmt: skip
+
+
+def _content(top: Path) -> dict[str, bytes]:
+    files = (path for path in top.rglob("*") if path.is_file())
+    return {str(path.relative_to(top)): path.read_bytes() for path in files}
 
 
 def _without_inodes(found: dict[str, Entry]) -> list[tuple[str, int, bytes]]:
