@@ -78,6 +78,11 @@ def is_asked(args: argparse.Namespace) -> bool:
     }
     if asked and (given := [option for option, is_given in others.items() if is_given]):
         raise UsageError(f"{given[0]} is for relocate in one go: it does not go with phases")
+    if asked and (args.copy or args.pithos_migrate or args.pithos_blocks or args.pithos_maps):
+        raise UsageError(
+            "the phases of --prelink copy nothing: copy Pithos' own trees to the same places below "
+            "the blockers' directories before (cp -a --reflink=auto), or relocate without --prelink"
+        )
     if args.keep_old and not args.prelink:
         raise UsageError("--keep-old goes with --prelink")
     return asked

@@ -244,9 +244,8 @@ class Session(Generic[S]):
     def _end(self, seconds: float, reason: str) -> Result:
         """Record the session's status in the header."""
         reason = reason or self._refusal
-        early = self._finisher.early  # in a dry run: what the job itself refused to go on with
-        entries = self.counters.tally.entries
-        reason = reason or (early.reason if self._job.dry_run else early.at_end(entries))
+        if not self._job.dry_run:
+            reason = reason or self._finisher.early.at_end(self.counters.tally.entries)
         if self._signal:
             left = IN_FLIGHT if self.counters.unsettled else ""
             result = Result("interrupted", left, self._signal)

@@ -158,7 +158,8 @@ def _relocate(facts: Facts, site: Site) -> Iterator[Step]:
         places = {BLOCKS: site.blocks, "--pithos-maps": site.maps}
         pairs = zip(trees[::2], trees[1::2], strict=True)
         commands = [
-            command_line(["cp", "-an", f"{tree}/.", f"{places[option]}/"]) for option, tree in pairs
+            command_line(["cp", "-an", "--reflink=auto", f"{tree}/.", f"{places[option]}/"])
+            for option, tree in pairs
         ]
         copied = "copy Pithos' own trees to where v0.4 looks"
         yield Step("pithos-trees", ONE_NODE, copied, commands, "phases of prelink leave them")

@@ -117,6 +117,11 @@ def test_undo_of_phase_1_removes_second_names_and_keeps_what_v03_deleted(site: S
     assert len(site.kept("deleted-v03")) == 3
 
 
+def test_options_that_copy_are_refused(site: Site) -> None:
+    for options in (["--copy"], ["--pithos-migrate"], ["--pithos-blocks", site.blocks]):
+        assert site.relocate("--prelink", *options).status == 2
+
+
 # -- phases 2 and 3
 
 
