@@ -3,6 +3,7 @@
 classify   what a file is, by its root, directory, name and size; pure
 roots      the directories of blocks and maps, and the directories that are made in them
 compare    whether two files are equal
+described  two files of one name, in words
 extents    where the data of a file is
 copying    a copy of a file
 survey     walks the directories: what is listed and what is to be moved goes into the journal

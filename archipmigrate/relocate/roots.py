@@ -47,8 +47,8 @@ class OpenRoot:
     uid: int | None
     gid: int | None
     _parents: dict[bytes, Parent] = field(default_factory=dict)  # not half made; not leaves
-    # Other filesystems on which something was done, by device: a readable directory of each.
-    _others: dict[int, int] = field(default_factory=dict)
+    # The filesystems on which something was done, by device: a readable directory of each.
+    _filesystems: dict[int, int] = field(default_factory=dict)
 
     def pin(self, path: bytes) -> int:
         """Open a directory only to reach what is in it; the descriptor is the caller's."""
@@ -135,19 +135,23 @@ class OpenRoot:
     def note_filesystem(self, directory: int) -> None:
         """Take note that something is done in an open directory, perhaps on another filesystem."""
         device = os.fstat(directory).st_dev
-        if device != os.fstat(self.fd).st_dev and device not in self._others:
-            fd = os.open(b".", DIRECTORY, dir_fd=directory)
-            if self._others.setdefault(device, fd) != fd:  # another lane came first
-                os.close(fd)
+        if device in self._filesystems:
+            return
+        if device == os.fstat(self.fd).st_dev:
+            self._filesystems[device] = self.fd
+            return
+        fd = os.open(b".", DIRECTORY, dir_fd=directory)
+        if self._filesystems.setdefault(device, fd) != fd:  # another lane came first
+            os.close(fd)
 
     def sync(self) -> None:
         """Make durable what was done, on the root's filesystem and on others that were noted."""
-        for fd in (self.fd, *list(self._others.values())):
+        for fd in {self.fd, *list(self._filesystems.values())}:
             sync_filesystem(fd)
 
     def close(self) -> None:
         """Close the directory."""
-        for fd in (self.fd, *self._others.values()):
+        for fd in {self.fd, *self._filesystems.values()}:
             os.close(fd)
 
 

@@ -13,7 +13,6 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
 
@@ -24,7 +23,8 @@ from ..packed.moves import ROOTS, Move, Root, Twin, Verb, pack_moves, shown_path
 from ..tree.beneath import open_beneath
 from ..tree.files import DIRECTORY, status
 from .classify import Class, classify
-from .compare import data_bytes, same_content
+from .compare import same_content
+from .described import described, rival_note
 from .native import NOTHING, Packed, Surveyed, survey_plain
 from .roots import Roots, leads_out
 from .tables import (
@@ -363,7 +363,7 @@ class _Walk:
                         self._here()
                         return True
                     continue
-                note = _rival_note(move, (fd, found), (other, there), shown_path(root, directory))
+                note = rival_note(move, (fd, found), (other, there), shown_path(root, directory))
                 self._list(move.path, Class.CONFLICT, note, file=True)
                 return True
             finally:
@@ -398,36 +398,10 @@ class _Walk:
             self._moves.append(replace(move, verb=Verb.MERGE, twin=twin))
         else:
             note = (
-                f"here {_described(old_fd, move.name, here)}; at the new place "
-                f"{_described(new_fd, move.name, there)}: both are kept"
+                f"here {described(old_fd, move.name, here)}; at the new place "
+                f"{described(new_fd, move.name, there)}: both are kept"
             )
             self._list(move.path, Class.CONFLICT, note, file=True)
-
-
-def _rival_note(
-    move: Move,
-    ours: tuple[int, os.stat_result],
-    other: tuple[int, os.stat_result],
-    where: bytes,
-) -> str:
-    (fd, found), (other_fd, there) = ours, other
-    return (
-        f"here {_described(fd, move.name, found)}; in {where.decode(errors='backslashreplace')} "
-        f"{_described(other_fd, move.name, there)}: v0.3 serves the one in Pithos' own tree: both "
-        "are kept"
-    )
-
-
-def _described(fd: int, name: bytes, found: os.stat_result) -> str:
-    data = data_bytes(fd, name)
-    return f"{found.st_size:,} bytes ({data:,} of data, written {_time(found.st_mtime)})"
-
-
-def _time(seconds: float) -> str:
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (OverflowError, ValueError):  # beyond the years that Python knows
-        return f"at {seconds:.0f}"
 
 
 def is_layout_directory(directory: bytes, name: bytes) -> bool:
