@@ -4,7 +4,7 @@ The map of the program, lowest layer first; each room imports only from rooms li
 
     errors, model  errors that end a run; the values that pass between the rooms
     numerals       pure: numbers as people write them
-    policy         pure: which mode and group an entry must have
+    policy         pure: which mode, owner and group an entry must have
     config/        configuration files of v0.3 and v0.4: read, checked, converted, edited
     packed/        pure: the packed buffers of units and changes
     share/         what the user named, a URL or a directory: its filesystem and identity, and

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import importlib
 import os
 import subprocess
 from collections.abc import Callable, Generator, Iterator
@@ -115,7 +116,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Have collections of garbage pass over the thousands of tests: each would take 0.3 s."""
+    """Have collections of garbage pass over the thousands of tests: each would take 0.3 s.
+
+    Hypothesis has to be imported before that, not first for the summary of a session: it looks who
+    refers to the random numbers of trio.
+    """
+    importlib.import_module("hypothesis")
     gc.collect()
     gc.freeze()
 

@@ -19,8 +19,8 @@ from ..journal.location import runtime_directory
 from ..journal.lock import ShareLock
 from ..journal.runs import list_runs
 from ..journal.store import RunHeader
-from ..relocate.daemons import running_daemons, shown_daemons
 from ..share import Share, places_at
+from ..share.daemons import running_daemons, shown_daemons
 from .mounted import is_empty, unmounted_point
 from .runs import unfinished_runs, ways_on
 

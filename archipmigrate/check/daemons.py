@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..relocate.daemons import running_daemons, shown_daemons
+from ..share.daemons import running_daemons, shown_daemons
 from ..ui.text import count
 from .finding import Finding, Topic, blocker, ok
 from .question import Question

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from ..jobs.registry import LOCKS
 from ..locks.classify import Verdict, is_lock_name, judge
 from ..locks.lock import Kind, Root, read_lock
 from ..locks.runs import runs_with_locks
@@ -37,7 +38,7 @@ def locks(question: Question) -> Iterator[Finding]:
             Topic.LOCKS,
             f"{count(held, 'lock')} held by daemons, or by what has died",
             "close these volumes (vlmc close), or stop Archipelago, before mapfiles; who holds "
-            f"them: {site.command('locks')}",
+            f"them: {site.command(LOCKS)}",
             **data,
         )
     if ours:
@@ -51,7 +52,7 @@ def locks(question: Question) -> Iterator[Finding]:
         yield warning(
             Topic.LOCKS,
             f"{count(free, 'lock')} that nobody can hold any more, once v0.3 is stopped",
-            site.command("locks", "--clean", "--v03-stopped"),
+            site.command(LOCKS, "--clean", "--v03-stopped"),
             **data,
         )
     if not (held or ours or free):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..share.mountinfo import mount_points, unescape
 from .finding import Finding, Topic, blocker, ok
-from .question import Question
-from .site import LOCKS
+
+if TYPE_CHECKING:  # a job looks before it begins, and needs no more than this
+    from .question import Question
 
 FSTAB = Path("/etc/fstab")
 IGNORED = ("none", "swap", "/")
@@ -23,11 +25,11 @@ def mounted(question: Question) -> Iterator[Finding]:
     """Look at each directory."""
     site = question.site
     for what, path in site.directories.items():
-        why, todo = unusable(path, may_be_empty=what == LOCKS)
+        why, todo = unusable(path, may_be_empty=what == Topic.LOCKS)
         if why:
             yield blocker(Topic.MOUNT, f"{what}: {why}", todo, path=path)
         else:
-            filled = "" if what == LOCKS else ", and not empty"
+            filled = "" if what == Topic.LOCKS else ", and not empty"
             yield ok(Topic.MOUNT, f"{what}: {path} is there{filled}", path=path)
 
 

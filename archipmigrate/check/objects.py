@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from ..errors import Error
 from ..jobs.ended import Ended
 from ..relocate.classify import BAD, WHY, Class
-from ..relocate.daemons import running_daemons, shown_daemons
 from ..relocate.kind import KIND
 from ..relocate.report import AT_OLD_PLACES
-from ..relocate.room import directories_for
+from ..relocate.room import directories_for, is_refusal
 from ..relocate.settings import RelocateSettings, directory_identity
-from ..relocate.tables import class_counts, found_paths
+from ..relocate.tables import class_counts, found_paths, refusal_of
+from ..share.daemons import running_daemons, shown_daemons
 from ..ui.text import count, quoted
 from .finding import Finding, Topic, blocker, ok, warning
 from .question import Question
@@ -39,9 +39,11 @@ class _Found:
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[bytes]] = field(default_factory=dict)
+    refusal: str = ""  # why relocate would not begin
 
     def take(self, ended: Ended) -> None:
         self.counts.update(class_counts(ended.journal))
+        self.refusal = refusal_of(ended.journal)
         for kind in (*BAD, Class.FOREIGN):
             self.examples[kind] = found_paths(ended.journal, kind, EXAMPLES)
 
@@ -84,6 +86,8 @@ def _places(question: Question, found: _Found) -> Iterator[Finding]:
         f"stop v0.3 on all nodes, then: {site.relocate('--v03-stopped')}",
         **data,
     )
+    if is_refusal(found.refusal):
+        yield blocker(Topic.PLACES, found.refusal, f"add --copy: {site.relocate('--copy')}")
     new = [daemon for daemon in running_daemons() if not daemon.is_v03]
     if new:
         yield blocker(

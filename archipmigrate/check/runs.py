@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ..jobs.options import RunOptions
 from ..journal.runs import read_runs
 from ..journal.store import RunHeader
 from ..share import overlap, places_at
 from .finding import Finding, Topic, ok, warning
-from .question import Question
+
+if TYPE_CHECKING:  # a job looks before it begins, and needs no more than this
+    from .question import Question
 
 
 def runs(question: Question) -> Iterator[Finding]:

@@ -18,9 +18,9 @@ from ..locks.adopt import Adoption, adopt
 from ..locks.kind import KIND
 from ..locks.locate import locate_adopted, locate_locks
 from ..locks.settings import Action, LocksSettings
-from ..relocate.daemons import check_stopped
 from ..session.work import begin, dry_run
 from ..share import open_share
+from ..share.daemons import check_stopped
 from ..ui.printer import print_line
 from ..ui.report import Report
 from ..ui.text import as_json, printable, quoted

@@ -333,12 +333,12 @@ def add_prune(parser: Parser, when: str) -> None:
     parser.add_argument("--v04-stopped", action="store_true", help="v0.4 is stopped on all nodes")
 
 
-def check_prune(args: argparse.Namespace) -> None:
+def check_both_stopped(args: argparse.Namespace) -> None:
     """Check that both versions are said to be stopped. Raises UsageError."""
     if not (args.v03_stopped and args.v04_stopped):
         raise UsageError(
-            "a directory that a daemon is about to use must not go: --prune needs --v03-stopped "
-            "and --v04-stopped, with Archipelago stopped on all nodes"
+            "a daemon that still runs would lose what it is about to write: this needs "
+            "--v03-stopped and --v04-stopped, with Archipelago stopped on all nodes"
         )
 
 

@@ -19,12 +19,12 @@ from ..prelink.enter import enter
 from ..prelink.kind import KIND
 from ..prelink.phases import Phase
 from ..prelink.steps import CROSSES
-from ..relocate.daemons import check_stopped
 from ..relocate.locate import Places, locate_objects
 from ..session.aside import prune_kept
 from ..session.open import check_maps_undone, state_directory
 from ..session.work import begin, dry_run, resume
 from ..share import open_share
+from ..share.daemons import check_stopped
 from ..ui.printer import print_line
 from ..ui.report import Report
 from ..ui.text import as_json, count

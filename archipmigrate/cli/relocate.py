@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,15 +12,18 @@ from ..check.before import check_before
 from ..config.files import CONFIG
 from ..errors import FatalError, UsageError
 from ..jobs.ended import Ended
-from ..relocate.daemons import check_stopped
+from ..jobs.kind import JobKind
+from ..relocate.diverged_kind import KIND as MERGE
 from ..relocate.kind import KIND
 from ..relocate.locate import Places, locate_objects
 from ..relocate.prune_kind import KIND as PRUNE
 from ..relocate.report import at_old_places
 from ..relocate.room import is_refusal
 from ..relocate.settings import RelocateSettings
+from ..relocate.tables import refusal_of
 from ..session.work import begin, dry_run
 from ..share import open_share
+from ..share.daemons import check_stopped
 from ..ui.report import Report
 from ..ui.text import count
 from . import options, prelink
@@ -56,6 +60,8 @@ EXAMPLES = """\
   archipmigrate relocate --v03-stopped --copy     also to other filesystems
   archipmigrate relocate --prune --v03-stopped --v04-stopped
                                                   remove empty directories, any time later
+  archipmigrate relocate --merge-diverged VOLUME --v03-stopped --v04-stopped
+                                                  v0.4 was started too early, and guests wrote
 
   archipmigrate relocate --prelink                while v0.3 runs; again, whenever you like
   archipmigrate relocate --prelink --v03-stopped  in the downtime; then perms, then v0.4
@@ -87,6 +93,13 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
         help="v0.3 is stopped on all nodes: without this, nothing is moved",
     )
     options.add_prune(parser, "instead of moving anything: ")
+    parser.add_argument(
+        "--merge-diverged",
+        metavar="VOLUME",
+        help="instead of moving anything: of each object of VOLUME that v0.4 made a second time, "
+        "lay the data of the newer file over a copy of the older; both originals are kept; needs "
+        "--v03-stopped and --v04-stopped",
+    )
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="change nothing; show what would be moved"
     )
@@ -158,22 +171,25 @@ def run(args: argparse.Namespace) -> int:
         return prelink.run(args, _places(args), _options_same_share(args))
     places = _places(args)
     blocks, settings = locate_objects(places)
-    moves = args.v03_stopped and not args.dry_run
     if args.prune:
-        return _prune(args, blocks, settings)
+        return _other(PRUNE, args, blocks, PRUNE.settings(settings.as_dict()))
+    if args.merge_diverged is not None:
+        settings = replace(settings, diverged=args.merge_diverged)
+        return _other(MERGE, args, blocks, settings)
+    moves = args.v03_stopped and not args.dry_run
     share, run_options = open_share(blocks), options.run_options(args)
     if moves:
         if args.check_before:
             check_before(KIND, share, run_options, more=[settings.maps])
         check_stopped()
-    waiting, refused = 0, False
+    waiting, refusal = 0, ""
     with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
         words = options.words(args, _options_same_share(args))
 
         def tell(ended: Ended) -> None:
-            nonlocal waiting, refused
+            nonlocal waiting, refusal
             KIND.tell(ended, report, words)
-            refused = is_refusal(ended.reason)
+            refusal = refusal_of(ended.journal)
             waiting = at_old_places(ended.journal)
 
         do = partial(begin, fresh=args.fresh) if moves else dry_run
@@ -183,20 +199,25 @@ def run(args: argparse.Namespace) -> int:
             f"{count(waiting, 'object')} where only v0.3 looks; nothing was touched: stop v0.3 on "
             "all nodes, then repeat this with --v03-stopped"
         )
-    return UsageError.exit_status if refused else options.exit_status(ended)
+    must_copy = is_refusal(refusal or ended.reason)
+    return UsageError.exit_status if must_copy else options.exit_status(ended)
 
 
-def _prune(args: argparse.Namespace, blocks: str, settings: RelocateSettings) -> int:
-    """Remove empty directories. Raises Error."""
+def _other(
+    kind: JobKind[RelocateSettings],
+    args: argparse.Namespace,
+    blocks: str,
+    settings: RelocateSettings,
+) -> int:
+    """Do another job about the same directories, while neither version runs. Raises Error."""
     if not args.dry_run:
-        options.check_prune(args)
+        options.check_both_stopped(args)
     share, run_options = open_share(blocks), options.run_options(args)
-    settings = PRUNE.settings(settings.as_dict())
-    with closing(Report(PRUNE.subject, options.verbosity(args), PRUNE.decode)) as report:
+    with closing(Report(kind.subject, options.verbosity(args), kind.decode)) as report:
         words = options.words(args, _options_same_share(args))
         do = dry_run if args.dry_run else partial(begin, fresh=args.fresh)
         return options.exit_status(
-            do(PRUNE, settings, share, run_options, report, lambda e: PRUNE.tell(e, report, words))
+            do(kind, settings, share, run_options, report, lambda e: kind.tell(e, report, words))
         )
 
 

@@ -20,10 +20,10 @@ from . import options
 
 DESCRIPTION = """\
 Put back what a run of `archipmigrate perms`, `mapfiles`, `relocate` or `locks`
-changed: mode and group of every entry, the old maps of every volume, the place of
-every object, or the locks, if all is still as the run left it. What somebody else
-has changed since is left alone, and reported. Works on interrupted runs too, and may
-be repeated.
+changed: mode, owner and group of every entry, the old maps of every volume, the
+place of every object, or the locks, if all is still as the run left it. What somebody
+else has changed since is left alone, and reported. Works on interrupted runs too, and
+may be repeated.
 
 Files do not get set-uid and set-gid bits back, unless --restore-set-id asks for
 that: they are listed with the mode that they had. File capabilities cannot be put
@@ -94,7 +94,7 @@ def _check_prune(target: RunHeader, args: argparse.Namespace) -> None:
     """Check that directories may be removed after an undo of *target*. Raises UsageError."""
     if not is_of(target, kind_named(RELOCATE)):
         raise UsageError(f"--prune goes with the undo of a run of relocate: {target.run} is none")
-    options.check_prune(args)
+    options.check_both_stopped(args)
 
 
 def _prune(args: argparse.Namespace, target: RunHeader) -> int:

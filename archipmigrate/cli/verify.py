@@ -13,6 +13,7 @@ with the same options would leave them; --list names them. Nothing is changed.""
 EXAMPLES = """\
   archipmigrate verify /srv/archip
   archipmigrate verify --list --json /srv/archip
+  archipmigrate verify --owner archipelago --group synnefo /srv/pithos/data
 
 exit status: 0 all comply; 3 some entries could not be read; 4 some do not comply"""
 

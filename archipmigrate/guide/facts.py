@@ -7,7 +7,8 @@ is.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -26,8 +27,12 @@ from ..config.ini import BadLine, Ini
 from ..config.v03 import V03Config, read_v03
 from ..config.v04 import TRUE
 from ..errors import UsageError
-from ..journal.runs import read_runs
+from ..jobs.registry import is_of
+from ..journal.runs import open_run, read_runs
 from ..journal.store import RunHeader
+from ..prelink.kind import KIND as PRELINK
+from ..prelink.phases import Phase
+from ..prelink.tables import standing
 from ..share import overlap, places_at
 
 T = TypeVar("T")
@@ -73,7 +78,7 @@ class Facts:
 
     `node` is None if the site was named by its directory: nothing is known of nodes then. `site` is
     None if objects are in RADOS: there is no share. `runs` are those on the site that are not
-    undone, the newest first.
+    undone, the newest first. `phase` is that of `relocate --prelink`, if it has begun.
     """
 
     node: Node | None = None
@@ -82,6 +87,7 @@ class Facts:
     findings: Sequence[Finding] = ()
     runs: Sequence[RunHeader] = ()
     prelink: bool = False
+    phase: Phase | None = None
     state: Sequence[str] = field(default_factory=tuple)
 
     @property
@@ -193,15 +199,26 @@ def gather(node: Node | None, question: Question | None, *, prelink: bool = Fals
     if question is None:
         return Facts(node, prelink=prelink)
     options = question.options
+    runs = _runs(question)
+    phase = next(_phases(options.state_path, runs), None)
     return Facts(
         node,
         question.site,
         question.hosts,
         tuple(findings(question)),
-        tuple(_runs(question)),
-        prelink,
+        tuple(runs),
+        prelink or phase is not None,
+        phase,
         options.state_words,
     )
+
+
+def _phases(state: Path, runs: Iterable[RunHeader]) -> Iterator[Phase]:
+    """Yield the phases of the runs that prelink, the newest first."""
+    for run in runs:
+        if is_of(run, PRELINK):
+            with closing(open_run(state, run.run)) as journal:
+                yield standing(journal).phase
 
 
 def _runs(question: Question) -> list[RunHeader]:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
-from ..check.finding import Level, Topic
+from ..check.finding import Finding, Level, Topic
+from ..check.site import LOCKS as LOCK_DIRECTORY
 from ..check.site import Site
 from ..config.blocker import OWNER
 from ..config.v04 import GLOBAL
-from ..jobs.registry import MAPFILES, PERMS, RELOCATE
+from ..jobs.registry import LOCKS, MAPFILES, PERMS, RELOCATE, is_of
+from ..prelink.kind import KIND as PRELINK
+from ..relocate.classify import Class
 from ..ui.text import command_line
 from . import nodes
 from .facts import Facts
@@ -21,6 +25,8 @@ from .remaining import ROOT, Remaining, remaining
 from .step import ONE_NODE, Step
 
 FINALIZE = "/usr/share/archipelago/tools/finalize_upgrade_0.4"
+RECORD = "/root/volumes.json"
+BLOCKS = "--pithos-blocks"
 # Topics whose blockers are steps of their own.
 OWN_STEPS = (Topic.PLACES, Topic.DRIFT, Topic.DAEMONS)
 
@@ -44,6 +50,8 @@ def _files(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
         yield from nodes.packages(facts)
     if left.config:
         yield from nodes.configure(facts)
+    if left.stops_v03:
+        yield _record(facts, site)
     yield from _share(facts, site, left)
     if left.restarts:
         yield from nodes.start(facts)
@@ -56,13 +64,30 @@ def _files(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
 def _mend(facts: Facts) -> Iterator[Step]:
     """Yield what a check finds and no job does."""
     for found in facts.findings:
-        if found.topic is Topic.RUNS and found.level is not Level.OK:
+        if (
+            found.topic is Topic.RUNS
+            and found.level is not Level.OK
+            and not _is_prelink(facts, found)
+        ):
             yield Step("run", ONE_NODE, found.text, (), found.todo)
-        elif found.level is Level.BLOCKER and found.topic not in OWN_STEPS:
+        elif found.level is Level.BLOCKER and not _is_own_step(facts, found):
             yield Step("mend", ONE_NODE, f"{found.topic}: {found.text}", (), found.todo)
 
 
+def _is_own_step(facts: Facts, found: Finding) -> bool:
+    """Whether a step is for a finding: objects may be missing since they are in Pithos' trees."""
+    is_missing = found.data.get("kind") == Class.MISSING.value
+    return found.topic in OWN_STEPS or (is_missing and bool(_pithos(facts)))
+
+
+def _is_prelink(facts: Facts, found: Finding) -> bool:
+    """Whether a run is one of prelink, whose phases are steps of their own."""
+    return found.data.get("run") in [run.run for run in facts.runs if is_of(run, PRELINK)]
+
+
 def _before_v03_stops(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
+    if left.config:
+        site = replace(site, config=None)  # it is not there yet
     if facts.hosts:
         text = "see that user and group have the same numbers on all nodes"
         command = site.check("--hosts", ",".join(facts.hosts))
@@ -74,26 +99,23 @@ def _before_v03_stops(facts: Facts, site: Site, left: Remaining) -> Iterator[Ste
             "on: removed ones free no space"
         )
         command = site.relocate("--prelink")
-        yield Step("prelink", ONE_NODE, "give blocks their second names", [command], note)
+        yield Step("second-names", ONE_NODE, "give blocks their second names", [command], note)
     yield nodes.drain(facts)
     yield nodes.shut_down(facts)
+
+
+def _record(facts: Facts, site: Site) -> Step:
+    pithos = _pithos(facts)
+    blocks = pithos[pithos.index(BLOCKS) :][:2] if BLOCKS in pithos else []
+    text = "record the sha256 of each volume, as v0.3 serves it"
+    note = "if there is time: it reads all that is stored"
+    return Step("record", ONE_NODE, text, [site.check("--record", RECORD, *blocks)], note)
 
 
 def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
     """Yield what is done to the share, on one node, and to the configurations in between."""
     if left.relocate:
-        yield Step(
-            RELOCATE,
-            ONE_NODE,
-            "move objects to where v0.4 looks",
-            [
-                *_copies(facts, site),
-                site.relocate("--prelink", "--v03-stopped")
-                if facts.prelink
-                else site.relocate("--v03-stopped", *_pithos(facts)),
-            ],
-            "look first, with -n in place of --v03-stopped",
-        )
+        yield from _relocate(facts, site)
     if left.perms:
         text = f"open the share to group {site.group}"
         note = "if others can write to the share: with --hard-links skip"
@@ -105,25 +127,50 @@ def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
     if left.lock_dir:
         yield from _lock_dir(facts, site)
     if left.locks:
-        command = site.command("locks", "--clean", "--v03-stopped")
-        yield Step("locks", ONE_NODE, "remove the locks that v0.3 never released", [command])
+        command = site.command(LOCKS, "--clean", "--v03-stopped")
+        yield Step(LOCKS, ONE_NODE, "remove the locks that v0.3 never released", [command])
     if left.maps:
         note = "v0 maps of Pithos need their sizes: --pithos-db URL, or --sizes FILE"
         command = site.mapfiles("--v03-stopped")
         yield Step(MAPFILES, ONE_NODE, "convert the maps of all volumes", [command], note)
     if left.relocate or left.perms or left.maps:
         text = "see that the share is ready"
-        yield Step("ready", ONE_NODE, text, [site.check()], "last chance to go back without loss")
+        commands = [site.check(), site.check("--volumes")]
+        note = (
+            f"or --compare {RECORD} in place of --volumes. This is the last moment from which the "
+            "undos lead back without loss"
+        )
+        yield Step("ready", ONE_NODE, text, commands, note)
     if left.pithos:
         text = "have v0.4 move Pithos' objects to its own places as they are used"
         note = "once Pithos itself is upgraded"
         yield from nodes.set_option(facts, "pithos", text, ["pithos_migrate=True"], note)
 
 
+def _relocate(facts: Facts, site: Site) -> Iterator[Step]:
+    text = "move objects to where v0.4 looks"
+    trees = _pithos(facts)
+    if not facts.prelink:
+        note = "look first, with -n in place of --v03-stopped"
+        yield Step(RELOCATE, ONE_NODE, text, [site.relocate("--v03-stopped", *trees)], note)
+        return
+    if trees:
+        places = {BLOCKS: site.blocks, "--pithos-maps": site.maps}
+        pairs = zip(trees[::2], trees[1::2], strict=True)
+        commands = [
+            command_line(["cp", "-an", f"{tree}/.", f"{places[option]}/"]) for option, tree in pairs
+        ]
+        copied = "copy Pithos' own trees to where v0.4 looks"
+        yield Step("pithos-trees", ONE_NODE, copied, commands, "phases of prelink leave them")
+    yield Step(RELOCATE, ONE_NODE, text, [site.relocate("--prelink", "--v03-stopped")])
+
+
 def _lock_dir(facts: Facts, site: Site) -> Iterator[Step]:
-    directory = site.locks or os.path.join(os.path.dirname(os.path.abspath(site.maps)), "locks")
+    directory = site.locks or os.path.join(
+        os.path.dirname(os.path.abspath(site.maps)), LOCK_DIRECTORY
+    )
     owner = ["--owner", site.user, "--group", site.group]
-    command = command_line(["archipmigrate", "locks", "--adopt", "--locks", directory, *owner])
+    command = command_line(["archipmigrate", LOCKS, "--adopt", "--locks", directory, *owner])
     yield Step(
         "lock-dir", ONE_NODE, "make the lock directory", [command], "on the share, for all nodes"
     )
@@ -144,19 +191,8 @@ def _pithos(facts: Facts) -> list[str]:
     ]
 
 
-def _copies(facts: Facts, site: Site) -> Iterator[str]:
-    """Yield what copies Pithos' own trees to the same places below the blockers' directories.
-
-    The phases of --prelink copy nothing.
-    """
-    words = _pithos(facts) if facts.prelink else []
-    for option, path in zip(words[::2], words[1::2], strict=True):
-        target = site.maps if option.endswith("maps") else site.blocks
-        yield command_line(["cp", "-a", "--reflink=auto", f"{path}/.", target])
-
-
 def _afterwards(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
-    if facts.prelink and left.relocate:
+    if left.drop_old or (facts.prelink and left.relocate):
         note = "while v0.4 runs; before that, `relocate --back` leads back to v0.3"
         yield Step(
             "drop-old", ONE_NODE, "remove the old names", [site.relocate("--drop-old")], note

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..check.finding import Level, Topic
 from ..config.blocker import OF_BLOCKS, OF_MAPS
 from ..config.v04 import GLOBAL
+from ..prelink.phases import V04_MAY_RUN, Phase
 from .facts import Facts
 
 ROOT = "root"
@@ -21,6 +22,7 @@ class Remaining:
     """
 
     relocate: bool
+    drop_old: bool
     perms: bool
     maps: bool
     locks: bool
@@ -51,10 +53,12 @@ def remaining(facts: Facts) -> Remaining:
     walked = any(found.topic is Topic.DRIFT for found in facts.findings)
     config = node is not None and (node.ini is None or not node.is_converted or node.is_bad)
     return Remaining(
-        relocate=not walked or facts.is_level(Topic.PLACES, Level.BLOCKER, "current"),
+        relocate=facts.phase not in V04_MAY_RUN
+        and (not walked or facts.is_level(Topic.PLACES, Level.BLOCKER, "current")),
+        drop_old=facts.phase in V04_MAY_RUN and facts.phase is not Phase.DROPPED,
         perms=not walked or facts.is_level(Topic.DRIFT, Level.BLOCKER, "drift"),
         maps=not walked or facts.is_level(Topic.MAPS, Level.WARNING, "versions"),
-        locks=facts.figure(Topic.LOCKS, "v03") > 0,
+        locks=any(facts.figure(Topic.LOCKS, kind) for kind in ("v03", "free")),
         owners=facts.is_synnefo and _has_other_owners(facts),
         v03_runs=facts.figure(Topic.DAEMONS, "v03") > 0,
         v04_runs=facts.figure(Topic.DAEMONS, "v04") > 0,

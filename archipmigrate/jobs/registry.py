@@ -21,10 +21,13 @@ KINDS = {
     "relocate": "..relocate.kind",
     "locks": "..locks.kind",
     "prune": "..relocate.prune_kind",
+    "merge-diverged": "..relocate.diverged_kind",
     "prelink": "..prelink.kind",
 }
 # Jobs that others propose to users: RELOCATE where objects are not where v0.4 looks.
 RELOCATE, PERMS, MAPFILES = "relocate", "perms", "mapfiles"
+# The job that removes locks that nobody can hold.
+LOCKS = "locks"
 # The job that removes the empty directories that RELOCATE leaves.
 PRUNE = "prune"
 # The job of a run that takes back another, whatever the kind of that.

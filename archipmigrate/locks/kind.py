@@ -19,8 +19,8 @@ from ..journal.store import Journal, RunHeader
 from ..maps.open import find_lock_directory
 from ..maps.settings import MapfilesSettings
 from ..model import Outcome, Remade
-from ..relocate.daemons import check_stopped
 from ..share import Share
+from ..share.daemons import check_stopped
 from ..tree.files import DIRECTORY
 from ..ui.report import Report
 from ..ui.text import quoted

@@ -18,12 +18,12 @@ from ..journal.runs import open_run
 from ..journal.store import Journal, RunHeader
 from ..packed.moves import Root
 from ..relocate.classify import BAD
-from ..relocate.daemons import check_stopped
 from ..relocate.roots import OpenRoot, Roots
 from ..relocate.settings import RelocateSettings, open_blocks, open_maps
 from ..relocate.tables import class_counts
 from ..share import Share
 from ..share.bypass import cached_seconds
+from ..share.daemons import check_stopped
 from ..ui.report import Report
 from .job import PrelinkJob
 from .keep import Keep

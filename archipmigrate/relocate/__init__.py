@@ -24,6 +24,8 @@ daemons    v0.3's daemons on this host
 settings   what a run is begun with; locate: from a configuration or from directories
 opened     opens the directories of a run
 kind       the job as a kind
+overlay    puts together the two files of a diverged object
+diverged   the job that does so, for a volume; diverged_kind: as a kind
 prune      the job that removes empty directories; prune_kind: as a kind
 report     the lines and the summary that users see
 """

@@ -67,6 +67,27 @@ def copy_file(source: int, target: int, name: bytes, attrs: Twin | None = None) 
     is durable once the caller has synced *target*. Raises OSError (FileExistsError if there is
     anything of that name), SourceChanged.
     """
+    part, seen = _copy_to_part(source, target, name, attrs)
+    try:
+        _put(target, part_name(name), name)
+        return Copied(os.fstat(part).st_ino, seen)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            sweep_part(target, name)
+        raise
+    finally:
+        os.close(part)
+
+
+def copy_part(source: int, target: int, name: bytes) -> int:
+    """Copy a file as `copy_file` does, but leave the copy a part; return it, open for writing.
+
+    The descriptor is the caller's. Raises OSError, SourceChanged.
+    """
+    return _copy_to_part(source, target, name, None)[0]
+
+
+def _copy_to_part(source: int, target: int, name: bytes, attrs: Twin | None) -> tuple[int, Seen]:
     part = part_name(name)
     sweep_part(target, name)
     with contextlib.ExitStack() as stack:
@@ -75,7 +96,6 @@ def copy_file(source: int, target: int, name: bytes, attrs: Twin | None = None) 
         before = os.fstat(read)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         made = os.open(part, flags, 0o600, dir_fd=target)
-        stack.callback(os.close, made)
         try:
             copy_data(read, made, before.st_size)
             _copy_attrs(read, made, before, attrs)
@@ -85,12 +105,12 @@ def copy_file(source: int, target: int, name: bytes, attrs: Twin | None = None) 
                 raise SourceChanged
             if not same_on_disk(target, part, before.st_size, digest):
                 raise OSError(errno.EIO, MISCOPIED)
-            _put(target, part, name)
         except BaseException:
+            os.close(made)
             with contextlib.suppress(OSError):
                 os.unlink(part, dir_fd=target)
             raise
-        return Copied(os.fstat(made).st_ino, Seen.of(before))
+        return made, Seen.of(before)
 
 
 def copy_data(read: int, made: int, size: int) -> None:

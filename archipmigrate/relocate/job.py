@@ -52,6 +52,7 @@ from .tables import (
     end_waiting,
     found_paths,
     moves_left,
+    note_refusal,
     put_copies,
     put_volumes,
     set_stage,
@@ -120,14 +121,20 @@ class RelocateJob(Job[Scan]):
         return [check_unit(maps[at : at + IN_A_UNIT]) for at in range(0, len(maps), IN_A_UNIT)]
 
     def _check_room(self, journal: Journal) -> None:
-        """Raise FatalError if it does not fit, or needs copies. Nothing was touched yet."""
+        """Raise FatalError if it does not fit, or needs copies. Nothing was touched yet.
+
+        A dry run that needs copies goes on, and notes why.
+        """
         crossings = crossings_of(journal)
         try:
-            why = "" if self.may_copy else needs_copies(self.roots, crossings)
-            why = why or lacking_room(self.roots, waiting_counts(journal), crossings)
+            needed = "" if self.may_copy else needs_copies(self.roots, crossings)
+            why = lacking_room(self.roots, waiting_counts(journal), crossings)
         except OSError as error:
-            why = f"the share does not answer ({error.strerror})"
-        if why:
+            needed, why = "", f"the share does not answer ({error.strerror})"
+        if needed and self.dry_run:
+            note_refusal(journal, needed)
+            needed = ""
+        if why := needed or why:
             raise FatalError(f"{why}; nothing was touched")
 
     def load_conflicts(self, journal: Journal) -> None:

@@ -15,9 +15,9 @@ from ..jobs.outcome import outcomes_of
 from ..journal.store import Journal, RunHeader
 from ..model import Outcome
 from ..share import Share
+from ..share.daemons import check_stopped
 from ..ui.report import Report
 from .classify import BAD
-from .daemons import check_stopped
 from .job import RelocateJob
 from .opened import open_roots
 from .report import RelocateReport

@@ -14,10 +14,10 @@ from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
 from ..journal.store import Journal, RunHeader
 from ..share import Share
+from ..share.daemons import check_all_stopped
 from ..ui.report import Report
 from ..ui.summary import how_it_ended
 from ..ui.text import count, quoted
-from .daemons import check_all_stopped
 from .opened import open_roots
 from .prune import PruneJob
 from .settings import RelocateSettings

@@ -15,7 +15,7 @@ from ..ui.summary import Facts, how_it_ended
 from ..ui.text import count, printable, quoted
 from .classify import BAD, WHY, Class
 from .room import is_refusal
-from .tables import Found, class_counts, found_files
+from .tables import Found, class_counts, found_files, refusal_of
 
 INCOMPLETE = "done, but v0.4 does not find all that v0.3 served,"
 EXAMPLES = 20  # lines for each class, without -v
@@ -63,6 +63,7 @@ class RelocateReport:
         self._report = report
         self._journal = journal
         self._counts = class_counts(journal)
+        self._refusal = refusal_of(journal)
 
     def show(self, ended: Ended, words: Words) -> None:
         """Print the files that are listed, then the summary."""
@@ -84,7 +85,8 @@ class RelocateReport:
     def _summary_object(self, ended: Ended) -> dict[str, object]:
         counts = {kind.value.replace("-", "_"): self._counts.get(kind, 0) for kind in LABELS}
         thing = ended.summary_object(dry_run=ended.dry_run)
-        return {**thing, "classes": counts}
+        refused = {"refused": self._refusal} if self._refusal else {}
+        return {**thing, **refused, "classes": counts}
 
     def _lines(self, facts: Facts, *, dry_run: bool) -> Iterator[str]:
         path = quoted(facts.path.encode(errors="surrogateescape"))
@@ -118,9 +120,13 @@ class RelocateReport:
             found = found_files(self._journal)
             if locks := sum(lock.kind == Class.LOCK and not lock.note for lock in found):
                 yield held_by_v03(locks)
+            if self._refusal:
+                yield f"it would stop before that: {self._refusal}"
             if waiting:
                 command = facts.command(facts.job, options=facts.same_share)
-                yield f"do it, once v0.3 is stopped on all nodes, with: {command} --v03-stopped"
+                more = " --copy" if is_refusal(self._refusal) else ""
+                words = f"{command} --v03-stopped{more}"
+                yield f"do it, once v0.3 is stopped on all nodes, with: {words}"
             return
         resume = facts.command("resume", facts.run, options=facts.runs)
         if is_refusal(facts.reason):

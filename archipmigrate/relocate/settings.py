@@ -36,8 +36,9 @@ class RelocateSettings:
     `maps` is the directory of maps, and `maps_identity` what it is, wherever it is mounted. New
     directories become those of `uid` and `gid`, or (None) of the directory that they are in.
     `pithos_blocks` and `pithos_maps` are Pithos' own trees, "" if there are none: what is in them
-    is copied, or moved (`remove_source`). `pithos_migrate` is as v0.4's option of that name. `copy`
-    (objects may be moved by copying) may be said later, so it is none of the run's.
+    is copied, or moved (`remove_source`). `pithos_migrate` is as v0.4's option of that name.
+    `diverged` is the volume whose objects are merged, in the job for that. `copy` (objects may be
+    moved by copying) may be said later, so it is none of the run's.
     """
 
     maps: str
@@ -52,6 +53,7 @@ class RelocateSettings:
     pithos_maps_identity: str = ""
     remove_source: bool = False
     pithos_migrate: bool = False
+    diverged: str = ""
     copy: bool = False
 
     @property

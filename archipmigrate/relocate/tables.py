@@ -8,6 +8,7 @@ stage     what the job does: survey, move, check
 crossing  how many objects, and bytes of them, are to be copied: from and to which filesystem
 copy      the inode at the new place of each object that was carried there
 allowed   has a row once objects may be moved by copying them
+refusal   in a dry run: why a run would stop before it touched anything
 
 A row of `waiting` is deleted in the transaction that finishes the first unit made of it, a row of
 `volume` when its map was read to the end; what was found has natural keys. So a kill repeats work,
@@ -39,6 +40,7 @@ CREATE TABLE IF NOT EXISTS crossing (
     bytes INTEGER NOT NULL, PRIMARY KEY (source, target, moved)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS copy (path BLOB PRIMARY KEY, inode BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS allowed (what TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS refusal (why TEXT NOT NULL);
 """
 INODE = struct.Struct("<Q")  # SQLite's integers have a sign
 SURVEY, MOVE, CHECK = "survey", "move", "check"
@@ -191,6 +193,16 @@ def allow_copies(journal: JobTables) -> None:
 def may_copy(journal: JobTables) -> bool:
     """Whether objects may be moved by copying them."""
     return next(journal.select("SELECT 1 FROM allowed WHERE what = 'copy'"), None) is not None
+
+
+def note_refusal(journal: JobTables, why: str) -> None:
+    """Note why a run would stop before it touched anything."""
+    journal.execute("INSERT INTO refusal VALUES (?)", why)
+
+
+def refusal_of(journal: JobTables) -> str:
+    """Return why a run would stop before it touched anything; "" if it would not."""
+    return next((str(why) for (why,) in journal.select("SELECT why FROM refusal")), "")
 
 
 # -- what the job works off

@@ -3,6 +3,7 @@
     url        URLs of shares on NFS servers       remote      opening them
     mountinfo  what /proc says of mounts           identity    what names a directory
     bypass     from a mount to direct calls        places      what is above or below another one
+    daemons    those of Archipelago that run here
 
 A share is its filesystem's identity and the inode of its root, wherever it is mounted: an
 interrupted run resumes after a remount under another path.

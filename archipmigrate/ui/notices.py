@@ -11,7 +11,7 @@ from .text import examples_line, path_object
 NOTICES = {
     "acl": "has an ACL: group bits are its mask, so the group may still have no access (getfacl)",
     "raced": "was changed by somebody else just before we changed it: check its mode",
-    "capability": "had file capabilities, which a change of group removes and undo cannot put back",
+    "capability": "had file capabilities: a change of owner or group removes them for good",
 }
 
 

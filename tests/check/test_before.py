@@ -17,8 +17,7 @@ from archipmigrate.jobs.options import RunOptions
 from archipmigrate.journal.lock import ShareLock
 from archipmigrate.journal.runs import list_runs, new_run
 from archipmigrate.perms.kind import KIND
-from archipmigrate.relocate import daemons
-from archipmigrate.share import open_share
+from archipmigrate.share import daemons, open_share
 from tests.support.inprocess import Program
 from tests.support.old_shares import entries, make_old_share
 from tests.support.program import GID, attrs

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.privileged
 
 OWNER = "daemon"  # a user and a group of every Debian
 ALL = [
-    "mend", "numbers", "open", "drain", "evacuate", "stop-v03", "packages", "config", "relocate",
-    "perms", "owner", "lock-dir", "locks", "mapfiles", "ready", "pithos", "start", "startup",
-    "undrain", "remove-old",
+    "mend", "numbers", "open", "drain", "evacuate", "stop-v03", "packages", "config", "record",
+    "relocate", "perms", "owner", "lock-dir", "locks", "mapfiles", "ready", "pithos", "start",
+    "startup", "undrain", "remove-old",
 ]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_steps_vanish_one_after_the_other_until_nothing_is_left(
     assert site.keys() == without("mend", "config")
 
     site.does("relocate", *places, "--v03-stopped")
-    stopped = ("numbers", "open", "drain", "evacuate", "stop-v03", "packages", "startup")
+    stopped = ("numbers", "open", "drain", "evacuate", "stop-v03", "record", "packages", "startup")
     done = ["mend", "config", "relocate", *stopped]
     assert site.keys() == without(*done)
 
@@ -98,15 +98,12 @@ def test_steps_vanish_one_after_the_other_until_nothing_is_left(
     done += ["perms", "owner"]
     assert site.keys() == without(*done)
 
-    (site.top / "locks").mkdir(exist_ok=True)
-    shutil.chown(site.top / "locks", OWNER, OWNER)
-    (site.top / "locks").chmod(0o2770)
+    site.does("locks", "--adopt", "--locks", site.top / "locks", "--owner", OWNER, "--group", OWNER)
     site.does("config", "set", *places, f"lock_dir={site.top}/locks")
     done += ["lock-dir"]
     assert site.keys() == without(*done)
 
-    for path in (site.top / "maps").rglob("*_lock"):
-        path.unlink()
+    site.does("locks", *places, "--clean", "--v03-stopped")
     done += ["locks"]
     assert site.keys() == without(*done)
 
@@ -132,6 +129,8 @@ def test_steps_are_those_of_each_node_with_commands_that_name_it(site: SiteUnder
     assert drain["commands"] == [
         "gnt-node modify --drained=yes node1", "gnt-node modify --drained=yes node2",
     ]  # fmt: skip
+    (numbers,) = (step for step in steps if step["key"] == "numbers")
+    assert numbers["commands"] == [f"archipmigrate check {site.top} --hosts node1,node2"]
     (perms,) = (step for step in steps if step["key"] == "perms")
     assert perms["commands"] == [f"archipmigrate perms --group {OWNER} {site.top}"]
     (relocate,) = (step for step in steps if step["key"] == "relocate")
@@ -151,10 +150,28 @@ def test_site_by_its_directory_has_no_steps_about_files_of_this_node(
 
 def test_prelink_has_its_steps(site: SiteUnderWay) -> None:
     keys = site.keys("--prelink")
-    assert keys.index("prelink") < keys.index("drain") < keys.index("relocate")
+    assert keys.index("second-names") < keys.index("drain") < keys.index("relocate")
     assert keys.index("start") < keys.index("drop-old") < keys.index("remove-old")
     (relocate,) = (s for s in site.steps("--prelink") if s["key"] == "relocate")
     assert "--prelink --v03-stopped" in str(relocate["commands"])
+
+
+def test_steps_follow_the_phases_of_prelink(site: SiteUnderWay) -> None:
+    places = ("--config", site.config)
+    site.does("config", "convert", site.old, "-o", site.config)
+    site.does("relocate", *places, "--prelink")
+    keys = site.keys()
+    assert {"second-names", "stop-v03", "relocate", "drop-old"} <= set(keys)
+    assert "run" not in keys
+
+    site.does("relocate", *places, "--prelink", "--v03-stopped")
+    keys = site.keys()
+    assert not {"second-names", "stop-v03", "relocate", "run"} & set(keys)
+    assert keys.index("perms") < keys.index("start") < keys.index("drop-old")
+
+    site.does("perms", "--group", OWNER, site.top)
+    site.does("relocate", *places, "--drop-old")
+    assert not {"relocate", "perms", "drop-old", "run"} & set(site.keys())
 
 
 def test_without_a_walk_everything_about_the_share_remains(site: SiteUnderWay) -> None:

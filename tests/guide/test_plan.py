@@ -102,8 +102,15 @@ def test_configuration_of_the_package_is_not_that_of_the_site(tmp_path: Path) ->
 def test_pithos_own_trees_are_named_to_relocate() -> None:
     node = Node(pithos=("--pithos-blocks", "/srv/pithos/blocks", "--pithos-maps", "/srv/b"))
     site = Site("/srv/a", "/srv/b")
-    (step,) = (s for s in plan(Facts(node, site)) if s.key == "relocate")
+    missing = blocker(Topic.CONFLICTS, "", "", kind="missing", count=1)
+    steps = plan(Facts(node, site, findings=[missing]))
+    (step,) = (s for s in steps if s.key == "relocate")
     assert step.commands[0].endswith("--v03-stopped --pithos-blocks /srv/pithos/blocks")
+    assert "mend" not in keys(steps)
+    steps = plan(Facts(node, site, prelink=True))
+    (step,) = (s for s in steps if s.key == "pithos-trees")
+    assert step.commands == ["cp -an /srv/pithos/blocks/. /srv/a/"]
+    assert keys(steps).index("pithos-trees") < keys(steps).index("relocate")
 
 
 @pytest.mark.parametrize(

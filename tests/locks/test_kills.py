@@ -22,7 +22,7 @@ from tests.support.thinned import strikes
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow]
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EMLINK")
-FEWEST, FEWEST_OF_UNDO = 7, 24  # calls that change something, or make it durable
+FEWEST, FEWEST_OF_UNDO = 5, 24  # calls that change something, or make it durable
 FEWER = 3
 
 

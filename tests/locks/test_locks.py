@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from archipmigrate.journal.location import runtime_directory, secure_directory
+from archipmigrate.journal.lock import ShareLock
 from archipmigrate.locks import remover
 from archipmigrate.locks.lock import Lock, read_lock
+from archipmigrate.share import open_share
 from tests.support.inprocess import Program
 from tests.support.lock_shares import (
     HELD,
@@ -204,7 +207,7 @@ def test_clean_is_refused_while_v03_runs_here(
     (tmp_path / "proc" / "7").mkdir(parents=True)
     (tmp_path / "proc" / "7" / "comm").write_text("mt-pfiled\n")
     monkeypatch.setattr(
-        "archipmigrate.relocate.daemons.check_stopped.__defaults__", (tmp_path / "proc",)
+        "archipmigrate.share.daemons.check_stopped.__defaults__", (tmp_path / "proc",)
     )
     ended = program("locks", *STOPPED, *places(top))
     assert (ended.status, "mt-pfiled (process 7)" in ended.err) == (1, True)
@@ -339,6 +342,30 @@ def test_locks_of_a_half_done_run_are_never_removed(
     dry = program("locks", "--json", "-n", *STOPPED, *places(top))
     assert line["path"] not in paths(dry, "would_remove")
     assert lock.exists()
+
+
+def test_locks_of_a_run_at_work_are_listed_and_nothing_is_removed_beside_it(
+    program: Program, top: Path
+) -> None:
+    make_locks(top)
+    run = program("mapfiles", "--json", *places(top)).summary["run"]
+    holder = f"archipmigrate_{socket.gethostname()}_{run}"
+    put_lock(top / "maps", top / "locks", "volume", holder)
+    before = lock_files(top)
+    share = open_share(str(top / "maps"))
+    runtime = secure_directory(runtime_directory(program.state))
+    work = ShareLock(runtime, share.identity, "maps", share.places)
+    try:
+        work.sign(run)
+        listed = program("locks", "--json", *places(top))
+        (line,) = [line for line in listed.objects if line.get("kind") == "ours"]
+        assert (line["note"], listed.status) == (f"run {run}, process {os.getpid()} is at work", 0)
+        for words in (STOPPED, ("--break", holder)):
+            assert program("locks", *words, *places(top)).status == 11
+    finally:
+        work.release()
+        share.close()
+    assert lock_files(top) == before
 
 
 # -- beside other jobs

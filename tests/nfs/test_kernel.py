@@ -36,6 +36,22 @@ def test_end_states_are_those_of_the_native_backend_and_go_back(
         assert found["perms"]["summary"][count] == found["native"]["summary"][count]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("version", "mounted"), [(3, "3"), (4, "4.2")])
+def test_owner_is_given_and_taken_back_directly_and_through_a_mount(
+    guest: Guest, version: int, mounted: str
+) -> None:
+    found = guest(direct.owner, 54322, version, mounted).reports
+    changed = found["native"]["summary"]["changed"]
+    assert found["native"]["status"] == 0
+    for way in ("mount", "direct"):
+        run, undo = found[way]["run"], found[way]["undo"]
+        assert (run["status"], run["summary"]["changed"], found[way]["unlike"]) == (0, changed, [])
+        assert (undo["status"], undo["summary"]["failed"], found[way]["not back"]) == (3, 0, [])
+    if version == 3:
+        assert found["direct"]["run"]["calls"][fake.SETATTR] == changed
+
+
 @pytest.mark.parametrize("version", [3, 4])
 def test_refusals_stop_the_run(guest: Guest, version: int) -> None:
     found = guest(direct.refusals, version).reports

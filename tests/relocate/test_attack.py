@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.attack import attacked
+from tests.support.attack import EXCHANGER, attacked
 from tests.support.inprocess import Program
 from tests.support.map_shares import snapshot
 from tests.support.old_shares import block_name, new_place, old_place, put
@@ -26,22 +26,6 @@ pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(240)
 OBJECTS = 40
 RUNS = 8
 ENOUGH = OBJECTS // 4  # objects moved, in all runs together
-# renameat2(2) with RENAME_EXCHANGE, pair after pair, as nobody.
-ATTACKER = """
-import ctypes, os, sys
-os.chdir(sys.argv[1])
-pairs = [os.fsencode(word) for word in sys.argv[2:]]
-libc = ctypes.CDLL(None)
-os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
-begun = False
-while True:
-    for a, b in zip(pairs[::2], pairs[1::2]):
-        if libc.renameat2(-100, a, -100, b, 2):
-            sys.exit("it cannot go on")
-    if not begun:
-        begun = True
-        print("begun", flush=True)
-"""
 
 
 @pytest.fixture
@@ -86,7 +70,7 @@ class Arena:
         return sum((self.share / "blocks" / new_place(name)).exists() for name in self.names)
 
     def under_attack(self) -> AbstractContextManager[None]:
-        return attacked([sys.executable, "-c", ATTACKER, self.share / "blocks", *self.pairs])
+        return attacked([sys.executable, "-c", EXCHANGER, self.share / "blocks", *self.pairs])
 
 
 def naive(arena: Arena) -> None:

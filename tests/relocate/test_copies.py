@@ -69,12 +69,14 @@ def test_share_that_needs_copies_is_refused_and_nothing_is_touched(
     program: Program, top: Path
 ) -> None:
     before = sorted(top.rglob("*"))
-    for words in (["-n"], []):
-        ended = relocate(program, top, *words)
-        assert ended.status == 2, ended.out
-        assert "1 object with " in ended.err
-        assert "--copy" in ended.err
-        assert sorted(top.rglob("*")) == before
+    dry = relocate(program, top, "-n")
+    assert (dry.status, dry.summary["classes"]["moved_blocks"]) == (2, 4)
+    ended = relocate(program, top)
+    assert ended.status == 2, ended.out
+    for said in (dry.summary["refused"], ended.err):
+        assert "1 object with " in said
+        assert "--copy" in said
+    assert sorted(top.rglob("*")) == before
 
 
 def test_copy_keeps_all_that_there_is_of_a_file(program: Program, top: Path) -> None:

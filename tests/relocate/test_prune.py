@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from archipmigrate.relocate.daemons import check_all_stopped
+from archipmigrate.share.daemons import check_all_stopped
 from tests.support.inprocess import Program
 from tests.support.kill import Loaded
 from tests.support.old_shares import entries, make_old_share, put

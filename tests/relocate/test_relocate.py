@@ -13,8 +13,8 @@ import pytest
 
 from archipmigrate.journal.store import Journal
 from archipmigrate.model import Unit
-from archipmigrate.relocate.daemons import check_stopped
 from archipmigrate.relocate.job import RelocateJob
+from archipmigrate.share.daemons import check_stopped
 from archipmigrate.tree.rename import rename_exclusive
 from tests.support.inprocess import Program
 from tests.support.map_shares import v1

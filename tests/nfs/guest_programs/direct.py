@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import struct
 import time
 from pathlib import Path
@@ -12,7 +13,17 @@ from typing import Any
 from archipmigrate.backend.nfs import NfsBackend
 from archipmigrate.engine import controllers
 from archipmigrate.testshare import make_share
-from tests.nfs.guest_programs.runtime import EXPORT, STATE, delay, export, report, serve
+from tests.nfs.guest_programs.runtime import (
+    EXPORT,
+    MOUNT,
+    STATE,
+    delay,
+    export,
+    mount,
+    report,
+    serve,
+    umount,
+)
 from tests.support import crafted_tree as crafted
 from tests.support.inprocess import Program
 from tests.support.program import GID, attrs, drift
@@ -71,6 +82,37 @@ def crafted_tree(filesystem: str, version: int) -> None:
     )
     report("undo", ended("undo", "--json", "--no-progress"))
     report("undone", shown(attrs(tree)))
+
+
+def owner(uid: int, version: int, mounted: str) -> None:
+    """Give trees to an owner as well, on the disk, through a mount and directly; undo the latter.
+
+    The mount comes first: it would wait for its attributes to expire after direct changes.
+    """
+    serve("rw,no_root_squash,secure", filesystem="ext4")
+    tree, other = EXPORT / "tree", EXPORT / "other"
+    crafted.build(tree)
+    crafted.build(other)
+    before = attrs(tree)
+    words = (*PERMS, "--owner", uid)
+    report("native", ended(*words, other, backend="native"))
+    expected = attrs(other)
+    mount(mounted)
+    for name, where in (("mount", MOUNT / "tree"), ("direct", url(version, "tree"))):
+        backend = "native" if name == "mount" else "auto"
+        run = ended(*words, where, backend=backend)
+        unlike = [repr(path) for path, found in attrs(tree).items() if found != expected[path]]
+        undo = ended("undo", "--json", "--no-progress", backend=backend)
+        back = {
+            path: (mode & (expected[path][0] | ~0o6000), *ids)
+            for path, (mode, *ids) in before.items()
+        }
+        not_back = [repr(path) for path, found in attrs(tree).items() if found != back[path]]
+        for path, (mode, _, _) in before.items():
+            if stat.S_IFMT(mode) != stat.S_IFLNK:
+                os.chmod(os.fsencode(tree) + b"/" + path, stat.S_IMODE(mode))
+        report(name, {"run": run, "unlike": unlike, "undo": undo, "not back": not_back})
+    umount()
 
 
 def refusals(version: int) -> None:
