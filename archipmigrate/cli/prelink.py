@@ -81,7 +81,7 @@ def is_asked(args: argparse.Namespace) -> bool:
     if asked and (args.copy or args.pithos_migrate or args.pithos_blocks or args.pithos_maps):
         raise UsageError(
             "the phases of --prelink copy nothing: copy Pithos' own trees to the same places below "
-            "the blockers' directories before (cp -a --reflink=auto), or relocate without --prelink"
+            "the blockers' directories before (cp -an), or relocate without --prelink"
         )
     if args.keep_old and not args.prelink:
         raise UsageError("--keep-old goes with --prelink")
