@@ -86,12 +86,12 @@ def _placed(question: VolumesQuestion, names: list[bytes]) -> Iterator[Finding]:
     """Find all volumes, and put their *names*; judge where their objects are, if that is asked."""
     site, looked = question.about.site, 0
     bad: list[Finding] = []
+    unopenable: list[bytes] = []
 
     def take(ended: Ended) -> None:
         nonlocal looked
         for row in volumes(ended.journal):
-            if not bad_name(row.name):
-                names.append(row.name)
+            (unopenable if bad_name(row.name) else names).append(row.name)
             if row.result in LOOKED:
                 looked += 1
             if question.place and (row.result == Result.MISPLACED or row.warning):
@@ -105,6 +105,13 @@ def _placed(question: VolumesQuestion, names: list[bytes]) -> Iterator[Finding]:
         v03_stopped=True,
     ).with_sizes(question.sizes)
     yield from question.about.survey(KIND, settings, site.maps, take, Topic.VOLUMES)
+    if unopenable:
+        yield warning(
+            Topic.VOLUMES,
+            f"left out, for v0.4 cannot open the names: {', '.join(map(quoted, unopenable[:8]))}",
+            "copy these volumes to other names while v0.3 can read them",
+            volumes=[_text(name) for name in unopenable],
+        )
     yield from bad
     if question.place and not bad:
         words = f"every object of {count(looked, 'volume')} is where v0.4 looks"

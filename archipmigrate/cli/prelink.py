@@ -191,7 +191,13 @@ def _standing_run(args: argparse.Namespace, blocks: str, *, over: bool) -> RunHe
             continue
         with closing(open_run(state, header.run)) as journal:
             is_over = not KIND.rests(journal)
-        return header if over or not is_over else None
+        if is_over and not over:
+            raise FatalError(
+                f"{header.run} has come to its end: the old names are gone. Back to v0.3 leads "
+                "relocate --back --v04-stopped; to begin anew, forget that run first: "
+                f"archipmigrate forget {header.run}"
+            )
+        return header
     return None
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..check.site import Site
+from ..jobs.registry import is_of
+from ..prelink.kind import KIND as PRELINK
+from ..relocate.prune_kind import KIND as PRUNED
 from ..ui.text import command_line
 from .facts import Facts
 
@@ -31,15 +35,18 @@ def way_back(facts: Facts) -> tuple[str, list[Back]]:
     """Return where it begins, and its steps."""
     if facts.site is None:
         return RADOS, []
-    return BEGINS, list(_steps(facts))
+    return BEGINS, list(_steps(facts, facts.site))
 
 
-def _steps(facts: Facts) -> Iterator[Back]:
+def _steps(facts: Facts, site: Site) -> Iterator[Back]:
     yield Back("on every node: stop v0.4, with no volume mapped", "archipelago stop")
     for run in facts.runs:
-        yield Back(
-            f"take back {run.job}", command_line(["archipmigrate", "undo", run.run, *facts.state])
-        )
+        if is_of(run, PRUNED):
+            continue  # directories that are missing are made when they are needed
+        command = command_line(["archipmigrate", "undo", run.run, *facts.state])
+        if is_of(run, PRELINK):
+            command = site.relocate("--back", "--v04-stopped", *facts.state)
+        yield Back(f"take back {run.job}", command)
     if not facts.runs:
         yield Back("take back each run, the last one first", "archipmigrate undo")
     yield Back(

@@ -47,8 +47,7 @@ def locate_objects(places: Places) -> tuple[str, RelocateSettings]:
         blocks, settings = places.blocks, _settings(places.maps)
     else:
         blocks, settings = _configured(places.config or CONFIG)
-    if os.path.realpath(blocks) == os.path.realpath(settings.maps):
-        raise UsageError(f"blocks and maps are both in {blocks}: each has a directory of its own")
+    _check_apart(blocks, settings.maps)
     settings = _with_trees(_preferred(settings, places), places)
     for tree in settings.trees.values():
         for path in (blocks, settings.maps):
@@ -58,6 +57,22 @@ def locate_objects(places: Places) -> tuple[str, RelocateSettings]:
                     "are where v0.4 looks already"
                 )
     return blocks, settings
+
+
+def _check_apart(blocks: str, maps: str) -> None:
+    """Check that these are the directories of two blockers, not of a site. Raises UsageError."""
+    for path, name in ((blocks, "blocks"), (maps, "maps")):
+        if os.path.isdir(inner := os.path.join(path, name)):
+            raise UsageError(
+                f"{path} has {name} in a directory of that name, not itself: did you mean {inner}?"
+            )
+    if (os.path.basename(blocks), os.path.basename(maps)) == ("maps", "blocks"):
+        raise UsageError(f"blocks in {blocks} and maps in {maps}: did you mean it the other way?")
+    if overlap(places_at(blocks), places_at(maps)):
+        raise UsageError(
+            f"blocks in {blocks}, maps in {maps}: each has a directory of its own, not one in the "
+            "other"
+        )
 
 
 def _with_trees(settings: RelocateSettings, places: Places) -> RelocateSettings:

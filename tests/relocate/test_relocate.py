@@ -470,3 +470,22 @@ def test_run_stops_where_nothing_can_be_moved_to_the_new_places(
 )
 def test_senseless_options_are_refused(program: Program, words: list[str]) -> None:
     assert program("relocate", *words).status == 2
+
+
+@pytest.mark.parametrize(
+    ("blocks", "maps", "advice"),
+    [
+        (".", "maps", "did you mean"),
+        ("blocks", ".", "did you mean"),
+        ("maps", "blocks", "the other way"),
+        ("maps/vo", "maps", "not one in the other"),
+    ],
+)
+def test_directories_that_are_not_those_of_two_blockers_are_refused(
+    program: Program, top: Path, blocks: str, maps: str, advice: str
+) -> None:
+    before = entries(top)
+    (top / "maps" / "vo").mkdir(exist_ok=True)
+    ended = program("relocate", "--blocks", top / blocks, "--maps", top / maps, "--v03-stopped")
+    assert (ended.status, advice in ended.err) == (2, True), ended.err
+    assert entries(top) == before
