@@ -23,6 +23,7 @@ def test_share_goes_the_whole_way_and_another_one_back(guest: Guest, version: st
         bad = 3 if conflicts else 0
         ends = {
             "link": (0, "link"),
+            "link again": (0, "link"),
             "switch": (bad, "linked"),
             "drop": (bad, "dropped"),
         }
