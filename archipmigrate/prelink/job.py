@@ -7,7 +7,6 @@ with that, and judges nothing anew.
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -148,7 +147,7 @@ class PrelinkJob(Job[Scan]):
         """
         if self.phase is Phase.LINK:
             now = standing(journal)
-            set_standing(journal, replace(now, passed=now.began, ended=int(time.time())))
+            set_standing(journal, replace(now, passed=now.began))
         elif self.phase is Phase.SURVEY:
             return Phase.SWITCH
         elif self.phase is Phase.SWITCH:

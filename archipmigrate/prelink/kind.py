@@ -34,6 +34,8 @@ from .tables import linked_count, prepare_tables, set_standing, standing
 from .undo import UndoPrelinkJob
 
 JOB = "prelink"  # in headers and names of runs
+# Phases that judge what other nodes did until they were stopped.
+JUDGE_OTHERS = (Phase.SURVEY, Phase.LOOK, Phase.BACK)
 
 
 @dataclass
@@ -118,8 +120,8 @@ class PrelinkKind(JobKind[RelocateSettings]):
             if opening.purpose is Purpose.RUN:
                 if now.phase is not Phase.LINK:
                     check_stopped()
-                if now.phase is Phase.SURVEY:
-                    _wait_for_mount(opening, now.ended)
+                if now.phase in JUDGE_OTHERS:
+                    _wait_for_mount(opening)
                 if not now.began:
                     now = replace(now, began=keep.clock(blocks))
                     journal.commit([lambda j: set_standing(j, now)])
@@ -154,20 +156,19 @@ def _run_of(opening: Opening[RelocateSettings]) -> str:
     return opening.header.run or "dry-run"
 
 
-def _wait_for_mount(opening: Opening[RelocateSettings], ended: int) -> None:
-    """Wait until an NFS mount has forgotten what the latest pass of phase 1 saw.
+def _wait_for_mount(opening: Opening[RelocateSettings]) -> None:
+    """Wait until an NFS mount has forgotten what anybody saw through it before this session.
 
-    Else a block that another node has deleted since would still seem to be there.
+    Else a block that another node has deleted since would still seem to be there, and one that it
+    has made not.
     """
     if not opening.share.is_nfs:
         return
-    longest = cached_seconds(opening.share.mount)
-    left = min(max(ended + longest - time.time(), 0), longest)
-    if left > 0:
-        opening.reporter.remark(
-            f"waiting {left:.0f} s: the mount may still show what the latest pass saw"
-        )
-        time.sleep(left)
+    seconds = cached_seconds(opening.share.mount)
+    opening.reporter.remark(
+        f"waiting {seconds} s: the mount may still show what was before other nodes' latest changes"
+    )
+    time.sleep(seconds)
 
 
 KIND = PrelinkKind()

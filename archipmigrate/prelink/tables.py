@@ -4,8 +4,7 @@ object   blocks that have both names, by digest, and their inode
 map      maps that were moved, the directory in which v0.3 had them, and their inode
 walk     first directories that are still to be walked, by root
 undone   packed actions that failed, to be tried again
-phase    the phase; when its pass began, by the clock of the filesystem; when the latest pass over
-         all blocks ended, by ours
+phase    the phase; when its pass, and when the latest whole pass over all blocks, began
 
 A row of `walk` goes in the transaction that finishes the first unit made of it, a row of `object`
 comes in the one that finishes, or settles, its link. What was judged waits in `waiting` before any
@@ -30,7 +29,7 @@ CREATE TABLE IF NOT EXISTS walk (
     root INTEGER NOT NULL, name BLOB NOT NULL, PRIMARY KEY (root, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS undone (body BLOB NOT NULL, actions INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS phase (
-    name TEXT NOT NULL, began INTEGER NOT NULL, passed INTEGER NOT NULL, ended INTEGER NOT NULL);
+    name TEXT NOT NULL, began INTEGER NOT NULL, passed INTEGER NOT NULL);
 """
 # Names of the first level, in which all blocks of v0.3 lie.
 TOPS = tuple(b"%02x" % number for number in range(256))
@@ -59,14 +58,12 @@ class Standing:
     """Where a run is.
 
     `began` is when the phase, or this pass of phase 1, began; `passed` when the latest pass that
-    has come to its end began; both in ns by the clock of the filesystem. `ended` is when that pass
-    ended, in seconds by our clock. 0: none has.
+    has come to its end began; both in ns by the clock of the filesystem. 0: none has.
     """
 
     phase: Phase
     began: int = 0
     passed: int = 0
-    ended: int = 0
 
 
 def prepare_tables(journal: JobTables) -> None:
@@ -75,7 +72,7 @@ def prepare_tables(journal: JobTables) -> None:
     for statement in SCHEMA.split(";"):
         journal.execute(statement)
     if not next(journal.select("SELECT count(*) FROM phase"))[0]:
-        journal.execute("INSERT INTO phase VALUES (?, 0, 0, 0)", Phase.LINK)
+        journal.execute("INSERT INTO phase VALUES (?, 0, 0)", Phase.LINK)
         put_walks(journal, Root.BLOCKS, TOPS)
 
 
@@ -83,18 +80,14 @@ def standing(journal: JobTables) -> Standing:
     """Return where a run is."""
     if not _are_prepared(journal):
         return Standing(Phase.LINK)
-    ((name, began, passed, ended),) = journal.select("SELECT name, began, passed, ended FROM phase")
-    return Standing(Phase(name), began, passed, ended)
+    ((name, began, passed),) = journal.select("SELECT name, began, passed FROM phase")
+    return Standing(Phase(name), began, passed)
 
 
 def set_standing(journal: JobTables, now: Standing) -> None:
     """Note where a run is from now on."""
     journal.execute(
-        "UPDATE phase SET name = ?, began = ?, passed = ?, ended = ?",
-        now.phase,
-        now.began,
-        now.passed,
-        now.ended,
+        "UPDATE phase SET name = ?, began = ?, passed = ?", now.phase, now.began, now.passed
     )
 
 

@@ -8,7 +8,8 @@ In a guest (User-Mode Linux): the kernel's NFS server and client, mounts, exact 
                        host, so its module should import little; runtime.py imports nothing but the
                        standard library
     test_boot, test_bed                          the guest itself
-    test_mount, test_mount_maps                  the program through a mount
+    test_mount, test_mount_maps, test_mount_objects, test_mount_prelink
+                                                 the program through a mount
     test_kernel, test_bypass                     direct NFS: to a URL, and bypassing a mount
 
 On the loopback, for clients that speak NFS themselves: nfs-ganesha, a server in user space.
