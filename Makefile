@@ -9,6 +9,9 @@ C_SOURCES := $(shell find native -name '*.[ch]')
 C_FORMATTED := $(C_SOURCES) $(wildcard benchmarks/*.c tests/native/*.c tests/preload/*.c)
 PY_CHECKED := setup.py archipmigrate tests $(wildcard benchmarks/*.py)
 
+# Where it is set, each of the thousands of processes of the tests would compile the program anew.
+export PYTHONDONTWRITEBYTECODE =
+
 # Every target works in the same .venv: one after another, also under make -j.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:

@@ -88,15 +88,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _left_out(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return the variants of slow tests that are not run."""
+    """Return the variants that are not run: of slow tests, and of those that run the program."""
     variants: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if _is(item, "slow"):
+        if _is(item, "slow") or "backend" in getattr(item, "fixturenames", ()):
             variants.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    every = {item.nodeid for all_of in variants.values() for item in all_of}
     run = {
         item.nodeid for test, all_of in variants.items() for item in thinned.variants(test, all_of)
     }
-    return [item for item in items if _is(item, "slow") and item.nodeid not in run]
+    return [item for item in items if item.nodeid in every - run]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

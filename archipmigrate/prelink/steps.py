@@ -331,11 +331,18 @@ def _judged(action: Action, done: list[Done]) -> Iterator[None]:
 
 
 def link_as(source: int, name: bytes, target: int, new_name: bytes) -> None:
-    """Link a name of one open directory into another. Raises OSError, Different if it is taken."""
+    """Link a name of one open directory into another.
+
+    Raises OSError, Different if it is taken, Gone if there is nothing of the first name any more.
+    """
     try:
         os.link(name, new_name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
     except FileExistsError:
         raise Different from None
+    except FileNotFoundError:
+        if status(source, name) is None:  # v0.3 may run, and has deleted it since it was looked at
+            raise Gone from None
+        raise
 
 
 def _check_linked(directory: int, name: bytes, inode: int) -> None:

@@ -194,7 +194,7 @@ def test_directory_that_cannot_be_read_is_a_blocker(
         return listdir(path)
 
     monkeypatch.setattr(os, "listdir", failing)
-    ended = check(program, ready, "--no-probe")
+    ended = check(program, ready, "--no-probe", "--backend", "python")
     assert (ended.status, levels(ended)["places"]) == (5, "blocker")
 
 

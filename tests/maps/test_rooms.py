@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 MAPS = Path(__file__).parents[2] / "archipmigrate" / "maps"
-ORDER = ["ini", "config", "format", "journal", "blocker", "survey", "jobs"]
+ORDER = ["format", "journal", "blocker", "survey", "jobs"]
 ORDER += ["settings", "locate", "open", "report", "kind"]
 
 

@@ -1,10 +1,11 @@
-"""Choose what `make test` leaves out: variants of slow tests, and calls at which a run is struck.
+"""Choose what `make test` leaves out: variants of tests, and calls at which a run is struck.
 
 Each test begins at another one of the first few: together they cover variants and calls of all
 kinds, and always the same ones. `make test-all` leaves nothing out, nor does pytest by itself.
 
-    make test   (--thinned)   every third call; every second variant of a slow test, or every third
-                              if it has more than two
+    make test   (--thinned)   every third call; every second variant (backend, version of NFS, seed)
+                              of a test that is slow or runs the program, or every third if it has
+                              more than two
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def strikes(step: int = 1) -> Iterator[int]:
 
 
 def variants(test: str, parameters: Sequence[T]) -> Sequence[T]:
-    """Return those of the variants of a slow test that are run."""
+    """Return those of the variants of a test that are run."""
     if not _active:
         return parameters
     step = min(len(parameters), THINNED)
