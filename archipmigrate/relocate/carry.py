@@ -28,7 +28,7 @@ from ..packed.moves import Move, Root, Verb
 from ..tree.files import status
 from ..tree.rename import rename_exclusive
 from .compare import is_v1_map, same_content
-from .copying import Seen, SourceChanged, copy_file, sweep_part
+from .copying import Copied, Seen, SourceChanged, copy_file, sweep_part
 from .roots import OpenRoot, Roots, is_object, made, pinned
 from .steps import Different, Gone, Step
 
@@ -124,10 +124,10 @@ class Carrier:
             drops_copy = self.back and move.verb is Verb.COPY
             os.unlink(move.name, dir_fd=target if drops_copy else source)
 
-    def made(self, move: Move) -> int:
-        """Return the inode that an object has at its new place, once; 0 if that is not known."""
+    def made(self, move: Move) -> Copied | None:
+        """Return what an object is at its new place, and was, once; None if that is not known."""
         pending = self._pending.pop(move.path, None)
-        return pending.inode if pending is not None else 0
+        return None if pending is None else Copied(pending.inode, pending.original)
 
     # -- where it is
 

@@ -39,9 +39,12 @@ class SourceChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What tells whether a file was changed since it was looked at."""
+    """A file when it was looked at: what tells whether it was changed since. Times are in ns."""
 
     inode: int
+    mode: int
+    uid: int
+    gid: int
     size: int
     mtime: int
     ctime: int
@@ -49,7 +52,9 @@ class Seen:
     @classmethod
     def of(cls, found: os.stat_result) -> Seen:
         """Return what a status says."""
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        owner = found.st_uid, found.st_gid
+        times = found.st_mtime_ns, found.st_ctime_ns
+        return cls(found.st_ino, found.st_mode, *owner, found.st_size, *times)
 
 
 @dataclass(frozen=True, slots=True)

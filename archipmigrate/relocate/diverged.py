@@ -161,7 +161,7 @@ class UndoMergeJob(Job[Scan]):
         """Take objects apart. Raises OSError if what was done may not be durable."""
         del retries, deny_limit, stop  # a unit has few objects
         moves = list(unpack_moves(scan.preimage))
-        return result(moves, self.overlay.apply(moves))
+        return result(moves, self.overlay.apply(moves), undo=True)
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
         """Finish what a killed undo left half done; its unit is worked off again."""
@@ -171,14 +171,17 @@ class UndoMergeJob(Job[Scan]):
         return UnitResult(_packed(done), counting.settled(changed))
 
 
-def result(moves: list[Move], done: list[Done]) -> UnitResult:
-    """Return the result of a unit."""
+def result(moves: list[Move], done: list[Done], *, undo: bool = False) -> UnitResult:
+    """Return the result of a unit; an undo leaves what somebody has changed since."""
     tally, failures = Tally(), []
     for move, ended in zip(moves, done, strict=True):
         if ended.outcome == Outcome.CHANGED:
             tally.changed += 1
         elif ended.outcome == Outcome.UNCHANGED:
             tally.compliant += 1
+        elif undo and ended.outcome in WHY:
+            tally.skipped += 1
+            failures.append(Failure(move.path, "undo", 0, WHY[ended.outcome]))
         else:
             tally.failed += 1
             why = WHY.get(ended.outcome, ended.note or "it was not begun")

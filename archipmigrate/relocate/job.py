@@ -55,6 +55,7 @@ from .tables import (
     moves_left,
     note_refusal,
     put_copies,
+    put_originals,
     put_volumes,
     set_stage,
     stage_of,
@@ -307,8 +308,12 @@ def class_of(move: Move) -> Class:
 
 def _copies(moves: Sequence[Move], done: Sequence[Done]) -> list[TablesWrite]:
     changed = (pair for pair in zip(moves, done, strict=True) if pair[1].outcome == Outcome.CHANGED)
-    copies = [(move.path, ended.copy) for move, ended in changed if ended.copy]
-    return [partial(put_copies, copies=copies)] if copies else []
+    copies = [(move, ended.copy) for move, ended in changed if ended.copy]
+    if not copies:
+        return []
+    inodes = [(move.path, copied.inode) for move, copied in copies]
+    carried = [(move.path, c.original) for move, c in copies if move.verb is Verb.CARRY]
+    return [partial(put_copies, copies=inodes), partial(put_originals, originals=carried)]
 
 
 def _map_at(path: bytes) -> MapToCheck:

@@ -13,9 +13,10 @@ from ..errors import UsageError
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
-from ..jobs.outcome import outcomes_of
+from ..jobs.outcome import outcomes_of, unpack_outcome
 from ..journal.store import Journal, RunHeader
-from ..model import Outcome
+from ..model import Outcome, Remade
+from ..packed.moves import Verb, unpack_moves
 from ..share import Share
 from ..share.daemons import check_stopped
 from ..ui.report import Report
@@ -26,7 +27,14 @@ from .report import RelocateReport
 from .returnable import check_maps
 from .roots import Roots
 from .settings import JOB, RelocateSettings, open_maps
-from .tables import allow_copies, class_counts, may_copy, prepare_tables
+from .tables import (
+    allow_copies,
+    class_counts,
+    has_originals,
+    may_copy,
+    original_of,
+    prepare_tables,
+)
 from .undo import UndoRelocateJob
 from .ways import Ways
 
@@ -101,6 +109,19 @@ class RelocateKind(JobKind[RelocateSettings]):
     def may_have_changed(self, journal: Journal) -> bool:
         """Say whether an object was moved, or may be half done."""
         return bool(journal.unsettled()) or Outcome.CHANGED in outcomes_of(journal)
+
+    def remade(self, journal: Journal) -> Iterator[Remade]:
+        """Yield the objects that were carried, which undo copies back."""
+        if not has_originals(journal):
+            return
+        for number in journal.batches():
+            outcomes = unpack_outcome(journal.outcome(number)).outcomes
+            moves = unpack_moves(journal.preimage(number))
+            for move, outcome in zip(moves, outcomes, strict=True):
+                if move.verb is Verb.CARRY and outcome == Outcome.CHANGED:
+                    file = original_of(journal, move.path, move.inode)
+                    if file is not None:
+                        yield file
 
     def status(self, ended: Ended) -> str:
         """Return `failures` if v0.4 does not find all that v0.3 served."""

@@ -37,7 +37,7 @@ from ..tree.rename import rename_exclusive
 from .carry import VERBS as CARRIED
 from .carry import Carrier, Copies, link
 from .compare import is_v1_map, same_content
-from .copying import SourceChanged, copy_file, sweep_part
+from .copying import Copied, SourceChanged, copy_file, sweep_part
 from .roots import Roots, is_object, leads_out, made, pinned, status_beneath
 from .steps import Different, Gone, Step
 
@@ -50,7 +50,7 @@ class Done:
     operation: str = ""
     errno: int = 0
     note: str = ""
-    copy: int = 0  # the inode at the new place, of what was carried there
+    copy: Copied | None = None  # of what was carried: what it is, and was
 
 
 UNTRIED = Done(Outcome.UNTRIED)

@@ -6,7 +6,8 @@ volume    maps whose objects are to be looked for, once all is moved
 class     how many files there are of each class that are not listed
 stage     what the job does: survey, move, check
 crossing  how many objects, and bytes of them, are to be copied: from and to which filesystem
-copy      the inode at the new place of each object that was carried there
+copy      the inode at the new place of each object that was carried, or copied, there
+original  the attrs of each object that was carried: undo makes a file with these
 allowed   has a row once objects may be moved by copying them
 refusal   in a dry run: why a run would stop before it touched anything
 
@@ -21,8 +22,10 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..model import JobTables
+from ..journal.integers import TOP_BIT, signed
+from ..model import JobTables, Remade
 from ..packed.moves import Root
+from .copying import Seen
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS found (
@@ -39,6 +42,9 @@ CREATE TABLE IF NOT EXISTS crossing (
     source BLOB NOT NULL, target BLOB NOT NULL, moved INTEGER NOT NULL, objects INTEGER NOT NULL,
     bytes INTEGER NOT NULL, PRIMARY KEY (source, target, moved)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS copy (path BLOB PRIMARY KEY, inode BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS original (
+    path BLOB PRIMARY KEY, mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,
+    size INTEGER NOT NULL, mtime INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS allowed (what TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refusal (why TEXT NOT NULL);
 """
@@ -167,7 +173,33 @@ def put_copies(journal: JobTables, copies: Iterable[tuple[bytes, int]]) -> None:
     journal.execute_many("INSERT OR REPLACE INTO copy VALUES (?, ?)", rows)
 
 
+def put_originals(journal: JobTables, originals: Iterable[tuple[bytes, Seen]]) -> None:
+    """Keep the attrs of objects that were carried, by the paths that they had."""
+    rows = [
+        (path, was.mode, was.uid, was.gid, was.size, signed(was.mtime % (2 * TOP_BIT)))
+        for path, was in originals
+    ]
+    journal.execute_many("INSERT OR REPLACE INTO original VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+
 # -- copies
+
+
+def has_originals(journal: JobTables) -> bool:
+    """Whether attrs of objects that were carried are kept; earlier versions kept none."""
+    if next(journal.select("SELECT 1 FROM sqlite_schema WHERE name = 'original'"), None) is None:
+        return False
+    return next(journal.select("SELECT 1 FROM original LIMIT 1"), None) is not None
+
+
+def original_of(journal: JobTables, path: bytes, inode: int) -> Remade | None:
+    """Return what the undo makes again in place of an object that was carried: its *inode* then.
+
+    None if its attrs were not kept.
+    """
+    query = "SELECT mode, uid, gid, size, mtime FROM original WHERE path = ?"
+    row = next(journal.select(query, path), None)
+    return None if row is None else Remade(inode, *row)
 
 
 def copy_of(journal: JobTables, path: bytes) -> int | None:

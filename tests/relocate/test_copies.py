@@ -109,6 +109,31 @@ def test_undo_copies_back_what_was_written_meanwhile(program: Program, top: Path
     assert old.read_bytes() == b"written by v0.4"
 
 
+def test_undo_of_perms_knows_what_the_undo_of_copies_made_again(
+    program: Program, top: Path
+) -> None:
+    """Of objects that were written to meanwhile it knows nothing."""
+    path = top / "blocks" / old_place(FIRST)
+    before = entries(top)
+    for is_written in (False, True):
+        assert program.perms(top).status == 0
+        given = path.stat()
+        assert relocate(program, top, "--copy").status == 0
+        if is_written:
+            (top / "blocks" / new_place(FIRST)).write_bytes(b"written by v0.4")
+        assert program("undo").status == 0
+        assert path.stat().st_ino != given.st_ino
+        ended = program("undo", "--json")
+        if not is_written:
+            assert (ended.status, ended.summary["skipped"], ended.summary["failed"]) == (0, 0, 0)
+            assert without_inodes(entries(top)) == without_inodes(before)
+    assert ended.status == 3
+    (failure,) = [thing for thing in ended.objects if thing["type"] == "failure"]
+    assert failure["path"] == f"blocks/{old_place(FIRST)}"
+    assert (path.stat().st_mode, path.stat().st_gid) == (given.st_mode, given.st_gid)
+    assert path.read_bytes() == b"written by v0.4"
+
+
 def test_undo_leaves_a_file_that_has_taken_the_place_of_a_copy(program: Program, top: Path) -> None:
     relocate(program, top, "--copy")
     new = top / "blocks" / new_place(FIRST)
