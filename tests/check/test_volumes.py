@@ -115,9 +115,7 @@ def test_digests_of_the_real_v03_are_recorded_and_stay_all_the_way(
 ) -> None:
     top, record = extract_v03(tmp_path / "share"), tmp_path / "before.json"
     ended = check(program, top, "--record", record, "--pithos-blocks", top / "pithos" / "data")
-    assert (ended.status, "the names: shrt" in ended.out) == (4, True), (
-        ended.out
-    )  # only v0.3 can open it
+    assert (ended.status, "cannot open the names: shrt" in ended.out) == (4, True), ended.out
     assert json.loads(record.read_text()) == served()
     for name, where in (("data", "blocks"), ("maps", "maps")):
         shutil.copytree(top / "pithos" / name, top / where, dirs_exist_ok=True)
