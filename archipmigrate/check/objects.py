@@ -26,7 +26,8 @@ from .room import Need, on_share
 
 EXAMPLES = 3
 TODO = {
-    Class.CONFLICT: "see which is right: relocate lists both with sizes and times",
+    Class.CONFLICT: "remove neither: relocate -n lists both. If v0.4 was started too early: "
+    "relocate --merge-diverged VOLUME",
     Class.OUTSIDE: "put directories and objects themselves in place of links and mounts",
     Class.MISSING: "find out whose they are (relocate -n lists them); Pithos' own objects have to "
     "be brought below the blocker's directories first",

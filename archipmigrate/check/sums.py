@@ -53,7 +53,9 @@ def _sum(entry: Mapping[str, object]) -> Sum:
 
 
 def check_writable(path: Path) -> None:
-    """Check that a file can be made beside *path*, before hours of work. Raises UsageError."""
+    """Check that *path* can be made, and is not there, before hours of work. Raises UsageError."""
+    if os.path.lexists(path):
+        raise UsageError(f"{path} is there, and may be the record of before: name another file")
     temporary = _temporary(path)
     try:
         temporary.touch()

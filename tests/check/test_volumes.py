@@ -194,7 +194,7 @@ def test_file_that_is_no_record_is_a_usage_error(
 @pytest.mark.parametrize(
     ("error", "status"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 1)]
 )
-def test_interrupted_record_leaves_the_old_file_and_no_half_one(
+def test_interrupted_record_leaves_no_file_and_no_half_one(
     program: Program,
     top: Path,
     tmp_path: Path,
@@ -204,7 +204,6 @@ def test_interrupted_record_leaves_the_old_file_and_no_half_one(
 ) -> None:
     directory = tmp_path / "records"
     directory.mkdir()
-    (directory / "record").write_text("the old one")
     put_volume(top, "staying", 2)
 
     def failing(*_: object) -> None:
@@ -212,8 +211,16 @@ def test_interrupted_record_leaves_the_old_file_and_no_half_one(
 
     monkeypatch.setattr(os, "fsync", failing)
     assert check(program, top, "--record", directory / "record").status == status
-    assert [path.name for path in directory.iterdir()] == ["record"]
-    assert (directory / "record").read_text() == "the old one"
+    assert list(directory.iterdir()) == []
+
+
+def test_record_is_never_replaced(program: Program, top: Path, tmp_path: Path) -> None:
+    put_volume(top, "staying", 2)
+    record = tmp_path / "record"
+    record.write_text("that of before")
+    ended = check(program, top, "--record", record)
+    assert (ended.status, record.read_text()) == (2, "that of before")
+    assert "name another file" in ended.err
 
 
 def test_many_volumes_are_hashed_a_few_at_once(program: Program, top: Path, tmp_path: Path) -> None:
