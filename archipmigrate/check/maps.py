@@ -131,8 +131,8 @@ def _judged(question: Question, found: _Found) -> Iterator[Finding]:
             f"{count(found.unopenable, 'volume')} whose names v0.4 cannot open (it takes "
             f"{SHORTEST_NAME} to {LONGEST_NAME} bytes): "
             f"{found.shown(BAD_NAME, found.unopenable)}",
-            "while v0.3 can still read them, copy each to a volume of another name (vlmc map both, "
-            "then dd), and remove it",
+            "copy each to a volume of another name where v0.3 runs (vlmc map both, then dd), and "
+            "remove it: before relocate, or after its undo",
             count=found.unopenable,
         )
     else:

@@ -55,7 +55,7 @@ def _files(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
     yield from _share(facts, site, left)
     if left.restarts:
         yield from nodes.start(facts)
-        if left.stops_v03:
+        if left.stops_v03 or not left.v04_runs:
             yield nodes.start_up(facts)
         yield nodes.undrain(facts)
     yield from _afterwards(facts, site, left)
@@ -133,7 +133,7 @@ def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
         note = "v0 maps of Pithos need their sizes: --pithos-db URL, or --sizes FILE"
         command = site.mapfiles("--v03-stopped")
         yield Step(MAPFILES, ONE_NODE, "convert the maps of all volumes", [command], note)
-    if left.relocate or left.perms or left.maps:
+    if left.relocate or left.perms or left.maps or (left.restarts and not left.v04_runs):
         text = "see that the share is ready"
         commands = [site.check(), site.check("--volumes")]
         note = (
@@ -141,10 +141,6 @@ def _share(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
             "undos lead back without loss"
         )
         yield Step("ready", ONE_NODE, text, commands, note)
-    if left.pithos:
-        text = "have v0.4 move Pithos' objects to its own places as they are used"
-        note = "once Pithos itself is upgraded"
-        yield from nodes.set_option(facts, "pithos", text, ["pithos_migrate=True"], note)
 
 
 def _relocate(facts: Facts, site: Site) -> Iterator[Step]:
@@ -197,6 +193,17 @@ def _afterwards(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
         yield Step(
             "drop-old", ONE_NODE, "remove the old names", [site.relocate("--drop-old")], note
         )
+    if left.pithos:
+        yield Step(
+            "pithos-conflicts",
+            ONE_NODE,
+            "see which objects of Pithos v0.4 would fail on once it moves them",
+            [site.relocate("--pithos-migrate", "-n")],
+            "it must list no conflict before the next step",
+        )
+        text = "have v0.4 move Pithos' objects to its own places as they are used, and restart it"
+        note = "once Pithos itself is upgraded"
+        yield from nodes.set_option(facts, "pithos", text, ["pithos_migrate=True"], note)
     if left.old_config:
         yield from nodes.remove_old(facts)
     if left.owners:

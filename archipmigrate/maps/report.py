@@ -47,6 +47,7 @@ SHOWN = (
 )
 BAD = tuple(result for result in SHOWN if result not in GOOD)
 WARNING, BY_V03 = "warning", "locked by v0.3"
+V03_STOPPED = "--v03-stopped"
 EXAMPLES = 20  # lines for each result, without -v
 LOGS = {
     "upgraded.log": (Result.UPGRADED,),
@@ -212,11 +213,11 @@ class VolumesReport:
         words = list(facts.same_share)
         if "--config" in words:
             at = words.index("--config")
-            return facts.command(RELOCATE, options=words[at : at + 2])
+            return facts.command(RELOCATE, options=[*words[at : at + 2], V03_STOPPED])
         if "--maps" in words:
             places = ["--maps", facts.path, "--blocks", self._blocks]
-            return facts.command(RELOCATE, options=places)
-        return facts.command(RELOCATE, options=())
+            return facts.command(RELOCATE, options=[*places, V03_STOPPED])
+        return facts.command(RELOCATE, options=[V03_STOPPED])
 
     # -- logs
 

@@ -33,7 +33,7 @@ from ..model import (
 from ..packed.groups import Hint
 from ..packed.moves import Root, shown_path
 from ..relocate import missing
-from ..relocate.mover import Done
+from ..relocate.batch import Done
 from ..relocate.roots import Roots
 from ..relocate.tables import (
     Found,

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from ..layout.names import LOCK, PREFIX
 from ..packed.moves import Root, shown_path
 from ..relocate.classify import Class, Verdict, classify
-from ..relocate.compare import same_content
 from ..relocate.places import sha256_directory
 from ..relocate.roots import Roots, is_object, leads_out, status_beneath
 from ..relocate.tables import MapToCheck
+from ..tree.files import same_content
 from .actions import Action, Verb, block_directory, block_name
 from .judge import TAKEN, WRITTEN, conflict
 from .keep import Keep, Shelf, opened

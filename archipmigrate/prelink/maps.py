@@ -17,14 +17,13 @@ import stat
 from dataclasses import dataclass
 
 from ..layout.names import PREFIX
-from ..relocate.compare import same_content
 from ..relocate.copying import SourceChanged, copy_file, sweep_part
 from ..relocate.roots import OpenRoot, is_object, status_beneath
-from ..relocate.steps import Different, Gone
-from ..tree.files import status
+from ..relocate.steps import Different, Gone, Step
+from ..tree.files import same_content, status
 from .actions import Action, Verb
 from .keep import Shelf, opened
-from .steps import Step, Steps, unlink_one_of_two
+from .steps import Steps, unlink_one_of_two
 
 
 @dataclass(slots=True)

@@ -107,6 +107,9 @@ class PrelinkReport:
             yield f"shortly before v0.3 stops, once more: {command_line([*relocate, '--prelink'])}"
             stopped = command_line([*relocate, "--prelink", "--v03-stopped"])
             yield f"then stop v0.3 on all nodes, and: {stopped}"
+        elif facts.status == "stopped":
+            again = command_line([*relocate, "--drop-old"])
+            yield f"nothing was removed; once v0.3 is stopped on all nodes, again: {again}"
         elif self._phase is Phase.LINKED:
             yield AT_LINKED
             yield "now run perms on the share, then start v0.4"

@@ -19,22 +19,19 @@ Where names cannot be exchanged (NFS), J is linked aside and synced, and I renam
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
 from ..backend.python import statx
-from ..engine.stop import DENIED
 from ..errors import ShareError
-from ..model import Outcome, StopFlag
+from ..model import StopFlag
 from ..packed.moves import Root
+from ..relocate.batch import Done, settle, work_off
 from ..relocate.copying import part_name
-from ..relocate.mover import UNTRIED, Done
-from ..relocate.roots import Roots, is_object, leads_out, status_beneath
-from ..relocate.steps import Different, Gone
+from ..relocate.roots import Roots, is_object, status_beneath
+from ..relocate.steps import Different, Gone, Step
 from ..tree.beneath import PIN
 from ..tree.files import status
 from ..tree.rename import exchange, rename_exclusive
@@ -46,15 +43,6 @@ CROSSES = (
     "a second name cannot be given across filesystems, quotas or subvolumes: nothing is copied "
     "while v0.3 runs; use relocate without --prelink"
 )
-
-
-class Step(Enum):
-    """How far an object is, before the barrier."""
-
-    NOT_BEGUN = "not begun"
-    HALF_DONE = "half done"
-    MADE = "made"
-    ALREADY = "already"  # it was as it should be
 
 
 @dataclass(slots=True)
@@ -77,46 +65,18 @@ class Steps:
 
         After *stop*, or *deny_limit* refusals without a success (0: no limit), none is begun.
         """
-        return self._work(actions, stop, deny_limit, settling=False)
+        return work_off(self, actions, stop, deny_limit)
 
     def settle(self, actions: Sequence[Action]) -> list[Done]:
         """Finish what is half done of a batch that was cut off; what is not begun is UNCHANGED."""
-        return self._work(actions, b"\0", 0, settling=True)
+        return settle(self, actions)
 
-    def _work(
-        self, actions: Sequence[Action], stop: StopFlag, deny_limit: int, *, settling: bool
-    ) -> list[Done]:
-        done: list[Done] = []
-        half_done: list[int] = []
-        denied, succeeded = 0, False
-        for index, action in enumerate(actions):
-            if stop[0] or (deny_limit and denied >= deny_limit and not succeeded):
-                done.append(UNTRIED)
-                continue
-            steps: list[Step] = []
-            with _judged(action, done):
-                steps.append(self.begin(action, settling=settling))
-            if not steps:
-                denied += done[-1].errno in DENIED
-                continue
-            succeeded = True
-            if steps[0] is Step.HALF_DONE:
-                half_done.append(index)
-            is_change = steps[0] in (Step.HALF_DONE, Step.MADE) or (
-                settling and steps[0] is Step.ALREADY
-            )
-            done.append(Done(Outcome.CHANGED if is_change else Outcome.UNCHANGED))
-        self._barrier(a for a, d in zip(actions, done, strict=True) if d.outcome == Outcome.CHANGED)
-        for index in half_done:
-            ended: list[Done] = []
-            with _judged(actions[index], ended):
-                self.finish(actions[index])
-            if ended:
-                done[index] = ended[0]
-        self._barrier(actions[index] for index in half_done)
-        return done
+    def operation(self, action: Action) -> str:
+        """Return what a failure is reported with."""
+        return action.verb.name.lower().replace("_", " ")
 
-    def _barrier(self, actions: Iterator[Action]) -> None:
+    def barrier(self, actions: Sequence[Action]) -> None:
+        """Make durable what was done. Raises OSError."""
         for root in {action.root for action in actions}:
             self.roots[root].sync()
 
@@ -170,7 +130,12 @@ class Steps:
         if settling:
             return Step.NOT_BEGUN
         with opened(root.pin(has)) as source, opened(root.pin_made(gets)) as target:
-            link_as(source, name, target, name)
+            try:
+                link_as(source, name, target, name)
+            except OSError as error:
+                if error.errno == errno.EXDEV and action.verb is Verb.LINK:
+                    raise ShareError(CROSSES) from None
+                raise
             _check_linked(target, name, action.inode)
         return Step.MADE
 
@@ -308,26 +273,6 @@ class Steps:
 def _leaves(action: Action) -> bytes:
     """Return the place whose name goes."""
     return action.old if action.verb is Verb.DROP else action.new
-
-
-@contextlib.contextmanager
-def _judged(action: Action, done: list[Done]) -> Iterator[None]:
-    """Add how an action ended that did not succeed."""
-    try:
-        yield
-    except Gone:
-        done.append(Done(Outcome.GONE))
-    except Different:
-        done.append(Done(Outcome.DIFFERENT))
-    except OSError as error:
-        if error.errno == errno.EXDEV and action.verb is Verb.LINK:
-            raise ShareError(CROSSES) from None
-        if leads_out(error):
-            done.append(Done(Outcome.DIFFERENT))
-            return
-        number = error.errno or errno.EIO
-        note = "" if error.strerror == os.strerror(number) else error.strerror or ""
-        done.append(Done(Outcome.FAILED, action.verb.name.lower().replace("_", " "), number, note))
 
 
 def link_as(source: int, name: bytes, target: int, new_name: bytes) -> None:

@@ -25,7 +25,7 @@ from ..model import (
     Unit,
 )
 from ..packed.moves import Root
-from ..relocate.mover import Done
+from ..relocate.batch import Done
 from ..relocate.roots import Roots
 from ..relocate.undo import LEFT
 from .actions import Action, pack_actions, unpack_actions

@@ -15,13 +15,12 @@ units      the bodies of its units
 places     where v0.3, v0.4 and Pithos put an object, as paths
 mover      moves objects, forward and back
 carry      the same for what goes to another filesystem, or is copied
-steps      how far an object is on its way
+steps      how far an object is on its way; batch: works off a batch in two halves
 missing    looks for the objects that v1 maps name
 job        the job
 undo       the undo
 returnable whether a run may be undone
 room       whether there is room for new directories and copies
-daemons    v0.3's daemons on this host
 settings   what a run is begun with; locate: from a configuration or from directories
 opened     opens the directories of a run
 kind       the job as a kind

@@ -25,9 +25,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..packed.moves import Move, Root, Verb
-from ..tree.files import status
+from ..tree.files import same_content, status
 from ..tree.rename import rename_exclusive
-from .compare import is_v1_map, same_content
+from .compare import is_v1_map
 from .copying import Copied, Seen, SourceChanged, copy_file, sweep_part
 from .roots import OpenRoot, Roots, is_object, made, pinned
 from .steps import Different, Gone, Step

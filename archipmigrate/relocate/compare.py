@@ -1,24 +1,12 @@
-"""Whether two files have the same content, and what is in one. No link is followed."""
+"""What is in a file. No link is followed."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from ..maps.format.v1 import HEADER_SIZE, decode_header_v1
-from ..tree.files import open_file, read_pieces
+from ..tree.files import open_file
 from .extents import extents
-
-
-def same_content(first: int, second: int, name: bytes) -> bool:
-    """Whether the file *name* has the same bytes in two open directories. Raises OSError."""
-    with contextlib.ExitStack() as stack:
-        ours, others = (open_file(directory, name) for directory in (first, second))
-        stack.callback(os.close, ours)
-        stack.callback(os.close, others)
-        if os.fstat(ours).st_size != os.fstat(others).st_size:
-            return False
-        return all(a == b for a, b in zip(read_pieces(ours), read_pieces(others), strict=False))
 
 
 def is_v1_map(directory: int, name: bytes) -> bool:

@@ -20,9 +20,8 @@ from ..maps.format import v2
 from ..maps.format.v1 import HEADER_SIZE, decode_header_v1, object_count
 from ..model import Applied, Failure, Limits, Outcome, Scan, StopFlag, Tally, Unit
 from ..packed.moves import Move, Root, Twin, Verb, pack_moves, unpack_moves
-from ..tree.files import open_file, status
-from .compare import same_content
-from .mover import Done
+from ..tree.files import open_file, same_content, status
+from .batch import Done
 from .overlay import Overlay, opened
 from .places import sha256_directory, v03_directory
 from .roots import OpenRoot, Roots, pinned

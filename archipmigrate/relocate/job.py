@@ -37,8 +37,9 @@ from ..model import (
 from ..packed.groups import Hint
 from ..packed.moves import Move, Root, Verb, unpack_moves
 from . import missing, survey
+from .batch import Done
 from .classify import Class
-from .mover import Done, Mover
+from .mover import Mover
 from .native import Moved, NativeMover
 from .outside import ABOVE, look_outside
 from .room import lacking_room, needs_copies

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..backend.extensions import uses_native
@@ -14,9 +15,10 @@ from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
 from ..jobs.outcome import outcomes_of, unpack_outcome
+from ..journal.runs import open_run
 from ..journal.store import Journal, RunHeader
 from ..model import Outcome, Remade
-from ..packed.moves import Verb, unpack_moves
+from ..packed.moves import Root, Verb, unpack_moves
 from ..share import Share
 from ..share.daemons import check_stopped
 from ..ui.report import Report
@@ -24,16 +26,21 @@ from .classify import BAD
 from .job import RelocateJob
 from .opened import open_roots
 from .report import RelocateReport
-from .returnable import check_maps
+from .returnable import check_maps, upgraded_maps
 from .roots import Roots
 from .settings import JOB, RelocateSettings, open_maps
 from .tables import (
+    SURVEY,
     allow_copies,
     class_counts,
     has_originals,
+    knows_upgraded,
     may_copy,
+    note_upgraded,
     original_of,
     prepare_tables,
+    stage_of,
+    upgraded_before,
 )
 from .undo import UndoRelocateJob
 from .ways import Ways
@@ -83,10 +90,11 @@ class RelocateKind(JobKind[RelocateSettings]):
 
     def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
         """Refuse while a v2 map rests on the new places. Raises FatalError."""
-        del state
+        with closing(open_run(state, target.run)) as journal:
+            before = upgraded_before(journal)
         maps = open_maps(share, self.settings(target.settings))
         try:
-            check_maps(maps)
+            check_maps(maps, before)
         finally:
             os.close(maps)
 
@@ -100,6 +108,8 @@ class RelocateKind(JobKind[RelocateSettings]):
             journal.commit([prepare_tables, *([allow_copies] if settings.copy else [])])
             ways = Ways(roots, settings.pithos_migrate, settings.remove_source)
             is_dry = opening.purpose is Purpose.DRY_RUN
+            if opening.purpose is Purpose.RUN:
+                _note_upgraded(journal, roots)
             native = uses_native(opening.options.backend) and not ways.has_mounts
             job = RelocateJob(roots, ways, is_dry, may_copy(journal), native)
             job.load_conflicts(journal)
@@ -136,6 +146,14 @@ class RelocateKind(JobKind[RelocateSettings]):
     def results(self, journal: Journal) -> Mapping[str, Mapping[str, int]]:
         """Return how many files there are of each class."""
         return {"classes": class_counts(journal)}
+
+
+def _note_upgraded(journal: Journal, roots: Roots) -> None:
+    """Keep which maps are v2 already, unless the run has begun to move objects."""
+    if knows_upgraded(journal) or stage_of(journal) != SURVEY:
+        return
+    names = list(upgraded_maps(roots[Root.MAPS].fd))
+    journal.commit([partial(note_upgraded, names=names)])
 
 
 KIND = RelocateKind()

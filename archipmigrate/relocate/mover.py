@@ -23,37 +23,22 @@ another filesystem, or is copied from Pithos' own tree, is left to `carry`.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ..engine.stop import DENIED
-from ..model import Outcome, StopFlag
+from ..model import StopFlag
 from ..packed.moves import Move, Root, Verb
-from ..tree.files import status
+from ..tree.files import same_content, status
 from ..tree.rename import rename_exclusive
+from .batch import Done, settle, work_off
 from .carry import VERBS as CARRIED
 from .carry import Carrier, Copies, link
-from .compare import is_v1_map, same_content
-from .copying import Copied, SourceChanged, copy_file, sweep_part
-from .roots import Roots, is_object, leads_out, made, pinned, status_beneath
+from .compare import is_v1_map
+from .copying import SourceChanged, copy_file, sweep_part
+from .roots import Roots, is_object, made, pinned, status_beneath
 from .steps import Different, Gone, Step
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How one move ended: a failure has operation and errno."""
-
-    outcome: Outcome
-    operation: str = ""
-    errno: int = 0
-    note: str = ""
-    copy: Copied | None = None  # of what was carried: what it is, and was
-
-
-UNTRIED = Done(Outcome.UNTRIED)
 
 
 @dataclass(slots=True)
@@ -74,9 +59,9 @@ class Mover:
         """Leave what goes to another filesystem, or is copied, to a carrier."""
         self._carrier = Carrier(self.roots, self.back, self.copies)
 
-    @property
-    def operation(self) -> str:
-        """What failures are reported with."""
+    def operation(self, move: Move) -> str:
+        """Return what failures are reported with, of whichever object."""
+        del move
         return "move back" if self.back else "move"
 
     def can_rename(self, root: Root) -> bool:
@@ -89,73 +74,32 @@ class Mover:
         One that is at its new place already is `UNCHANGED`. After *deny_limit* refusals without a
         success no other is tried (0: no limit).
         """
-        return self._work(moves, stop, deny_limit, settling=False)
+        done = work_off(self, moves, stop, deny_limit)
+        return [self._with_copy(move, ended) for move, ended in zip(moves, done, strict=True)]
 
     def settle(self, moves: Sequence[Move]) -> list[Done]:
         """Finish what is half done of a batch that was cut off; begin nothing.
 
         What is not begun is `UNCHANGED`.
         """
-        return self._work(moves, b"\0", 0, settling=True)
+        done = settle(self, moves)
+        return [self._with_copy(move, ended) for move, ended in zip(moves, done, strict=True)]
 
-    def _work(
-        self, moves: Sequence[Move], stop: StopFlag, deny_limit: int, *, settling: bool
-    ) -> list[Done]:
-        done: list[Done] = []
-        half_done: list[int] = []
-        denied, succeeded = 0, False
-        for index, move in enumerate(moves):
-            if stop[0] or (deny_limit and denied >= deny_limit and not succeeded):
-                done.append(UNTRIED)
-                continue
-            step: list[Step] = []
-            with self._judged(done):
-                step.append(self._begin(move, settling=settling))
-            if not step:
-                denied += done[-1].errno in DENIED
-                continue
-            succeeded = True
-            if step[0] is Step.HALF_DONE:
-                half_done.append(index)
-            done.append(Done(_outcome(step[0], settling=settling)))
-        self._barrier([m for m, d in zip(moves, done, strict=True) if d.outcome == Outcome.CHANGED])
-        for index in half_done:
-            ended: list[Done] = []
-            with self._judged(ended):
-                self._remove_old(moves[index])
-            if ended:
-                done[index] = ended[0]
-        if half_done:
-            self._barrier([moves[index] for index in half_done])
-        return [self._with_copy(m, d) for m, d in zip(moves, done, strict=True)]
-
-    def _barrier(self, moves: Sequence[Move]) -> None:
+    def barrier(self, moves: Sequence[Move]) -> None:
+        """Make durable what was done with objects. Raises OSError."""
         for root in {root for move in moves for root in (move.root, move.root.blocker)}:
             self.roots[root].sync()
 
     def _with_copy(self, move: Move, done: Done) -> Done:
         return replace(done, copy=self._carrier.made(move)) if move.verb in CARRIED else done
 
-    @contextlib.contextmanager
-    def _judged(self, done: list[Done]) -> Iterator[None]:
-        """Add how a move ended that did not succeed."""
-        try:
-            yield
-        except Gone:
-            done.append(Done(Outcome.GONE))
-        except Different:
-            done.append(Done(Outcome.DIFFERENT))
-        except OSError as error:
-            if leads_out(error):
-                done.append(Done(Outcome.DIFFERENT))
-                return
-            number = error.errno or errno.EIO
-            note = "" if error.strerror == os.strerror(number) else error.strerror or ""
-            done.append(Done(Outcome.FAILED, self.operation, number, note))
-
     # -- one object
 
-    def _begin(self, move: Move, *, settling: bool) -> Step:
+    def begin(self, move: Move, *, settling: bool) -> Step:
+        """Get an object to its place, or find out how far it is.
+
+        Raises OSError, Gone, Different.
+        """
         if move.verb is Verb.MOVE:
             return self._shift(self._adopted(move), settling=settling)
         if move.verb in CARRIED:
@@ -253,7 +197,7 @@ class Mover:
                     raise Different
         return Step.HALF_DONE
 
-    def _remove_old(self, move: Move) -> None:
+    def finish(self, move: Move) -> None:
         """Remove the name that the object leaves, now that the other one is durable."""
         if move.verb in CARRIED:
             self._carrier.finish(move)
@@ -309,12 +253,6 @@ class Mover:
                 return False
             sweep_part(old, move.name)
             return True
-
-
-def _outcome(step: Step, *, settling: bool) -> Outcome:
-    if step in (Step.HALF_DONE, Step.MADE) or (settling and step is Step.ALREADY):
-        return Outcome.CHANGED
-    return Outcome.UNCHANGED
 
 
 def _new_inode(move: Move) -> int:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from ..model import Limits, Outcome, StopFlag
 from ..packed.moves import Move, Root
-from .mover import Done, Mover
+from .batch import Done
+from .mover import Mover
 from .roots import OpenRoot, Roots
 
 with contextlib.suppress(ImportError):  # no C compiler where this was installed
@@ -77,11 +78,14 @@ class NativeMover:
         """Have the twin do what is left; return how each move ended."""
         left = [m for m, o in zip(moves, moved.outcomes, strict=True) if o == LEFT]
         rest = iter(self.mover.apply(left, stop, 0 if any(moved.changed) else deny_limit))
-        return [next(rest) if o == LEFT else self._done(Outcome(o), moved) for o in moved.outcomes]
+        return [
+            next(rest) if o == LEFT else self._done(move, Outcome(o), moved)
+            for move, o in zip(moves, moved.outcomes, strict=True)
+        ]
 
-    def _done(self, outcome: Outcome, moved: Moved) -> Done:
+    def _done(self, move: Move, outcome: Outcome, moved: Moved) -> Done:
         if outcome is Outcome.FAILED:
-            return Done(outcome, self.mover.operation, moved.errno)
+            return Done(outcome, self.mover.operation(move), moved.errno)
         return Done(outcome)
 
 

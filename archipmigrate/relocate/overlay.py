@@ -28,10 +28,10 @@ from ..model import Outcome
 from ..packed.moves import Move, Twin
 from ..tree.files import open_file, status
 from ..tree.rename import rename_exclusive
+from .batch import Done
 from .carry import link
 from .copying import SourceChanged, copy_part, copy_range, part_name, sweep_part
 from .extents import extents
-from .mover import Done
 from .places import sha256_directory
 from .roots import OpenRoot, is_object, leads_out, made, pinned, status_beneath
 from .steps import Different, Gone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from ..errors import FatalError
 from ..layout.names import PREFIX, is_v03_data, shown
@@ -16,12 +16,15 @@ from ..tree.files import Tree, open_file, read_pieces
 NAME_AT = 5  # in an entry: flags, length of the name
 
 
-def check_maps(maps: int) -> None:
+def check_maps(maps: int, before: Container[bytes] = ()) -> None:
     """Refuse while a v2 map names an object of v0.3. *maps* is the open directory of the maps.
 
-    v0.3 cannot read such a map, and v0.4 would not find the object. Raises FatalError, OSError.
+    v0.3 cannot read such a map, and v0.4 would not find the object. Maps in *before* were v2 when
+    the run began: its undo leads back to that. Raises FatalError, OSError.
     """
     for name in upgraded_maps(maps):
+        if name in before:
+            continue
         raise FatalError(
             f"the map of {shown(name)} is v2 and names objects that this would move: put the maps "
             "back first (archipmigrate undo of the run of mapfiles)"

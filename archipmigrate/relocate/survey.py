@@ -21,9 +21,8 @@ from ..model import RETRIES, TRANSIENT, Failure, Limits, Scan, TablesWrite, Tall
 from ..packed.groups import Group, Hint, unpack_groups, whole
 from ..packed.moves import ROOTS, Move, Root, Twin, Verb, pack_moves, shown_path
 from ..tree.beneath import open_beneath
-from ..tree.files import DIRECTORY, status
+from ..tree.files import DIRECTORY, same_content, status
 from .classify import Class, classify
-from .compare import same_content
 from .described import described, rival_note
 from .native import NOTHING, Packed, Surveyed, survey_plain
 from .roots import Roots, leads_out

@@ -10,6 +10,7 @@ copy      the inode at the new place of each object that was carried, or copied,
 original  the attrs of each object that was carried: undo makes a file with these
 allowed   has a row once objects may be moved by copying them
 refusal   in a dry run: why a run would stop before it touched anything
+upgraded  v2 maps that named objects of v0.3 before the run began: its undo does not mind them
 
 A row of `waiting` is deleted in the transaction that finishes the first unit made of it, a row of
 `volume` when its map was read to the end; what was found has natural keys. So a kill repeats work,
@@ -185,9 +186,33 @@ def put_originals(journal: JobTables, originals: Iterable[tuple[bytes, Seen]]) -
 # -- copies
 
 
+def _has_table(journal: JobTables, name: str) -> bool:
+    row = journal.select("SELECT 1 FROM sqlite_schema WHERE name = ?", name)
+    return next(row, None) is not None
+
+
+def knows_upgraded(journal: JobTables) -> bool:
+    """Whether `note_upgraded` was called; earlier versions did not."""
+    return _has_table(journal, "upgraded")
+
+
+def note_upgraded(journal: JobTables, names: Iterable[bytes]) -> None:
+    """Keep which v2 maps name objects of v0.3, before anything is moved."""
+    journal.execute("CREATE TABLE upgraded (name BLOB PRIMARY KEY) WITHOUT ROWID")
+    for name in names:
+        journal.execute("INSERT OR IGNORE INTO upgraded VALUES (?)", name)
+
+
+def upgraded_before(journal: JobTables) -> set[bytes]:
+    """Return what `note_upgraded` kept."""
+    if not knows_upgraded(journal):
+        return set()
+    return {bytes(name) for (name,) in journal.select("SELECT name FROM upgraded")}
+
+
 def has_originals(journal: JobTables) -> bool:
     """Whether attrs of objects that were carried are kept; earlier versions kept none."""
-    if next(journal.select("SELECT 1 FROM sqlite_schema WHERE name = 'original'"), None) is None:
+    if not _has_table(journal, "original"):
         return False
     return next(journal.select("SELECT 1 FROM original LIMIT 1"), None) is not None
 

@@ -31,7 +31,8 @@ from ..model import (
     Unit,
 )
 from ..packed.moves import Move, cut_moves, pack_moves, unpack_moves
-from .mover import Done, Mover
+from .batch import Done
+from .mover import Mover
 from .native import NativeMover
 from .roots import Roots
 from .tables import copy_of

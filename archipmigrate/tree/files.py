@@ -185,6 +185,17 @@ def read_pieces(fd: int, start: int = 0, end: int | None = None) -> Iterator[byt
         yield piece
 
 
+def same_content(first: int, second: int, name: bytes) -> bool:
+    """Whether the file *name* has the same bytes in two open directories. Raises OSError."""
+    with contextlib.ExitStack() as stack:
+        ours, others = (open_file(directory, name) for directory in (first, second))
+        stack.callback(os.close, ours)
+        stack.callback(os.close, others)
+        if os.fstat(ours).st_size != os.fstat(others).st_size:
+            return False
+        return all(a == b for a, b in zip(read_pieces(ours), read_pieces(others), strict=False))
+
+
 def same_on_disk(directory: int, name: bytes, length: int, digest: str) -> bool:
     """Whether a file has this length and digest.
 

@@ -100,6 +100,18 @@ def test_every_object_of_every_volume_is_looked_for(program: Program, top: Path)
     assert check(program, top, "--volumes").status == 5  # nothing in it: not mounted?
 
 
+def test_object_that_hides_the_old_one_is_found(program: Program, top: Path) -> None:
+    (hiding, *_) = put_volume(top, "diverged-1", 2)
+    digest = hiding.name.removeprefix("archip_")
+    place = Path(digest[:2], digest[2:4], digest[4:6])
+    old = put(top / "blocks", hiding.name, b"what v0.3 had", place=place)
+    ended = check(program, top, "--volumes")
+    assert (ended.status, set(found(ended, "blocker"))) == (5, {"diverged-1"})
+    old.unlink()
+    old.hardlink_to(hiding)  # as relocate --prelink leaves it
+    assert check(program, top, "--volumes").status == 0
+
+
 def test_missing_objects_alone_are_warnings(program: Program, top: Path) -> None:
     (gone, *_) = put_volume(top, "missing-1", 2)
     gone.unlink()

@@ -228,6 +228,28 @@ def test_undo_is_refused_while_v2_maps_name_its_objects(program: Program, tmp_pa
     assert entries(tmp_path) == before
 
 
+def test_runs_of_which_one_came_between_two_relocations_are_undone_last_one_first(
+    program: Program, tmp_path: Path
+) -> None:
+    """The map is v2 before the second one begins, and names the object that it moves."""
+    top = tmp_path / "share"
+    make_old_share(top, odd=False)
+    block = top / "blocks" / old_place(block_name("foobar", 0))
+    before = entries(top)
+    block.rename(tmp_path / "late")
+    assert relocate(program, top, "--v03-stopped").status == 3  # it is missing
+    assert program("mapfiles", "--maps", top / "maps").status == 0
+    (tmp_path / "late").rename(block)
+    assert relocate(program, top, "--v03-stopped").summary["changed"] == 1
+    for _ in range(3):
+        ended = program("undo")
+        assert ended.status == 0, ended.err
+    after = entries(top)
+    assert {p: (e.mode, e.content) for p, e in after.items()} == {
+        p: (e.mode, e.content) for p, e in before.items()
+    }
+
+
 def test_undo_goes_through_once_later_runs_are_undone(program: Program, tmp_path: Path) -> None:
     top = tmp_path / "share"
     make_old_share(top, odd=False)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ...layout.names import is_digest
 from ...layout.placement import Placement, placements
-from ...tree.files import DirPath, Tree
+from ...tree.files import DirPath, Tree, same_content
 from ..format.codec import Codec
 from ..format.head import Head
 from ..format.v2 import ENTRY, LONGEST_NAME, EntryFlag
@@ -40,7 +40,8 @@ class FoundObject:
 class Whereabouts:
     """Where the objects that were looked at lie.
 
-    `misplaced` is the first one found where v0.4 does not look; with that the looking ends.
+    `misplaced` is the first one found where v0.4 does not look, or (where all are looked for) that
+    one of another content hides there; with that the looking ends.
     `missing` were found nowhere, `first_missing` is the name of the first of them.
     """
 
@@ -69,6 +70,9 @@ class Objects:
                 where.missing += 1
             elif found.placement is Placement.V03:
                 where.misplaced = found
+            elif self.every:
+                where.misplaced = hidden_object(self.tree, name, found)
+            if where.misplaced is not None:
                 break
         return where
 
@@ -87,6 +91,27 @@ def find_object(tree: Tree, name: bytes) -> FoundObject | None:
             continue
         if placement is not Placement.V03 or found.st_size or not is_digest(name):
             return FoundObject(placement, path, found)
+    return None
+
+
+def hidden_object(tree: Tree, name: bytes, found: FoundObject) -> FoundObject | None:
+    """Return a file of an object's name and other content where v0.3 put it; None if there is none.
+
+    *found*, where v0.4 looks, hides it: a guest wrote under v0.4 before the object was moved.
+    Raises OSError.
+    """
+    for placement, parent in placements(name):
+        path = (*parent, name)
+        if placement is not Placement.V03 or path == found.path:
+            continue
+        other = tree.status(path)
+        if other is None or os.path.samestat(other, found.status):
+            continue
+        if is_digest(name) and not other.st_size:
+            continue
+        with tree.directory(parent) as old, tree.directory(found.path[:-1]) as new:
+            if not same_content(old, new, name):
+                return FoundObject(placement, path, other)
     return None
 
 
