@@ -25,7 +25,7 @@ from .question import Question
 from .room import Need, on_share
 
 EXAMPLES = 3
-TODO = {
+ADVICE = {
     Class.CONFLICT: "remove neither: relocate -n lists both. If v0.4 was started too early: "
     "relocate --merge-diverged VOLUME",
     Class.OUTSIDE: "put directories and objects themselves in place of links and mounts",
@@ -114,7 +114,7 @@ def _left(found: _Found) -> Iterator[Finding]:
             yield blocker(
                 Topic.CONFLICTS,
                 f"{counts[kind]:,} {kind.value}: {WHY[kind]}: {found.shown(kind)}",
-                TODO[kind],
+                ADVICE[kind],
                 kind=kind.value,
                 count=counts[kind],
             )

@@ -87,7 +87,7 @@ def test_steps_vanish_one_after_the_other_until_nothing_is_left(
     assert site.keys() == without("mend", "config")
 
     site.does("relocate", *places, "--v03-stopped")
-    stopped = ("numbers", "open", "drain", "evacuate", "stop-v03", "record", "packages", "startup")
+    stopped = ("numbers", "open", "drain", "evacuate", "stop-v03", "record", "packages")
     done = ["mend", "config", "relocate", *stopped]
     assert site.keys() == without(*done)
 
@@ -144,15 +144,8 @@ def test_site_by_its_directory_has_no_steps_about_files_of_this_node(
         ended = program("guide", "--json", "--owner", OWNER, "--group", OWNER, site.top)
         return [str(o["key"]) for o in ended.objects if o["type"] == "step"]
 
-    about_files = {
-        "config",
-        "owner",
-        "lock-dir",
-        "pithos-conflicts",
-        "pithos",
-        "remove-old",
-        "numbers",
-    }
+    pithos = {"pithos-conflicts", "pithos"}
+    about_files = {"config", "owner", "lock-dir", "remove-old", "numbers", *pithos}
     assert keys() == [key for key in ALL if key not in about_files]
 
 
@@ -183,7 +176,9 @@ def test_steps_follow_the_phases_of_prelink(site: SiteUnderWay) -> None:
 
 
 def test_without_a_walk_everything_about_the_share_remains(site: SiteUnderWay) -> None:
-    assert set(site.keys("--no-walk")) == set(without("mend", "locks", "pithos"))
+    assert set(site.keys("--no-walk")) == set(
+        without("mend", "locks", "pithos-conflicts", "pithos")
+    )
 
 
 def test_the_way_back_names_the_runs_the_last_one_first(
