@@ -10,7 +10,7 @@ import itertools
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,9 +91,12 @@ class Struck:
         assert (ended.status, ended.summary["phase"]) == (0, phase), ended.out + ended.err
 
     def _contents(self) -> set[bytes]:
-        """Return the contents of all blocks, wherever they are, and of maps."""
-        files = [*self.site.blocks.rglob("archip_*"), *self.site.maps.rglob("archip_*")]
-        return {path.read_bytes() for path in files}
+        """Return the contents of all blocks, wherever they are, and of maps.
+
+        A block that has just been exchanged has the temporary name, which begins with a dot.
+        """
+        files = [*self.site.blocks.rglob("*archip_*"), *self.site.maps.rglob("*archip_*")]
+        return {path.read_bytes() for path in files if path.is_file()}
 
     @property
     def fired(self) -> str:
@@ -157,45 +160,54 @@ def sites(loaded: Loaded, phase: str, links: bool, tmp_path: Path) -> Iterator[S
         yield fresh
 
 
-def struck(
-    sites: Sites, how: Callable[[int], str], step: int = 1
-) -> Iterator[tuple[Struck, Ended]]:
-    """Yield shares whose phase was struck at each *step*-th call; check the one that was not."""
-    for at in strikes(step):
+def struck(sites: Sites, ways: Sequence[str], step: int = 1) -> Iterator[tuple[Struck, Ended, str]]:
+    """Yield shares whose phase was struck at each *step*-th call, with the ways in turn.
+
+    Check the one that was not.
+    """
+    for at, how in zip(strikes(step), itertools.cycle(ways), strict=False):
         site = sites()
-        ended = site.run(at, how(at))
+        ended = site.run(at, how)
         if not site.fired:
             break
-        yield site, ended
+        yield site, ended, how
     site.check_done(ended)
     assert at > 5
 
 
-@each_way
-@each_phase
-@pytest.mark.parametrize("how", ["kill", "after"])
-def test_phase_killed_at_any_call_is_finished_by_the_same_command(sites: Sites, how: str) -> None:
-    for site, ended in struck(sites, lambda _: how, step=3 if how == "after" else 1):
+def check_struck(site: Struck, ended: Ended, how: str) -> None:
+    """Check what a call that was struck leaves, and that the same command ends it."""
+    if how in ("kill", "after"):
         assert ended.status == KILLED
-        site.check_whole()
-        site.check_done(site.run())
-
-
-@each_way
-@each_phase
-def test_phase_with_a_call_that_fails_loses_nothing_and_can_be_run_again(sites: Sites) -> None:
-    turns = itertools.cycle(ERRORS)
-    for site, ended in struck(sites, lambda _: next(turns)):
+    else:
         assert ended.status in {0, 1, 3}, f"{site.fired}{ended.err}"
         assert "Traceback" not in ended.err
-        site.check_whole()
-        site.check_done(site.run() if ended.status else ended)
+    site.check_whole()
+    site.check_done(site.run() if ended.status else ended)
+
+
+@each_way
+@each_phase
+def test_phase_struck_at_any_call_is_finished_by_the_same_command(sites: Sites) -> None:
+    """Each call once: killed in its place or after it, or with one error after the other."""
+    ways = [how for error in ERRORS for how in ("kill", error, "after")]
+    for site, ended, how in struck(sites, ways):
+        check_struck(site, ended, how)
+
+
+@pytest.mark.long
+@each_way
+@each_phase
+@pytest.mark.parametrize("how", ["kill", "after", *ERRORS])
+def test_phase_struck_in_each_way_is_finished_by_the_same_command(sites: Sites, how: str) -> None:
+    for site, ended, _ in struck(sites, [how]):
+        check_struck(site, ended, how)
 
 
 @each_way
 @pytest.mark.parametrize("phase", ["switch"])
 def test_switch_killed_at_any_call_is_taken_back(sites: Sites) -> None:
-    for site, ended in struck(sites, lambda _: "kill", step=2):
+    for site, ended, _ in struck(sites, ["kill"], step=3):
         assert ended.status == KILLED
         back = site.site.back()
         assert back.status in {0, 1}, f"{site.fired}{back.out}{back.err}"
