@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import FatalError
+from ..errors import FatalError, ShareError
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
 from ..journal.runs import open_run
 from ..journal.store import Journal, RunHeader
+from ..layout.names import shown
 from ..packed.moves import Root
 from ..relocate.classify import BAD
 from ..relocate.roots import OpenRoot, Roots
@@ -123,7 +124,7 @@ class PrelinkKind(JobKind[RelocateSettings]):
                 if now.phase in JUDGE_OTHERS:
                     _wait_for_mount(opening)
                 if not now.began:
-                    now = replace(now, began=keep.clock(blocks))
+                    now = replace(now, began=_clock(keep, blocks))
                     journal.commit([lambda j: set_standing(j, now)])
             known = stack.enter_context(closing(Known(journal.path)))
             roots = {Root.BLOCKS: blocks, Root.MAPS: maps}
@@ -154,6 +155,16 @@ class PrelinkKind(JobKind[RelocateSettings]):
 
 def _run_of(opening: Opening[RelocateSettings]) -> str:
     return opening.header.run or "dry-run"
+
+
+def _clock(keep: Keep, blocks: OpenRoot) -> int:
+    """Return the time by the clock of the filesystem. Raises ShareError."""
+    try:
+        return keep.clock(blocks)
+    except OSError as error:
+        raise ShareError(
+            f"the directory {shown(keep.name)} cannot be made among the blocks: {error.strerror}"
+        ) from None
 
 
 def _wait_for_mount(opening: Opening[RelocateSettings]) -> None:

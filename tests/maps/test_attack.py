@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import map_shares as mapshare
-from tests.support.attack import attacked
+from tests.support.attack import EXCHANGER, attacked
 from tests.support.inprocess import Program
 from tests.support.map_shares import sha256_place, snapshot
 
@@ -26,22 +26,6 @@ VOLUMES = 40
 RUNS = 8
 ENOUGH = VOLUMES // 4  # volumes acted on, in all runs together
 CONTENT = mapshare.v1(mapshare.v1_entries(5))
-# renameat2(2) with RENAME_EXCHANGE, pair after pair, as nobody.
-ATTACKER = """
-import ctypes, os, sys
-os.chdir(sys.argv[1])
-pairs = [os.fsencode(word) for word in sys.argv[2:]]
-libc = ctypes.CDLL(None)
-os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
-begun = False
-while True:
-    for a, b in zip(pairs[::2], pairs[1::2]):
-        if libc.renameat2(-100, a, -100, b, 2):
-            sys.exit("it cannot go on")
-    if not begun:
-        begun = True
-        print("begun", flush=True)
-"""
 
 
 class Arena:
@@ -92,7 +76,7 @@ class Arena:
             os.close(descriptor)
 
     def under_attack(self) -> AbstractContextManager[None]:
-        return attacked([sys.executable, "-c", ATTACKER, self.maps, *self.pairs])
+        return attacked([sys.executable, "-c", EXCHANGER, self.maps, *self.pairs])
 
 
 def naive(maps: Path) -> None:
