@@ -196,4 +196,7 @@ class Counters:
     done_units: int = 0
     total_units: int | None = None  # None: not known (a walk does not know)
     total: int | None = None  # what `tally.finished` will be at the end; None: not known
+    expected: int | None = None  # entries that an earlier walk of this share found
+    at_most: int | None = None  # entries that the share's filesystem has
+    earlier: int = 0  # entries that earlier sessions of the run have seen
     phase: str = ""

@@ -185,6 +185,7 @@ class Session(Generic[S]):
         )
         await self._committer.call(Journal.reopen_scopes)
         self.counters.tally = self._journal.tally()
+        self.counters.earlier = self.counters.tally.entries
         if retries:
             await self._retry_failures()
         self._frontier.restore(await self._committer.call(lambda j: list(j.units())))

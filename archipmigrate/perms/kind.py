@@ -68,6 +68,7 @@ class PermsKind(JobKind[PermsSettings]):
     name = "perms"
     noun = "entry"
     past_mount = True
+    walks = True
     decode = staticmethod(listed_changes)
     changes_entries = True
 

@@ -36,6 +36,7 @@ from ..model import Tally
 from ..share import Share
 from ..share.bypass import label
 from ..ui.text import quoted, reason
+from .extent import WALKED, keep_extent, most_entries, read_extent
 from .find import can_resume
 from .open import (
     check_phases,
@@ -238,7 +239,7 @@ def _put_back(
 def _work(kind: JobKind[S], opening: Opening[S], tell: Tell, *, retry: bool = False) -> Ended:
     """Open the job, run it, and tell how that ended."""
     with kind.open(opening) as work:
-        ended = _run(opening, work, retry=retry)
+        ended = _run(opening, work, retry=retry, walks=kind.walks)
     status = kind.status(ended)
     if status != ended.status:
         ended = replace(ended, status=status)
@@ -248,18 +249,23 @@ def _work(kind: JobKind[S], opening: Opening[S], tell: Tell, *, retry: bool = Fa
     return ended
 
 
-def _run(opening: Opening[Any], work: Work, *, retry: bool = False) -> Ended:
+def _run(opening: Opening[Any], work: Work, *, retry: bool = False, walks: bool = False) -> Ended:
     """Run one session of an opened job."""
     share, header, reporter = opening.share, opening.header, opening.reporter
     header.backend = work.backend
     began = monotonic()
     run = Session(work.job, opening.journal, header, work.lanes, reporter, retry=retry)
+    if walks:
+        run.counters.expected = read_extent(opening.state, share.identity)
+        run.counters.at_most = most_entries(share)
     try:
         result = run_loop(run.execute)
     finally:
         for remark in filter(None, (share.remark, work.remark)):
             reporter.remark(remark)
     tally = counting.shown(run.counters.tally, opening.journal.deferred())
+    if walks and result.status in WALKED:
+        keep_extent(opening.state, share.identity, tally.entries)
     return _ended(opening, work, result, tally, monotonic() - began)
 
 
