@@ -13,8 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from ..engine.job import Job, Observer
-from ..engine.session import Lanes
+from ..engine.job import Job, Lanes, Observer
 from ..journal.store import Journal, RunHeader
 from ..model import Remade
 from ..share import Share

@@ -8,6 +8,9 @@
 
 Whatever a session opens is closed when it returns or raises. One that was killed at any moment, or
 that raised, is continued by `resume`, or by `begin` with the same settings.
+
+The engine is imported when a session begins to work: trio takes longer to import than all the rest,
+and many commands, and all refusals, do without.
 """
 
 from __future__ import annotations
@@ -21,9 +24,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ..engine.loop import run_loop
-from ..engine.session import Result, Session
-from ..engine.settle import settle_run
+from ..engine.job import Result
 from ..errors import FatalError, Interrupted
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Reporter, S, Tell, Work
@@ -251,6 +252,9 @@ def _work(kind: JobKind[S], opening: Opening[S], tell: Tell, *, retry: bool = Fa
 
 def _run(opening: Opening[Any], work: Work, *, retry: bool = False, walks: bool = False) -> Ended:
     """Run one session of an opened job."""
+    from ..engine.loop import run_loop  # noqa: PLC0415 -- half of start-up: see the module
+    from ..engine.session import Session  # noqa: PLC0415 -- the same
+
     share, header, reporter = opening.share, opening.header, opening.reporter
     header.backend = work.backend
     began = monotonic()
@@ -293,6 +297,9 @@ def _ended(
 
 def _settle(work: Work, journal: Journal) -> None:
     """Settle the batches of a run that is not going to be resumed."""
+    from ..engine.loop import run_loop  # noqa: PLC0415 -- see the module
+    from ..engine.settle import settle_run  # noqa: PLC0415 -- the same
+
     run_loop(settle_run, work.job, journal, work.lanes.jobs)
     work.settled()
 
