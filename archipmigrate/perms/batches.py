@@ -103,7 +103,9 @@ class RunBatches:
                 suspects = self._chooser.with_inodes(changes, chosen, retried.inodes)
                 again = self._chooser.read(changes, suspects) if 1 in suspects else ()
                 chosen = _without(chosen, [c.index for c in again if c in retried])
-            return LoadedPart(part, changes, before, chosen, self._chooser)
+            loaded = LoadedPart(part, changes, before, chosen, self._chooser)
+            loaded.pack()  # and so check them
+            return loaded
 
     def known_until(self, loaded: LoadedPart) -> Known:
         """Return what is known of a batch's entries, and until when the run made changes."""
