@@ -118,3 +118,18 @@ def convert_entries(version: int, entries: bytes, /) -> bytes: ...
 
 # The index of the first v2 entry whose name is too long, or -1.
 def check_entries(block: bytes, /) -> int: ...
+
+# Packed changes, and one byte a change that is not 0 for those that are chosen. These three raise
+# ValueError if the changes are malformed, or of another number; MemoryError.
+
+# The changes, those that are not chosen with Flag.DROPPED; how many are chosen, and how many
+# directories among them.
+def drop_others(changes: bytes, chosen: bytes, /) -> tuple[bytes, int, int]: ...
+
+# One byte a change: 1 for those that are chosen and of some inodes (u64 little-endian, ascending).
+def with_inodes(changes: bytes, chosen: bytes, inodes: bytes, /) -> bytes: ...
+
+# The fields of `packed.changes.Change` of those that are chosen.
+def read_chosen(
+    changes: bytes, chosen: bytes, /
+) -> list[tuple[int, int, bytes, bool, int, int, int, int, int, int, int, int, int, int, int]]: ...

@@ -13,8 +13,9 @@
  * prefix, or that of their structure (walk_ in local/scan*.c); they return 0 or a number, or
  * -errno.
  *
- *     python/native_module.c         _native: local/ and mapfile/, and what objects.c adds
+ *     python/native_module.c         _native: local/ and mapfile/, and what the next two add
  *     python/objects.[ch]            _native: objects/
+ *     python/chosen.[ch]             _native: core/chosen
  *     python/nfs_module.c            _nfs: nfs/
  *     python/values.h                what either found, as Python values
  *     python/basics.h                small values, and exceptions
@@ -66,6 +67,7 @@
  *     core/groups.[ch]               the packed body of a unit: directories and names in them
  *     core/changes.[ch]              packed changes: pre-images in frames of directories
  *       core/packing.h               little-endian integers
+ *       core/chosen.[ch]             those that an undo puts back; used by _native only
  *     core/known.[ch]                what is known of entries when they are put back
  *     core/names.[ch]                checks of names and paths that come from Python
  *     core/buffer.[ch]               bytes that grow
@@ -80,6 +82,7 @@
 #include "local/apply.h"
 #include "local/scan.h"
 #include "mapfile/entries.h"
+#include "python/chosen.h"
 #include "python/named.h"
 #include "python/objects.h"
 #include "python/values.h"
@@ -394,6 +397,8 @@ static int module_execute(PyObject *module)
     state->scan_result = named_type(module, &scan_result_description);
     state->apply_result = named_type(module, &apply_result_description);
     if (!state->scan_result || !state->apply_result)
+        return -1;
+    if (PyModule_AddFunctions(module, chosen_methods) < 0)
         return -1;
     return PyModule_AddFunctions(module, objects_methods);
 }
