@@ -24,7 +24,7 @@ def extension(name: str, modules: list[str], *folders: str) -> Extension:
 
 setup(
     ext_modules=[
-        extension("_native", ["native_module", "objects"], "local", "objects", "mapfile", "core"),
+        extension("_native", ["native_module", "objects", "maps"], "local", "objects", "mapfile", "core"),
         extension("_nfs", ["nfs_module"], "nfs", "nfs/proto", "core"),
     ]
 )

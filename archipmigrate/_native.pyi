@@ -118,3 +118,22 @@ def convert_entries(version: int, entries: bytes, /) -> bytes: ...
 
 # The index of the first v2 entry whose name is too long, or -1.
 def check_entries(block: bytes, /) -> int: ...
+
+# Files of maps (maps.blocker.files): of NewFile, PartLink or Leaving. A root is (fd, uid or -1, gid
+# or -1). Return an errno each, or 0, and make_files an inode, too. Raise ValueError if a directory
+# or a name could lead elsewhere: nothing is done. MemoryError.
+def make_files(
+    root: tuple[int, int, int], files: tuple[tuple[bytes, bytes, bytes], ...], named: bool, /
+) -> list[tuple[int, int]]: ...
+def link_files(
+    root: tuple[int, int, int],
+    links: tuple[tuple[bytes, bytes, bytes, int], ...],
+    durable: bool,
+    /,
+) -> list[int]: ...
+def remove_files(
+    root: tuple[int, int, int],
+    files: tuple[tuple[bytes, bytes, int, int, int, bytes | None], ...],
+    durable: bool,
+    /,
+) -> list[int]: ...

@@ -13,8 +13,9 @@
  * prefix, or that of their structure (walk_ in local/scan*.c); they return 0 or a number, or
  * -errno.
  *
- *     python/native_module.c         _native: local/ and mapfile/, and what objects.c adds
+ *     python/native_module.c         _native: local/ and mapfile/entries, and what these add:
  *     python/objects.[ch]            _native: objects/
+ *     python/maps.[ch]               _native: mapfile/files
  *     python/nfs_module.c            _nfs: nfs/
  *     python/values.h                what either found, as Python values
  *     python/basics.h                small values, and exceptions
@@ -38,6 +39,7 @@
  *     objects/check.[ch]             looks for the objects that maps name
  *     objects/moves.[ch]             for these: packed moves
  *     mapfile/entries.[ch]           the entries of older maps as v2 entries; malformed entries
+ *     mapfile/files.[ch]             files of many volumes: made, linked, removed together
  *
  *   for nfs_module.c:
  *
@@ -80,6 +82,7 @@
 #include "local/apply.h"
 #include "local/scan.h"
 #include "mapfile/entries.h"
+#include "python/maps.h"
 #include "python/named.h"
 #include "python/objects.h"
 #include "python/values.h"
@@ -395,7 +398,9 @@ static int module_execute(PyObject *module)
     state->apply_result = named_type(module, &apply_result_description);
     if (!state->scan_result || !state->apply_result)
         return -1;
-    return PyModule_AddFunctions(module, objects_methods);
+    if (PyModule_AddFunctions(module, objects_methods) < 0)
+        return -1;
+    return PyModule_AddFunctions(module, maps_methods);
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
