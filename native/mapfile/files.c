@@ -1,7 +1,8 @@
 /*
  * Files of many volumes (files.h).
  *
- *     struct above   a directory in which another one was made: its path is the first bytes of one
+ *     struct above    a directory in which another one was made: its path is the first bytes of one
+ *     struct making   one call of files_make
  */
 
 #define _GNU_SOURCE
@@ -10,9 +11,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "mapfile/threads.h"
 
 #define FILE_FLAGS (O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 #define PIECE      (64 << 10)
@@ -20,10 +24,15 @@
 struct above {
     const char *path;
     size_t length;
+    int error;
 };
 
 struct making {
     const struct files_root *root;
+    struct new_file *files;
+    size_t file_count;
+    bool named;
+    pthread_mutex_t mutex; /* of what follows */
     struct above *aboves;
     size_t count, room;
 };
@@ -45,7 +54,7 @@ static int unlink_entry(int directory, const char *name)
 
 /* ---- making */
 
-static int note_above(struct making *making, const char *path, size_t length)
+static int put_above(struct making *making, const char *path, size_t length)
 {
     for (size_t i = 0; i < making->count; i++)
         if (making->aboves[i].length == length && memcmp(making->aboves[i].path, path, length) == 0)
@@ -58,8 +67,16 @@ static int note_above(struct making *making, const char *path, size_t length)
         making->aboves = more;
         making->room = room;
     }
-    making->aboves[making->count++] = (struct above){path, length};
+    making->aboves[making->count++] = (struct above){path, length, 0};
     return 0;
+}
+
+static int note_above(struct making *making, const char *path, size_t length)
+{
+    pthread_mutex_lock(&making->mutex);
+    int result = put_above(making, path, length);
+    pthread_mutex_unlock(&making->mutex);
+    return result;
 }
 
 /* Change the owner of what was just made; what others own stays theirs. */
@@ -124,7 +141,7 @@ static int write_content(const struct files_root *root, const struct new_file *f
     return result;
 }
 
-static int begin_file(struct making *making, struct new_file *file)
+static int make_file(struct making *making, struct new_file *file)
 {
     int directory = open_directory(making->root, file->directory, file->directory_length);
     if (directory == -ENOENT)
@@ -150,30 +167,49 @@ static int begin_file(struct making *making, struct new_file *file)
     return result;
 }
 
-static int sync_file(struct new_file *file)
+static void begin_file(void *context, size_t i)
 {
+    struct making *making = context;
+    struct new_file *file = &making->files[i];
+    file->fd = -1;
+    file->error = -make_file(making, file);
+}
+
+static void sync_file(void *context, size_t i)
+{
+    struct new_file *file = &((struct making *)context)->files[i];
     struct stat found;
+    if (file->fd < 0)
+        return;
     int result = sync_fd(file->fd);
     if (result == 0)
         result = sys_pinned_status(file->fd, &found);
     if (result == 0)
         file->inode = found.st_ino;
-    return result;
+    file->error = -result;
 }
 
-/* Sync the directories in which others were made. An error is that of all files below. */
-static void sync_aboves(struct making *making, struct new_file *files, size_t count)
+static void sync_above(void *context, size_t i)
+{
+    struct making *making = context;
+    struct above *above = &making->aboves[i];
+    int fd = open_directory(making->root, above->path, above->length);
+    above->error = fd < 0 ? -fd : -sync_fd(fd);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* An error of a directory in which others were made is that of all files below. */
+static void pass_errors_down(struct making *making)
 {
     for (size_t i = 0; i < making->count; i++) {
         const struct above *above = &making->aboves[i];
-        int fd = open_directory(making->root, above->path, above->length);
-        int result = fd < 0 ? fd : sync_fd(fd);
-        if (fd >= 0)
-            close(fd);
-        for (size_t j = 0; result < 0 && j < count; j++)
-            if (!files[j].error && files[j].directory_length >= above->length &&
-                memcmp(files[j].directory, above->path, above->length) == 0)
-                files[j].error = -result;
+        for (size_t j = 0; above->error && j < making->file_count; j++) {
+            struct new_file *file = &making->files[j];
+            if (!file->error && file->directory_length >= above->length &&
+                memcmp(file->directory, above->path, above->length) == 0)
+                file->error = above->error;
+        }
     }
 }
 
@@ -213,15 +249,20 @@ static int read_back(int directory, const struct new_file *file)
     return result;
 }
 
-static void finish_file(const struct files_root *root, struct new_file *file, bool named)
+static void finish_file(void *context, size_t i)
 {
-    int directory = open_directory(root, file->directory, file->directory_length);
+    struct making *making = context;
+    struct new_file *file = &making->files[i];
+    if (file->fd < 0)
+        return;
+    close(file->fd);
+    int directory = open_directory(making->root, file->directory, file->directory_length);
     if (directory < 0) {
         file->error = file->error ? file->error : -directory;
         return;
     }
     int result = -file->error;
-    if (result == 0 && named)
+    if (result == 0 && making->named)
         result = sync_fd(directory);
     if (result == 0)
         result = read_back(directory, file);
@@ -233,28 +274,28 @@ static void finish_file(const struct files_root *root, struct new_file *file, bo
 
 int files_make(const struct files_root *root, struct new_file *files, size_t count, bool named)
 {
-    struct making making = {.root = root};
-    bool out_of_memory = false;
-    for (size_t i = 0; i < count; i++) {
-        files[i].fd = -1;
-        files[i].error = -begin_file(&making, &files[i]);
-        out_of_memory |= files[i].error == ENOMEM;
-    }
-    for (size_t i = 0; i < count; i++)
-        if (files[i].fd >= 0 && !files[i].error)
-            files[i].error = -sync_file(&files[i]);
-    sync_aboves(&making, files, count);
-    for (size_t i = 0; i < count; i++) {
-        if (files[i].fd < 0)
-            continue;
-        close(files[i].fd);
-        finish_file(root, &files[i], named);
-    }
+    struct making making = {.root = root, .files = files, .file_count = count, .named = named};
+    pthread_mutex_init(&making.mutex, NULL);
+    threads_run(begin_file, &making, count);
+    threads_run(sync_file, &making, count);
+    threads_run(sync_above, &making, making.count);
+    pass_errors_down(&making);
+    threads_run(finish_file, &making, count);
+    pthread_mutex_destroy(&making.mutex);
     free(making.aboves);
-    return out_of_memory ? -ENOMEM : 0;
+    for (size_t i = 0; i < count; i++)
+        if (files[i].error == ENOMEM)
+            return -ENOMEM;
+    return 0;
 }
 
 /* ---- linking */
+
+struct linking {
+    const struct files_root *root;
+    struct part_link *links;
+    bool durable;
+};
 
 static int link_part(int directory, const struct part_link *link)
 {
@@ -278,29 +319,45 @@ static int remove_part(int directory, const struct part_link *link)
     return result == -ENOENT ? 0 : result;
 }
 
+static void begin_link(void *context, size_t i)
+{
+    const struct linking *linking = context;
+    struct part_link *link = &linking->links[i];
+    int directory = open_directory(linking->root, link->directory, link->directory_length);
+    link->error = directory < 0 ? -directory : -link_part(directory, link);
+    if (directory >= 0)
+        close(directory);
+}
+
+static void finish_link(void *context, size_t i)
+{
+    const struct linking *linking = context;
+    struct part_link *link = &linking->links[i];
+    int directory = open_directory(linking->root, link->directory, link->directory_length);
+    int result = directory;
+    if (directory >= 0) {
+        result = linking->durable && !link->error ? sync_fd(directory) : 0;
+        int removed = remove_part(directory, link);
+        result = result < 0 ? result : removed;
+        close(directory);
+    }
+    if (result < 0 && !link->error)
+        link->error = -result;
+}
+
 void files_link(const struct files_root *root, struct part_link *links, size_t count, bool durable)
 {
-    for (size_t i = 0; i < count; i++) {
-        int directory = open_directory(root, links[i].directory, links[i].directory_length);
-        links[i].error = directory < 0 ? -directory : -link_part(directory, &links[i]);
-        if (directory >= 0)
-            close(directory);
-    }
-    for (size_t i = 0; i < count; i++) {
-        int directory = open_directory(root, links[i].directory, links[i].directory_length);
-        int result = directory;
-        if (directory >= 0) {
-            result = durable && !links[i].error ? sync_fd(directory) : 0;
-            int removed = remove_part(directory, &links[i]);
-            result = result < 0 ? result : removed;
-            close(directory);
-        }
-        if (result < 0 && !links[i].error)
-            links[i].error = -result;
-    }
+    struct linking linking = {root, links, durable};
+    threads_run(begin_link, &linking, count);
+    threads_run(finish_link, &linking, count);
 }
 
 /* ---- removing */
+
+struct removing {
+    const struct files_root *root;
+    struct old_file *files;
+};
 
 /* Whether a file is the one to remove: 0, -ENOENT if it is gone or another, -ESTALE. */
 static int check_old(int directory, const struct old_file *file)
@@ -326,24 +383,36 @@ static int check_old(int directory, const struct old_file *file)
     return result < 0 ? -ESTALE : 0;
 }
 
+static void remove_file(void *context, size_t i)
+{
+    const struct removing *removing = context;
+    struct old_file *file = &removing->files[i];
+    int directory = open_directory(removing->root, file->directory, file->directory_length);
+    int result = directory < 0 ? directory : check_old(directory, file);
+    if (result == 0)
+        result = unlink_entry(directory, file->name);
+    file->removed = result == 0;
+    file->error = result == -ENOENT ? 0 : -result;
+    if (directory >= 0)
+        close(directory);
+}
+
+static void sync_removed(void *context, size_t i)
+{
+    const struct removing *removing = context;
+    struct old_file *file = &removing->files[i];
+    if (!file->removed)
+        return;
+    int directory = open_directory(removing->root, file->directory, file->directory_length);
+    file->error = directory < 0 ? -directory : -sync_fd(directory);
+    if (directory >= 0)
+        close(directory);
+}
+
 void files_remove(const struct files_root *root, struct old_file *files, size_t count, bool durable)
 {
-    for (size_t i = 0; i < count; i++) {
-        int directory = open_directory(root, files[i].directory, files[i].directory_length);
-        int result = directory < 0 ? directory : check_old(directory, &files[i]);
-        if (result == 0)
-            result = unlink_entry(directory, files[i].name);
-        files[i].removed = result == 0;
-        files[i].error = result == -ENOENT ? 0 : -result;
-        if (directory >= 0)
-            close(directory);
-    }
-    for (size_t i = 0; durable && i < count; i++) {
-        if (!files[i].removed)
-            continue;
-        int directory = open_directory(root, files[i].directory, files[i].directory_length);
-        files[i].error = directory < 0 ? -directory : -sync_fd(directory);
-        if (directory >= 0)
-            close(directory);
-    }
+    struct removing removing = {root, files};
+    threads_run(remove_file, &removing, count);
+    if (durable)
+        threads_run(sync_removed, &removing, count);
 }

@@ -40,6 +40,7 @@
  *     objects/moves.[ch]             for these: packed moves
  *     mapfile/entries.[ch]           the entries of older maps as v2 entries; malformed entries
  *     mapfile/files.[ch]             files of many volumes: made, linked, removed together
+ *       mapfile/threads.[ch]         their waits meet
  *
  *   for nfs_module.c:
  *

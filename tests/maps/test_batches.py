@@ -336,9 +336,7 @@ class Site:
     def check_whole(self) -> None:
         for volume, entries in self.entries.items():
             found = read_volume(self.maps, volume)
-            assert found.entries == (from_v1(entries) if found.version == 2 else entries), (
-                self.fired
-            )
+            assert found.entries == from_v1(entries), self.fired
 
 
 @pytest.fixture
