@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,7 +31,6 @@ struct making {
     struct new_file *files;
     size_t file_count;
     bool named;
-    pthread_mutex_t mutex; /* of what follows */
     struct above *aboves;
     size_t count, room;
 };
@@ -54,7 +52,7 @@ static int unlink_entry(int directory, const char *name)
 
 /* ---- making */
 
-static int put_above(struct making *making, const char *path, size_t length)
+static int note_above(struct making *making, const char *path, size_t length)
 {
     for (size_t i = 0; i < making->count; i++)
         if (making->aboves[i].length == length && memcmp(making->aboves[i].path, path, length) == 0)
@@ -69,14 +67,6 @@ static int put_above(struct making *making, const char *path, size_t length)
     }
     making->aboves[making->count++] = (struct above){path, length, 0};
     return 0;
-}
-
-static int note_above(struct making *making, const char *path, size_t length)
-{
-    pthread_mutex_lock(&making->mutex);
-    int result = put_above(making, path, length);
-    pthread_mutex_unlock(&making->mutex);
-    return result;
 }
 
 /* Change the owner of what was just made; what others own stays theirs. */
@@ -167,10 +157,8 @@ static int make_file(struct making *making, struct new_file *file)
     return result;
 }
 
-static void begin_file(void *context, size_t i)
+static void begin_file(struct making *making, struct new_file *file)
 {
-    struct making *making = context;
-    struct new_file *file = &making->files[i];
     file->fd = -1;
     file->error = -make_file(making, file);
 }
@@ -275,13 +263,12 @@ static void finish_file(void *context, size_t i)
 int files_make(const struct files_root *root, struct new_file *files, size_t count, bool named)
 {
     struct making making = {.root = root, .files = files, .file_count = count, .named = named};
-    pthread_mutex_init(&making.mutex, NULL);
-    threads_run(begin_file, &making, count);
-    threads_run(sync_file, &making, count);
-    threads_run(sync_above, &making, making.count);
+    for (size_t i = 0; i < count; i++)
+        begin_file(&making, &files[i]);
+    threads_run(sync_file, &making, count, true);
+    threads_run(sync_above, &making, making.count, true);
     pass_errors_down(&making);
-    threads_run(finish_file, &making, count);
-    pthread_mutex_destroy(&making.mutex);
+    threads_run(finish_file, &making, count, named);
     free(making.aboves);
     for (size_t i = 0; i < count; i++)
         if (files[i].error == ENOMEM)
@@ -319,10 +306,8 @@ static int remove_part(int directory, const struct part_link *link)
     return result == -ENOENT ? 0 : result;
 }
 
-static void begin_link(void *context, size_t i)
+static void begin_link(const struct linking *linking, struct part_link *link)
 {
-    const struct linking *linking = context;
-    struct part_link *link = &linking->links[i];
     int directory = open_directory(linking->root, link->directory, link->directory_length);
     link->error = directory < 0 ? -directory : -link_part(directory, link);
     if (directory >= 0)
@@ -348,8 +333,9 @@ static void finish_link(void *context, size_t i)
 void files_link(const struct files_root *root, struct part_link *links, size_t count, bool durable)
 {
     struct linking linking = {root, links, durable};
-    threads_run(begin_link, &linking, count);
-    threads_run(finish_link, &linking, count);
+    for (size_t i = 0; i < count; i++)
+        begin_link(&linking, &links[i]);
+    threads_run(finish_link, &linking, count, durable);
 }
 
 /* ---- removing */
@@ -383,10 +369,8 @@ static int check_old(int directory, const struct old_file *file)
     return result < 0 ? -ESTALE : 0;
 }
 
-static void remove_file(void *context, size_t i)
+static void remove_file(const struct removing *removing, struct old_file *file)
 {
-    const struct removing *removing = context;
-    struct old_file *file = &removing->files[i];
     int directory = open_directory(removing->root, file->directory, file->directory_length);
     int result = directory < 0 ? directory : check_old(directory, file);
     if (result == 0)
@@ -412,7 +396,8 @@ static void sync_removed(void *context, size_t i)
 void files_remove(const struct files_root *root, struct old_file *files, size_t count, bool durable)
 {
     struct removing removing = {root, files};
-    threads_run(remove_file, &removing, count);
+    for (size_t i = 0; i < count; i++)
+        remove_file(&removing, &files[i]);
     if (durable)
-        threads_run(sync_removed, &removing, count);
+        threads_run(sync_removed, &removing, count, true);
 }

@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define MOST_THREADS 16
+#define MOST_THREADS 8
 #define STACK        (256 << 10)
 
 struct task {
@@ -30,13 +30,13 @@ static void *take_items(void *argument)
     return NULL;
 }
 
-void threads_run(void (*work)(void *context, size_t i), void *context, size_t count)
+void threads_run(void (*work)(void *context, size_t i), void *context, size_t count, bool waits)
 {
     struct task task = {.work = work, .context = context, .count = count};
     pthread_t threads[MOST_THREADS - 1];
     pthread_attr_t attributes;
     size_t started = 0;
-    if (count > 1 && pthread_attr_init(&attributes) == 0) {
+    if (waits && count > 1 && pthread_attr_init(&attributes) == 0) {
         sigset_t all, before;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the threads of Python */

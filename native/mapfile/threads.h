@@ -6,12 +6,13 @@
 #ifndef ARCHIPMIGRATE_MAPFILE_THREADS_H
 #define ARCHIPMIGRATE_MAPFILE_THREADS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
- * Call work(context, i) for each i below `count`, on several threads, in any order; return once all
- * calls have. Where no thread can be made, this one does it all.
+ * Call work(context, i) for each i below `count`; return once all calls have. If the work `waits`,
+ * it is done by several threads, in any order; where none can be made, this one does it all.
  */
-void threads_run(void (*work)(void *context, size_t i), void *context, size_t count);
+void threads_run(void (*work)(void *context, size_t i), void *context, size_t count, bool waits);
 
 #endif

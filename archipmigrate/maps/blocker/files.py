@@ -5,10 +5,10 @@
     link     parts are linked to their names; the names are synced; the parts are removed
     remove   files are removed; their directories are synced
 
-The first sync of a step makes a filesystem commit what was done for all files, so the others find
-little left to do. `syncfs` would sync what others write on the same filesystem, too, and tells no
-file's error. In Python here, where each file is synced as it is made, or in C without the GIL
-(native/mapfile/files): the end state is the same.
+The syncs of a step are asked for at the same time: they meet in few commits of the filesystem, and
+few flushes of the disk. `syncfs` would sync what others write on the same filesystem, too, and
+tells no file's error. In Python here, where each file is synced as it is made, or in C without
+the GIL (native/mapfile/files): the end state is the same.
 
 Errors are numbers, one a file (0: none); that of one file leaves the others alone. Only what is
 wrong with the arguments, or with this process, raises: ValueError, MemoryError.
