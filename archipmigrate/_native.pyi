@@ -133,3 +133,22 @@ def with_inodes(changes: bytes, chosen: bytes, inodes: bytes, /) -> bytes: ...
 def read_chosen(
     changes: bytes, chosen: bytes, /
 ) -> list[tuple[int, int, bytes, bool, int, int, int, int, int, int, int, int, int, int, int]]: ...
+
+# Files of maps (maps.blocker.files): of NewFile, PartLink or Leaving. A root is (fd, uid or -1, gid
+# or -1). Return an errno each, or 0, and make_files an inode, too. Raise ValueError if a directory
+# or a name could lead elsewhere: nothing is done. MemoryError.
+def make_files(
+    root: tuple[int, int, int], files: tuple[tuple[bytes, bytes, bytes], ...], named: bool, /
+) -> list[tuple[int, int]]: ...
+def link_files(
+    root: tuple[int, int, int],
+    links: tuple[tuple[bytes, bytes, bytes, int], ...],
+    durable: bool,
+    /,
+) -> list[int]: ...
+def remove_files(
+    root: tuple[int, int, int],
+    files: tuple[tuple[bytes, bytes, int, int, int, bytes | None], ...],
+    durable: bool,
+    /,
+) -> list[int]: ...

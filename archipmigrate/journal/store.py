@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from xxhash import xxh3_64
+from xxhash import xxh3_64_intdigest
 
 from ..errors import JournalError
 from ..model import DEFERRED, Column, Examples, Failure, Link, Notice, Tally, Unit
@@ -161,12 +161,11 @@ class Journal(Database):
 
     def _seal(self, table: str, *values: Column) -> int:
         """Return the seal of a row: a checksum of what it holds, and of what it belongs to."""
-        digest = xxh3_64(f"{self._run} {table}".encode())
+        parts = [f"{self._run} {table}".encode()]
         for value in values:
             kind, packed = _packed(value)
-            digest.update(b"%c%d:" % (kind, len(packed)))
-            digest.update(packed)
-        return signed(digest.intdigest())
+            parts.append(b"%b%d:%b" % (kind, len(packed), packed))
+        return signed(xxh3_64_intdigest(b"".join(parts)))
 
     def _verify(self, seal: object, table: str, *values: Column) -> None:
         """Check the seal of a row. Raises JournalError."""

@@ -13,8 +13,9 @@
  * prefix, or that of their structure (walk_ in local/scan*.c); they return 0 or a number, or
  * -errno.
  *
- *     python/native_module.c         _native: local/ and mapfile/, and what the next two add
+ *     python/native_module.c         _native: local/ and mapfile/entries, and what these add:
  *     python/objects.[ch]            _native: objects/
+ *     python/maps.[ch]               _native: mapfile/files
  *     python/chosen.[ch]             _native: core/chosen
  *     python/nfs_module.c            _nfs: nfs/
  *     python/values.h                what either found, as Python values
@@ -39,6 +40,8 @@
  *     objects/check.[ch]             looks for the objects that maps name
  *     objects/moves.[ch]             for these: packed moves
  *     mapfile/entries.[ch]           the entries of older maps as v2 entries; malformed entries
+ *     mapfile/files.[ch]             files of many volumes: made, linked, removed together
+ *       mapfile/threads.[ch]         their waits meet
  *
  *   for nfs_module.c:
  *
@@ -83,6 +86,7 @@
 #include "local/scan.h"
 #include "mapfile/entries.h"
 #include "python/chosen.h"
+#include "python/maps.h"
 #include "python/named.h"
 #include "python/objects.h"
 #include "python/values.h"
@@ -398,9 +402,11 @@ static int module_execute(PyObject *module)
     state->apply_result = named_type(module, &apply_result_description);
     if (!state->scan_result || !state->apply_result)
         return -1;
-    if (PyModule_AddFunctions(module, chosen_methods) < 0)
+    if (PyModule_AddFunctions(module, objects_methods) < 0 ||
+        PyModule_AddFunctions(module, maps_methods) < 0 ||
+        PyModule_AddFunctions(module, chosen_methods) < 0)
         return -1;
-    return PyModule_AddFunctions(module, objects_methods);
+    return 0;
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from . import v0, v1, v2
 
@@ -38,7 +39,7 @@ class Head:
     @property
     def header(self) -> v2.HeaderV2:
         """The v2 header with these fields."""
-        return v2.HeaderV2(self.size, self.block_size, self.flags, self.epoch)
+        return _header(self.size, self.block_size, self.flags, self.epoch)
 
     @property
     def objects(self) -> int:
@@ -49,6 +50,12 @@ class Head:
     def is_deleted(self) -> bool:
         """Whether this is a v2 map that is marked deleted."""
         return self.version == v2.VERSION and self.header.is_deleted
+
+
+@lru_cache(maxsize=64)
+def _header(size: int, block_size: int, flags: int, epoch: int) -> v2.HeaderV2:
+    """Return a header; a verdict asks for the same one some eight times."""
+    return v2.HeaderV2(size, block_size, flags, epoch)
 
 
 def invalid(reason: str, length: int = 0) -> Head:
