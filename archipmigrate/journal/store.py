@@ -29,7 +29,7 @@ from ..model import DEFERRED, Column, Examples, Failure, Link, Notice, Tally, Un
 from . import checksummed, counting
 from .database import Database
 from .integers import signed
-from .location import sync_directory
+from .location import remove_durably
 
 SUFFIX = ".journal"
 # Beside the journal of a run that can not be resumed: who looks for unfinished runs passes it over.
@@ -260,7 +260,7 @@ class Journal(Database):
         """Replace the header."""
         self._has_written_header = True
         if self.path and header.is_resumable:
-            _remove_durably(self.path.with_suffix(OVER_SUFFIX))
+            remove_durably(self.path.with_suffix(OVER_SUFFIX))
         self.execute("DELETE FROM header")
         fields = asdict(header)
         for name in ("roots", "places"):
@@ -594,14 +594,3 @@ def _packed(value: Column) -> tuple[bytes, bytes]:
     if value is None or isinstance(value, int | float):
         return b"n", str(value).encode()
     return b"b", value
-
-
-def _remove_durably(path: Path) -> None:
-    """Remove a file, if there is one. Raises JournalError."""
-    try:
-        path.unlink()
-        sync_directory(path.parent)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise JournalError(f"{path}: {error.strerror}") from None

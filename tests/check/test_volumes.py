@@ -93,7 +93,8 @@ def test_every_object_of_every_volume_is_looked_for(program: Program, top: Path)
     todo = {o["todo"] for o in ended.objects if o.get("level") == "blocker"}
     places = f"--blocks {top}/blocks --maps {top}/maps"
     assert todo == {
-        f"stop Archipelago on all nodes, then: archipmigrate relocate {places} --v03-stopped"
+        f"stop Archipelago on all nodes, then: archipmigrate relocate {places} --v03-stopped "
+        f"--state {program.state}"
     }
     shutil.rmtree(top / "blocks")
     (top / "blocks").mkdir()
