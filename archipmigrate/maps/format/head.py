@@ -16,6 +16,7 @@ from . import v0, v1, v2
 
 HEAD_BYTES = 32
 EMPTY = "empty"
+NEEDS_SIZE = "a v0 map needs its size (--sizes or --pithos-db)"
 PAD = 512  # `direct = True` writes multiples of this
 # How much longer than its size says a map may be if it is kept for undo, or read to its end.
 SLACK = 64 << 20
@@ -88,7 +89,7 @@ def read_head(
             return Head(0, length, sizes[0])
     found = _head_v2(raw, length) if signed else _head_v1(raw, length, exact=digest)
     if found.version is None and digest:
-        reason = misfit or "a v0 map needs its size (--sizes or --pithos-db)"
+        reason = misfit or NEEDS_SIZE
         return dataclasses.replace(found, reason=reason)
     return found
 
