@@ -107,6 +107,11 @@ class Tally:
         """How many entries need no more work."""
         return self.changed + self.compliant + self.skipped + self.failed
 
+    @property
+    def waiting(self) -> int:
+        """How many directories and files a session that was cut off has seen and not yet done."""
+        return max(self.directories + self.files - self.finished - self.vanished, 0)
+
     def add(self, other: Tally) -> None:
         """Add the counts of *other* to these."""
         for name in TALLY_FIELDS:

@@ -40,7 +40,7 @@ class OpenDirs:
         """Own the descriptors in *fds*; they are reserved in *pool*."""
         self.fds = fds
         self._pool = pool
-        self.reserved = sum(fd >= 0 for fd in fds)
+        self.reserved = len(fds) - fds.count(-1)
 
     def close(self) -> None:
         """Close what apply did not take over, and give everything back to the pool."""

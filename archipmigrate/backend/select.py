@@ -12,8 +12,6 @@ from ..share import Share
 from ..share.remote import HAS_NFS
 from . import extensions
 from .base import Backend
-from .pool.client import PoolBackend
-from .python import PythonBackend
 
 NAMES = ("auto", "native", "python", "nfs")
 # Directories that a call keeps open while it works; fewer where the process may open few files.
@@ -90,6 +88,9 @@ def _open_python(share: Share, lanes: int, descriptors: int, open_dirs: int) -> 
 
     Where no process can be started (an interpreter that may not be read) it works in this one.
     """
+    from .pool.client import PoolBackend  # noqa: PLC0415 -- only for those who build no C
+    from .python.backend import PythonBackend  # noqa: PLC0415 -- the same
+
     processes = 1 if share.is_nfs else min(lanes, os.cpu_count() or 1)
     if processes > 1:
         with contextlib.suppress(OSError, BackendLost):

@@ -16,6 +16,7 @@ from ..config.files import CONFIG
 from ..ui.progress import Subject
 from ..ui.report import Report, Verbosity
 from . import options, places
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 Look at a site, and say on one page what keeps it from v0.4: a line for each topic,
@@ -46,7 +47,7 @@ exit status: 0 all is ok; 1 the check could not be made; 2 usage; 4 warnings;
 5 blockers, volumes that differ or miss among them; 130, 143 interrupted"""
 
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = options.command(
         commands, "check", "see what keeps a site from v0.4", DESCRIPTION, EXAMPLES, run
@@ -77,7 +78,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     options.add_output(parser, lists=False)
 
 
-def _add_volumes(parser: options.Parser) -> None:
+def _add_volumes(parser: Parser) -> None:
     parser.add_argument(
         "--volumes",
         action="store_true",
@@ -104,7 +105,7 @@ def _add_volumes(parser: options.Parser) -> None:
     places.add_sizes(parser)
 
 
-def add_site(parser: options.Parser) -> None:
+def add_site(parser: Parser) -> None:
     """Add the options that say which site is meant, and whose it should be."""
     parser.add_argument(
         "path",

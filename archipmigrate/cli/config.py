@@ -21,6 +21,7 @@ from ..errors import FatalError, UsageError
 from ..ui.printer import print_line
 from ..ui.text import as_json, command_line, count
 from . import options
+from .parser import Commands, Parser
 
 FINDINGS, BLOCKERS = 4, 5  # exit statuses
 
@@ -85,7 +86,7 @@ exit status: 0 nothing found; 1 FILE cannot be read; 4 warnings; 5 v0.4 would no
 start, or could not serve a volume"""
 
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command and those below it."""
     help_line = "convert, edit and check archipelago.conf"
     parser = options.command(commands, "config", help_line, DESCRIPTION, EXAMPLES, run)
@@ -93,8 +94,6 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     _add_convert(below)
     _add_set(below)
     _add_check(below)
-    for command in below.choices.values():
-        options.from_environment(command)
 
 
 def run(args: argparse.Namespace) -> int:  # noqa: ARG001 -- never called: a command below is required
@@ -102,7 +101,7 @@ def run(args: argparse.Namespace) -> int:  # noqa: ARG001 -- never called: a com
     return 0
 
 
-def _add_convert(commands: options.Commands[options.Parser]) -> None:
+def _add_convert(commands: Commands[Parser]) -> None:
     help_line = "make v0.4's configuration from v0.3's"
     parser = options.command(commands, "convert", help_line, CONVERT, CONVERT_EXAMPLES, run_convert)
     parser.add_argument("file", metavar="FILE", nargs="?", type=Path, default=V03, help="v0.3's")
@@ -118,7 +117,7 @@ def _add_convert(commands: options.Commands[options.Parser]) -> None:
     _add_dry_run(parser)
 
 
-def _add_set(commands: options.Commands[options.Parser]) -> None:
+def _add_set(commands: Commands[Parser]) -> None:
     parser = options.command(commands, "set", "set options", SET, SET_EXAMPLES, run_set)
     parser.add_argument("settings", metavar="[SECTION.]KEY=VALUE", nargs="+", help="what to set")
     parser.add_argument(
@@ -127,7 +126,7 @@ def _add_set(commands: options.Commands[options.Parser]) -> None:
     _add_dry_run(parser)
 
 
-def _add_check(commands: options.Commands[options.Parser]) -> None:
+def _add_check(commands: Commands[Parser]) -> None:
     help_line = "say what v0.4 would choke on, or ignore"
     parser = options.command(commands, "check", help_line, CHECK, CHECK_EXAMPLES, run_check)
     parser.add_argument("file", metavar="FILE", nargs="?", type=Path, default=CONFIG, help="v0.4's")
@@ -136,7 +135,7 @@ def _add_check(commands: options.Commands[options.Parser]) -> None:
     )
 
 
-def _add_dry_run(parser: options.Parser) -> None:
+def _add_dry_run(parser: Parser) -> None:
     parser.add_argument("-n", "--dry-run", action="store_true", help="write nothing; show it")
 
 

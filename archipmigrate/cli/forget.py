@@ -14,6 +14,7 @@ from ..session.find import named_run
 from ..session.open import locked, state_directory
 from ..ui.printer import print_line
 from . import options
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 Delete the journal of a run. It cannot be undone or resumed after that; the share
@@ -22,7 +23,7 @@ EXAMPLES = """\
   archipmigrate forget perms-20261122T184054-b931"""
 
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = options.command(
         commands, "forget", "delete the journal of a run", DESCRIPTION, EXAMPLES, run

@@ -19,6 +19,7 @@ from ..ui.progress import Subject
 from ..ui.report import Report
 from . import options
 from .check import add_site, watch
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 Print the upgrade guide as a checklist for this site: the steps that remain, in their
@@ -43,7 +44,7 @@ exit status: 0 nothing is left; 1 the check could not be made; 2 usage; 4 steps 
 left; 130, 143 interrupted"""
 
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = options.command(
         commands, "guide", "print what remains of the upgrade", DESCRIPTION, EXAMPLES, run

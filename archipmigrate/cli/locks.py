@@ -25,6 +25,7 @@ from ..ui.printer import print_line
 from ..ui.report import Report
 from ..ui.text import as_json, printable, quoted
 from . import options
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 List the locks of all maps, in the maps directory and in the lock directory: volume,
@@ -60,7 +61,7 @@ v0.3 count as held (--clean), or failures; 11 another run holds the directories;
 143 interrupted"""
 
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = options.command(
         commands, "locks", "list locks, remove what nobody holds", DESCRIPTION, EXAMPLES, run

@@ -14,7 +14,8 @@ from ..backend.select import served
 from ..errors import Error
 from ..ui.printer import print_line
 from ..ui.report import abandon_stdout
-from . import options
+from .environment import Environment, unknown_words
+from .parser import Formatter, Parser, add_opposites
 from .streams import open_standard_streams
 
 # Each is a module of this room.
@@ -68,26 +69,49 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = options.Parser(
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    parser = _parser(words)
+    environment = Environment()
+    environment.give_defaults(parser)
+    args = parser.parse(words, environment)
+    _warn(environment)
+    return int(args.run(args))
+
+
+def _parser(words: Sequence[str]) -> Parser:
+    """Return the parser of the command that *words* name, or of all."""
+    parser = Parser(
         "archipmigrate",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=options.Formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     about = f"backends: {', '.join(served())}; Python {sys.version.split()[0]}"
     parser.add_argument(
+        "-V",
         "--version",
         action="version",
         version=f"archipmigrate {__version__} ({about})",
     )
+    parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in _modules(sys.argv[1:] if argv is None else argv):
+    for module in _modules(words):
         module.add_parser(commands)
-    for command in commands.choices.values():
-        options.from_environment(command)
-    args = parser.parse_args(argv)
-    return int(args.run(args))
+    add_opposites(parser)
+    return parser
+
+
+def _warn(environment: Environment) -> None:
+    """Name what looks like an option in the environment and is none, of no command."""
+    if any(environment.unknown()):
+        Environment(environment.variables, environment.known).give_defaults(_parser(()))
+        for name in environment.unknown():
+            print_line(
+                f"archipmigrate: warning: {unknown_words(name, environment.known)}", sys.stderr
+            )
 
 
 def _modules(argv: Sequence[str]) -> Iterator[ModuleType]:

@@ -15,6 +15,7 @@ from ..session.work import begin, dry_run
 from ..share import open_share
 from ..ui.report import Report
 from . import options, places, show
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 Bring every volume's mapfile to the format of v0.4 (v2): v1 maps, with or without
@@ -39,7 +40,7 @@ exit status: 0 every volume is upgraded or current; 1 stopped (resumable); 2 usa
 3 some volumes are neither; 11 another run holds the share; 130, 143 interrupted"""
 
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = options.command(
         commands, "mapfiles", "bring mapfiles to v2", DESCRIPTION, EXAMPLES, run

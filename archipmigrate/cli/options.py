@@ -1,14 +1,12 @@
-"""Options that commands share. Every option can also be given as ARCHIPMIGRATE_<NAME>."""
+"""Options that commands share."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from ..backend.select import NAMES
 from ..errors import UsageError
@@ -19,9 +17,11 @@ from ..jobs.options import AUTO, RunOptions
 from ..numerals import read_number
 from ..share.url import is_domain
 from ..ui.report import Verbosity
-from ..ui.text import printable
+from .environment import Listed
+from .parser import Commands, Formatter, Parser
 
-PREFIX = "ARCHIPMIGRATE_"
+MOST = 10**9  # that a number may be: an int of C holds it
+MOST_LANES = 1024  # each may be a thread, with its stack
 EXIT = {"done": 0, "stopped": 1, "failures": 3, "drift": 4}
 # What `run_options` finds where a command has no such option.
 NOT_ASKED: dict[str, object] = {
@@ -34,22 +34,6 @@ NOT_ASKED: dict[str, object] = {
     "locks_now": None,
     "restore_set_id": False,
 }
-TRUE = ("1", "yes", "true", "on")
-FALSE = ("", "0", "no", "false", "off")
-
-Commands = argparse._SubParsersAction  # noqa: SLF001 -- argparse has no public name for it
-
-
-class Parser(argparse.ArgumentParser):
-    """Parses a command line; a terminal obeys nothing that was wrong in it."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print usage and message, and exit."""
-        super().error(printable(message))
-
-
-class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Leaves descriptions and examples as they are written."""
 
 
 def command(
@@ -69,44 +53,21 @@ def command(
         formatter_class=Formatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run, **NOT_ASKED)
+    parser.set_defaults(run=run, parser=parser, **NOT_ASKED)
     return parser
 
 
-def from_environment(parser: Parser) -> None:
-    """Take defaults from the environment. Raises UsageError for a bad value."""
-    for action in parser._actions:  # noqa: SLF001 -- argparse has no public list of them
-        if not action.option_strings or action.dest in ("help", "version"):
-            continue
-        name = PREFIX + action.option_strings[-1].lstrip("-").replace("-", "_").upper()
-        text = os.environ.get(name)
-        if text is not None:
-            parser.set_defaults(**{action.dest: _value(action, name, text)})
+def number(least: int, most: int = MOST, more: str = "") -> Callable[[str], int]:
+    """Return what reads a number from *least* to *most*; *more* says what else may be given."""
 
+    def read(text: str) -> int:
+        value = read_number(text)
+        if value is None or not least <= value <= most:
+            words = f"give a number from {least:,} to {most:,}{more}, not {text!r}"
+            raise argparse.ArgumentTypeError(words)
+        return value
 
-def _value(action: argparse.Action, name: str, text: str) -> object:
-    if action.nargs == 0:
-        if text.lower() not in TRUE + FALSE:
-            raise UsageError(f"{name}={text}: give 1 or 0")
-        on = text.lower() in TRUE
-        return action.const if on else action.default
-    if isinstance(action, argparse._AppendAction):  # noqa: SLF001 -- see above
-        return [*action.default, *text.split(":")] if text else action.default
-    try:
-        value = action.type(text) if callable(action.type) else text
-    except (ValueError, argparse.ArgumentTypeError) as error:
-        raise UsageError(f"{name}={text}: {error}") from None
-    if action.choices is not None and value not in action.choices:
-        raise UsageError(f"{name}={text}: choose from {', '.join(map(str, action.choices))}")
-    return value
-
-
-def positive(text: str) -> int:
-    """Read a positive number."""
-    number = read_number(text)
-    if not number:
-        raise argparse.ArgumentTypeError(f"give a number from 1 on, not {text!r}")
-    return number
+    return read
 
 
 def umask(text: str) -> int:
@@ -118,13 +79,7 @@ def umask(text: str) -> int:
 
 def jobs(text: str) -> int:
     """Read a number of lanes, or auto."""
-    if text == "auto":
-        return AUTO
-    try:
-        return positive(text)
-    except argparse.ArgumentTypeError:
-        words = f"give a number from 1 on, or auto, not {text!r}"
-        raise argparse.ArgumentTypeError(words) from None
+    return AUTO if text == "auto" else number(1, MOST_LANES, ", or auto")(text)
 
 
 def domain(text: str) -> str:
@@ -210,7 +165,7 @@ def add_max_ops(parser: Parser) -> None:
     parser.add_argument(
         "--max-ops",
         metavar="N",
-        type=positive,
+        type=number(1),
         help="do at most N operations a second, for a share in use: reading an entry is one, "
         "changing it two more",
     )
@@ -358,7 +313,7 @@ def add_policy(parser: Parser) -> None:
     parser.add_argument(
         "--exclude",
         metavar="NAME",
-        action="append",
+        action=Listed,
         default=[],
         help="neither enter nor change directories of this name (may be repeated)",
     )

@@ -16,6 +16,7 @@ from ..share import Share, open_share
 from ..share.url import domain_of
 from ..ui.report import Report
 from . import options
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 Give every directory and regular file below PATH to a group: directories get the
@@ -37,7 +38,7 @@ exit status: 0 done; 1 stopped (resumable); 2 usage; 3 done, with failures;
 11 another run holds the share; 130, 143 interrupted after a checkpoint"""
 
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = options.command(
         commands, "perms", "give a share to a group", DESCRIPTION, EXAMPLES, run

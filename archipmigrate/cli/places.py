@@ -10,10 +10,10 @@ from pathlib import Path
 from ..config.files import CONFIG
 from ..maps.journal.pithos import read_pithos_db, read_sizes_csv
 from ..maps.journal.sizes import Sizes
-from . import options
+from .parser import Parser
 
 
-def add_place(parser: options.Parser, **more: object) -> None:
+def add_place(parser: Parser, **more: object) -> None:
     """Add --config, --maps, --locks and --blocks; *more* goes to each option."""
     parser.add_argument(
         "--config",
@@ -43,7 +43,7 @@ def add_place(parser: options.Parser, **more: object) -> None:
     )
 
 
-def add_sizes(parser: options.Parser, **more: object) -> None:
+def add_sizes(parser: Parser, **more: object) -> None:
     """Add --sizes and --pithos-db; *more* goes to each option."""
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(

@@ -29,11 +29,12 @@ from ..ui.printer import print_line
 from ..ui.report import Report
 from ..ui.text import as_json, count
 from . import options
+from .parser import Parser
 
 USAGE = 2
 
 
-def add_phases(parser: options.Parser) -> None:
+def add_phases(parser: Parser) -> None:
     """Add the options that ask for a phase."""
     phases = parser.add_mutually_exclusive_group()
     phases.add_argument(

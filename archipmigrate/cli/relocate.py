@@ -27,6 +27,7 @@ from ..share.daemons import check_stopped
 from ..ui.report import Report
 from ..ui.text import count
 from . import options, prelink
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 Move every block and every map from where v0.3 put it to where v0.4 looks for it, in
@@ -73,7 +74,7 @@ exit status: 0 v0.4 finds all that v0.3 served; 1 stopped (resumable), or refuse
 directories; 130, 143 interrupted"""
 
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = options.command(
         commands, "relocate", "move objects to where v0.4 looks", DESCRIPTION, EXAMPLES, run
@@ -112,7 +113,7 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
     options.add_output(parser, lists=False)
 
 
-def _add_places(parser: options.Parser) -> None:
+def _add_places(parser: Parser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -142,7 +143,7 @@ def _add_places(parser: options.Parser) -> None:
     )
 
 
-def _add_pithos(parser: options.Parser) -> None:
+def _add_pithos(parser: Parser) -> None:
     parser.add_argument(
         "--pithos-blocks",
         metavar="DIR",

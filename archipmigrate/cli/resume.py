@@ -14,6 +14,7 @@ from ..session.work import resume
 from ..ui.progress import Subject
 from ..ui.report import Report
 from . import options, undo
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 Continue a run that was interrupted, stopped or killed; with --failed also try its
@@ -26,7 +27,7 @@ EXAMPLES = """\
 exit status: that of the command that began the run"""
 
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = options.command(
         commands, "resume", "continue a run that was cut off", DESCRIPTION, EXAMPLES, run

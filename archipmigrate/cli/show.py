@@ -24,6 +24,7 @@ from ..tree.files import Tree
 from ..ui.printer import print_line
 from ..ui.text import as_json, count, printable, quoted
 from . import options
+from .parser import Parser
 from .places import add_place, add_sizes, given_sizes
 
 DESCRIPTION = """\
@@ -44,8 +45,11 @@ exit status: 0 shown; 1 no such map, or it cannot be read; 2 usage; 3 an object 
 missing"""
 
 
-def add_parser(mapfiles: options.Parser) -> None:
+def add_parser(mapfiles: Parser) -> None:
     """Add the command below `mapfiles`, whose options may also come before it."""
+    mapfiles.stray = (
+        "maps are found by --config FILE, or --maps DIR; one volume is shown by `show VOLUME`"
+    )
     commands = mapfiles.add_subparsers(metavar="show", title="one volume")
     parser = options.command(commands, "show", "show one volume's map", DESCRIPTION, EXAMPLES, run)
     parser.add_argument("volume", metavar="VOLUME", help="the volume, without the prefix archip_")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import JournalError
+from ..errors import JournalError, UsageError
 from ..jobs.options import RunOptions
 from ..jobs.registry import known_kind
 from ..journal import counting
-from ..journal.location import runtime_directory, secure_directory
+from ..journal.location import runtime_directory
 from ..journal.lock import ShareLock
 from ..journal.runs import Unreadable, open_run, read_runs, run_bytes
 from ..journal.store import RunHeader
@@ -31,6 +31,7 @@ from ..ui.text import (
     reason,
 )
 from . import options
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 Show the runs that have a journal: how they ended or how far they are, what failed,
@@ -40,8 +41,16 @@ EXAMPLES = """\
   archipmigrate status perms-20261122T184054-b931
   archipmigrate status --json | jq 'select(.status == "killed")'"""
 
+# How the undo of a run is worded by the status of that undo; "" if its journal was forgotten.
+UNDONE = {
+    "done": "put back by {}",
+    "failures": "put back by {}, with failures",
+    "": "undo {} begun, and forgotten since",
+}
+NOT_UNDONE = "undo {} not finished"
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = options.command(
         commands, "status", "show runs and how far they are", DESCRIPTION, EXAMPLES, run
@@ -55,7 +64,8 @@ def add_parser(commands: options.Commands[options.Parser]) -> None:
 class Standing:
     """How one run stands. `status` is the header's; `killed` if that is running and nobody runs it.
 
-    `results` are more counts that the job has, each under its heading.
+    `results` are more counts that the job has, each under its heading. `undo` is the status of the
+    run that put this one back, or began to; "" if there is none, or its journal is gone.
     """
 
     header: RunHeader
@@ -68,6 +78,7 @@ class Standing:
     size: int
     results: Mapping[str, Mapping[str, int]]
     phase: str
+    undo: str
 
     @property
     def rate(self) -> float:
@@ -78,14 +89,17 @@ class Standing:
 def run(args: argparse.Namespace) -> int:
     """Show the runs. Raises Error."""
     run_options = options.run_options(args)
+    if not run_options.state_path.exists():
+        return _nothing(args, run_options.state_path)
     state = state_directory(run_options)
     shown = 0
     runs = read_runs(state)
     unreadable = list(runs.unreadable)
+    statuses = {header.run: header.status for header in runs.headers}
     for header in runs.headers:
         if args.run_name in (None, header.run):
             try:
-                standing = _standing(state, header)
+                standing = _standing(state, header, statuses)
             except JournalError as error:
                 unreadable.append(Unreadable(header.run, str(error)))
                 continue
@@ -104,12 +118,21 @@ def run(args: argparse.Namespace) -> int:
                 print_line(f"{bad.run}: unreadable")
                 print_line(f"  {bad.why}")
             shown += 1
-    if not shown and not args.json:
-        print_line(f"no run {args.run_name or ''} in {state}".replace("  ", " "))
+    return 0 if shown else _nothing(args, state)
+
+
+def _nothing(args: argparse.Namespace, state: Path) -> int:
+    """Say that there is no run. Raises UsageError if one was named."""
+    if args.run_name:
+        raise UsageError(
+            f"no run {args.run_name} in {state}: `archipmigrate status` lists those that are there"
+        )
+    if not args.json:
+        print_line(f"no run in {state}")
     return 0
 
 
-def _standing(state: Path, header: RunHeader) -> Standing:
+def _standing(state: Path, header: RunHeader, statuses: Mapping[str, str]) -> Standing:
     journal = open_run(state, header.run)
     failures = Causes()
     try:
@@ -124,14 +147,26 @@ def _standing(state: Path, header: RunHeader) -> Standing:
         journal.close(fold=False)
     holder = ""
     if header.status == "running":
-        holder = ShareLock.holder(secure_directory(runtime_directory(state)), header.share)
+        holder = ShareLock.holder(runtime_directory(state), header.share)
     running = header.run in holder
     seconds = header.seconds
     if running and header.began:  # not an undo that is still settling
         seconds += (datetime.now(UTC) - datetime.fromisoformat(header.began)).total_seconds()
     status = "killed" if header.status == "running" and not running else header.status
     size = run_bytes(state, header.run)
-    return Standing(header, status, holder, tally, failures, notices, seconds, size, results, phase)
+    return Standing(
+        header,
+        status,
+        holder,
+        tally,
+        failures,
+        notices,
+        seconds,
+        size,
+        results,
+        phase,
+        statuses.get(header.undone, ""),
+    )
 
 
 def _resume(standing: Standing, run_options: RunOptions) -> str:
@@ -150,13 +185,15 @@ def _lines(standing: Standing, resume: str) -> list[str]:
     if standing.phase:
         status += f", phase `{standing.phase}`"
     if header.undone:
-        status += f", put back by {header.undone}"
+        status += f", {UNDONE.get(standing.undo, NOT_UNDONE).format(header.undone)}"
     if header.superseded:
         status += f", superseded by {header.superseded}"
     path = quoted(header.path.encode(errors="surrogateescape"))
     begun = f"begun {header.created[:19]} UTC, {count(header.sessions, 'session')}"
     pace = f"{duration(standing.seconds)} ({standing.rate:,.0f}/s)"
     changes = f"{tally.changed:,} changed, {tally.failed:,} failed"
+    if tally.waiting:
+        changes += f", {tally.waiting:,} seen, not yet done"
     lines = [
         f"{header.run}: {status}",
         f"  {path}, {header.backend} backend, {begun}",

@@ -7,7 +7,6 @@ import errno
 import os
 
 from ..errors import FatalError, UsageError
-from ..numerals import read_number
 from ..testshare import (
     Layout,
     MapPlacement,
@@ -19,6 +18,8 @@ from ..testshare import (
 )
 from ..ui.printer import print_line
 from ..ui.text import command_line
+from . import options
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 Make a share like those of Archipelago v0.3: objects in DIR/blocks, volumes with v1 mapfiles in
@@ -35,8 +36,7 @@ volume whose name is too short for v0.4. DIR/locks is not made.
 V03 = "v0.3"
 REFUSED = (errno.ENOTEMPTY, errno.ENOTDIR, errno.EEXIST)
 
-EPILOG = """\
-examples:
+EXAMPLES = """\
   archipmigrate testshare /tmp/share
       20,000 objects and 50 volumes, where Archipelago v0.4 looks for them
   archipmigrate testshare /tmp/share --objects 1000000 --volumes 200 --object-bytes 0
@@ -65,21 +65,20 @@ default: %(default)s
 """
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Register the command and its options."""
-    parser = commands.add_parser(
-        "testshare",
-        help="make a sample share to try things on",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    help_line = "make a sample share to try things on"
+    parser = options.command(commands, "testshare", help_line, DESCRIPTION, EXAMPLES, run)
     parser.add_argument("directory", metavar="DIR", help="the directory to make; its parent exists")
     parser.add_argument(
-        "--objects", type=_count, default=20_000, metavar="N", help="default: %(default)s"
+        "--objects",
+        type=options.number(0),
+        default=20_000,
+        metavar="N",
+        help="default: %(default)s",
     )
     parser.add_argument(
-        "--volumes", type=_count, default=50, metavar="N", help="default: %(default)s"
+        "--volumes", type=options.number(0), default=50, metavar="N", help="default: %(default)s"
     )
     parser.add_argument(
         "--layout",
@@ -89,21 +88,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--seed",
-        type=_count,
+        type=options.number(0),
         default=0,
         metavar="N",
         help="another seed gives other names and contents",
     )
     parser.add_argument(
         "--object-bytes",
-        type=_count,
+        type=options.number(0),
         default=64,
         metavar="N",
         help="the largest size of an object; default: %(default)s",
     )
     _add_v03(parser)
     _add_others(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_v03(parser: argparse.ArgumentParser) -> None:
@@ -140,10 +138,12 @@ def _add_others(parser: argparse.ArgumentParser) -> None:
             "with v2 maps still called archip_..., left by an upgrade that was cut off",
         ),
     ):
-        group.add_argument(option, type=_count, default=0, metavar="N", help=f"N volumes {volumes}")
+        group.add_argument(
+            option, type=options.number(0), default=0, metavar="N", help=f"N volumes {volumes}"
+        )
     group.add_argument(
         "--map-objects",
-        type=_count,
+        type=options.number(0),
         default=OtherVolumes().objects,
         metavar="N",
         help="the number of objects in each of these; default: %(default)s",
@@ -156,7 +156,7 @@ def _add_others(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--locks",
-        type=_count,
+        type=options.number(0),
         default=0,
         metavar="N",
         help="the first N of these are locked by another host",
@@ -186,9 +186,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _next_command(args: argparse.Namespace) -> str:
+    directory = os.path.abspath(args.directory)
     if args.layout != V03:
-        return command_line(["archipmigrate", "perms", args.directory, "-n"])
-    blocks, maps = (os.path.join(args.directory, name) for name in ("blocks", "maps"))
+        return command_line(["archipmigrate", "perms", directory, "-n"])
+    blocks, maps = (os.path.join(directory, name) for name in ("blocks", "maps"))
     return command_line(["archipmigrate", "relocate", "--blocks", blocks, "--maps", maps, "-n"])
 
 
@@ -218,11 +219,3 @@ def _make(args: argparse.Namespace) -> ShareSize:
     if others != OtherVolumes(objects=others.objects):
         raise ValueError(f"--layout {V03} has no volumes of other kinds: leave their options out")
     return make_v03_share(args.directory, **sizes, pithos=args.pithos, sums=args.sums)
-
-
-def _count(text: str) -> int:
-    """Read a number from 0 on."""
-    number = read_number(text)
-    if number is None:
-        raise argparse.ArgumentTypeError(f"give a number from 0 on, not {text!r}")
-    return number

@@ -17,6 +17,7 @@ from ..ui.progress import Subject
 from ..ui.report import Report
 from ..ui.summary import undo_summary
 from . import options
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 Put back what a run of `archipmigrate perms`, `mapfiles`, `relocate` or `locks`
@@ -37,7 +38,7 @@ exit status: 0 everything is back; 1 stopped; 3 some entries were left as they a
 or not found; 11, 130, 143 as perms"""
 
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = options.command(
         commands, "undo", "put back what a run changed", DESCRIPTION, EXAMPLES, run

@@ -6,6 +6,7 @@ import argparse
 
 from ..perms.kind import VERIFY
 from . import options, perms
+from .parser import Commands, Parser
 
 DESCRIPTION = """\
 Look at every entry below PATH and count those that are not as `archipmigrate perms`
@@ -18,7 +19,7 @@ EXAMPLES = """\
 exit status: 0 all comply; 3 some entries could not be read; 4 some do not comply"""
 
 
-def add_parser(commands: options.Commands[options.Parser]) -> None:
+def add_parser(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = options.command(
         commands, "verify", "check whether a share complies", DESCRIPTION, EXAMPLES, run

@@ -185,6 +185,23 @@ class Observer(Protocol):
         """Note failures."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """How many lanes a session has, how long their units take, and how fast all may go.
+
+    It begins with `jobs` lanes; if `most` is above that, it finds the best number while it runs.
+    `unit_seconds` is what a unit should take. `max_ops` limits operations a second (0: no limit): a
+    scanned entry is one, a change two more. `survey` is the number of lanes until the job is first
+    asked for more units (0: `jobs`).
+    """
+
+    jobs: int
+    unit_seconds: float
+    most: int = 0
+    max_ops: int = 0
+    survey: int = 0
+
+
 @dataclass(slots=True)
 class Counters:
     """What the progress line shows. Lanes update it; only a task of its own paints it."""
@@ -196,4 +213,19 @@ class Counters:
     done_units: int = 0
     total_units: int | None = None  # None: not known (a walk does not know)
     total: int | None = None  # what `tally.finished` will be at the end; None: not known
+    expected: int | None = None  # entries that an earlier walk of this share found
+    at_most: int | None = None  # entries that the share's filesystem has
+    earlier: int = 0  # entries that earlier sessions of the run have seen
     phase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a session ended: the status (see `RunHeader`), the reason, and the signal (0: none).
+
+    An interrupted session has a reason only if the next one has something to settle.
+    """
+
+    status: str
+    reason: str = ""
+    signal: int = 0

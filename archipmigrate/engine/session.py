@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
@@ -35,7 +34,7 @@ from .crew import Crew
 from .finish import Finisher
 from .frontier import Frontier
 from .halt import Halt
-from .job import Counters, Job, Observer, S
+from .job import Counters, Job, Lanes, Observer, Result, S
 from .lane import LaneWork
 from .loop import first_error
 from .settle import settle_batches
@@ -44,35 +43,6 @@ from .throttle import Throttle
 
 IN_FLIGHT = "some changes were still in flight; `resume` will check them"
 NO_READER = "nobody reads the output any more"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a session ended: the status (see `RunHeader`), the reason, and the signal (0: none).
-
-    An interrupted session has a reason only if the next one has something to settle.
-    """
-
-    status: str
-    reason: str = ""
-    signal: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Lanes:
-    """How many lanes a session has, how long their units take, and how fast all may go.
-
-    It begins with `jobs` lanes; if `most` is above that, it finds the best number while it runs.
-    `unit_seconds` is what a unit should take. `max_ops` limits operations a second (0: no limit): a
-    scanned entry is one, a change two more. `survey` is the number of lanes until the job is first
-    asked for more units (0: `jobs`).
-    """
-
-    jobs: int
-    unit_seconds: float
-    most: int = 0
-    max_ops: int = 0
-    survey: int = 0
 
 
 class Session(Generic[S]):
@@ -185,6 +155,7 @@ class Session(Generic[S]):
         )
         await self._committer.call(Journal.reopen_scopes)
         self.counters.tally = self._journal.tally()
+        self.counters.earlier = self.counters.tally.entries
         if retries:
             await self._retry_failures()
         self._frontier.restore(await self._committer.call(lambda j: list(j.units())))

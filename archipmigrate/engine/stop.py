@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 
 from ..backend.base import READ_ONLY_PART
@@ -17,8 +18,10 @@ NO_FILES = (errno.EMFILE, errno.ENFILE)
 READ_ONLY = "the share is read-only here: mount it rw (and export it rw), then resume"
 REFUSED = (
     "every change was refused ({first}): without root, or through an export with root_squash, "
-    "nothing can be changed; run as root against no_root_squash, then resume"
+    "nothing can be changed; {mend}"
 )
+SQUASHED = "export the share with no_root_squash, then resume"
+NOT_ROOT = "begin anew as root"  # who refuses journals of others
 FULL = (
     "the share is full, or its quota used up ({first}): nothing more can be written; make room "
     "there, then resume"
@@ -117,4 +120,5 @@ class EarlyStop:
                 return
             first = f"{self._first.operation}: {errno.errorcode[self._first.errno]}"
             words = ACROSS if self._first.errno == errno.EXDEV else REFUSED
-            self.reason = words.format(first=first)
+            mend = NOT_ROOT if os.geteuid() else SQUASHED
+            self.reason = words.format(first=first, mend=mend)

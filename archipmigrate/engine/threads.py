@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -13,6 +14,7 @@ from ..errors import NoThreads
 
 T = TypeVar("T")
 EVERY_SIGNAL = signal.valid_signals()
+_thread = threading.local()  # `masked`: its signals are blocked, which takes Python long to do
 
 
 @dataclass
@@ -65,5 +67,7 @@ def call_on_loop(call: Callable[..., T], *values: object) -> T:
 
 def _masked(begun: bytearray, work: Callable[..., T], *values: object) -> T:
     begun.append(1)
-    signal.pthread_sigmask(signal.SIG_BLOCK, EVERY_SIGNAL)
+    if not hasattr(_thread, "masked"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, EVERY_SIGNAL)
+        _thread.masked = True
     return work(*values)

@@ -13,8 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from ..engine.job import Job, Observer
-from ..engine.session import Lanes
+from ..engine.job import Job, Lanes, Observer
 from ..journal.store import Journal, RunHeader
 from ..model import Remade
 from ..share import Share
@@ -120,6 +119,8 @@ class JobKind(ABC, Generic[S]):
     noun            what it counts: an entry, a volume
     done            what it does to one, in the past: changed, upgraded
     past_mount      whether it may reach a share directly, past its mount, or by a URL
+    walks           whether it finds every entry of the share: how many there are is kept, for the
+                    progress of the next
     leaves_behind   what an unfinished run, or undo, may leave in the share that only its journal
                     knows of; such a run is not to be forgotten ("": nothing)
     settles_earlier whether a run settles what earlier runs on its share left before it begins
@@ -132,6 +133,7 @@ class JobKind(ABC, Generic[S]):
     noun: ClassVar[str]
     done: ClassVar[str] = "changed"
     past_mount: ClassVar[bool] = False
+    walks: ClassVar[bool] = False
     leaves_behind: ClassVar[str] = ""
     settles_earlier: ClassVar[bool] = False
     has_phases: ClassVar[bool] = False

@@ -6,10 +6,9 @@ import os
 from dataclasses import replace
 
 from ..backend.base import Backend
-from ..backend.python import PythonBackend
 from ..backend.select import CALLS, REMOTE_LANES, is_python, open_backend
+from ..engine.job import Lanes
 from ..engine.limits import UNIT_SECONDS
-from ..engine.session import Lanes
 from ..share import Share, unanswered
 from .options import AUTO, RunOptions
 
@@ -44,8 +43,11 @@ def choose_backend(share: Share, options: RunOptions) -> tuple[Backend, Lanes]:
         backend = open_backend(options.backend, share, lanes.most, _calls(options))
     except OSError as error:
         raise unanswered(os.fsdecode(share.path), error) from None
-    if fixed and isinstance(backend, PythonBackend):
-        lanes = replace(lanes, jobs=1, most=1)
+    if fixed:
+        from ..backend.python.backend import PythonBackend  # noqa: PLC0415 -- few use it
+
+        if isinstance(backend, PythonBackend):
+            lanes = replace(lanes, jobs=1, most=1)
     return backend, lanes
 
 

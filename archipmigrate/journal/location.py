@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,12 @@ def secure_directory(path: Path) -> Path:
     if found.st_uid != os.geteuid():
         raise StateError(f"{real} belongs to uid {found.st_uid}, not to the caller: refused")
     if found.st_mode & OTHERS_WRITE:
-        raise StateError(f"{real} can be written by others: refused; try chmod 700 {real}")
+        alone = not found.st_mode & stat.S_ISVTX and any(real.glob("*.journal"))
+        mend = f"chmod go-w {shlex.quote(str(real))}, or " if alone else ""
+        raise StateError(
+            f"{real} can be written by others: refused; {mend}give a directory of your own with "
+            "--state"
+        )
     for above in real.parents:
         there = above.stat()
         sticky = there.st_mode & stat.S_ISVTX

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ..engine.job import Lanes
 from ..engine.limits import UNIT_SECONDS
-from ..engine.session import Lanes
-from ..engine.threads import call_on_loop
 from ..errors import JournalError
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
@@ -98,6 +97,8 @@ class MapfilesKind(JobKind[MapfilesSettings]):
     @contextmanager
     def open(self, opening: Opening[MapfilesSettings]) -> Iterator[Work]:
         """Open maps and locks, and make the job; meanwhile the process has the blocker's umask."""
+        from ..engine.threads import call_on_loop  # noqa: PLC0415 -- trio takes long to import
+
         opening = replace(opening, settings=opening.settings.with_locks(opening.options.locks))
         settings, journal = opening.settings, opening.journal
         with ExitStack() as stack:

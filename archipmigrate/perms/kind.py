@@ -26,7 +26,6 @@ from .job import PermsJob, listed_changes
 from .outside import StateDirectory
 from .pairs import Pairs
 from .settings import SNAPSHOTS, PermsSettings
-from .undo import UndoJob
 from .words import dry_run_summary, new_owner, options_same_share, run_summary, verify_summary
 
 PAIRED = (
@@ -57,6 +56,8 @@ class PermsWork(Work):
     @contextmanager
     def undo(self, header: RunHeader) -> Iterator[Work]:
         """Put the entries back through the same backend."""
+        from .undo import UndoJob  # noqa: PLC0415 -- and what it alone needs
+
         restores = restores_set_id(header)
         job = UndoJob(self.opened, self.journal, self.root, restores, self.remade)
         yield replace(self, job=job)
@@ -68,6 +69,7 @@ class PermsKind(JobKind[PermsSettings]):
     name = "perms"
     noun = "entry"
     past_mount = True
+    walks = True
     decode = staticmethod(listed_changes)
     changes_entries = True
 

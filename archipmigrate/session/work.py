@@ -8,6 +8,9 @@
 
 Whatever a session opens is closed when it returns or raises. One that was killed at any moment, or
 that raised, is continued by `resume`, or by `begin` with the same settings.
+
+The engine is imported when a session begins to work: trio takes longer to import than all the rest,
+and many commands, and all refusals, do without.
 """
 
 from __future__ import annotations
@@ -21,9 +24,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ..engine.loop import run_loop
-from ..engine.session import Result, Session
-from ..engine.settle import settle_run
+from ..engine.job import Result
 from ..errors import FatalError, Interrupted
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Reporter, S, Tell, Work
@@ -36,6 +37,7 @@ from ..model import Tally
 from ..share import Share
 from ..share.bypass import label
 from ..ui.text import quoted, reason
+from .extent import WALKED, keep_extent, most_entries, read_extent
 from .find import can_resume
 from .open import (
     check_phases,
@@ -238,7 +240,7 @@ def _put_back(
 def _work(kind: JobKind[S], opening: Opening[S], tell: Tell, *, retry: bool = False) -> Ended:
     """Open the job, run it, and tell how that ended."""
     with kind.open(opening) as work:
-        ended = _run(opening, work, retry=retry)
+        ended = _run(opening, work, retry=retry, walks=kind.walks)
     status = kind.status(ended)
     if status != ended.status:
         ended = replace(ended, status=status)
@@ -248,18 +250,26 @@ def _work(kind: JobKind[S], opening: Opening[S], tell: Tell, *, retry: bool = Fa
     return ended
 
 
-def _run(opening: Opening[Any], work: Work, *, retry: bool = False) -> Ended:
+def _run(opening: Opening[Any], work: Work, *, retry: bool = False, walks: bool = False) -> Ended:
     """Run one session of an opened job."""
+    from ..engine.loop import run_loop  # noqa: PLC0415 -- half of start-up: see the module
+    from ..engine.session import Session  # noqa: PLC0415 -- the same
+
     share, header, reporter = opening.share, opening.header, opening.reporter
     header.backend = work.backend
     began = monotonic()
     run = Session(work.job, opening.journal, header, work.lanes, reporter, retry=retry)
+    if walks:
+        run.counters.expected = read_extent(opening.state, share.identity)
+        run.counters.at_most = most_entries(share)
     try:
         result = run_loop(run.execute)
     finally:
         for remark in filter(None, (share.remark, work.remark)):
             reporter.remark(remark)
     tally = counting.shown(run.counters.tally, opening.journal.deferred())
+    if walks and result.status in WALKED:
+        keep_extent(opening.state, share.identity, tally.entries)
     return _ended(opening, work, result, tally, monotonic() - began)
 
 
@@ -287,6 +297,9 @@ def _ended(
 
 def _settle(work: Work, journal: Journal) -> None:
     """Settle the batches of a run that is not going to be resumed."""
+    from ..engine.loop import run_loop  # noqa: PLC0415 -- see the module
+    from ..engine.settle import settle_run  # noqa: PLC0415 -- the same
+
     run_loop(settle_run, work.job, journal, work.lanes.jobs)
     work.settled()
 

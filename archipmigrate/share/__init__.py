@@ -100,6 +100,14 @@ class Share:
             os.close(self.fd)
 
 
+def _advice(shown: str) -> str:
+    """Return what to name instead of what is no directory here."""
+    server, colon, path = shown.partition(":")
+    if colon and server and "/" not in server and path.startswith("/"):
+        return f"name the directory where it is mounted, or call the server: nfs://{server}{path}"
+    return "name the directory of the share"
+
+
 def open_share(path: str | bytes, *, remote: bool = False, domain: str = "") -> Share:
     """Open the directory at *path*, following a symbolic link there this once.
 
@@ -115,7 +123,7 @@ def open_share(path: str | bytes, *, remote: bool = False, domain: str = "") -> 
     try:
         fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise ShareError(f"{shown}: {error.strerror}: name the directory of the share") from None
+        raise ShareError(f"{shown}: {error.strerror}: {_advice(shown)}") from None
     try:
         _refuse_root(os.fstat(fd), shown)
         mount = mount_of(fd)

@@ -125,7 +125,9 @@ def parse_url(url: str) -> Remote:
         smallest, largest = OPTIONS[name]
         if not smallest <= value <= largest:
             raise ShareError(f"{url}: {name} is from {smallest} to {largest}")
-    if not server or not parts.path.startswith("/") or b"\0" in path:
+    if not server:
+        raise ShareError(f"{url}: no server is named: {_FORM}")
+    if not parts.path.startswith("/") or b"\0" in path:
         raise ShareError(f"{url}: {_FORM}")
     remote = Remote(server, path, options)
     return remote if domain is None else _mapped(url, remote, domain)

@@ -1,12 +1,15 @@
-"""The progress line on a terminal; where stderr is none, a line every 10 s. It never estimates.
+"""The progress line on a terminal; where stderr is none, a line every 10 s. Nothing is guessed.
 
-One task paints it from the counters. What is left is shown only where the total is known.
+One task paints it from the counters. What is left is shown where it is known: for an undo and for
+volumes, and for a walk where an earlier one has seen how many entries the share has, or its
+filesystem says how many there are at most.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import monotonic
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 10.0
 UNKNOWN_SIZE = 500  # for terminals that say that they have 0 columns
+RATE_SECONDS = 5.0  # over which the rate on a terminal is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,23 @@ class Progress(Protocol):
         """Wipe the progress line."""
 
 
+class Pace:
+    """The rate of this session's entries over the last seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def rate(self, now: float, counters: Counters) -> float:
+        """Return entries a second at the time *now*; 0.0 at the first call."""
+        samples = self._samples
+        samples.append((now, counters.tally.entries - counters.earlier))
+        while len(samples) > 2 and samples[1][0] <= now - self._seconds:
+            samples.popleft()
+        (then, before), (_, seen) = samples[0], samples[-1]
+        return max(seen - before, 0) / (now - then) if now > then else 0.0
+
+
 class NoProgress:
     """Shows nothing."""
 
@@ -66,7 +87,7 @@ class NoProgress:
 
 
 class TerminalProgress:
-    """One line on stderr, painted over and over."""
+    """One line on stderr, painted over and over, as wide as the terminal is."""
 
     interval = TERMINAL_SECONDS
 
@@ -77,30 +98,27 @@ class TerminalProgress:
         self._tqdm = tqdm
         self._subject = subject
         self._began = monotonic()
+        self._pace = Pace(RATE_SECONDS)
         self._bar: tqdm[NoReturn] | None = None
 
     def tick(self, counters: Counters) -> None:
         """Paint the line."""
-        entries = counters.tally.entries
+        now = monotonic()
+        rate = self._pace.rate(now, counters)
         if self._bar is None:
-            self._bar = self._make(entries)
-        rate = self._bar.format_dict["rate"] or 0.0
-        line = status_line(self._subject, counters, rate, monotonic() - self._began)
-        self._bar.set_description_str(line, refresh=False)
-        if not self._bar.update(entries - self._bar.n):
-            self._bar.refresh()
+            self._bar = self._make()
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or UNKNOWN_SIZE
+        line = terminal_line(self._subject, counters, rate, now - self._began, width - 1)
+        self._bar.set_description_str(line)
 
-    def _make(self, entries: int) -> tqdm[NoReturn]:
-        """Return the line; *entries* of earlier sessions do not count in its rate."""
+    def _make(self) -> tqdm[NoReturn]:
         sized = all(os.get_terminal_size(sys.stderr.fileno()))
         return self._tqdm(
-            initial=entries,
             file=sys.stderr,
             ncols=None if sized else UNKNOWN_SIZE,
             nrows=None if sized else UNKNOWN_SIZE,
             dynamic_ncols=sized,
             mininterval=0,
-            smoothing=0.1,
             leave=False,
             bar_format="{desc}",
         )
@@ -121,17 +139,16 @@ class LogProgress(NoProgress):
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._began = monotonic()
-        self._last = (self._began, -1)
+        self._pace = Pace(LOG_SECONDS)
+        self._is_first = True
 
     def tick(self, counters: Counters) -> None:
         """Print the line, but not at the first call: there is no rate yet."""
-        now, entries = monotonic(), counters.tally.entries
-        before, seen = self._last
-        self._last = (now, entries)
-        if seen >= 0:
-            rate = (entries - seen) / (now - before)
-            line = status_line(self._subject, counters, rate, now - self._began)
-            print_line(line, sys.stderr)
+        now = monotonic()
+        rate = self._pace.rate(now, counters)
+        if not self._is_first:
+            print_line(status_line(self._subject, counters, rate, now - self._began), sys.stderr)
+        self._is_first = False
 
 
 def status_line(subject: Subject, counters: Counters, rate: float, seconds: float) -> str:
@@ -156,8 +173,74 @@ def _figures(subject: Subject, counters: Counters) -> list[str]:
     ]
     if counters.total is not None:
         parts.insert(0, f"{subject.noun} {tally.finished:,} of {counters.total:,}")
+    elif counters.expected is not None:
+        parts.insert(0, f"of {counters.expected:,} the last time")
+    elif counters.at_most is not None:
+        parts.insert(0, f"of {counters.at_most:,} at most")
     if counters.total_units:
         parts.append(f"unit {counters.done_units:,} of {counters.total_units:,}")
     if counters.phase:
         parts.append(counters.phase)
     return parts
+
+
+def terminal_line(
+    subject: Subject, counters: Counters, rate: float, seconds: float, width: int
+) -> str:
+    """Return how far a run is in at most *width* columns; what matters least goes first.
+
+    `perms 41% 194k/473k 28k/s ETA 10s failed 0 changed 190k lanes 2/2 7s`
+    """
+    tally = counters.tally
+    done, total = tally.entries, counters.expected
+    if counters.total is not None:
+        done, total = tally.finished, counters.total
+    share, count, left = "", _short(done), ""
+    if total is not None and done <= total:
+        share = f"{100 * done // total if total else 100}%"
+        count = f"{_short(done)}/{_short(total)}"
+        left = f"ETA {_brief((total - done) / rate)}" if rate else ""
+    elif total is None and counters.at_most is not None:
+        count = f"{_short(done)}/at most {_short(counters.at_most)}"
+    lanes = f"lanes {min(counters.busy, counters.lanes)}/{counters.lanes}"
+    units = f"unit {counters.done_units}/{counters.total_units}" if counters.total_units else ""
+    noun = "" if subject.noun == "entry" else f"{subject.noun}s"
+    shown = (  # each with its rank: the highest goes first
+        (0, subject.job),
+        (5, counters.phase),
+        (2, share),
+        (1, f"{noun} {count}".strip()),
+        (3, f"{_short(rate)}/s"),
+        (4, left),
+        (1, f"failed {_short(tally.failed)}"),
+        (6, f"{subject.done} {_short(tally.changed)}"),
+        (7, units),
+        (8, lanes),
+        (9, _brief(seconds)),
+    )
+    for most in range(9, -1, -1):
+        line = " ".join(text for rank, text in shown if text and rank <= most)
+        if len(line) <= width:
+            return line
+    return line[: max(width, 0)]
+
+
+def _short(number: float) -> str:
+    """Return a number in at most 4 characters: 999, 1.9k, 194k, 1.2M."""
+    for suffix in ("", "k", "M", "G"):
+        if number < 999.5:
+            is_small = suffix and number < 9.95
+            return f"{number:.1f}{suffix}" if is_small else f"{number:.0f}{suffix}"
+        number /= 1000
+    return f"{number:.0f}T"
+
+
+def _brief(seconds: float) -> str:
+    """Return "10s", "3m20s", "2h05m" or "4d02h"."""
+    whole = int(seconds)
+    for small, large, units in ((60, 1, "s"), (3600, 60, "ms"), (86400, 3600, "hm")):
+        if whole < small:
+            if large == 1:
+                return f"{whole}s"
+            return f"{whole // large}{units[0]}{whole % large // (large // 60):02d}{units[1]}"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"

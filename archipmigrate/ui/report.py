@@ -63,6 +63,7 @@ class Report:
         self._see = verbosity
         self._decode = decode if verbosity.list_changes else None
         self._out: TextIO = sys.stdout
+        self._is_read = True
         self._began = monotonic()
         self._progress: Progress = self._choose_progress()
         self.interval = self._progress.interval
@@ -100,12 +101,12 @@ class Report:
     def show(self, counters: Counters) -> None:
         """Print the status line (SIGUSR1)."""
         seconds = monotonic() - self._began
-        rate = counters.tally.entries / max(seconds, 1e-3)
+        rate = (counters.tally.entries - counters.earlier) / max(seconds, 1e-3)
         self.remark(status_line(self._subject, counters, rate, seconds), always=True)
 
     def changed(self, preimage: bytes, outcome: bytes | None) -> None:
         """List the changes of a unit."""
-        if self._decode is None:
+        if self._decode is None or not self._is_read:
             return
         word = _change_json if self._see.json else _change_line
         self._print(word(change) for change in self._decode(preimage, outcome))
@@ -144,8 +145,8 @@ class Report:
     def line(self, text: str) -> None:
         """Print one line of the results; the progress line is wiped meanwhile.
 
-        Raises BrokenPipeError, once, if nobody reads stdout any more. What follows, the summary,
-        then goes to stderr.
+        Raises BrokenPipeError, once, if nobody reads stdout any more. What follows is dropped, but
+        for the summary, which then goes to stderr.
         """
         self._print([text])
 
@@ -156,7 +157,7 @@ class Report:
                     print_line(line, self._out)
         except BrokenPipeError:
             abandon_stdout()
-            self._out = sys.stderr
+            self._is_read = False
             raise
 
     def remark(self, text: str, *, always: bool = False) -> None:
@@ -178,6 +179,8 @@ class Report:
         *stopped*; where they are not printed, that goes to stderr.
         """
         self._progress.close()
+        if not self._is_read:
+            self._out = sys.stderr
         if stopped and (self._see.json or self._see.quiet):
             self.remark(f"archipmigrate: stopped: {stopped}", always=True)
         if self._see.json:

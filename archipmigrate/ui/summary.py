@@ -62,4 +62,6 @@ def how_it_ended(facts: Facts) -> str:
 
 def skipped_and_failed(tally: Tally) -> str:
     """Return the counts of what was neither changed nor compliant."""
-    return f"{tally.skipped:,} skipped, {tally.vanished:,} vanished, {tally.failed:,} failed"
+    waiting = f", {tally.waiting:,} seen, not yet done" if tally.waiting else ""
+    counts = f"{tally.skipped:,} skipped, {tally.vanished:,} vanished, {tally.failed:,} failed"
+    return counts + waiting

@@ -14,7 +14,8 @@ import trio
 
 from archipmigrate.backend.base import Backend, ScanOptions
 from archipmigrate.backend.select import open_backend
-from archipmigrate.engine.session import Lanes, Result, Session
+from archipmigrate.engine.job import Lanes, Result
+from archipmigrate.engine.session import Session
 from archipmigrate.journal.store import Journal, RunHeader
 from archipmigrate.model import RETRIES, Limits, Outcome, Tally, Verb
 from archipmigrate.packed.changes import read_changes

@@ -18,7 +18,7 @@ import pytest
 
 import archipmigrate.backend.python.scan as python_scan
 from archipmigrate.backend.base import Backend, ScanOptions
-from archipmigrate.backend.python import PythonBackend
+from archipmigrate.backend.python.backend import PythonBackend
 from archipmigrate.model import Known, Limits, Outcome, Tally, Verb
 from archipmigrate.packed.changes import Flag, read_changes, with_flags
 from archipmigrate.packed.groups import Group, Hint, walk_unit, whole

@@ -12,7 +12,7 @@ import pytest
 
 from archipmigrate.backend.base import Backend, ScanOptions
 from archipmigrate.backend.native import NativeBackend
-from archipmigrate.backend.python import PythonBackend
+from archipmigrate.backend.python.backend import PythonBackend
 from archipmigrate.model import Limits, Outcome, Scan, Verb
 from archipmigrate.packed.changes import read_changes
 from archipmigrate.packed.groups import walk_unit, whole

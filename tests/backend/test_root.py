@@ -10,7 +10,7 @@ import pytest
 
 from archipmigrate.backend.base import ScanOptions
 from archipmigrate.backend.native import NativeBackend
-from archipmigrate.backend.python import PythonBackend
+from archipmigrate.backend.python.backend import PythonBackend
 from archipmigrate.backend.root import is_removed
 from archipmigrate.model import Limits
 from archipmigrate.packed.groups import walk_unit, whole

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.inprocess import Program
 from tests.support.program import GID, Cli, drift, need
 
 
@@ -76,3 +77,15 @@ def test_status_tells_running_from_killed(cli: Cli, share: Path) -> None:
     assert shown["resume"] == f"archipmigrate resume --state {cli.state} {shown['run']}"
     assert cli("resume", "--json").summary["changed"] == 2001
     assert not drift(share)
+
+
+def test_status_makes_no_directory(program: Program, tmp_path: Path) -> None:
+    program.state = tmp_path / "not" / "there"
+    assert program("status").out == f"no run in {program.state}\n"
+    assert not (tmp_path / "not").exists()
+
+
+def test_run_that_is_not_there_is_a_usage_error(program: Program) -> None:
+    ended = program("status", "perms-20261122T184054-b931")
+    assert (ended.status, ended.out) == (2, "")
+    assert "no run perms-20261122T184054-b931 in" in ended.err

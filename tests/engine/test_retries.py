@@ -13,7 +13,8 @@ import trio
 import trio.testing
 
 from archipmigrate.backend.base import ScanOptions
-from archipmigrate.engine.session import Lanes, Result, Session
+from archipmigrate.engine.job import Lanes, Result
+from archipmigrate.engine.session import Session
 from archipmigrate.journal.store import Journal, RunHeader
 from archipmigrate.model import (
     NEVER,

@@ -8,8 +8,9 @@ import pytest
 
 from archipmigrate.backend.base import ScanOptions
 from archipmigrate.backend.select import open_backend
+from archipmigrate.engine.job import Lanes
 from archipmigrate.engine.loop import run_loop
-from archipmigrate.engine.session import Lanes, Session
+from archipmigrate.engine.session import Session
 from archipmigrate.journal.runs import new_run, open_run, supersede_run
 from archipmigrate.model import Limits, Scan, Unit
 from archipmigrate.perms.job import PermsJob

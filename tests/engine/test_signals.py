@@ -71,19 +71,23 @@ def interrupt(process: Held) -> None:
 # -- stopping
 
 
-def test_ctrl_c_before_there_is_a_run_ends_without_a_word() -> None:
-    program = """
+@pytest.mark.parametrize("module", ["argparse", "trio"])
+def test_ctrl_c_during_an_import_ends_without_a_word(cli: Cli, filled: Path, module: str) -> None:
+    program = f"""
 import sys
 from archipmigrate.__main__ import main
 class Interrupted:
     def find_spec(self, name, *rest):
-        if name == "trio":
+        if name == "{module}":
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Interrupted())
 sys.exit(main())
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    command = [sys.executable, "-c", program, "perms", "-q", "--group", str(GID)]
+    command += ["--state", str(cli.state), str(filled)]
+    ended = subprocess.run(command, capture_output=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+    assert cli.perms(filled).summary["changed"] == FILES + 1
 
 
 def test_second_signal_leaves_at_once_where_a_lane_hangs_for_good(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from archipmigrate.engine.job import Job, UnitResult
+from archipmigrate.engine.job import Job, Lanes, Result, UnitResult
 from archipmigrate.engine.loop import run_loop
-from archipmigrate.engine.session import Lanes, Result, Session
+from archipmigrate.engine.session import Session
 from archipmigrate.journal import counting
 from archipmigrate.journal.runs import new_run, open_run
 from archipmigrate.journal.store import Journal, RunHeader

@@ -337,7 +337,7 @@ def test_refused_user_stops_the_run_and_root_finishes_it(
     assert ended.status == 1
     assert "stopped" in ended.out
     assert "every change was refused (chown: EPERM)" in ended.out
-    assert "run as root against no_root_squash, then resume" in ended.out
+    assert "begin anew as root" in ended.out
     assert attrs(share) == before
     told = cli("resume", "--jobs", 1, "--json")
     assert (told.status, told.summary["status"]) == (1, "stopped")

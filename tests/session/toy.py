@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from archipmigrate.engine.job import Job, UnitResult
-from archipmigrate.engine.session import Lanes
+from archipmigrate.engine.job import Job, Lanes, UnitResult
 from archipmigrate.jobs.ended import Ended
 from archipmigrate.jobs.kind import JobKind, Opening, Purpose, Words, Work
 from archipmigrate.journal.store import Journal, RunHeader

@@ -14,6 +14,7 @@ import pytest
 
 import archipmigrate
 from archipmigrate.cli.main import COMMANDS
+from archipmigrate.cli.parser import Parser, add_opposites
 from archipmigrate.journal.store import Journal, RunHeader
 from archipmigrate.locks import tables as of_locks
 from archipmigrate.maps.journal import tables as of_maps
@@ -71,9 +72,11 @@ def test_option_that_is_named_is_one(page: Path) -> None:
 
 def options() -> Iterator[str]:
     """Yield the options of all commands."""
-    commands = argparse.ArgumentParser().add_subparsers()
+    top = Parser("archipmigrate")
+    commands = top.add_subparsers()
     for command in COMMANDS:
         import_module(f"archipmigrate.cli.{command}").add_parser(commands)
+    add_opposites(top)
     parsers = list(commands.choices.values())
     for parser in parsers:  # which grows by the commands below a command
         for action in parser._actions:  # argparse has no public list

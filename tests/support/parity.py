@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from archipmigrate.backend.base import Backend, ScanOptions
-from archipmigrate.backend.python import PythonBackend
+from archipmigrate.backend.python.backend import PythonBackend
 from archipmigrate.backend.select import available
 from archipmigrate.model import Limits, Scan, Tally, Unit
 from archipmigrate.packed.changes import Change, Flag, read_changes

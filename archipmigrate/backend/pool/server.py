@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 from ...model import Applied, Cursor, Known, Limits, Retained, Scan, StopFlag, Unit, Verb
 from ...policy import GroupPolicy
 from ..base import ScanOptions
-from ..python import PythonBackend
+from ..python.backend import PythonBackend
 
 PR_SET_PDEATHSIG = 1
 READY = "ready"

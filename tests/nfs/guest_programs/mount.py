@@ -20,7 +20,8 @@ import trio
 
 from archipmigrate.backend.base import ScanOptions
 from archipmigrate.backend.select import open_backend
-from archipmigrate.engine.session import Lanes, Session
+from archipmigrate.engine.job import Lanes
+from archipmigrate.engine.session import Session
 from archipmigrate.journal.store import Journal, RunHeader
 from archipmigrate.perms.job import PermsJob
 from archipmigrate.policy import GroupPolicy
