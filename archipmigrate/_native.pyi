@@ -79,13 +79,17 @@ def apply(
     stop: bytes | bytearray,
 ) -> ApplyResult: ...
 
-# Packed groups of a survey. Returns packed moves, their number, how many new directories they need
-# in each root, maps (name, directory), files that are current, those of Pithos; packed groups that
-# the limits left over, and those left to the caller. Raises ValueError, MemoryError, OSError.
+# Packed groups of a survey; what is known of the directories of each root (relocate.roots.LEAVES
+# bytes, zeroed at first; it is filled in). Returns packed moves, their number, how many new
+# directories they need in each root, maps (name, directory), files that are current, those of
+# Pithos; packed groups that the limits left over, and those left to the caller. Raises ValueError,
+# MemoryError, OSError.
 def survey_objects(
     *,
     blocks: int,
     maps: int,
+    blocks_leaves: bytearray,
+    maps_leaves: bytearray,
     body: bytes,
     seconds: float,
     entries: int,

@@ -23,7 +23,7 @@ from archipmigrate.testshare import make_v03_share
 from .measure import Samples, keep_samples, take_turns
 
 ROUNDS = 3
-OBJECTS = 20_000
+OBJECTS = 30_000
 FEW = 1000  # for the shell loop, which starts three processes an object
 HERE = Path(__file__).parent
 MAKE = {
