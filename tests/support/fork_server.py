@@ -6,7 +6,6 @@ the child, then its exit status once it has ended.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -35,8 +34,6 @@ def run(order: dict[str, Any]) -> None:
 def serve() -> None:
     """Take orders until the end of stdin."""
     controllers.FIRST_PAUSE = inprocess.FIRST_PAUSE
-    gc.collect()
-    gc.freeze()  # a collection in a child would pass over all that was loaded, and copy its pages
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
