@@ -41,10 +41,11 @@ $(INSTALLED): pyproject.toml setup.py $(C_SOURCES)
 demo: setup ## make a sample share, migrate permissions and maps, put all back
 	@PATH="$(abspath $(BIN)):$$PATH" benchmarks/demo.sh
 
-# Two at a time, but for those that are marked `alone`. To see what one prints: PYTEST_ARGS='-n 0 -s -k ...'
+# One more at a time than two CPUs: some tests wait for seconds, for a mount or a server. None beside those that are
+# marked `alone`. To see what one prints: PYTEST_ARGS='-n 0 -s -k ...'
 # tests/README.md says what the targets leave out.
 test: setup ## run the tests (minutes)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(EXHAUSTIVE),,--thinned) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(if $(EXHAUSTIVE),,--thinned) $(PYTEST_ARGS)
 
 test-all: EXHAUSTIVE = 1
 test-all: test ## run the tests in all variants, with a kill at every call, not at every third
