@@ -1,6 +1,6 @@
 """`perms` over NFS, directly and through a mount, against what administrators use: see docs/nfs.md.
 
-    make bench PYTEST_ARGS='-k nfs --benchmark-json=nfs.json'      a quarter of an hour
+    python -m pytest -s benchmarks -k nfs --benchmark-json=nfs.json      half an hour
     python -m benchmarks.plot_nfs nfs.json docs/nfs.svg            needs archipmigrate[plot]
 
 The kernel's server and client in a guest (see tests/nfs), with 0 and 5 ms a round trip; and
