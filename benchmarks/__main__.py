@@ -20,12 +20,12 @@ from typing import Any
 
 from archipmigrate.testshare import Layout
 
-from . import beside, contest, growth, places, results
+from . import beside, contest, growth, nfs_kernel, places, results
 from .contestants import CONTESTANTS
 
 FILESYSTEMS = tuple(places.MAKE)
 # Minutes that each takes, about.
-PYTEST = {"codec": 2, "mapfiles": 6, "relocate": 15, "nfs_ganesha": 5, "nfs_kernel": 12, "lanes": 5}
+PYTEST = {"codec": 2, "mapfiles": 6, "relocate": 15, "nfs_ganesha": 5, "lanes": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,12 @@ def parts(options: argparse.Namespace) -> Iterator[Part]:
             lambda at, _: growth.measure(objects, at),
         )
 
+    def of_bed(bed: str) -> Part:
+        return Part("nfs", bed, nfs_kernel.SECONDS, lambda at, _: nfs_kernel.measure(bed, at))
+
     yield from map(of_contest, contests(options.patience))
     yield from map(of_load, beside.RUNS)
+    yield from map(of_bed, nfs_kernel.BEDS)
     yield from map(of_growth, options.sizes)
     for name, minutes in PYTEST.items():
         yield Part("pytest", name, 60 * minutes, None)

@@ -28,9 +28,9 @@ from .commands import GID, TRIPLE
 from .contest import Tree, compile_limit
 from .contestants import HERE
 
-WINDOW = 6.0  # seconds
+WINDOW = 4.0  # seconds
 DISK = 64  # MiB that the load writes to
-OBJECTS = 50_000
+OBJECTS = 20_000
 ALONE = "alone"
 DISK_PLACE, NFS_PLACE = "disk", "ganesha"
 # Options of `perms`; None is another program.

@@ -119,7 +119,8 @@ def compete(
         for tree in trees.values():
             shutil.rmtree(tree.share)
             shutil.rmtree(tree.state, ignore_errors=True)
-    absent = [name for name in chosen if CONTESTANTS[name].absent]
+    asked = {*chosen, *(before or {}).get("absent", [])} - set(found)
+    absent = [name for name in CONTESTANTS if name in asked]
     ordered = {name: found[name] for name in CONTESTANTS if name in found}
     return {**asdict(part), "entries": entries, "contestants": ordered, "absent": absent}
 

@@ -18,7 +18,7 @@ from .contestants import CONTESTANTS
 
 DOCS = results.RESULTS.parents[1] / "docs"
 PAGE = DOCS / "benchmarks.md"
-BASE = "native"
+BASE, DIRECT = "native", "direct, 256 in flight"
 INTRODUCTION = """\
 # Benchmarks
 
@@ -49,13 +49,21 @@ was over, and run again; both together, divided by the time of a run that is not
 | objects | entries | s | entries/s | CPU us/entry | MiB | journal bytes/entry | resumed | wrong |
 |---|---|---|---|---|---|---|---|---|
 """
+NFS = """\
+## On NFS
+
+The kernel's server and client in a User-Mode Linux guest of one slow CPU, filed layout, cold cache;
+each on a share of its own, fewer entries for those that wait for each call. Entries a second,
+divided by those of `perms` directly with 256 calls in flight: below 1 is slower.
+
+"""
 BESIDE = """\
 ## A share in use
 
 A VM-like load (`benchmarks/load.c`: 4 KiB at a random place, durable, one after another) on the
 same disk, or the same server, as the run: what it gets done, and how long a write takes, divided by
-the same load alone. Medians; two cores are shared by the load, the run, and the server.
-Of a run, scanning an entry is an operation, and changing it two more, as `--max-ops` counts them.
+the same load alone. Medians; two cores are shared by the load, the run, and the server. Of a run,
+scanning an entry is an operation, and changing it two more, as `--max-ops` counts them.
 """
 WHERE = {
     "disk": "Local disk (ext4 in an image on the machine's disk)",
@@ -81,6 +89,8 @@ def page(folder: Path = results.RESULTS) -> str:
         text += "\n" + CONTEST + "\n" + "".join(_contests(parts))
         text += "".join(f"\n{note}\n" for note in _notes(parts))
         text += "\n![Time of each contestant, by what it runs on](benchmarks.svg)\n"
+    if parts := list(results.saved("nfs", folder)):
+        text += "\n" + NFS + "".join(_nfs(parts))
     if parts := sorted(results.saved("growth", folder), key=lambda part: part["objects"]):
         text += "\n" + GROWTH + "".join(map(_growth, parts))
         text += "\n![Time, memory, journal and resuming by size](growth.svg)\n"
@@ -106,7 +116,7 @@ def microseconds(contestant: Mapping[str, Any], what: str) -> float:
 
 def _machines(folder: Path) -> str:
     """Name the machines and versions; usually there is one of each."""
-    kinds = ("contest", "growth", "beside")
+    kinds = ("contest", "nfs", "growth", "beside")
     parts = [part for kind in kinds for part in results.saved(kind, folder)]
     machines = {
         f"{m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB, Linux {m['kernel']}"
@@ -160,6 +170,25 @@ def _cell(name: str, part: Mapping[str, Any]) -> str:
 
 def _ratio(value: float) -> str:
     return f"{value:.2f}" if value < 9.995 else f"{value:.0f}"
+
+
+def _nfs(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Give a table: a column for each version and round trip."""
+    heads = (f"v{p['version']}, {1000 * p['round_trip']:.0f} ms" for p in parts)
+    yield f"| | {' | '.join(heads)} |\n|---|{'---|' * len(parts)}\n"
+    for name in dict.fromkeys(name for part in parts for name in part["contestants"]):
+        label = CONTESTANTS[name].label if name in CONTESTANTS else f"`perms`, {name}"
+        cells = (_rate(part["contestants"], name) for part in parts)
+        yield f"| {label} | {' | '.join(cells)} |\n"
+
+
+def _rate(found: Mapping[str, Any], name: str) -> str:
+    if (seen := found.get(name)) is None:
+        return "not run"
+    if seen["left"]:
+        return f"**wrong**: {seen['left']:,} of {seen['entries']:,} entries"
+    rate, base = (one["entries"] / one["seconds"] for one in (seen, found[DIRECT]))
+    return f"1 ({rate:,.0f} entries/s)" if name == DIRECT else f"{rate / base:.3f}"
 
 
 def resumed(part: Mapping[str, Any]) -> float:
