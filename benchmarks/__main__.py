@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import os
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from archipmigrate.testshare import Layout
 from . import beside, contest, growth, nfs_kernel, places, results
 from .contestants import CONTESTANTS
 
+Found = dict[str, Any]
+Keep = Callable[[Found], object]
 FILESYSTEMS = tuple(places.MAKE)
 # Minutes that each takes, about.
 PYTEST = {"codec": 2, "mapfiles": 6, "relocate": 15, "nfs_ganesha": 5, "lanes": 5}
@@ -35,7 +38,8 @@ class Part:
     kind: str
     name: str
     seconds: float
-    measure: Callable[[Path, dict[str, Any] | None], dict[str, Any]] | None
+    # From a directory for images and journals, what there was before, and what keeps what there is.
+    measure: Callable[[Path, Found | None, Keep], Found] | None
 
 
 def contests(patience: float) -> Iterator[contest.Part]:
@@ -61,7 +65,7 @@ def parts(options: argparse.Namespace) -> Iterator[Part]:
             "contest",
             part.name,
             part.seconds(turns, chosen),
-            lambda at, before: contest.compete(part, turns, at, before, chosen),
+            lambda at, before, keep: contest.compete(part, turns, at, before, chosen, keep),
         )
 
     def of_load(place: str) -> Part:
@@ -69,7 +73,7 @@ def parts(options: argparse.Namespace) -> Iterator[Part]:
             "beside",
             place,
             beside.seconds(place, turns),
-            lambda at, before: beside.measure(place, turns, at, before),
+            lambda at, before, _: beside.measure(place, turns, at, before),
         )
 
     def of_growth(objects: int) -> Part:
@@ -77,11 +81,11 @@ def parts(options: argparse.Namespace) -> Iterator[Part]:
             "growth",
             f"growth-{objects // 1000}k",
             growth.seconds(objects),
-            lambda at, _: growth.measure(objects, at),
+            lambda at, _, __: growth.measure(objects, at),
         )
 
     def of_bed(bed: str) -> Part:
-        return Part("nfs", bed, nfs_kernel.SECONDS, lambda at, _: nfs_kernel.measure(bed, at))
+        return Part("nfs", bed, nfs_kernel.SECONDS, lambda at, _, __: nfs_kernel.measure(bed, at))
 
     yield from map(of_contest, contests(options.patience))
     yield from map(of_load, beside.RUNS)
@@ -117,18 +121,23 @@ def main(words: Sequence[str]) -> int:
 def _run(part: Part, options: argparse.Namespace) -> bool:
     """Measure one part and save it; return whether it could be measured."""
     print(f"\n{part.name}", flush=True)
-    began = time.monotonic()
+    began, busy = time.monotonic(), round(os.getloadavg()[0], 1)
     if part.measure is None:
         command = [sys.executable, "-m", "pytest", "-s", "benchmarks", "-k", part.name]
         return subprocess.run(command, check=False, cwd=results.RESULTS.parents[1]).returncode == 0
     before = results.load(part.kind, part.name, options.results) if options.add else None
+    busy = max(busy, (before or {}).get("load_average", 0))
+
+    def keep(found: Found) -> Path:
+        found = {"load_average": busy, **found}
+        return results.save(part.kind, part.name, found, options.results)
+
     with tempfile.TemporaryDirectory(prefix="archipmigrate-bench-", dir=options.at) as at:
         try:
-            found = part.measure(Path(at), before)
+            path = keep(part.measure(Path(at), before, keep))
         except places.Unavailable as reason:
             print(f"NOT MEASURED: {reason}")
             return False
-    path = results.save(part.kind, part.name, found, options.results)
     print(f"{time.monotonic() - began:.0f} s: {path}", flush=True)
     return True
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,23 +90,27 @@ def compete(
     at: Path,
     before: dict[str, Any] | None = None,
     chosen: Iterable[str] = CONTESTANTS,
+    keep: Callable[[dict[str, Any]], object] = dict,
 ) -> dict[str, Any]:
     """Let contestants take turns on a new tree; return what is saved.
 
     *at* is a directory for images and journals. The turns of *before*, which an earlier call
-    returned, are kept. Raises places.Unavailable if the part cannot be measured here.
+    returned, are kept. *keep* is called with what there is after each contestant: a call that is
+    interrupted loses one at most. Raises places.Unavailable if the part cannot be measured here.
     """
     found: dict[str, Any] = dict((before or {}).get("contestants", {}))
     chosen = list(chosen)
     present = [name for name in chosen if not CONTESTANTS[name].absent]
+    asked = {*chosen, *(before or {}).get("absent", [])} - set(present)
+    absent = [name for name in CONTESTANTS if name in asked and name not in found]
     trees: dict[int, Tree] = {}
+    result: dict[str, Any] = {}
     with places.filesystem(part.filesystem, at) as top:
         limit = compile_limit(at)
         for objects in {part.objects, *(part.objects_for(CONTESTANTS[name]) for name in present)}:
             share = top / f"share-{objects}"
             size = make_share(str(share), objects=objects, volumes=100, layout=part.layout)
             trees[objects] = Tree(share, at / "state", limit, size.files + size.directories)
-        entries = trees[part.objects].entries
         for turn in range(turns):
             for name in present:
                 tree = trees[part.objects_for(CONTESTANTS[name])]
@@ -116,11 +120,17 @@ def compete(
                 if taken is None or taken["entries"] != tree.entries:
                     taken = found[name] = {"entries": tree.entries, "runs": []}
                 taken["runs"].append(run)
+                keep(result := _result(part, trees[part.objects].entries, found, absent))
         for tree in trees.values():
             shutil.rmtree(tree.share)
             shutil.rmtree(tree.state, ignore_errors=True)
-    asked = {*chosen, *(before or {}).get("absent", [])} - set(found)
-    absent = [name for name in CONTESTANTS if name in asked]
+    return result
+
+
+def _result(
+    part: Part, entries: int, found: Mapping[str, Any], absent: Sequence[str]
+) -> dict[str, Any]:
+    """Return what is saved."""
     ordered = {name: found[name] for name in CONTESTANTS if name in found}
     return {**asdict(part), "entries": entries, "contestants": ordered, "absent": absent}
 

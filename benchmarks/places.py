@@ -53,7 +53,7 @@ def filesystem(name: str, top: Path) -> Iterator[Path]:
     try:
         yield at
     finally:
-        subprocess.run(["umount", at], check=True)
+        subprocess.run(["umount", "--lazy", at], check=True)  # also if a contestant still runs
         at.rmdir()
         image.unlink(missing_ok=True)
 

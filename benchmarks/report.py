@@ -141,6 +141,8 @@ def _contests(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"| | {' | '.join(heads)} |\n|---|{'---|' * len(columns)}\n"
         turns = (str(len(part["contestants"][BASE]["runs"])) for part in columns)
         yield f"| turns | {' | '.join(turns)} |\n"
+        busy = (str(part.get("load_average", "not kept")) for part in columns)
+        yield f"| load average before | {' | '.join(busy)} |\n"
         for name, contestant in CONTESTANTS.items():
             cells = (_cell(name, part) for part in columns)
             yield f"| {contestant.label} | {' | '.join(cells)} |\n"
