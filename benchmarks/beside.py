@@ -28,7 +28,8 @@ from .commands import GID, TRIPLE
 from .contest import Tree, compile_limit
 from .contestants import HERE
 
-WINDOW = 4.0  # seconds
+WINDOW = ALONE_FOR = 4.0  # seconds
+FILESYSTEM = "ext4"
 DISK = 64  # MiB that the load writes to
 OBJECTS = 20_000
 ALONE = "alone"
@@ -76,7 +77,7 @@ def measure(
         runs[name] += kept
     program = at / "load"
     subprocess.run(["gcc", "-O2", "-o", program, HERE / "load.c"], check=True)
-    with places.filesystem("ext4", at) as top:
+    with places.filesystem(FILESYSTEM, at) as top:
         disk, share = top / "disk", top / "share"
         disk.write_bytes(bytes(DISK << 20))
         size = make_share(str(share), objects=objects, volumes=100)
@@ -120,7 +121,7 @@ def _beside(load: Sequence[str], command: Sequence[str] | None, at: Path) -> dic
         began = time.monotonic()
         loading = subprocess.Popen(load, stdout=latencies)
         if run is None:
-            time.sleep(WINDOW)
+            time.sleep(ALONE_FOR)
         else:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 run.wait(WINDOW)

@@ -106,7 +106,7 @@ CONTESTANTS: Mapping[str, Contestant] = {
         ("rchm",),
         "cargo install rcp-tools-rchm",
         "rchm 0.41 fails with "
-        '"too many open files" though 20,000 were allowed, also with `--max-files-in-flight 4`.',
+        '"too many open files" though 20,000 were allowed, also with four files in flight.',
     ),
     "guide": Contestant("the guide's `find -exec \\;`", _shell(GUIDE), 3000),
 }
