@@ -81,6 +81,12 @@ CONTESTANTS: Mapping[str, Contestant] = {
     "limit": Contestant(
         "`limit.c`: as safe, no journal", ("{limit}", "{share}", "{gid}", "{cores}"), 10, ("gcc",)
     ),
+    "limit-looks": Contestant(
+        "`limit.c`, with all looks of `perms`",
+        ("{limit}", "{share}", "{gid}", "{cores}", "looks"),
+        13,
+        ("gcc",),
+    ),
     "scandir": Contestant(
         "`os.scandir` loop", ("{python}", "{here}/scandir_loop.py", "{share}", "{gid}"), 26
     ),

@@ -2,9 +2,11 @@
  * limit: the least C program that gives a share to a group as safely as archipmigrate does, without
  * a journal: the yardstick for what a journal, resuming and undo cost.
  *
- *     limit DIR GID [THREADS [reset]]
+ *     limit DIR GID [THREADS [reset|looks]]
  *
  * With "reset" it gives every directory mode 0700 and every file 0600 instead, for the next run.
+ * With "looks" it also makes the calls of archipmigrate's other guarantees: it looks for ACLs,
+ * compares a directory again just before the change, and reads every change back.
  * Directories are opened relative to their parents (O_NOFOLLOW, O_NOATIME), entries that must
  * change are pinned (O_PATH), compared and changed through the pin. Threads share a short queue of
  * paths; whoever finds a directory while the queue is full walks it itself.
@@ -21,15 +23,19 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
 #endif
+#ifndef SYS_listxattrat
+#define SYS_listxattrat 465
+#endif
 
 enum { QUEUE = 64, BUFFER = 32768, PATHS = 4096, DIRECTORY_BITS = 02070, FILE_BITS = 0060 };
 
-static int root, resets;
+static int root, resets, looks;
 static gid_t group;
 static struct {
     pthread_mutex_t lock;
@@ -78,12 +84,44 @@ static int complies(const struct stat *st)
     return st->st_gid == group && (st->st_mode & bits) == (mode_t)bits;
 }
 
+/* Read the names of extended attributes: of a directory that is open (no name), or of an entry. */
+static void look_at_attributes(int fd, const char *name)
+{
+    char list[512];
+    long length = name ? syscall(SYS_listxattrat, fd, name, AT_SYMLINK_NOFOLLOW, list, sizeof list)
+                       : flistxattr(fd, list, sizeof list);
+    if (length > 0 && memmem(list, (size_t)length, "system.posix_acl_access", 24))
+        fprintf(stderr, "an ACL\n");
+}
+
+static void read_back(int fd, mode_t mode)
+{
+    struct stat now;
+    if (fstat(fd, &now) || (!resets && now.st_gid != group) || (now.st_mode & 07777) != mode)
+        fail("read back");
+}
+
 static void change(int fd, const struct stat *st)
 {
+    mode_t mode = (mode_t)wanted(st);
     if (st->st_gid != group && fchownat(fd, "", -1, group, AT_EMPTY_PATH))
         fail("fchownat");
-    else if (syscall(SYS_fchmodat2, fd, "", wanted(st), AT_EMPTY_PATH))
+    else if (syscall(SYS_fchmodat2, fd, "", mode, AT_EMPTY_PATH))
         fail("fchmodat2");
+    else if (looks)
+        read_back(fd, mode);
+}
+
+static void change_directory(int fd, const struct stat *st)
+{
+    struct stat now;
+    if (!looks)
+        return change(fd, st);
+    look_at_attributes(fd, NULL);
+    if (fstat(fd, &now))
+        fail("fstat");
+    else if (now.st_mode == st->st_mode && now.st_gid == st->st_gid && now.st_uid == st->st_uid)
+        change(fd, st);
 }
 
 static void file(int directory, const char *name)
@@ -93,6 +131,8 @@ static void file(int directory, const char *name)
         return fail(name);
     if (!S_ISREG(st.st_mode) || complies(&st))
         return;
+    if (looks)
+        look_at_attributes(directory, name);
     int fd = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &pinned))
         fail(name);
@@ -141,7 +181,7 @@ static void walk(int fd, char *path, size_t length)
         }
     }
     if (!complies(&st))
-        change(fd, &st);
+        change_directory(fd, &st);
 out:
     free(buffer);
     close(fd);
@@ -181,10 +221,11 @@ int main(int argc, char **argv)
     int threads = argc > 3 ? atoi(argv[3]) : 1;
     pthread_t ids[64];
     if (argc < 3 || threads < 1 || threads > 64) {
-        fprintf(stderr, "usage: limit DIR GID [THREADS [reset]]\n");
+        fprintf(stderr, "usage: limit DIR GID [THREADS [reset|looks]]\n");
         return 2;
     }
     resets = argc > 4 && !strcmp(argv[4], "reset");
+    looks = argc > 4 && !strcmp(argv[4], "looks");
     group = (gid_t)strtoul(argv[2], NULL, 10);
     root = open(argv[1], O_PATH | O_DIRECTORY);
     if (root < 0) {

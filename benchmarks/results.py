@@ -47,7 +47,7 @@ def versions() -> dict[str, str]:
         found[name] = _version(name)
     for name, contestant in CONTESTANTS.items():
         if contestant.needs and (program := contestant.program()):
-            found[contestant.needs[-1] if name == "limit" else name] = _version(program)
+            found["gcc" if "gcc" in contestant.needs else name] = _version(program)
     return found
 
 
