@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+BENCH ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -59,8 +60,9 @@ fuzz: setup ## fuzz the NFS client for 10 minutes; what is new goes into the cor
 	    { echo 'No clang with libFuzzer. On Debian 12: apt-get install clang libclang-rt-14-dev' >&2; exit 1; }
 	$(BIN)/python -m tests.fuzz.fuzz 600
 
-bench: setup ## run the benchmarks
-	$(BIN)/python -m pytest -s benchmarks $(PYTEST_ARGS)
+# Says first how long it takes. Parts: make bench BENCH='ext4-filed-50k growth'; all that there are: BENCH=--list
+bench: setup ## run the benchmarks (hours), or a part: make bench BENCH=growth-10k
+	$(BIN)/python -m benchmarks $(BENCH)
 
 check: setup ## lint, formatting, types
 	$(BIN)/ruff check
