@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from archipmigrate.engine.job import UnitResult
-from archipmigrate.model import Scan
-from archipmigrate.perms.undo import UndoJob
+from archipmigrate.perms.undo import UndoJob, UndoScan
 from tests.support.inprocess import Program
 from tests.support.program import GID, Attrs, attrs, drift, need
 from tests.support.situations import made
@@ -190,7 +189,7 @@ def test_undo_whose_share_vanishes_is_stopped(
     assert program.perms(share).summary["changed"] == 1
     apply = UndoJob.apply
 
-    def remove_and_apply(job: UndoJob, scan: Scan, **more: Any) -> UnitResult:
+    def remove_and_apply(job: UndoJob, scan: UndoScan, **more: Any) -> UnitResult:
         share.rmdir()
         if again:
             share.mkdir()
