@@ -48,6 +48,7 @@
  *   for nfs_module.c:
  *
  *     nfs/client.[ch]                the open share: mount, connections, handles of directories
+ *       nfs/client_state.[ch]        what is known of it
  *     nfs/scan.[ch]                  scan: one unit, many calls in flight
  *       nfs/scan_tree.[ch]           directories as nodes, entries against the policy, frames
  *       nfs/scan_replies.c           replies to calls, and what went wrong
@@ -60,6 +61,7 @@
  *     nfs/proto/protocol.[ch]        what a version of NFS provides
  *       nfs/proto/nfs3.[ch]          NFSv3, MOUNT and the port mapper
  *       nfs/proto/nfs4.[ch]          NFSv4.0
+ *       nfs/proto/session.[ch]       how many operations a compound may have
  *       nfs/proto/idmap.[ch]         owners of NFSv4, which may be names
  *     nfs/proto/rpc.[ch]             connections with many calls in flight
  *       nfs/proto/pace.[ch]          how many calls may be in flight
