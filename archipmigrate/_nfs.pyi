@@ -82,6 +82,7 @@ class OpenShare:
         stop: bytes | bytearray,
         wide: int,
     ) -> ScanResult: ...
+    def join(self, other: OpenShare, /) -> str | None: ...
     def apply(
         self,
         *,

@@ -16,14 +16,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from errno import ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, EPROTOTYPE, ETIMEDOUT
+from errno import EPROTOTYPE
 from functools import partial
 
 from ..errors import ShareError
 from . import Share
 from .mountinfo import Mount, is_below, mount_points, unescape
 from .remote import HAS_NFS
-from .url import NAMED, TIMEOUT, cause
+from .url import NAMED, TIMEOUT, UNREACHABLE, cause
 
 if HAS_NFS:
     from .. import _nfs
@@ -38,8 +38,6 @@ DEMANDED = (
     ("xprtsec", "none", "none"),
     ("addr", r"[\d.]+|[^:]*:.*", "unknown"),  # an address: no name is resolved again
 )
-# Errors of the server's own port after which no other way is tried.
-UNREACHABLE = (ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT)
 # Seconds for which a mount keeps attributes, unless its options say otherwise: nfs(5).
 CACHED_SECONDS = 60
 # How often the root is compared: a share in use may change between the two looks.

@@ -1,11 +1,15 @@
 """URLs of shares, which are reached by NFS without a mount.
 
     nfs://server/path?version=4&nfsport=2049&mountport=20048&uid=0&gid=0&timeout=60&domain=NAME
+    nfs://address,address,.../path
 
 Everything after `?` is optional. By default version 4 is tried first, then 3; ports are 2049 and
 what the port mapper says; uid and gid are the process's. `timeout` is how many seconds a server may
 be silent before calls to it fail. `domain` is for servers of version 4 that send owner names
 (`user@NAME`): names of that domain stand for this host's users and groups.
+
+Several addresses are those of one server, in any order: the first one in alphabetical order names
+the share.
 
 This module parses, and words what is wrong with a URL or its server. `remote` opens it.
 """
@@ -25,6 +29,7 @@ SCHEME = "nfs://"
 TIMEOUT = 60
 USUAL_PORT = 2049
 MAX_ID = 2**32 - 2
+MAX_SERVERS = 16  # RPC_MAX_ADDRESSES of native/nfs/proto/rpc.h
 # The smallest and largest value of each option.
 OPTIONS = {
     "version": (3, 4),
@@ -55,17 +60,26 @@ UNMAPPED = {
 }
 # Errors of version 4 that say what the server lacks, whatever the step.
 LACKING = (errno.ENODATA, errno.EPROTONOSUPPORT)
+# Errors of a server's port after which no other way is tried.
+UNREACHABLE = (
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.ETIMEDOUT,
+)
 _FORM = "write nfs://SERVER/PATH, and ?nfsport=N&mountport=N where needed"
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A parsed URL; `path` is absolute."""
+    """A parsed URL; `path` is absolute. `others` are more addresses of the server, sorted."""
 
     server: str
     path: bytes
     options: Mapping[str, int]
     domain: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -106,8 +120,9 @@ def domain_of(path: str, given: str) -> str:
 def parse_url(url: str) -> Remote:
     """Parse a URL. Raises ShareError."""
     try:
-        parts = urlsplit(url)
-        server, port = parts.hostname, parts.port
+        authority, slash, rest = url.removeprefix(SCHEME).partition("/")
+        parts = urlsplit(f"{SCHEME}server{slash}{rest}")
+        servers, port = _servers(authority)
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         domain = dict(given).get(DOMAIN)
         given = [(name, value) for name, value in given if name != DOMAIN]
@@ -125,12 +140,24 @@ def parse_url(url: str) -> Remote:
         smallest, largest = OPTIONS[name]
         if not smallest <= value <= largest:
             raise ShareError(f"{url}: {name} is from {smallest} to {largest}")
-    if not server:
+    if not all(servers):
         raise ShareError(f"{url}: no server is named: {_FORM}")
     if not parts.path.startswith("/") or b"\0" in path:
         raise ShareError(f"{url}: {_FORM}")
-    remote = Remote(server, path, options)
+    remote = Remote(servers[0], path, options, others=tuple(servers[1:]))
     return remote if domain is None else _mapped(url, remote, domain)
+
+
+def _servers(authority: str) -> tuple[list[str], int | None]:
+    """Return the addresses, sorted, and the port of all of them. Raises ValueError."""
+    parts = [urlsplit(f"//{one}") for one in authority.split(",")]
+    ports = {part.port for part in parts} - {None}
+    servers = sorted({part.hostname or "" for part in parts})
+    if len(ports) > 1:
+        raise ValueError("the addresses of a server have one port (nfsport=N)")
+    if len(servers) > MAX_SERVERS:
+        raise ValueError(f"there may be {MAX_SERVERS} addresses")
+    return servers, next(iter(ports), None)
 
 
 def _number(name: str, text: str) -> int:
@@ -154,7 +181,8 @@ def cause(error: OSError) -> str:
         return f"the server's NFSv4 lacks the attribute {error.filename}, which is needed"
     if error.errno == errno.EPROTONOSUPPORT:
         return "the server has NFSv4.1 or later only, and this program uses NFSv4.0"
-    return f"{error.filename or 'getattr'}: {error.strerror}"
+    where = f"{error.filename2}: " if error.filename2 else ""
+    return f"{where}{error.filename or 'getattr'}: {error.strerror}"
 
 
 def refusal(url: str, error: OSError, by_3: OSError | None = None) -> ShareError:

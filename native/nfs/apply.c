@@ -66,17 +66,32 @@ static void begin(struct nfs_apply *apply, struct nfs_entry_change *entry)
     }
 }
 
-/* Return the next entry to begin, if there is one. */
-static struct nfs_entry_change *next_entry(struct nfs_apply *apply)
+/* Return whether there is another entry to begin. */
+static bool has_next(struct nfs_apply *apply)
 {
     while (apply->next < apply->count && apply->entries[apply->next].is_own)
         apply->next++;
+    return apply->due != NOTHING || apply->next < apply->count;
+}
+
+/* Return the next entry to begin, if there is one. */
+static struct nfs_entry_change *next_entry(struct nfs_apply *apply)
+{
+    if (!has_next(apply))
+        return NULL;
     if (apply->due != NOTHING) {
         struct nfs_entry_change *entry = &apply->entries[apply->due];
         apply->due = entry->next;
         return entry;
     }
-    return apply->next < apply->count ? &apply->entries[apply->next++] : NULL;
+    return &apply->entries[apply->next++];
+}
+
+/* Return how many entries may be active: enough for full batches in all calls that there may be. */
+static size_t most_active(const struct nfs_apply *apply)
+{
+    return nfs_client_max_calls(apply->client) * apply->protocol->batch +
+           nfs_client_batch(apply->client);
 }
 
 static bool may_begin(const struct nfs_apply *apply)
@@ -86,9 +101,8 @@ static bool may_begin(const struct nfs_apply *apply)
     if (apply->request->verb == VERB_FORWARD && !apply->succeeded)
         return false;
     /* Entries that wait for one directory make all their calls at once when it is found. */
-    return apply->active < nfs_client_max_calls(apply->client) * apply->protocol->batch &&
-           apply->waits == NOTHING && apply->full == NOTHING &&
-           nfs_client_may_call(apply->client, apply->rpc);
+    return apply->active < most_active(apply) && apply->waits == NOTHING &&
+           apply->full == NOTHING && nfs_client_may_call(apply->client, apply->rpc);
 }
 
 /* Once the stop flag is set, begin no more changes; wait NFS_STOP_PATIENCE for replies. */
@@ -108,16 +122,15 @@ static int apply_all(struct nfs_apply *apply)
 {
     check_stop(apply);
     while (apply->finished < apply->count && apply->error == 0) {
-        struct nfs_entry_change *entry = NULL;
         nfs_apply_send_held(apply);
         nfs_apply_send_full(apply);
         nfs_apply_send_waiting(apply);
-        while (may_begin(apply) && (entry = next_entry(apply))) {
+        for (struct nfs_entry_change *entry; may_begin(apply) && (entry = next_entry(apply));) {
             begin(apply, entry);
             nfs_apply_find_directories(apply);
         }
         /* A batch waits for more changes only while there will be some. */
-        if ((!entry && apply->held == NOTHING) || rpc_waiting(apply->rpc) == 0)
+        if ((!has_next(apply) && apply->held == NOTHING) || rpc_waiting(apply->rpc) == 0)
             nfs_apply_close_batch(apply);
         if (rpc_waiting(apply->rpc) > 0)
             rpc_step(apply->rpc, STOP_CHECK_MS);
@@ -250,7 +263,7 @@ int nfs_apply(const struct nfs_apply_request *request, struct apply_result *resu
     apply.entries = calloc(count + 1, sizeof(*apply.entries));
     apply.directories = calloc(enters + 1, sizeof(*apply.directories));
     /* A batch for each entry that may be active. */
-    size_t batches = nfs_client_max_calls(apply.client) * apply.protocol->batch + 1;
+    size_t most = most_active(&apply), batches = (most < count ? most : count) + 1;
     apply.batches = calloc(batches, sizeof(*apply.batches));
     for (size_t i = 0; apply.batches && i < batches; i++)
         apply.batches[i].next = (uint32_t)i + 1;

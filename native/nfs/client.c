@@ -1,19 +1,15 @@
 /*
  * Mounting, the pool of connections, and the cache of handles (client.h).
  *
- *     struct nfs_client      the open share; its mutex guards the connections and the cache
- *     struct cached_handle   a directory's handle; inodes with the same remainder share a place
- *     struct single          a call that its maker waits for
+ *     struct single   a call that its maker waits for
  */
 
 #define _GNU_SOURCE
-#include "nfs/client.h"
+#include "nfs/client_state.h"
 
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,46 +17,20 @@
 #include "core/system.h"
 #include "nfs/proto/nfs3.h"
 #include "nfs/proto/nfs4.h"
+#include "nfs/proto/session.h"
 
-#define NFS_PORT        2049
-#define PORT_PORT       111
-#define MOUNT_PROGRAM   100005
-#define MOUNT_VERSION   3
-#define SECOND          1000000000LL
-#define OPEN_PATIENCE   (15 * SECOND) /* somebody waits for the command to begin */
-#define CACHE_SIZE      65536         /* handles; 10 MB */
-#define CACHE_AGE       (60 * SECOND)
-#define SPARE_CALLS     8   /* room for single calls while all others are in flight */
-#define STOP_CHECK_MS   200 /* ms between two looks at the stop flag */
-#define MAX_USER_GROUPS 1024
-
-struct cached_handle {
-    uint64_t inode;
-    int64_t when;
-    struct proto_handle handle;
-};
-
-struct nfs_client {
-    struct rpc_settings settings;
-    const struct protocol *protocol;
-    struct idmap *idmap;
-    atomic_size_t batch;  /* entries that one call changes */
-    atomic_bool is_plain; /* the server has no READDIRPLUS */
-    atomic_bool is_unguarded;
-    atomic_uint proven;  /* bits of the kinds of changes that came out as wanted */
-    atomic_uint kept;    /* aspects of them */
-    atomic_uint listing; /* bytes */
-    struct proto_handle root;
-    struct proto_attrs root_attrs; /* as they were when it was opened */
-    struct pace pace;
-    atomic_ullong calls[PROTO_PROCEDURES];
-    pthread_mutex_t mutex; /* guards what follows */
-    struct rpc **idle;     /* connections that nobody has acquired */
-    size_t idle_count;
-    size_t idle_room;
-    size_t connections; /* idle or acquired */
-    struct cached_handle *cache;
-};
+#define NFS_PORT            2049
+#define PORT_PORT           111
+#define MOUNT_PROGRAM       100005
+#define MOUNT_VERSION       3
+#define SECOND              1000000000LL
+#define OPEN_PATIENCE       (15 * SECOND) /* somebody waits for the command to begin */
+#define CACHE_SIZE          65536         /* handles; 10 MB */
+#define CACHE_AGE           (60 * SECOND)
+#define SPARE_CALLS         8   /* room for single calls while all others are in flight */
+#define STOP_CHECK_MS       200 /* ms between two looks at the stop flag */
+#define MAX_USER_GROUPS     1024
+#define OPERATIONS_A_CHANGE 3 /* PUTFH, VERIFY, SETATTR */
 
 /* ---- single calls */
 
@@ -73,6 +43,8 @@ struct single {
     struct proto_attrs *attrs;
     uint16_t *port;
     uint64_t *used;
+    struct session *session;
+    enum session_step step;
 };
 
 static int answer_single(void *owner, uint64_t tag, int error, struct xdr_in *reply, bool resent)
@@ -116,6 +88,11 @@ static int single_mount(struct xdr_in *reply, struct single *single)
 static int single_port(struct xdr_in *reply, struct single *single)
 {
     return nfs3_read_port(reply, single->port);
+}
+
+static int single_session(struct xdr_in *reply, struct single *single)
+{
+    return session_read(reply, single->step, single->session);
 }
 
 static int single_fsstat(struct xdr_in *reply, struct single *single)
@@ -180,7 +157,7 @@ static void set_port(struct sockaddr_storage *address, uint16_t port)
 static int ask_port(struct nfs_client *client, uint16_t *port)
 {
     struct rpc *rpc;
-    set_port(&client->settings.address, PORT_PORT);
+    set_port(&client->settings.addresses[0].address, PORT_PORT);
     int error = rpc_open(&client->settings, &client->pace, &rpc);
     if (error)
         return error;
@@ -195,7 +172,7 @@ static int ask_port(struct nfs_client *client, uint16_t *port)
 static int ask_root(struct nfs_client *client, uint16_t port, const char *path)
 {
     struct rpc *rpc;
-    set_port(&client->settings.address, port);
+    set_port(&client->settings.addresses[0].address, port);
     int error = rpc_open(&client->settings, &client->pace, &rpc);
     if (error)
         return error;
@@ -262,10 +239,44 @@ static int open_root4(struct nfs_client *client, const char *path)
     return error;
 }
 
+/*
+ * Change as many entries by one call as the server grants operations for. If it grants none, say
+ * because it has no version 4.1, the usual batch remains.
+ */
+static void enlarge_batch(struct nfs_client *client)
+{
+    struct rpc *rpc;
+    struct session session = {.operations = PROTO_MAX_BATCH * OPERATIONS_A_CHANGE};
+    if (nfs_client_acquire(client, &rpc) < 0)
+        return;
+    int error = 0;
+    for (int step = 0; step < SESSION_STEPS; step++) {
+        struct single single = {
+            .read = single_session, .session = &session, .step = (enum session_step)step};
+        if (step == SESSION_DESTROY && error)
+            continue; /* there is none; the client's identity may be there, though */
+        if (!session_call(rpc, single.step, &session))
+            break;
+        rpc_send(rpc, answer_single, &single, 0);
+        int failed = wait_for(rpc, &single, NULL);
+        if (failed && step == SESSION_EXCHANGE)
+            break;
+        error = step <= SESSION_CREATE ? failed : error;
+        if (step == SESSION_CREATE && failed == 0) {
+            size_t batch = session.operations / OPERATIONS_A_CHANGE;
+            batch = batch < PROTO_MAX_BATCH ? batch : PROTO_MAX_BATCH;
+            if (batch > client->protocol->batch)
+                atomic_store(&client->batch, batch);
+        }
+    }
+    nfs_client_release(client, rpc);
+}
+
 static void set_address(struct nfs_client *client, const struct addrinfo *at)
 {
-    memcpy(&client->settings.address, at->ai_addr, at->ai_addrlen);
-    client->settings.address_length = at->ai_addrlen;
+    memcpy(&client->settings.addresses[0].address, at->ai_addr, at->ai_addrlen);
+    client->settings.addresses[0].length = at->ai_addrlen;
+    client->settings.address_count = 1;
 }
 
 static int open_root3(struct nfs_client *client, const struct nfs_client_settings *settings,
@@ -311,7 +322,7 @@ static int try_address(struct nfs_client *client, const struct nfs_client_settin
     client->root = settings->root;
     if (client->root.length == 0 && settings->version == 4) {
         *operation = "lookup";
-        set_port(&client->settings.address, nfs_port);
+        set_port(&client->settings.addresses[0].address, nfs_port);
         return open_root4(client, settings->path);
     }
     if (client->root.length == 0)
@@ -321,7 +332,7 @@ static int try_address(struct nfs_client *client, const struct nfs_client_settin
         return error;
     *operation = "getattr";
     set_address(client, at);
-    set_port(&client->settings.address, nfs_port);
+    set_port(&client->settings.addresses[0].address, nfs_port);
     return ask_attributes(client);
 }
 
@@ -351,7 +362,7 @@ int nfs_client_open(const struct nfs_client_settings *settings, struct nfs_clien
     client->listing = PROTO_LISTING;
     client->idmap = client->settings.context = idmap_new(settings->domain);
     set_credentials(&client->settings, settings);
-    client->settings.calls = settings->calls * PROTO_MAX_BATCH + SPARE_CALLS;
+    client->settings.calls = settings->calls * PROTO_BATCH + PROTO_MAX_BATCH + SPARE_CALLS;
     int64_t patience = (int64_t)(settings->patience * (double)SECOND);
     client->settings.patience = patience < OPEN_PATIENCE ? patience : OPEN_PATIENCE;
     int error = -EHOSTUNREACH;
@@ -370,11 +381,32 @@ int nfs_client_open(const struct nfs_client_settings *settings, struct nfs_clien
         nfs_client_close(client);
         return error;
     }
+    if (settings->version == 4)
+        enlarge_batch(client);
     drop_idle(client);
     client->settings.patience = patience;
     client->settings.insists = true;
     *made = client;
     return 0;
+}
+
+const char *nfs_client_join(struct nfs_client *client, const struct nfs_client *other)
+{
+    const struct proto_attrs *ours = &client->root_attrs, *its = &other->root_attrs;
+    struct rpc_settings *settings = &client->settings;
+    if (client->root.length != other->root.length ||
+        memcmp(client->root.bytes, other->root.bytes, client->root.length) != 0)
+        return "file handle";
+    if (ours->fsid != its->fsid)
+        return "fsid";
+    if (ours->fileid != its->fileid)
+        return "inode";
+    if (settings->address_count == RPC_MAX_ADDRESSES)
+        return "number: there are too many addresses";
+    settings->addresses[settings->address_count++] = other->settings.addresses[0];
+    if (other->batch < client->batch)
+        client->batch = other->batch;
+    return NULL;
 }
 
 void nfs_client_close(struct nfs_client *client)
@@ -387,114 +419,6 @@ void nfs_client_close(struct nfs_client *client)
     idmap_free(client->idmap);
     pthread_mutex_destroy(&client->mutex);
     free(client);
-}
-
-const struct proto_handle *nfs_client_root(const struct nfs_client *client)
-{
-    return &client->root;
-}
-
-uint64_t nfs_client_root_inode(const struct nfs_client *client)
-{
-    return client->root_attrs.fileid;
-}
-
-const struct protocol *nfs_client_protocol(const struct nfs_client *client)
-{
-    return client->protocol;
-}
-
-int nfs_client_version(const struct nfs_client *client)
-{
-    return client->protocol->version;
-}
-
-const struct proto_attrs *nfs_client_opened_attrs(const struct nfs_client *client)
-{
-    return &client->root_attrs;
-}
-
-struct idmap *nfs_client_idmap(const struct nfs_client *client)
-{
-    return client->idmap;
-}
-
-size_t nfs_client_batch(const struct nfs_client *client)
-{
-    return atomic_load(&client->batch);
-}
-
-void nfs_client_reduce_batch(struct nfs_client *client, size_t than)
-{
-    size_t batch = atomic_load(&client->batch);
-    size_t fewer = than > 1 ? than / 2 : 1;
-    while (fewer < batch && !atomic_compare_exchange_weak(&client->batch, &batch, fewer))
-        ;
-}
-
-bool nfs_client_lists_plainly(const struct nfs_client *client)
-{
-    return atomic_load(&client->is_plain);
-}
-
-bool nfs_client_list_plainly(struct nfs_client *client)
-{
-    bool can = client->protocol->version == 3;
-    if (can)
-        atomic_store(&client->is_plain, true);
-    return can;
-}
-
-bool nfs_client_is_proven(const struct nfs_client *client, unsigned kind)
-{
-    return atomic_load(&client->proven) >> kind & 1;
-}
-
-uint8_t nfs_client_kept(const struct nfs_client *client)
-{
-    return (uint8_t)atomic_load(&client->kept);
-}
-
-void nfs_client_set_proven(struct nfs_client *client, unsigned kind, uint8_t kept)
-{
-    atomic_fetch_or(&client->proven, 1U << kind);
-    atomic_fetch_or(&client->kept, kept);
-}
-
-uint32_t nfs_client_listing(const struct nfs_client *client)
-{
-    return atomic_load(&client->listing);
-}
-
-bool nfs_client_list_more(struct nfs_client *client, uint32_t than)
-{
-    unsigned expected = than;
-    if (than >= PROTO_MAX_LISTING)
-        return false;
-    /* Another thread may have asked for more already. */
-    (void)atomic_compare_exchange_strong(&client->listing, &expected, 2 * than);
-    return true;
-}
-
-bool nfs_client_is_unguarded(const struct nfs_client *client)
-{
-    return atomic_load(&client->is_unguarded);
-}
-
-void nfs_client_set_unguarded(struct nfs_client *client)
-{
-    atomic_store(&client->is_unguarded, true);
-}
-
-uint64_t nfs_client_fsid(const struct nfs_client *client)
-{
-    return client->root_attrs.fsid;
-}
-
-void nfs_client_calls(const struct nfs_client *client, uint64_t *calls)
-{
-    for (size_t i = 0; i < PROTO_PROCEDURES; i++)
-        calls[i] = atomic_load(&client->calls[i]);
 }
 
 /* ---- connections */
@@ -517,6 +441,7 @@ int nfs_client_acquire(struct nfs_client *client, struct rpc **rpc)
                 error = -ENOMEM;
             }
         }
+        client->settings.next = client->connections;
         if (error == 0)
             error = rpc_open(&client->settings, &client->pace, rpc);
         client->connections += error == 0;

@@ -57,6 +57,13 @@ struct nfs_client;
  */
 int nfs_client_open(const struct nfs_client_settings *settings, struct nfs_client **client,
                     const char **operation);
+
+/*
+ * Spread the connections over the other one's address, too; before there is more than one thread.
+ * Returns NULL, or in which respect the root is not the same there.
+ */
+const char *nfs_client_join(struct nfs_client *client, const struct nfs_client *other);
+
 void nfs_client_close(struct nfs_client *client);
 
 /* Return the version of the protocol: 3 or 4. */

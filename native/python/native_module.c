@@ -13,8 +13,9 @@
  * prefix, or that of their structure (walk_ in local/scan*.c); they return 0 or a number, or
  * -errno.
  *
- *     python/native_module.c         _native: local/ and mapfile/, and what the next two add
+ *     python/native_module.c         _native: local/ and mapfile/entries, and what these add:
  *     python/objects.[ch]            _native: objects/
+ *     python/maps.[ch]               _native: mapfile/files
  *     python/chosen.[ch]             _native: core/chosen
  *     python/nfs_module.c            _nfs: nfs/
  *     python/values.h                what either found, as Python values
@@ -33,16 +34,21 @@
  *     local/dirchain.[ch]            for both: the chain of directories, on few descriptors
  *     objects/move.[ch]              moves packed objects to their new places, or back
  *       objects/directories.[ch]     the directories that they go to, made where they are missing
+ *       objects/leaves.[ch]          which of those are there already
+ *       objects/listing.[ch]         directories read as they are now, on NFS by one call less
  *     objects/survey.[ch]            walks directories; finds objects, and those that are to move
  *       objects/classify.[ch]        what a file is by its name and place
  *       objects/sha256.[ch]          the digests that places are made of
  *     objects/check.[ch]             looks for the objects that maps name
  *     objects/moves.[ch]             for these: packed moves
  *     mapfile/entries.[ch]           the entries of older maps as v2 entries; malformed entries
+ *     mapfile/files.[ch]             files of many volumes: made, linked, removed together
+ *       mapfile/threads.[ch]         their waits meet
  *
  *   for nfs_module.c:
  *
  *     nfs/client.[ch]                the open share: mount, connections, handles of directories
+ *       nfs/client_state.[ch]        what is known of it
  *     nfs/scan.[ch]                  scan: one unit, many calls in flight
  *       nfs/scan_tree.[ch]           directories as nodes, entries against the policy, frames
  *       nfs/scan_replies.c           replies to calls, and what went wrong
@@ -55,6 +61,7 @@
  *     nfs/proto/protocol.[ch]        what a version of NFS provides
  *       nfs/proto/nfs3.[ch]          NFSv3, MOUNT and the port mapper
  *       nfs/proto/nfs4.[ch]          NFSv4.0
+ *       nfs/proto/session.[ch]       how many operations a compound may have
  *       nfs/proto/idmap.[ch]         owners of NFSv4, which may be names
  *     nfs/proto/rpc.[ch]             connections with many calls in flight
  *       nfs/proto/pace.[ch]          how many calls may be in flight
@@ -83,6 +90,7 @@
 #include "local/scan.h"
 #include "mapfile/entries.h"
 #include "python/chosen.h"
+#include "python/maps.h"
 #include "python/named.h"
 #include "python/objects.h"
 #include "python/values.h"
@@ -398,9 +406,11 @@ static int module_execute(PyObject *module)
     state->apply_result = named_type(module, &apply_result_description);
     if (!state->scan_result || !state->apply_result)
         return -1;
-    if (PyModule_AddFunctions(module, chosen_methods) < 0)
+    if (PyModule_AddFunctions(module, objects_methods) < 0 ||
+        PyModule_AddFunctions(module, maps_methods) < 0 ||
+        PyModule_AddFunctions(module, chosen_methods) < 0)
         return -1;
-    return PyModule_AddFunctions(module, objects_methods);
+    return 0;
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

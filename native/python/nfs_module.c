@@ -438,7 +438,20 @@ static PyObject *share_apply(PyObject *share, PyObject *arguments, PyObject *key
     return value;
 }
 
+PyDoc_STRVAR(join_doc,
+             "Spread connections over the address of another OpenShare, too. Return None, or in "
+             "which respect the root is another one there.");
+
+static PyObject *share_join(PyObject *share, PyObject *other)
+{
+    if (!Py_IS_TYPE(other, module_state_of_share(share)->open_share))
+        return raise_error(-EINVAL);
+    const char *difference = nfs_client_join(client_of(share), client_of(other));
+    return Py_BuildValue("z", difference);
+}
+
 static PyMethodDef share_methods[] = {
+    {"join", share_join, METH_O, join_doc},
     {"root_attributes", share_root_attributes, METH_NOARGS, root_attributes_doc},
     {"used_inodes", share_used_inodes, METH_NOARGS, used_inodes_doc},
     {"set_bound", share_set_bound, METH_O, set_bound_doc},

@@ -25,7 +25,10 @@ MOST_BYTES = 600  # of an input
 
 def build(program: Path, compiler: str, *flags: str) -> None:
     """Compile the target, with every access checked."""
-    files = [f"tests/fuzz/fuzz_{name}.c" for name in ("nfs", "nfs_checks", "network", "server")]
+    files = [
+        f"tests/fuzz/fuzz_{name}.c"
+        for name in ("nfs", "nfs_checks", "network", "server", "session")
+    ]
     for folder in ("nfs", "nfs/proto", "core"):
         files += sorted(map(str, (ROOT / "native" / folder).glob("*.c")))
     always = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Inative", "-Itests/fuzz"]

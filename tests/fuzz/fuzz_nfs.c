@@ -259,7 +259,7 @@ static bool open_share(int version, uint8_t options)
         .domain = script.deviates && options & 64 ? "example.org" : "",
     };
     const char *operation = NULL;
-    max_unsent = (settings.calls * PROTO_MAX_BATCH + 8) * RPC_MAX_CALL;
+    max_unsent = (settings.calls * PROTO_BATCH + PROTO_MAX_BATCH + 8) * RPC_MAX_CALL;
     is_at_work = true;
     int error = nfs_client_open(&settings, &session.client, &operation);
     is_at_work = false;

@@ -46,9 +46,9 @@ static void read_changes(const struct protocol *protocol, struct xdr_in *reply, 
     struct proto_setattr sets[PROTO_MAX_BATCH];
     int errors[PROTO_MAX_BATCH];
     struct proto_attrs after = {0};
-    size_t number = 1 + how % protocol->batch;
+    size_t number = 1 + how % (protocol->version == 4 ? PROTO_MAX_BATCH : 1);
     for (size_t i = 0; i < PROTO_MAX_BATCH; i++) {
-        sets[i] = (struct proto_setattr){.guarded = how >> (3 + i) & 1};
+        sets[i] = (struct proto_setattr){.guarded = how >> (3 + i % 5) & 1};
         errors[i] = 1;
     }
     size_t tried = protocol->read_setattr(reply, sets, number, errors, &after);

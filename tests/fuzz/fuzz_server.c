@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #define MAX_INODES     24
-#define MAX_OPERATIONS 24
+#define MAX_OPERATIONS 96
 
 #define NOENT    2
 #define NOTDIR   20
@@ -506,10 +506,10 @@ static uint32_t operate(uint32_t operation, struct xdr_in *call, struct inode **
 static void answer_nfs4(struct xdr_in *call, uint8_t how)
 {
     struct inode *current = NULL;
-    uint32_t length, status = 0, done = 0;
+    uint32_t status = 0, done = 0;
     size_t head = out.length;
-    xdr_get_bytes(call, 1024, &length);
-    check(xdr_get32(call) == 0, "a minor version");
+    if (session_answer(call, how))
+        return;
     uint32_t operations = xdr_get32(call);
     check(operations <= MAX_OPERATIONS, "too many operations");
     xdr_put(&out, &(uint8_t[12]){0}, 12);
@@ -533,9 +533,9 @@ enum habit server_habit_of(uint32_t program, uint32_t procedure, struct xdr_in c
     if (version == 3)
         return procedure < 4 ? HABITS3[procedure] : procedure == 17 ? A_LISTING : A_MOUNT;
     xdr_get_bytes(&call, 1024, &ignored);
-    xdr_get32(&call);
+    bool is_session = xdr_get32(&call) > 0; /* version 4.1 */
     uint32_t operations = xdr_get32(&call);
-    if (xdr_get32(&call) == 24) /* PUTROOTFH */
+    if (is_session || xdr_get32(&call) == 24) /* PUTROOTFH */
         return A_MOUNT;
     xdr_get_bytes(&call, 128, &ignored);
     uint32_t second = xdr_get32(&call);

@@ -4,6 +4,7 @@
  *
  *     fuzz_network.c   sockets and clock, and what happens to a reply on its way
  *     fuzz_server.c    a tree of entries, and replies, correct but for a few oddities
+ *     fuzz_session.c   sessions of version 4.1
  *
  *     struct script    the fuzzer's bytes, which tell the server what to do, call by call
  *
@@ -130,5 +131,13 @@ void server_meddle(void);
 /* Replace the reply by DELAY, or by a status of the script. */
 void server_put_later(void);
 void server_put_status(bool is_nfs);
+
+/* ---- fuzz_session.c */
+
+/*
+ * Read the head of a compound: its tag and minor version. Answer it, and return true, if it is of
+ * version 4.1: by what the client needs for a session, or that there is no such version.
+ */
+bool session_answer(struct xdr_in *call, uint8_t how);
 
 #endif

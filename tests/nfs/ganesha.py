@@ -24,7 +24,7 @@ ANSWERS = 20.0  # seconds to start, or to stop; on an idle machine it takes 0.1,
 SHOWN = 2000  # characters of the end of the log of a server that does not start
 SETTINGS = """\
 NFS_CORE_PARAM {{
-    NFS_Port = {nfs}; MNT_Port = {mount}; NLM_Port = 0; Rquota_Port = 0; Bind_addr = 127.0.0.1;
+    NFS_Port = {nfs}; MNT_Port = {mount}; NLM_Port = 0; Rquota_Port = 0; Bind_addr = {bind};
     Protocols = {protocols}; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false;
     mount_path_pseudo = false; Dbus_Name_Prefix = "p{nfs}";
 }}
@@ -53,7 +53,7 @@ class Ganesha:
 
     The ports stay the same over restarts. v3 clients mount the directory's own path, v4 clients
     *pseudo*. With a *domain*, owners are names of this host's users in it, and the server refuses
-    numbers; without, owners are numbers.
+    numbers; without, owners are numbers. *address* may be 0.0.0.0, for all on the loopback.
     """
 
     def __init__(
@@ -65,15 +65,19 @@ class Ganesha:
         versions: tuple[int, ...] = (3, 4),
         domain: str = "",
         pseudo: str = "/export",
+        address: str = "127.0.0.1",
+        ports: tuple[int, int] | None = None,
     ) -> None:
         self.pseudo, self._versions = pseudo, versions
         self.export = export.resolve(strict=True)  # ganesha would serve nothing
-        self.port, self.mount_port = _free_ports()
+        self.address = address
+        self.port, self.mount_port = ports or _free_ports()
         self._run = Path(tempfile.mkdtemp(prefix="archipmigrate-ganesha-"))
         (self._run / "recovery").mkdir()
         self._preload = compiled.library("norpcbind")
         (self._run / "conf").write_text(
             SETTINGS.format(
+                bind=address,
                 nfs=self.port,
                 mount=self.mount_port,
                 run=self._run,
@@ -88,11 +92,14 @@ class Ganesha:
         )
         self._process: subprocess.Popen[bytes] | None = None
 
-    def url(self, version: int = 3, *, port: int = 0, mount_port: int = 0) -> str:
-        """Return the URL for libnfs; the ports can be those of a proxy."""
+    def url(
+        self, version: int = 3, *, port: int = 0, mount_port: int = 0, servers: str = ""
+    ) -> str:
+        """Return the URL; the ports can be those of a proxy, *servers* other addresses."""
         path = self.export if version == 3 else self.pseudo
         ports = f"nfsport={port or self.port}&mountport={mount_port or self.mount_port}"
-        return f"nfs://127.0.0.1{path}?{ports}&version={version}"
+        where = servers or ("127.0.0.1" if self.address == "0.0.0.0" else self.address)
+        return f"nfs://{where}{path}?{ports}&version={version}"
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -111,7 +118,7 @@ class Ganesha:
             )
         end = time.monotonic() + ANSWERS
         while self._process.poll() is None and time.monotonic() < end:
-            if all(map(_answers, ports)):
+            if all(_answers(self.address, port) for port in ports):
                 return
             time.sleep(0.02)
         self.kill()
@@ -190,9 +197,9 @@ def _free_ports() -> tuple[int, int]:
     return found[0], found[1]
 
 
-def _answers(port: int) -> bool:
+def _answers(address: str, port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection((address, port), timeout=1).close()
     except OSError:
         return False
     return True

@@ -346,3 +346,26 @@ def test_pair_is_no_hard_link_that_perms_skips(site: Site) -> None:
     assert again.summary["changed"] == 0
     assert site.call("undo").status == 0
     assert all(site.new("volume-two", n).stat().st_gid == 0 for n in NUMBERS)
+
+
+# -- what a check says meanwhile
+
+
+def test_check_names_the_command_that_each_phase_takes(site: Site, program: Program) -> None:
+    def places() -> dict[str, str]:
+        ended = program(
+            "check", "--json", "--no-probe", "--owner", "root", "--group", GID, site.top
+        )
+        found = [o for o in ended.objects if o.get("topic") == "places" and o["todo"]]
+        return {str(o["level"]): str(o["todo"]) for o in found}
+
+    asked = f"--blocks {site.blocks} --maps {site.maps}"
+    state = f"--state {program.state}"
+    assert places()["blocker"].endswith(f"relocate {asked} --v03-stopped {state}")
+    assert site.link().status == 0
+    assert places()["blocker"].endswith(f"relocate {asked} --prelink --v03-stopped {state}")
+    assert site.switch().status == 0
+    drop = f"archipmigrate relocate {asked} --drop-old {state}"
+    assert places() == {"warning": f"perms, then start v0.4, then, while it runs: {drop}"}
+    assert site.drop().status == 0
+    assert places() == {}

@@ -19,6 +19,12 @@ from tests.support.inprocess import Program
         ("nfs://server/srv/archip/", Remote("server", b"/srv/archip", {})),
         ("nfs://server/", Remote("server", b"/", {})),
         ("nfs://10.1.2.3:2050/a", Remote("10.1.2.3", b"/a", {"nfsport": 2050})),
+        ("nfs://b,a/p", Remote("a", b"/p", {}, others=("b",))),
+        ("nfs://a,b:2050,c/p", Remote("a", b"/p", {"nfsport": 2050}, others=("b", "c"))),
+        (
+            "nfs://[::2],[::1]:2050,a/p",
+            Remote("::1", b"/p", {"nfsport": 2050}, others=("::2", "a")),
+        ),
         ("nfs://[::1]/a%20b%FF", Remote("::1", b"/a b\xff", {})),
         ("nfs://s/a?version=4&uid=0&gid=7", Remote("s", b"/a", {"version": 4, "uid": 0, "gid": 7})),
         ("nfs://s/a?mountport=1&timeout=5", Remote("s", b"/a", {"mountport": 1, "timeout": 5})),
@@ -43,6 +49,9 @@ def test_parse_url_reads_server_path_and_options(url: str, remote: Remote) -> No
         ("nfs://server:99999/a", "write nfs://"),
         ("nfs://server/a%00b", "write nfs://"),
         ("nfs://server/a?domain=", "one like example.org"),
+        ("nfs://a,,b/p", "write nfs://"),
+        ("nfs://a:1,b:2/p", "one port"),
+        (f"nfs://{','.join(map(str, range(17)))}/p", "16 addresses"),
         ("nfs://server/a?domain=a%40b", "one like example.org"),
         ("nfs://server/a?version=3&domain=a", "leave version=3 away"),
     ],
@@ -95,3 +104,8 @@ def test_domain_that_is_none_is_a_usage_error_of_a_mount_too(
     ended = Program("auto", state)("verify", "--nfs4-domain", domain, tmp_path)
     assert ended.status == 2
     assert "the domain is one like example.org" in ended.err
+
+
+def test_source_is_the_same_whatever_the_order_of_addresses() -> None:
+    sources = {parse_url(f"nfs://{servers}/srv").source for servers in ("b,a,c", "c,b,a", "a,a,b")}
+    assert sources == {"a:/srv"}

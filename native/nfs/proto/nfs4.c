@@ -468,7 +468,7 @@ static size_t read_setattr(struct xdr_in *reply, const struct proto_setattr *set
 
 const struct protocol nfs4_protocol = {
     .version = 4,
-    .batch = PROTO_MAX_BATCH,
+    .batch = PROTO_BATCH,
     .call_getattr = call_getattr,
     .call_lookup = call_lookup,
     .call_listing = call_listing,

@@ -1,11 +1,11 @@
 /*
  * NFS version 4.0 (RFC 7530): one compound a call, without any state.
  *
- * A compound has at most one READDIR, and no more operations than ordinary clients send: servers
- * differ in what else they accept.
+ * A compound has at most one READDIR, and no more operations than ordinary clients send (16), or
+ * than the server grants (session.h): servers differ in what else they accept.
  *
  *     read    PUTFH GETATTR READDIR
- *     change  PUTFH VERIFY(change) SETATTR, up to PROTO_MAX_BATCH times; GETATTR after a single one
+ *     change  PUTFH VERIFY(change) SETATTR, nfs_client_batch times; GETATTR after a single one
  *
  * Owners are strings: a connection's context must be its `struct idmap`.
  */

@@ -34,8 +34,12 @@
  */
 #define PROTO_LISTING     ((uint32_t)128 * 1024)
 #define PROTO_MAX_LISTING ((uint32_t)(RPC_MAX_REPLY / 2))
-/* Entries that one call changes at most. */
-#define PROTO_MAX_BATCH 5
+/*
+ * Entries that one call changes at most: what any server takes, and one that grants as many
+ * operations as they need.
+ */
+#define PROTO_BATCH     5
+#define PROTO_MAX_BATCH 32
 
 /* Statuses that are no failures. */
 #define PROTO_DELAY    10008 /* JUKEBOX, DELAY: repeat the call later */
@@ -110,7 +114,7 @@ struct proto_entry {
 
 struct protocol {
     int version;
-    size_t batch; /* entries that one call changes at most */
+    size_t batch; /* entries that one call changes, if the server does not say that it takes more */
     /* Begin a call and write its arguments; false if too many calls wait. rpc_send must follow. */
     bool (*call_getattr)(struct rpc *rpc, const struct proto_handle *handle);
     bool (*call_lookup)(struct rpc *rpc, const struct proto_handle *directory, const void *name,

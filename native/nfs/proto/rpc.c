@@ -291,7 +291,8 @@ static void break_off(struct rpc *rpc, int error)
 
 static void begin_connection(struct rpc *rpc)
 {
-    const struct rpc_settings *to = &rpc->settings;
+    struct rpc_settings *settings = &rpc->settings;
+    const struct rpc_address *to = &settings->addresses[settings->next++ % settings->address_count];
     const int on = 1;
     rpc->tried = sys_monotonic_time();
     rpc->fd = socket(to->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -302,7 +303,7 @@ static void begin_connection(struct rpc *rpc)
     setsockopt(rpc->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     setsockopt(rpc->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     bind_privileged_port(rpc->fd, to->address.ss_family);
-    if (connect(rpc->fd, (const struct sockaddr *)&to->address, to->address_length) < 0 &&
+    if (connect(rpc->fd, (const struct sockaddr *)&to->address, to->length) < 0 &&
         errno != EINPROGRESS)
         break_off(rpc, -errno);
 }

@@ -26,13 +26,22 @@
 #include "nfs/proto/pace.h"
 #include "nfs/proto/xdr.h"
 
-#define RPC_MAX_CALL   2048
+#define RPC_MAX_CALL   16384 /* holds PROTO_MAX_BATCH changes, of which each has up to 468 bytes */
 #define RPC_MAX_REPLY  ((size_t)2048 * 1024)
 #define RPC_MAX_GROUPS 16 /* of AUTH_SYS: RFC 5531, appendix A */
 
-struct rpc_settings {
+/* Heads of one server: a connection that breaks is made again to the next one. */
+#define RPC_MAX_ADDRESSES 16
+
+struct rpc_address {
     struct sockaddr_storage address;
-    socklen_t address_length;
+    socklen_t length;
+};
+
+struct rpc_settings {
+    struct rpc_address addresses[RPC_MAX_ADDRESSES];
+    size_t address_count;
+    size_t next; /* which of them to connect to next, modulo their count */
     uint32_t uid;
     uint32_t gid;
     uint32_t groups[RPC_MAX_GROUPS];
