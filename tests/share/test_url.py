@@ -49,7 +49,7 @@ def test_parse_url_reads_server_path_and_options(url: str, remote: Remote) -> No
         ("nfs://server:99999/a", "write nfs://"),
         ("nfs://server/a%00b", "write nfs://"),
         ("nfs://server/a?domain=", "one like example.org"),
-        ("nfs://a,,b/p", "write nfs://"),
+        ("nfs://a,,b/p", "no server is named"),
         ("nfs://a:1,b:2/p", "one port"),
         (f"nfs://{','.join(map(str, range(17)))}/p", "16 addresses"),
         ("nfs://server/a?domain=a%40b", "one like example.org"),
