@@ -198,6 +198,15 @@ def test_deleted_object_that_a_live_map_names_is_missing(site: Site) -> None:
     assert not site.new("volume-one", 2).exists()
 
 
+def test_quiet_switch_still_names_what_is_missing(site: Site) -> None:
+    site.link()
+    site.old("volume-one", 2).unlink()
+    place = ("--blocks", site.blocks, "--maps", site.maps)
+    ended = site.call("relocate", *place, "--prelink", "--v03-stopped", "--quiet")
+    assert (ended.status, len(ended.out.splitlines())) == (3, 1), ended.out
+    assert ended.out.startswith("missing: ")
+
+
 def test_switch_copies_maps_before_they_move(site: Site) -> None:
     contents = {v: (site.maps / old_place(f"archip_{v}")).read_bytes() for v in VOLUMES}
     at_linked(site)
