@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+BENCH ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -41,10 +42,11 @@ $(INSTALLED): pyproject.toml setup.py $(C_SOURCES)
 demo: setup ## make a sample share, migrate permissions and maps, put all back
 	@PATH="$(abspath $(BIN)):$$PATH" benchmarks/demo.sh
 
-# Two at a time, but for those that are marked `alone`. To see what one prints: PYTEST_ARGS='-n 0 -s -k ...'
+# One more at a time than two CPUs: some tests wait for seconds, for a mount or a server. None beside those that are
+# marked `alone`. To see what one prints: PYTEST_ARGS='-n 0 -s -k ...'
 # tests/README.md says what the targets leave out.
 test: setup ## run the tests (minutes)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(EXHAUSTIVE),,--thinned) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(if $(EXHAUSTIVE),,--thinned) $(PYTEST_ARGS)
 
 test-all: EXHAUSTIVE = 1
 test-all: test ## run the tests in all variants, with a kill at every call, not at every third
@@ -58,8 +60,9 @@ fuzz: setup ## fuzz the NFS client for 10 minutes; what is new goes into the cor
 	    { echo 'No clang with libFuzzer. On Debian 12: apt-get install clang libclang-rt-14-dev' >&2; exit 1; }
 	$(BIN)/python -m tests.fuzz.fuzz 600
 
-bench: setup ## run the benchmarks
-	$(BIN)/python -m pytest -s benchmarks $(PYTEST_ARGS)
+# Says first how long it takes. Parts: make bench BENCH='ext4-filed-50k growth'; all that there are: BENCH=--list
+bench: setup ## run the benchmarks (hours), or a part: make bench BENCH=growth-10k
+	$(BIN)/python -m benchmarks $(BENCH)
 
 check: setup ## lint, formatting, types
 	$(BIN)/ruff check

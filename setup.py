@@ -17,14 +17,26 @@ def extension(name: str, modules: list[str], *folders: str) -> Extension:
         include_dirs=["native"],
         define_macros=WIDE,
         depends=glob("native/**/*.h", recursive=True),
-        extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"],
+        extra_compile_args=[
+            "-O2",
+            "-std=gnu11",
+            "-Wall",
+            "-Wextra",
+            "-fvisibility=hidden",
+            "-pthread",
+        ],
+        extra_link_args=["-pthread"],
         optional=True,
     )
 
 
 setup(
     ext_modules=[
-        extension("_native", ["native_module", "objects"], "local", "objects", "mapfile", "core"),
+        extension(
+            "_native",
+            ["native_module", "objects", "maps", "chosen"],
+            *("local", "objects", "mapfile", "core"),
+        ),
         extension("_nfs", ["nfs_module"], "nfs", "nfs/proto", "core"),
     ]
 )

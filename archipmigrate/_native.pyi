@@ -79,13 +79,17 @@ def apply(
     stop: bytes | bytearray,
 ) -> ApplyResult: ...
 
-# Packed groups of a survey. Returns packed moves, their number, how many new directories they need
-# in each root, maps (name, directory), files that are current, those of Pithos; packed groups that
-# the limits left over, and those left to the caller. Raises ValueError, MemoryError, OSError.
+# Packed groups of a survey; what is known of the directories of each root (relocate.roots.LEAVES
+# bytes, zeroed at first; it is filled in). Returns packed moves, their number, how many new
+# directories they need in each root, maps (name, directory), files that are current, those of
+# Pithos; packed groups that the limits left over, and those left to the caller. Raises ValueError,
+# MemoryError, OSError.
 def survey_objects(
     *,
     blocks: int,
     maps: int,
+    blocks_leaves: bytearray,
+    maps_leaves: bytearray,
     body: bytes,
     seconds: float,
     entries: int,
@@ -118,3 +122,37 @@ def convert_entries(version: int, entries: bytes, /) -> bytes: ...
 
 # The index of the first v2 entry whose name is too long, or -1.
 def check_entries(block: bytes, /) -> int: ...
+
+# Packed changes, and one byte a change that is not 0 for those that are chosen. These three raise
+# ValueError if the changes are malformed, or of another number; MemoryError.
+
+# The changes, those that are not chosen with Flag.DROPPED; how many are chosen, and how many
+# directories among them.
+def drop_others(changes: bytes, chosen: bytes, /) -> tuple[bytes, int, int]: ...
+
+# One byte a change: 1 for those that are chosen and of some inodes (u64 little-endian, ascending).
+def with_inodes(changes: bytes, chosen: bytes, inodes: bytes, /) -> bytes: ...
+
+# The fields of `packed.changes.Change` of those that are chosen.
+def read_chosen(
+    changes: bytes, chosen: bytes, /
+) -> list[tuple[int, int, bytes, bool, int, int, int, int, int, int, int, int, int, int, int]]: ...
+
+# Files of maps (maps.blocker.files): of NewFile, PartLink or Leaving. A root is (fd, uid or -1, gid
+# or -1). Return an errno each, or 0, and make_files an inode, too. Raise ValueError if a directory
+# or a name could lead elsewhere: nothing is done. MemoryError.
+def make_files(
+    root: tuple[int, int, int], files: tuple[tuple[bytes, bytes, bytes], ...], named: bool, /
+) -> list[tuple[int, int]]: ...
+def link_files(
+    root: tuple[int, int, int],
+    links: tuple[tuple[bytes, bytes, bytes, int], ...],
+    durable: bool,
+    /,
+) -> list[int]: ...
+def remove_files(
+    root: tuple[int, int, int],
+    files: tuple[tuple[bytes, bytes, int, int, int, bytes | None], ...],
+    durable: bool,
+    /,
+) -> list[int]: ...

@@ -1,6 +1,6 @@
 """Entries a second of both codecs, a map block at a time.
 
-    make bench PYTEST_ARGS='-k codec'
+    make bench BENCH=codec
 
 The digests are random, so that none is the zeros'; every third v1 flag is 0.
 """

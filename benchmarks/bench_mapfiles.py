@@ -1,8 +1,8 @@
 """`mapfiles` against what one would do by hand: see docs/mapfiles.md.
 
-    make bench PYTEST_ARGS='-k bench_mapfiles'       some minutes
+    make bench BENCH=mapfiles       some minutes
 
-Contestants take turns, as in bench_perms; what is printed are medians and ratios within one run.
+Contestants take turns, as in contest; what is printed are medians and ratios within one run.
 The system calls are those of another run, under strace.
 """
 

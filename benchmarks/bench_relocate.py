@@ -1,6 +1,6 @@
 """`relocate` against the least C program, and what administrators may write: see docs/relocate.md.
 
-    make bench PYTEST_ARGS='-k relocate'      a quarter of an hour
+    make bench BENCH=relocate      a quarter of an hour
 
 Each filesystem is an image of its own, or memory. Contestants run in turns.
 """
@@ -20,17 +20,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from archipmigrate.testshare import make_v03_share
 
+from . import places
 from .measure import Samples, keep_samples, take_turns
 
 ROUNDS = 3
-OBJECTS = 20_000
+OBJECTS = 30_000
 FEW = 1000  # for the shell loop, which starts three processes an object
 HERE = Path(__file__).parent
-MAKE = {
-    "ext4": ("mkfs.ext4", "-q", "-F", "-i", "8192"),
-    "xfs": ("mkfs.xfs", "-q", "-f"),
-    "tmpfs": (),
-}
 SHELL = """
 cd {blocks}; find . -name 'archip_*' -type f | while read -r path; do
     name=${{path##*/}}; digits=$(printf %s "$name" | sha256sum)
@@ -51,30 +47,18 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(program)
 
 
-@pytest.fixture(scope="session", params=MAKE)
+@pytest.fixture(scope="session", params=places.MAKE)
 def filesystem(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
+) -> Iterator[tuple[str, Path]]:
     """Mount a new filesystem."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount")
     top = tmp_path_factory.mktemp(request.param)
-    at = top / "mnt"
-    at.mkdir()
     with contextlib.ExitStack() as stack:
-        if make := MAKE[request.param]:
-            if shutil.which(make[0]) is None:
-                pytest.skip(f"needs {make[0]}")
-            image = top / "image"
-            with image.open("wb") as file:
-                file.truncate(4 << 30)
-            subprocess.run([*make, image], check=True)
-            source = ["-o", "loop", str(image)]
-        else:
-            source = ["-t", "tmpfs", "-o", "size=4G,nr_inodes=0", "tmpfs"]
-        subprocess.run(["mount", *source, at], check=True)
-        stack.callback(lambda: subprocess.run(["umount", at], check=True))
-        yield at
+        try:
+            at = stack.enter_context(places.filesystem(request.param, top))
+        except places.Unavailable as missing:
+            pytest.skip(str(missing))
+        yield request.param, at
     shutil.rmtree(top)
 
 
@@ -86,10 +70,10 @@ def _ours(backend: str, share: Path, state: Path) -> Sequence[str]:
 
 @pytest.fixture(scope="session")
 def measured(
-    filesystem: Path, bare: str, tmp_path_factory: pytest.TempPathFactory
+    filesystem: tuple[str, Path], bare: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Samples]:
     """Let the contestants take turns, and print the table."""
-    share, state = filesystem / "share", tmp_path_factory.mktemp("state")
+    share, state = filesystem[1] / "share", tmp_path_factory.mktemp("state")
     make_v03_share(str(share), objects=OBJECTS, volumes=50, object_bytes=0)
     blocks = str(share / "blocks")
     contestants = {
@@ -106,7 +90,7 @@ def measured(
 
     samples = take_turns(contestants, before, ROUNDS)
     limit = samples["relocate.c-2"]
-    print(f"\n{filesystem.parent.name}: {OBJECTS:,} objects")
+    print(f"\n{filesystem[0]}: {OBJECTS:,} objects")
     for name, sample in samples.items():
         print(
             f"{name:14} {sample.seconds:6.2f} s wall {sample.cpu_seconds:6.2f} s CPU "

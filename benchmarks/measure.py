@@ -46,10 +46,10 @@ def take_turns(
     for _ in range(rounds):
         for name, command in contestants.items():
             before()
-            wall, cpu, memory = run(command)
-            samples[name].wall.append(wall)
-            samples[name].cpu.append(cpu)
-            samples[name].memory.append(memory)
+            done = run(command)
+            samples[name].wall.append(done.wall)
+            samples[name].cpu.append(done.cpu)
+            samples[name].memory.append(done.kib)
     return samples
 
 
@@ -65,17 +65,34 @@ print(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, os.waitstatus_to_e
 """
 
 
-def run(command: Sequence[str]) -> tuple[float, float, int]:
-    """Run a command; return wall seconds, CPU seconds and peak KiB, its children's included.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a command took: seconds of wall and CPU time, KiB of memory; and its exit status."""
 
-    Of programs that take less than 10 MiB the peak is that of a bare Python.
+    wall: float
+    cpu: float
+    kib: int
+    status: int
+    err: str
+
+
+def launch(command: Sequence[str]) -> Run:
+    """Run a command; its children count, too.
+
+    Of programs that take less than 10 MiB the peak of memory is that of a bare Python.
     """
     launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, *map(str, command)]
     done = subprocess.run(launcher, check=True, capture_output=True, text=True)
     wall, cpu, memory, status = done.stdout.splitlines()[-1].split()
-    if status != "0":
-        raise RuntimeError(f"{command}: {status}: {done.stdout!r} {done.stderr!r}")
-    return float(wall), float(cpu), int(memory)
+    return Run(float(wall), float(cpu), int(memory), int(status), done.stderr)
+
+
+def run(command: Sequence[str]) -> Run:
+    """Run a command that must succeed."""
+    done = launch(command)
+    if done.status:
+        raise RuntimeError(f"{command}: {done}")
+    return done
 
 
 def system_calls(command: Sequence[str]) -> int | None:

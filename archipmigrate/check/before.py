@@ -1,7 +1,7 @@
 """What is looked at before a job begins: the short form of a check.
 
 No walk, no ssh, and nothing is written. Whatever the size of the share it is a few system calls,
-and a journal opened for each run that there was.
+and a journal opened for each run that is not over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..jobs.options import RunOptions
 from ..jobs.registry import is_of, undo_target
 from ..journal.location import runtime_directory
 from ..journal.lock import ShareLock
-from ..journal.runs import list_runs
+from ..journal.runs import resumable_runs
 from ..journal.store import RunHeader
 from ..share import Share, places_at
 from ..share.daemons import running_daemons, shown_daemons
@@ -82,7 +82,7 @@ def _check_runs(
 ) -> None:
     """Refuse while another run is unfinished; what of this kind is on this share, `begin` sorts."""
     locks = runtime_directory(options.state_path)
-    for header in unfinished_runs(list_runs(options.state_path), places):
+    for header in unfinished_runs(resumable_runs(options.state_path), places):
         is_same = header.share == share.identity
         if (is_same and (is_of(header, kind) or undo_target(header))) or _is_at_work(locks, header):
             continue

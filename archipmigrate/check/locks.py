@@ -11,9 +11,10 @@ from ..jobs.registry import LOCKS
 from ..locks.classify import Verdict, is_lock_name, judge
 from ..locks.lock import Kind, Root, read_lock
 from ..locks.runs import runs_with_locks
-from ..ui.text import count
+from ..ui.text import command_line, count
 from .finding import Finding, Topic, blocker, ok, warning
 from .question import Question, opened
+from .site import PROGRAM
 
 UNREADABLE = Verdict(Kind.HELD)
 
@@ -45,7 +46,7 @@ def locks(question: Question) -> Iterator[Finding]:
         yield warning(
             Topic.LOCKS,
             f"{count(ours, 'lock')} of runs of ours",
-            "finish these runs: archipmigrate status",
+            f"finish these runs: {command_line([PROGRAM, 'status', *question.site.state])}",
             **data,
         )
     if free:

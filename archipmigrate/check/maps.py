@@ -14,6 +14,7 @@ from ..errors import Error
 from ..jobs.ended import Ended
 from ..layout.names import LONGEST_NAME, SHORTEST_NAME, bad_name
 from ..maps.format import v0, v1, v2
+from ..maps.format.head import NEEDS_SIZE
 from ..maps.format.verdict import Result
 from ..maps.journal.tables import volumes
 from ..maps.kind import KIND
@@ -25,16 +26,22 @@ from .room import Need, for_undo, on_share
 
 EXAMPLES = 3
 BAD_NAME = "bad name"
+SIZELESS = "v0"  # of Pithos, and sound as far as can be seen
 INODES = 4  # of a new header or block: the file, and up to three directories
 # Misplaced ones, once relocate has moved their objects.
 TO_UPGRADE = (Result.WOULD_UPGRADE, Result.MISPLACED)
 WORDS = {
-    Result.INVALID: ("cannot be read as maps", "see the reasons: mapfiles -n", Level.WARNING),
+    Result.INVALID: ("cannot be read as maps", "see the reasons: {}", Level.WARNING),
+    SIZELESS: (
+        "v0 maps of Pithos, which do not say their sizes",
+        "give those to mapfiles, and to check --volumes: --pithos-db URL, or --sizes FILE",
+        Level.WARNING,
+    ),
     Result.SHADOWED: ("lie beside another that v0.4 opens", "keep the right one", Level.WARNING),
     Result.CONFLICT: ("have two maps", "keep the right one of each", Level.BLOCKER),
     Result.LEFTOVER: ("are marked deleted, and left", "remove them", Level.WARNING),
     Result.LOCKED: ("are locked", "close these volumes, or stop Archipelago", Level.WARNING),
-    Result.FAILED: ("could not be looked at", "see why: mapfiles -n", Level.BLOCKER),
+    Result.FAILED: ("could not be looked at", "see why: {}", Level.BLOCKER),
 }
 
 
@@ -57,9 +64,11 @@ class _Found:
                 self.unopenable += 1
                 self._name(BAD_NAME, row.name)
                 continue
-            self._name(row.result, row.name)
-            self.results[row.result] += 1
-            self.versions["?" if row.version is None else f"v{row.version}"] += 1
+            lacks_size = row.result == Result.INVALID and row.reason.endswith(NEEDS_SIZE)
+            result, version = (SIZELESS, 0) if lacks_size else (row.result, row.version)
+            self._name(result, row.name)
+            self.results[result] += 1
+            self.versions["?" if version is None else f"v{version}"] += 1
             self.warned += bool(row.warning)
             if row.result in TO_UPGRADE and row.size is not None:
                 header = v2.HeaderV2(row.size)
@@ -123,8 +132,8 @@ def _judged(question: Question, found: _Found) -> Iterator[Finding]:
         if results[result]:
             number = results[result]
             text = f"{count(number, 'volume')}: {words}: {found.shown(result, number)}"
-            figures = {"result": result.value, "count": number}
-            yield Finding(Topic.MAPS, level, text, todo, figures)
+            figures = {"result": str(result), "count": number}
+            yield Finding(Topic.MAPS, level, text, todo.format(site.mapfiles("-n")), figures)
     if found.unopenable:
         yield blocker(
             Topic.NAMES,

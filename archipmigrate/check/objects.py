@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ..errors import Error
 from ..jobs.ended import Ended
+from ..prelink.phases import V04_MAY_RUN, Phase
 from ..relocate.classify import BAD, WHY, Class
 from ..relocate.kind import KIND
 from ..relocate.report import AT_OLD_PLACES
@@ -23,11 +24,12 @@ from ..ui.text import count, quoted
 from .finding import Finding, Topic, blocker, ok, warning
 from .question import Question
 from .room import Need, on_share
+from .runs import phase_of, standing_runs
+from .site import Site
 
 EXAMPLES = 3
 ADVICE = {
-    Class.CONFLICT: "remove neither: relocate -n lists both. If v0.4 was started too early: "
-    "relocate --merge-diverged VOLUME",
+    Class.CONFLICT: "remove neither: relocate -n lists both. If v0.4 was started too early: {}",
     Class.OUTSIDE: "put directories and objects themselves in place of links and mounts",
     Class.MISSING: "find out whose they are (relocate -n lists them); Pithos' own objects have to "
     "be brought below the blocker's directories first",
@@ -69,7 +71,16 @@ def objects(question: Question) -> Iterator[Finding]:
     yield from failed
     if found.counts or not failed:
         yield from _places(question, found)
-        yield from _left(found)
+        yield from _left(question, found)
+
+
+def relocating(site: Site, phase: str) -> str:
+    """Return the command that brings objects to where v0.4 looks; *phase* is that of prelink."""
+    if not phase:
+        return site.relocate("--v03-stopped")
+    if phase == Phase.BACK:
+        return site.relocate("--back", "--v04-stopped")
+    return site.relocate("--prelink", "--v03-stopped")
 
 
 def _places(question: Question, found: _Found) -> Iterator[Finding]:
@@ -81,14 +92,20 @@ def _places(question: Question, found: _Found) -> Iterator[Finding]:
         words = f"{count(right, 'object')} and maps where v0.4 looks, none at old places"
         yield ok(Topic.PLACES, words, **data)
         return
+    phase = phase_of(question, standing_runs(question))
+    if phase in V04_MAY_RUN:
+        yield from _linked(site, phase, old - counts[Class.LINKED], data)
+        return
     yield blocker(
         Topic.PLACES,
         f"{count(old, 'object')} and maps where only v0.3 looks, {right:,} where v0.4 does",
-        f"stop v0.3 on all nodes, then: {site.relocate('--v03-stopped')}",
+        f"stop v0.3 on all nodes, then: {relocating(site, phase)}",
         **data,
     )
     if is_refusal(found.refusal):
-        yield blocker(Topic.PLACES, found.refusal, f"add --copy: {site.relocate('--copy')}")
+        yield blocker(
+            Topic.PLACES, found.refusal, f"add --copy: {site.relocate('--v03-stopped', '--copy')}"
+        )
     new = [daemon for daemon in running_daemons() if not daemon.is_v03]
     if new:
         yield blocker(
@@ -106,7 +123,28 @@ def _places(question: Question, found: _Found) -> Iterator[Finding]:
             yield on_share(Need(KIND.name, path, directories_for(leaves)))
 
 
-def _left(found: _Found) -> Iterator[Finding]:
+def _linked(site: Site, phase: str, new: int, data: dict[str, int]) -> Iterator[Finding]:
+    """Say what stands at v0.3's places once v0.4 finds all that it needs."""
+    drop = site.relocate("--drop-old")
+    if new:
+        yield blocker(
+            Topic.PLACES,
+            f"{count(new, 'object')} and maps where only v0.3 looks, though prelink is in its "
+            f"phase `{phase}`: a v0.3 still runs",
+            f"stop v0.3 on all nodes, then see what it made, which this lists: {drop}",
+            **data,
+        )
+    if data[Class.LINKED]:
+        yield warning(
+            Topic.PLACES,
+            f"{count(data[Class.LINKED], 'block')} with both names, and every map where v0.4 "
+            f"looks: prelink is in its phase `{phase}`",
+            f"perms, then start v0.4, then, while it runs: {drop}",
+            **({} if new else data),
+        )
+
+
+def _left(question: Question, found: _Found) -> Iterator[Finding]:
     """Say what relocate would not move."""
     counts = found.counts
     for kind in BAD:
@@ -114,7 +152,7 @@ def _left(found: _Found) -> Iterator[Finding]:
             yield blocker(
                 Topic.CONFLICTS,
                 f"{counts[kind]:,} {kind.value}: {WHY[kind]}: {found.shown(kind)}",
-                ADVICE[kind],
+                ADVICE[kind].format(question.site.relocate("--merge-diverged", "VOLUME")),
                 kind=kind.value,
                 count=counts[kind],
             )

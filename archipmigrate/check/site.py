@@ -27,8 +27,8 @@ class Site:
     """A site.
 
     `locks` is the lock directory ("": locks lie among the maps), `config` the configuration that
-    says all this (None: it was a directory), `user` and `group` are names or numbers. `is_asked`
-    are options by which other commands find the same site.
+    says all this (None: it was a directory), `user` and `group` are names or numbers. `state` are
+    the options of commands that are to find the same runs.
     """
 
     blocks: str
@@ -38,6 +38,7 @@ class Site:
     group: str = OWNER
     config: Path | None = None
     configured: tuple[str, str] = ("", "")  # USER and GROUP there
+    state: Sequence[str] = ()
 
     @property
     def directories(self) -> dict[str, str]:
@@ -78,13 +79,16 @@ class Site:
 
     def perms(self) -> str:
         """Return the command, or commands, that give the share to the group."""
-        group = [] if self.group == OWNER else ["--group", self.group]
-        return "; ".join(command_line([PROGRAM, PERMS, *group, top]) for top in self.tops)
+        return "; ".join(self.perms_of([] if self.group == OWNER else ["--group", self.group]))
+
+    def perms_of(self, words: Sequence[str]) -> list[str]:
+        """Return the commands that give the share away, one for each of its tops."""
+        return [command_line([PROGRAM, PERMS, *words, *self.state, top]) for top in self.tops]
 
     def _command(self, name: str, places: Sequence[str], words: Sequence[str]) -> str:
         if self.config is not None:
             places = [] if self.config == CONFIG else ["--config", str(self.config)]
-        return command_line([PROGRAM, name, *places, *words])
+        return command_line([PROGRAM, name, *places, *words, *self.state])
 
 
 def find_site(
@@ -92,6 +96,7 @@ def find_site(
     config: Path | None = None,
     owner: str | None = None,
     group: str | None = None,
+    state: Sequence[str] = (),
 ) -> Site:
     """Return the site at *path*, or of a configuration (None: the usual one).
 
@@ -100,7 +105,7 @@ def find_site(
     if path is not None and config is not None:
         raise UsageError("give either PATH or --config, not both")
     site = _configured(config or CONFIG) if path is None else _at(path)
-    return replace(site, user=owner or site.user, group=group or site.group)
+    return replace(site, user=owner or site.user, group=group or site.group, state=state)
 
 
 def _at(path: str) -> Site:

@@ -14,14 +14,16 @@ from ..jobs.ended import Ended
 from ..layout.names import bad_name
 from ..maps.format.verdict import Result
 from ..maps.journal.sizes import Sizes
-from ..maps.journal.tables import volumes
+from ..maps.journal.tables import VolumeRow, volumes
 from ..maps.kind import KIND
 from ..maps.settings import MapfilesSettings, lock_directory_identity
 from ..ui.text import count, printable, quoted
 from .finding import Finding, Topic, blocker, ok, warning
 from .hashing import hash_volumes
 from .mounted import mounted
+from .objects import relocating
 from .question import Question
+from .runs import phase_of, standing_runs
 from .sums import Sums, check_writable, read_sums, write_sums
 
 # Results of volumes whose objects were all looked for.
@@ -86,6 +88,7 @@ def _placed(question: VolumesQuestion, names: list[bytes]) -> Iterator[Finding]:
     """Find all volumes, and put their *names*; judge where their objects are, if that is asked."""
     site, looked = question.about.site, 0
     bad: list[Finding] = []
+    phase = phase_of(question.about, standing_runs(question.about))
     unopenable: list[bytes] = []
 
     def take(ended: Ended) -> None:
@@ -95,7 +98,7 @@ def _placed(question: VolumesQuestion, names: list[bytes]) -> Iterator[Finding]:
             if row.result in LOOKED:
                 looked += 1
             if question.place and (row.result == Result.MISPLACED or row.warning):
-                bad.append(_ill_placed(question, row.name, row.reason, row.warning))
+                bad.append(_ill_placed(question, phase, row))
 
     settings = MapfilesSettings(
         site.locks,
@@ -118,19 +121,19 @@ def _placed(question: VolumesQuestion, names: list[bytes]) -> Iterator[Finding]:
         yield ok(Topic.VOLUMES, words, volumes=looked)
 
 
-def _ill_placed(question: VolumesQuestion, name: bytes, reason: str, missing: str) -> Finding:
-    site, data = question.about.site, {"volume": _text(name)}
-    if missing:
+def _ill_placed(question: VolumesQuestion, phase: str, row: VolumeRow) -> Finding:
+    site, name, data = question.about.site, row.name, {"volume": _text(row.name)}
+    if row.warning:
         return warning(
             Topic.VOLUMES,
-            f"{quoted(name)}: {printable(missing)}: v0.3 reads zeros there, v0.4 fails",
+            f"{quoted(name)}: {printable(row.warning)}: v0.3 reads zeros there, v0.4 fails",
             "restore these objects, or copy the volume while v0.3 can read it",
             **data,
         )
     return blocker(
         Topic.VOLUMES,
-        f"{quoted(name)}: {printable(reason.partition(': move')[0])}",
-        f"stop Archipelago on all nodes, then: {site.relocate('--v03-stopped')}",
+        f"{quoted(name)}: {printable(row.reason.partition(': move')[0])}",
+        f"stop Archipelago on all nodes, then: {relocating(site, phase)}",
         **data,
     )
 

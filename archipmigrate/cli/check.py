@@ -132,10 +132,11 @@ def add_site(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check a site. Raises Error."""
-    site = find_site(args.path, args.config, args.owner, args.group)
+    run_options = options.run_options(args)
+    site = find_site(args.path, args.config, args.owner, args.group, run_options.state_words)
     see = options.verbosity(args)
     hosts = tuple(host for host in args.hosts.split(",") if host)
-    question = Question(site, args.walk, args.probe, hosts, options.run_options(args), watch(see))
+    question = Question(site, args.walk, args.probe, hosts, run_options, watch(see))
     with (
         closing(Report(Subject("check"), replace(see, progress=False))) as report,
         places.given_sizes(args) as sizes,

@@ -81,9 +81,11 @@ def run(args: argparse.Namespace) -> int:
     if any(host.startswith("-") for host in hosts):
         raise UsageError(f"--hosts {args.hosts}: there is something that is no host")
     node, site = _located(args)
+    run_options = options.run_options(args)
     question = None
     if site is not None:
-        question = Question(site, args.walk, False, (), options.run_options(args), watch(see))
+        site = replace(site, state=run_options.state_words)
+        question = Question(site, args.walk, False, (), run_options, watch(see))
     with closing(Report(Subject("guide"), replace(see, progress=False))) as report:
         facts = replace(gather(node, question, prelink=args.prelink), hosts=hosts)
         return show_guide(plan(facts), way_back(facts), report)

@@ -196,7 +196,7 @@ def _standing_run(args: argparse.Namespace, blocks: str, *, over: bool) -> RunHe
             raise FatalError(
                 f"{header.run} has come to its end: the old names are gone. Back to v0.3 leads "
                 "relocate --back --v04-stopped; to begin anew, forget that run first: "
-                f"archipmigrate forget {header.run}"
+                f"{options.run_options(args).command('forget', header.run)}"
             )
         return header
     return None

@@ -45,10 +45,11 @@ def _steps(facts: Facts, site: Site) -> Iterator[Back]:
             continue  # directories that are missing are made when they are needed
         command = command_line(["archipmigrate", "undo", run.run, *facts.state])
         if is_of(run, PRELINK):
-            command = site.relocate("--back", "--v04-stopped", *facts.state)
+            command = site.relocate("--back", "--v04-stopped")
         yield Back(f"take back {run.job}", command)
     if not facts.runs:
-        yield Back("take back each run, the last one first", "archipmigrate undo")
+        undo = command_line(["archipmigrate", "undo", *facts.state])
+        yield Back("take back each run, the last one first", undo)
     yield Back(
         "on every node: v0.3's packages and its configuration, then start it", "archipelago start"
     )

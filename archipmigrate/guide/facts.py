@@ -7,14 +7,14 @@ is.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from ..check.finding import Finding, Level, Topic
 from ..check.question import Question
+from ..check.runs import phase_of, standing_runs
 from ..check.site import Site, find_site
 from ..check.topics import findings
 from ..config.blocker import FILES, OF_BLOCKS, OF_MAPS, OWNER, RADOS
@@ -27,13 +27,8 @@ from ..config.ini import BadLine, Ini
 from ..config.v03 import V03Config, read_v03
 from ..config.v04 import TRUE
 from ..errors import UsageError
-from ..jobs.registry import is_of
-from ..journal.runs import open_run, read_runs
 from ..journal.store import RunHeader
-from ..prelink.kind import KIND as PRELINK
 from ..prelink.phases import Phase
-from ..prelink.tables import standing
-from ..share import overlap, places_at
 
 T = TypeVar("T")
 
@@ -199,8 +194,8 @@ def gather(node: Node | None, question: Question | None, *, prelink: bool = Fals
     if question is None:
         return Facts(node, prelink=prelink)
     options = question.options
-    runs = _runs(question)
-    phase = next(_phases(options.state_path, runs), None)
+    runs = standing_runs(question)
+    phase = Phase(found) if (found := phase_of(question, runs)) else None
     return Facts(
         node,
         question.site,
@@ -211,23 +206,3 @@ def gather(node: Node | None, question: Question | None, *, prelink: bool = Fals
         phase,
         options.state_words,
     )
-
-
-def _phases(state: Path, runs: Iterable[RunHeader]) -> Iterator[Phase]:
-    """Yield the phases of the runs that prelink, the newest first."""
-    for run in runs:
-        if is_of(run, PRELINK):
-            with closing(open_run(state, run.run)) as journal:
-                yield standing(journal).phase
-
-
-def _runs(question: Question) -> list[RunHeader]:
-    places = [place for path in question.site.directories.values() for place in places_at(path)]
-    every = read_runs(question.options.state_path).headers
-    return [
-        run
-        for run in reversed(every)
-        if not run.undone
-        and not run.settings.get("of")
-        and overlap(places, run.places or places_at(run.path))
-    ]

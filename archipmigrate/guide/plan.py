@@ -207,8 +207,7 @@ def _afterwards(facts: Facts, site: Site, left: Remaining) -> Iterator[Step]:
     if left.old_config:
         yield from nodes.remove_old(facts)
     if left.owners:
-        words = ["archipmigrate", PERMS, "--owner", OWNER, "--group", site.group]
-        commands = [command_line([*words, top]) for top in site.tops]
+        commands = site.perms_of(["--owner", OWNER, "--group", site.group])
         text = f"give the share to {OWNER}, which Pithos does not need to own any more"
         yield Step("owners", ONE_NODE, text, commands, "while services run")
 

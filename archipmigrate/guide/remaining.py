@@ -44,7 +44,8 @@ class Remaining:
     @property
     def restarts(self) -> bool:
         """Whether v0.4 has to be started, or started again."""
-        return self.stops_v03 or self.config or self.owner or self.lock_dir or self.pithos
+        settings = self.config or self.owner or self.lock_dir or self.pithos
+        return self.stops_v03 or settings or (self.drop_old and not self.v04_runs)
 
 
 def remaining(facts: Facts) -> Remaining:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import StateError
+from ..errors import JournalError, StateError
 from ..share import NFS, Share, mount_of, path_within
 
 SYSTEM = Path("/var/lib/archipmigrate")
@@ -143,3 +143,14 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file, if there is one. Raises JournalError."""
+    try:
+        path.unlink()
+        sync_directory(path.parent)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise JournalError(f"{path}: {error.strerror}") from None

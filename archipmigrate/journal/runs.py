@@ -19,7 +19,7 @@ from xxhash import xxh3_64_hexdigest
 from ..errors import JournalError, UsageError
 from ..share import Share
 from .location import sync_directory
-from .store import SUFFIX, Journal, RunHeader
+from .store import OVER_SUFFIX, SUFFIX, Journal, RunHeader
 
 # Beside the journal: of which share it is, should the journal ever be unreadable.
 SHARE_SUFFIX = f"{SUFFIX}-share"
@@ -161,6 +161,22 @@ def list_runs(state: Path) -> Iterator[RunHeader]:
     For what only makes sense of those; who has to tell the user of the others calls `read_runs`.
     """
     yield from read_runs(state).headers
+
+
+def resumable_runs(state: Path) -> Iterator[RunHeader]:
+    """Yield the headers of the runs that can be resumed, and whose journals can be read.
+
+    Journals of runs that are over are not opened, however many there are.
+    """
+    names = set(os.listdir(state)) if state.is_dir() else set()
+    for name in sorted(names):
+        run = name.removesuffix(SUFFIX)
+        if run == name or f"{run}{OVER_SUFFIX}" in names:
+            continue
+        with suppress(JournalError):
+            header = _read_header(state / name)
+            if header.run == run and header.is_resumable:
+                yield header
 
 
 def read_runs(state: Path) -> Runs:

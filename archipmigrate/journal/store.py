@@ -22,15 +22,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from xxhash import xxh3_64
+from xxhash import xxh3_64_intdigest
 
 from ..errors import JournalError
 from ..model import DEFERRED, Column, Examples, Failure, Link, Notice, Tally, Unit
 from . import checksummed, counting
 from .database import Database
 from .integers import signed
+from .location import remove_durably
 
 SUFFIX = ".journal"
+# Beside the journal of a run that can not be resumed: who looks for unfinished runs passes it over.
+OVER_SUFFIX = f"{SUFFIX}-over"
 FORMAT = 2
 UNSEALED = 1  # the format before; such a journal stays what it is
 SCHEMA = """
@@ -137,6 +140,7 @@ class Journal(Database):
         self._dirty: set[int] = set()  # scopes whose counts are not in the database yet
         self._bodies: dict[int, bytes | None] = {}  # of scopes
         self._run = ""  # that all rows are sealed for
+        self._has_written_header = False
         self._format = FORMAT
         self._db.create_function("sealed", -1, self._seal)
         try:
@@ -161,12 +165,11 @@ class Journal(Database):
 
     def _seal(self, table: str, *values: Column) -> int:
         """Return the seal of a row: a checksum of what it holds, and of what it belongs to."""
-        digest = xxh3_64(f"{self._run} {table}".encode())
+        parts = [f"{self._run} {table}".encode()]
         for value in values:
             kind, packed = _packed(value)
-            digest.update(b"%c%d:" % (kind, len(packed)))
-            digest.update(packed)
-        return signed(digest.intdigest())
+            parts.append(b"%b%d:%b" % (kind, len(packed), packed))
+        return signed(xxh3_64_intdigest(b"".join(parts)))
 
     def _verify(self, seal: object, table: str, *values: Column) -> None:
         """Check the seal of a row. Raises JournalError."""
@@ -244,8 +247,19 @@ class Journal(Database):
 
     # -- the header
 
+    def close(self, *, fold: bool = True) -> None:
+        """Close the journal; if its run has come to an end since it was opened, note that."""
+        if fold and self.path and self._has_written_header:
+            with contextlib.suppress(JournalError, OSError):  # it only spares others a look
+                if not self.read_header().is_resumable:
+                    self.path.with_suffix(OVER_SUFFIX).touch(0o600)
+        super().close(fold=fold)
+
     def write_header(self, header: RunHeader) -> None:
         """Replace the header."""
+        self._has_written_header = True
+        if self.path and header.is_resumable:
+            remove_durably(self.path.with_suffix(OVER_SUFFIX))
         self.execute("DELETE FROM header")
         fields = asdict(header)
         for name in ("roots", "places"):

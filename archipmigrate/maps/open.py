@@ -16,6 +16,7 @@ from ..journal.store import RunHeader
 from ..share import Share, identity_of
 from ..tree.beneath import PIN_DIRECTORY
 from ..tree.files import Tree
+from .blocker.files import files_of
 from .blocker.locks import Locks, holder_string
 from .blocker.objects import Objects
 from .blocker.store import Store
@@ -67,6 +68,7 @@ def open_store(
         Locks(locks, bool(settings.locks), ours, dead - {ours}),
         sizes,
         codec,
+        files_of(opening.options.backend),
         opening.header.run,
         old_maps,
         settings.keep,

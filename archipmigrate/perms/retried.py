@@ -20,6 +20,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from ..packed.changes import Change
+from .chosen import pack_inodes
 
 HEAD = struct.Struct("<QI")
 EVERY = 0xFFFFFFFF
@@ -79,22 +80,28 @@ class RetriedEntries:
         self,
         batches: Iterable[int],
         failed: Callable[[int], Iterable[Change]],
-        touched: Callable[[int], Iterable[Change]],
+        touched: Callable[[int, bytes], Iterable[Change]],
     ) -> None:
         """Find them in *batches*, oldest first.
 
         *failed* returns the changes of a batch that failed, *touched* those that may have been
-        made. Takes some 100 bytes of memory for an entry that failed.
+        made, of entries of some `inodes`. Takes some 100 bytes of memory for an entry that failed.
         """
         self._units: dict[int, int] = {}  # the unit of each entry
         self._batches = array("q", batches)
         self._touched = touched
+        inodes = array("Q")
         for batch in self._batches:
             for change in failed(batch):
                 self._units.setdefault(entry_of(change), len(self._units) // AT_ONCE)
+                inodes.append(change.inode)
+        self.inodes = pack_inodes(inodes)
+
+    def __bool__(self) -> bool:
+        return bool(self._units)
 
     def __contains__(self, change: Change) -> bool:
-        return bool(self._units) and entry_of(change) in self._units
+        return entry_of(change) in self._units
 
     def bodies(self) -> list[bytes]:
         """Return the bodies of the units that undo these entries, newest attempts first."""
@@ -103,7 +110,7 @@ class RetriedEntries:
         bodies: list[list[bytes]] = [[] for _ in range(max(self._units.values()) + 1)]
         for batch in self._batches:
             found: dict[int, set[int]] = {}
-            for change in self._touched(batch):
+            for change in self._touched(batch, self.inodes):
                 unit = self._units.get(entry_of(change))
                 if unit is not None:
                     found.setdefault(unit, set()).add(change.index)

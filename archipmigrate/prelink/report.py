@@ -10,7 +10,7 @@ from ..jobs.kind import Words
 from ..jobs.registry import RELOCATE
 from ..journal.store import Journal
 from ..maps.report import named
-from ..relocate.classify import WHY
+from ..relocate.classify import BAD, WHY
 from ..relocate.tables import Found, class_counts, found_files
 from ..ui.report import Report
 from ..ui.summary import Facts, how_it_ended
@@ -62,6 +62,9 @@ class PrelinkReport:
                 ended.facts(runs=words.runs, same_share=same_share), path=ended.header.path
             )
             lines = list(self._lines(facts, ended))
+            if self._report.is_quiet:
+                for line in self._found_lines(only_bad=True):
+                    self._report.line(line)
         thing = ended.summary_object(dry_run=ended.dry_run, phase=self._phase.value)
         counts = {kind.replace("-", "_"): number for kind, number in self._counts.items()}
         thing = {**thing, "linked": self._linked, "classes": counts}
@@ -80,12 +83,14 @@ class PrelinkReport:
         yield f"  {count(self._linked, 'block')} {names}, {tally.failed:,} failed"
         for kind, number in sorted(self._counts.items()):
             yield f"  {kind:<17} {number:>10,}"
-        yield from self._found_lines()
+        yield from self._found_lines(only_bad=False)
         yield from self._following(facts, has_failed=bool(tally.failed))
 
-    def _found_lines(self) -> Iterator[str]:
+    def _found_lines(self, *, only_bad: bool) -> Iterator[str]:
         printed: dict[str, int] = {}
         for found in found_files(self._journal):
+            if only_bad and found.kind not in (*BAD, ALIVE):
+                continue
             number = printed[found.kind] = printed.get(found.kind, 0) + 1
             if self._report.is_verbose or number <= EXAMPLES:
                 yield f"{found.kind}: {quoted(found.path)}: {printable(_why(found))}"

@@ -118,10 +118,15 @@ class Surveyed:
 
 
 def survey_plain(roots: Roots, groups: bytes, limits: Limits, moves: int, wide: int) -> Surveyed:
-    """Look at packed groups until done, a limit is reached, or *moves* are found."""
+    """Look at packed groups until done, a limit is reached, or *moves* are found.
+
+    Notes in the `leaves` of the roots what it finds, and relies on it: nothing was moved yet.
+    """
     packed, number, directories, maps, current, pithos, rest, left = _native.survey_objects(
         blocks=roots[Root.BLOCKS].fd,
         maps=roots[Root.MAPS].fd,
+        blocks_leaves=roots[Root.BLOCKS].leaves,
+        maps_leaves=roots[Root.MAPS].leaves,
         body=groups,
         seconds=limits.seconds,
         entries=limits.entries,

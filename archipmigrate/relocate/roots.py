@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..backend.python.setattr import change_mode, change_owner
 from ..packed.moves import Root
@@ -21,6 +22,8 @@ from ..tree.files import DIRECTORY
 from ..tree.rename import sync_filesystem
 
 HALF_MADE = 0o1700
+# A byte for each directory of the second level, then a bit for each of the third: aa/bb/cc.
+LEAVES = 65536 + 65536 * 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class OpenRoot:
     uid: int | None
     gid: int | None
     _parents: dict[bytes, Parent] = field(default_factory=dict)  # not half made; not leaves
+    # Which directories of the third level C has seen: what is not there is not known to be missing.
+    leaves: bytearray = field(default_factory=partial(bytearray, LEAVES))
     # The filesystems on which something was done, by device: a readable directory of each.
     _filesystems: dict[int, int] = field(default_factory=dict)
 
@@ -83,13 +88,15 @@ class OpenRoot:
         if not name:
             return os.open(b".", PIN_DIRECTORY, dir_fd=above), None
         parent = self._parent(above, path)
-        made = None
-        try:
-            os.mkdir(name, self._mode if parent.gives else HALF_MADE, dir_fd=above)
-            made = parent if parent.gives else self._completed(parent)
-        except FileExistsError:
-            pass
-        fd = os.open(name, PIN_DIRECTORY, dir_fd=above)
+        fd = made = None
+        if self._has_leaf(path, name):  # for mkdir(2) the kernel would ask a server
+            with contextlib.suppress(FileNotFoundError):
+                fd = os.open(name, PIN_DIRECTORY, dir_fd=above)
+        if fd is None:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, self._mode if parent.gives else HALF_MADE, dir_fd=above)
+                made = parent if parent.gives else self._completed(parent)
+            fd = os.open(name, PIN_DIRECTORY, dir_fd=above)
         try:
             if made is not parent:
                 self._complete(self._completed(parent), fd)
@@ -97,6 +104,17 @@ class OpenRoot:
             os.close(fd)
             raise
         return fd, made
+
+    def _has_leaf(self, path: bytes, name: bytes) -> bool:
+        """Whether a directory was seen, if it is of the third level."""
+        if len(path) != 5 or len(name) != 2:
+            return False
+        try:
+            first, second, leaf = (int(step, 16) for step in (path[:2], path[3:], name))
+        except ValueError:
+            return False
+        at = (first << 8 | second) * 32 + leaf // 8
+        return bool(self.leaves[65536 + at] >> leaf % 8 & 1)
 
     @property
     def _mode(self) -> int:

@@ -171,6 +171,12 @@ def status(directory: int, name: bytes) -> os.stat_result | None:
         return None
 
 
+def is_inode(directory: int, name: bytes, inode: int) -> bool:
+    """Whether there is an entry of that name, and it is *inode*."""
+    found = status(directory, name)
+    return found is not None and found.st_ino == inode
+
+
 def read_pieces(fd: int, start: int = 0, end: int | None = None) -> Iterator[bytes]:
     """Yield the bytes of a file from *start* to *end*, at most `PIECE` of them at once.
 

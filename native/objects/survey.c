@@ -12,15 +12,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/packing.h"
 #include "objects/classify.h"
+#include "objects/leaves.h"
+#include "objects/listing.h"
 
-#define DIRENTS_SIZE 32768
-#define LENGTH_SIZE  sizeof(uint32_t)
+#define LENGTH_SIZE sizeof(uint32_t)
 
 struct survey {
     const struct objects_survey_request *request;
@@ -34,7 +34,7 @@ struct survey {
     int fd;
     bool leaves;         /* it has a group in `left` */
     struct buffer names; /* u8 hint, u8 length, name; for each */
-    char *dirents;
+    size_t count;        /* of them */
 };
 
 static const char *const LABELS[ROOTS] = {[ROOT_BLOCKS] = "blocks", [ROOT_MAPS] = "maps"};
@@ -132,11 +132,15 @@ static int put_map(struct survey *survey, const struct object *object)
 static int look_at_place(const struct survey *survey, const uint8_t *place, const char *name,
                          bool *is_missing)
 {
+    const struct objects_survey_request *request = survey->request;
+    int root = request->roots[survey->root];
     char path[PLACE_LENGTH + 1];
     struct stat found;
+    *is_missing = leaves_lack(request->leaves[survey->root], root, place, &request->features);
+    if (*is_missing)
+        return 0;
     move_place_path(place, path);
-    int fd = sys_open_beneath(survey->request->roots[survey->root], path, PLACE_LENGTH,
-                              PIN_DIRECTORY, &survey->request->features);
+    int fd = sys_open_beneath(root, path, PLACE_LENGTH, PIN_DIRECTORY, &request->features);
     *is_missing = fd == -ENOENT;
     if (fd < 0)
         return *is_missing ? 0 : fd;
@@ -219,11 +223,8 @@ static int open_directory(struct survey *survey)
 {
     const char *path = (const char *)survey->path.bytes + survey->label;
     size_t length = survey->path.length - survey->label;
-    int root = survey->request->roots[survey->root];
     const struct features *features = &survey->request->features;
-    int fd = sys_open_beneath(root, path, length, READ_DIRECTORY | O_NOATIME, features);
-    if (fd == -EPERM) /* O_NOATIME is for the owner only */
-        fd = sys_open_beneath(root, path, length, READ_DIRECTORY, features);
+    int fd = listing_open(survey->request->roots[survey->root], path, length, features);
     uint64_t device;
     int status = fd < 0 ? fd : sys_device(fd, features, &device);
     if (status == 0 && device != survey->devices[survey->root])
@@ -234,35 +235,36 @@ static int open_directory(struct survey *survey)
     return status;
 }
 
-static int put_name(struct buffer *names, const struct dirent64 *entry)
+/* Return the path of the directory that is read if it is of the second level (aa/bb), or NULL. */
+static const char *second_level(const struct survey *survey)
 {
+    const char *path = (const char *)survey->path.bytes + survey->label;
+    return survey->path.length - survey->label == 5 && path[2] == '/' ? path : NULL;
+}
+
+static int put_name(void *context, const struct dirent64 *entry)
+{
+    struct survey *survey = context;
     size_t length = strlen(entry->d_name);
     uint8_t head[2] = {entry->d_type == DT_DIR ? HINT_DIRECTORY : HINT_ENTRY, (uint8_t)length};
-    int result = length <= UINT8_MAX ? buffer_put(names, head, sizeof(head)) : -EOVERFLOW;
-    return result < 0 ? result : buffer_put(names, entry->d_name, length);
+    if (++survey->count > survey->request->wide || length > UINT8_MAX)
+        return -EOVERFLOW;
+    if (second_level(survey))
+        leaves_note_name(survey->request->leaves[survey->root], second_level(survey),
+                         entry->d_name);
+    int result = buffer_put(&survey->names, head, sizeof(head));
+    return result < 0 ? result : buffer_put(&survey->names, entry->d_name, length);
 }
 
 /* Read the names in the directory: 0, -ENOMEM, or an error for which it is left. */
 static int read_names(struct survey *survey)
 {
-    size_t count = 0;
+    survey->count = 0;
     survey->names.length = 0;
-    for (;;) {
-        int size = sys_read_directory(survey->fd, survey->dirents, DIRENTS_SIZE);
-        if (size <= 0)
-            return size;
-        for (int at = 0; at < size;) {
-            const struct dirent64 *entry = (const void *)(survey->dirents + at);
-            at += entry->d_reclen;
-            if (entry->d_name[0] == '.' &&
-                (!entry->d_name[1] || (entry->d_name[1] == '.' && !entry->d_name[2])))
-                continue;
-            int result =
-                ++count > survey->request->wide ? -EOVERFLOW : put_name(&survey->names, entry);
-            if (result < 0)
-                return result;
-        }
-    }
+    int result = listing_read(survey->fd, put_name, survey);
+    if (result == 0 && second_level(survey))
+        leaves_note_all(survey->request->leaves[survey->root], second_level(survey));
+    return result;
 }
 
 static int survey_names(struct survey *survey, const uint8_t *at, const uint8_t *end)
@@ -354,15 +356,14 @@ static int run(struct survey *survey)
 int objects_survey(const struct objects_survey_request *request,
                    struct objects_survey_result *result)
 {
-    struct survey survey = {.request = request, .result = result, .dirents = malloc(DIRENTS_SIZE)};
-    int status = survey.dirents ? 0 : -ENOMEM;
+    struct survey survey = {.request = request, .result = result};
+    int status = 0;
     for (int i = 0; status == 0 && i < ROOTS; i++) {
         uint64_t *device = &survey.devices[i];
         status = sys_device(request->roots[i], &request->features, device);
     }
     if (status == 0)
         status = run(&survey);
-    free(survey.dirents);
     buffer_free(&survey.waiting);
     buffer_free(&survey.path);
     buffer_free(&survey.names);

@@ -26,6 +26,7 @@
 struct objects_survey_request {
     struct features features;
     int roots[ROOTS];
+    uint8_t *leaves[ROOTS]; /* see leaves.h */
     const uint8_t *body; /* packed groups; the first step of each path is the label of its root */
     size_t length;
     double seconds;

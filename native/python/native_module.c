@@ -13,8 +13,10 @@
  * prefix, or that of their structure (walk_ in local/scan*.c); they return 0 or a number, or
  * -errno.
  *
- *     python/native_module.c         _native: local/ and mapfile/, and what objects.c adds
+ *     python/native_module.c         _native: local/ and mapfile/entries, and what these add:
  *     python/objects.[ch]            _native: objects/
+ *     python/maps.[ch]               _native: mapfile/files
+ *     python/chosen.[ch]             _native: core/chosen
  *     python/nfs_module.c            _nfs: nfs/
  *     python/values.h                what either found, as Python values
  *     python/basics.h                small values, and exceptions
@@ -32,12 +34,16 @@
  *     local/dirchain.[ch]            for both: the chain of directories, on few descriptors
  *     objects/move.[ch]              moves packed objects to their new places, or back
  *       objects/directories.[ch]     the directories that they go to, made where they are missing
+ *       objects/leaves.[ch]          which of those are there already
+ *       objects/listing.[ch]         directories read as they are now, on NFS by one call less
  *     objects/survey.[ch]            walks directories; finds objects, and those that are to move
  *       objects/classify.[ch]        what a file is by its name and place
  *       objects/sha256.[ch]          the digests that places are made of
  *     objects/check.[ch]             looks for the objects that maps name
  *     objects/moves.[ch]             for these: packed moves
  *     mapfile/entries.[ch]           the entries of older maps as v2 entries; malformed entries
+ *     mapfile/files.[ch]             files of many volumes: made, linked, removed together
+ *       mapfile/threads.[ch]         their waits meet
  *
  *   for nfs_module.c:
  *
@@ -68,6 +74,7 @@
  *     core/groups.[ch]               the packed body of a unit: directories and names in them
  *     core/changes.[ch]              packed changes: pre-images in frames of directories
  *       core/packing.h               little-endian integers
+ *       core/chosen.[ch]             those that an undo puts back; used by _native only
  *     core/known.[ch]                what is known of entries when they are put back
  *     core/names.[ch]                checks of names and paths that come from Python
  *     core/buffer.[ch]               bytes that grow
@@ -82,6 +89,8 @@
 #include "local/apply.h"
 #include "local/scan.h"
 #include "mapfile/entries.h"
+#include "python/chosen.h"
+#include "python/maps.h"
 #include "python/named.h"
 #include "python/objects.h"
 #include "python/values.h"
@@ -397,7 +406,11 @@ static int module_execute(PyObject *module)
     state->apply_result = named_type(module, &apply_result_description);
     if (!state->scan_result || !state->apply_result)
         return -1;
-    return PyModule_AddFunctions(module, objects_methods);
+    if (PyModule_AddFunctions(module, objects_methods) < 0 ||
+        PyModule_AddFunctions(module, maps_methods) < 0 ||
+        PyModule_AddFunctions(module, chosen_methods) < 0)
+        return -1;
+    return 0;
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -9,6 +9,7 @@
 #include "python/objects.h"
 
 #include "objects/check.h"
+#include "objects/leaves.h"
 #include "objects/move.h"
 #include "objects/survey.h"
 #include "python/basics.h"
@@ -108,19 +109,23 @@ PyDoc_STRVAR(survey_doc, "Look at directories until done or a limit is reached; 
 
 static PyObject *native_survey_objects(PyObject *module, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"blocks", "maps", "body", "seconds", "entries",
-                            "moves",  "wide", "stop", NULL};
+    static char *names[] = {"blocks",  "maps",  "blocks_leaves", "maps_leaves", "body", "seconds",
+                            "entries", "moves", "wide",          "stop",        NULL};
     struct objects_survey_request request = {.features = allowed_features(module)};
     struct objects_survey_result result = {0};
-    Py_buffer body, stop;
+    Py_buffer leaves[ROOTS], body, stop;
     long long entries, moves;
     Py_ssize_t wide;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iiy*dLLny*:survey_objects", names,
-                                     &request.roots[ROOT_BLOCKS], &request.roots[ROOT_MAPS], &body,
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iiw*w*y*dLLny*:survey_objects", names,
+                                     &request.roots[ROOT_BLOCKS], &request.roots[ROOT_MAPS],
+                                     &leaves[ROOT_BLOCKS], &leaves[ROOT_MAPS], &body,
                                      &request.seconds, &entries, &moves, &wide, &stop))
         return NULL;
     int status = -EINVAL;
-    if (stop.len >= 1 && wide >= 1) {
+    bool is_known = leaves[ROOT_BLOCKS].len >= LEAVES && leaves[ROOT_MAPS].len >= LEAVES;
+    if (stop.len >= 1 && wide >= 1 && is_known) {
+        for (int i = 0; i < ROOTS; i++)
+            request.leaves[i] = leaves[i].buf;
         request.body = body.buf;
         request.length = (size_t)body.len;
         request.entries = entries;
@@ -133,6 +138,8 @@ static PyObject *native_survey_objects(PyObject *module, PyObject *arguments, Py
     }
     PyObject *value = status < 0 ? raise_error(status) : survey_value(&result);
     objects_survey_result_free(&result);
+    for (int i = 0; i < ROOTS; i++)
+        PyBuffer_Release(&leaves[i]);
     PyBuffer_Release(&body);
     PyBuffer_Release(&stop);
     return value;

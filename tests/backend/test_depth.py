@@ -14,6 +14,7 @@ from tests.support import restricted
 from tests.support.deep_trees import levels, make_chain
 from tests.support.inprocess import Program
 from tests.support.program import GID, Attrs, Cli, Ended, attrs, drift, need
+from tests.support.thinned import fewer
 
 pytestmark = pytest.mark.privileged
 
@@ -43,7 +44,9 @@ def counted(cli: Cli, tmp_path: Path) -> Callable[..., tuple[Ended, int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("depth", "comb"), [(20_000, False), (5_000, True)], ids=["chain", "comb"])
+@pytest.mark.parametrize(
+    ("depth", "comb"), [(fewer(20_000), False), (5_000, True)], ids=["chain", "comb"]
+)
 def test_deep_tree_is_changed_verified_and_put_back_in_few_calls(
     counted: Callable[..., tuple[Ended, int]], tmpfs: Path, depth: int, comb: bool
 ) -> None:

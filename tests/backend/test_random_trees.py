@@ -21,6 +21,7 @@ from tests.support.guide import follow_guide
 from tests.support.inprocess import Program
 from tests.support.kill import count_off, undone
 from tests.support.program import GID, Attrs, attrs, missing
+from tests.support.thinned import fewer
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow]
 
@@ -120,7 +121,7 @@ def ctimes(share: Path) -> dict[bytes, int]:
 
 
 @settings(
-    max_examples=20,
+    max_examples=fewer(20),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

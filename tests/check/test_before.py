@@ -15,7 +15,13 @@ from archipmigrate.check import before, mounted
 from archipmigrate.check.before import check_before
 from archipmigrate.jobs.options import RunOptions
 from archipmigrate.journal.lock import ShareLock
-from archipmigrate.journal.runs import list_runs, new_run
+from archipmigrate.journal.runs import (
+    forget_run,
+    list_runs,
+    new_run,
+    open_run,
+    resumable_runs,
+)
 from archipmigrate.perms.kind import KIND
 from archipmigrate.share import daemons, open_share
 from tests.support.inprocess import Program
@@ -232,3 +238,35 @@ def test_look_takes_as_many_calls_whatever_the_size_and_changes_nothing(
     assert numbers[0] == numbers[1]
     assert numbers[0]["os.scandir"] <= 3
     assert len(os.listdir(share)) == 1000
+
+
+def test_look_opens_no_journal_of_a_run_that_is_over(
+    checking: Program, share: Path, tmp_path: Path
+) -> None:
+    (share / "file").touch()
+    (tmp_path / "other").mkdir()
+    calls = []
+    for more in (1, 20):
+        for _ in range(more):
+            begin(checking.state, "relocate", tmp_path / "other", "done")
+        opened = open_share(str(share))
+        with counted() as events:
+            check_before(KIND, opened, RunOptions(state=checking.state), v03_may_run=True)
+        opened.close()
+        calls.append(dict(events))
+    assert "sqlite3.connect" not in calls[0]
+    assert calls[0] == calls[1]
+
+
+def test_run_that_goes_on_after_its_end_is_unfinished_again(checking: Program, share: Path) -> None:
+    run = begin(checking.state, "relocate", share, "failures")
+    assert not list(resumable_runs(checking.state))
+    journal = open_run(checking.state, run)
+    header = journal.read_header()
+    header.status = "running"
+    journal.commit([lambda j: j.write_header(header)])
+    assert [found.run for found in resumable_runs(checking.state)] == [run]  # and if killed now
+    journal.close()
+    assert [found.run for found in resumable_runs(checking.state)] == [run]
+    assert forget_run(checking.state, run)
+    assert not list(checking.state.iterdir())

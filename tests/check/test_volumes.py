@@ -92,9 +92,8 @@ def test_every_object_of_every_volume_is_looked_for(program: Program, top: Path)
     assert set(found(ended, "warning")) == {"missing-1"}
     todo = {o["todo"] for o in ended.objects if o.get("level") == "blocker"}
     places = f"--blocks {top}/blocks --maps {top}/maps"
-    assert todo == {
-        f"stop Archipelago on all nodes, then: archipmigrate relocate {places} --v03-stopped"
-    }
+    command = f"archipmigrate relocate {places} --v03-stopped --state {program.state}"
+    assert todo == {f"stop Archipelago on all nodes, then: {command}"}
     shutil.rmtree(top / "blocks")
     (top / "blocks").mkdir()
     assert check(program, top, "--volumes").status == 5  # nothing in it: not mounted?

@@ -125,6 +125,15 @@ def test_maps_that_are_not_current(
     assert levels(ended) == {"maps": level}, ended.out
 
 
+def test_v0_maps_lack_their_sizes_and_nothing_else(program: Program, ready: Path) -> None:
+    put(ready / "maps", "ab" * 32, bytes(range(32)))
+    assert program.perms(ready).status == 0
+    ended = check(program, ready)
+    finding = found(ended)["maps"]
+    assert finding["data"] == {"result": "v0", "count": 1}
+    assert "--pithos-db URL, or --sizes FILE" in finding["todo"]
+
+
 def test_entries_that_perms_would_change_and_hard_links(program: Program, ready: Path) -> None:
     file = next(path for path in (ready / "blocks").rglob("*") if path.is_file())
     os.link(file, ready / "blocks" / "link")
@@ -135,7 +144,7 @@ def test_entries_that_perms_would_change_and_hard_links(program: Program, ready:
     assert found(ended)["drift"]["data"]["drift"] in (2, 3)  # the file has two names
     assert (
         found(ended)["drift"]["todo"]
-        == f"after relocate: archipmigrate perms --group {GID} {ready}"
+        == f"after relocate: archipmigrate perms --group {GID} --state {program.state} {ready}"
     )
 
 

@@ -53,6 +53,11 @@ class SiteUnderWay:
         assert ended.summary["steps"] == len(steps)
         return steps
 
+    def by_path(self) -> list[str]:
+        """Return the keys of the steps for the share's directory alone."""
+        words = ("guide", "--json", "--owner", OWNER, "--group", OWNER, self.top)
+        return [str(o["key"]) for o in self.program(*words).objects if o["type"] == "step"]
+
     def keys(self, *words: object) -> list[str]:
         """Return the keys of these steps, each once where it follows itself."""
         return [key for key, _ in groupby(str(step["key"]) for step in self.steps(*words))]
@@ -122,7 +127,7 @@ def test_steps_vanish_one_after_the_other_until_nothing_is_left(
 
 
 def test_steps_are_those_of_each_node_with_commands_that_name_it(site: SiteUnderWay) -> None:
-    steps = site.steps()
+    steps, state = site.steps(), f"--state {site.program.state}"
     for key in ("stop-v03", "packages", "config", "owner", "start", "remove-old"):
         assert [step["where"] for step in steps if step["key"] == key] == ["node1", "node2"], key
     (drain,) = (step for step in steps if step["key"] == "drain")
@@ -130,23 +135,20 @@ def test_steps_are_those_of_each_node_with_commands_that_name_it(site: SiteUnder
         "gnt-node modify --drained=yes node1", "gnt-node modify --drained=yes node2",
     ]  # fmt: skip
     (numbers,) = (step for step in steps if step["key"] == "numbers")
-    assert numbers["commands"] == [f"archipmigrate check {site.top} --hosts node1,node2"]
+    assert numbers["commands"] == [f"archipmigrate check {site.top} --hosts node1,node2 {state}"]
     (perms,) = (step for step in steps if step["key"] == "perms")
-    assert perms["commands"] == [f"archipmigrate perms --group {OWNER} {site.top}"]
+    assert perms["commands"] == [f"archipmigrate perms --group {OWNER} {state} {site.top}"]
     (relocate,) = (step for step in steps if step["key"] == "relocate")
-    assert relocate["commands"] == [f"archipmigrate relocate --config {site.config} --v03-stopped"]
+    command = f"archipmigrate relocate --config {site.config} --v03-stopped {state}"
+    assert relocate["commands"] == [command]
 
 
 def test_site_by_its_directory_has_no_steps_about_files_of_this_node(
-    site: SiteUnderWay, program: Program
+    site: SiteUnderWay,
 ) -> None:
-    def keys() -> list[str]:
-        ended = program("guide", "--json", "--owner", OWNER, "--group", OWNER, site.top)
-        return [str(o["key"]) for o in ended.objects if o["type"] == "step"]
-
     pithos = {"pithos-conflicts", "pithos"}
     about_files = {"config", "owner", "lock-dir", "remove-old", "numbers", *pithos}
-    assert keys() == [key for key in ALL if key not in about_files]
+    assert site.by_path() == [key for key in ALL if key not in about_files]
 
 
 def test_prelink_has_its_steps(site: SiteUnderWay) -> None:
@@ -169,6 +171,8 @@ def test_steps_follow_the_phases_of_prelink(site: SiteUnderWay) -> None:
     keys = site.keys()
     assert not {"second-names", "stop-v03", "relocate", "run"} & set(keys)
     assert keys.index("perms") < keys.index("start") < keys.index("drop-old")
+    by_path = site.by_path()
+    assert by_path.index("perms") < by_path.index("start") < by_path.index("drop-old")
 
     site.does("perms", "--group", OWNER, site.top)
     site.does("relocate", *places, "--drop-old")

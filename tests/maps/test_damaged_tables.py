@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
-from archipmigrate.maps.blocker import upgrade
-from archipmigrate.maps.blocker.preimage import VolumePreimage
-from archipmigrate.maps.blocker.store import Store
 from tests.support import map_shares as mapshare
 from tests.support.inprocess import Program
 from tests.support.journals import database, journal_of
-from tests.support.map_runs import arguments, results
+from tests.support.map_kills import killed_before_the_second
+from tests.support.map_runs import results
 from tests.support.map_shares import snapshot
 from tests.support.situations import made
 
@@ -44,19 +40,7 @@ def cut(program: Program, maps: Path) -> Path:
     for volume in ("volaaa", "volbbb"):
         mapshare.put(maps, f"archip_{volume}", content)
     (maps / "stray").write_bytes(b"of nobody")
-    real, calls = upgrade.apply, iter(range(100))
-
-    def apply(store: Store, preimage: VolumePreimage) -> None:
-        if next(calls):
-            os.kill(os.getpid(), signal.SIGKILL)
-        real(store, preimage)
-
-    pid = os.fork()
-    if pid == 0:
-        upgrade.apply = apply
-        program(*arguments(maps))
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    killed_before_the_second(program, maps)
     path = journal_of(program.state, "mapfiles")
     with database(path) as opened:
         for table in TABLES:

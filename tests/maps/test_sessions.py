@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from archipmigrate.maps.blocker import upgrade
+from archipmigrate.maps.blocker import together
 from archipmigrate.maps.blocker.preimage import VolumePreimage
 from archipmigrate.maps.blocker.store import Store
 from archipmigrate.maps.survey import walk
 from tests.support import map_shares as mapshare
 from tests.support.inprocess import Program
+from tests.support.map_kills import killed_before_the_second
 from tests.support.map_runs import arguments, foreign, lines, results
 from tests.support.map_shares import contents, read_volume, sha256_place, snapshot, v03_place
 
@@ -39,23 +39,6 @@ def put_v1(maps: Path, *volumes: str, v03: bool = False) -> list[Path]:
         mapshare.put(maps, name, content, place=place)
         for name, place in zip(names, places, strict=True)
     ]
-
-
-def killed_before_the_second(program: Program, maps: Path, *options: object) -> None:
-    """Run until one volume is upgraded; kill the run before the next one of its unit is changed."""
-    real, calls = upgrade.apply, iter(range(100))
-
-    def apply(store: Store, preimage: VolumePreimage) -> None:
-        if next(calls):
-            os.kill(os.getpid(), signal.SIGKILL)
-        real(store, preimage)
-
-    pid = os.fork()
-    if pid == 0:
-        upgrade.apply = apply
-        program(*arguments(maps), *options)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
 def left(maps: Path) -> list[Path]:
@@ -222,13 +205,13 @@ def test_volume_that_vanishes_after_the_survey_is_no_failure(
     program: Program, maps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = put_v1(maps, "volaaa", "volbbb")
-    real = Store.acquire_locks
+    real = Store.acquire_together
 
-    def acquire(store: Store, names: list[bytes]) -> None:
-        first.unlink(missing_ok=True)
-        real(store, names)
+    def acquire(store: Store, groups: Sequence[Sequence[bytes]]) -> list[bool]:
+        first.unlink()
+        return real(store, groups)
 
-    monkeypatch.setattr(Store, "acquire_locks", acquire)
+    monkeypatch.setattr(Store, "acquire_together", acquire)
     ended = program(*arguments(maps))
     assert (ended.status, results(ended)) == (0, {"volbbb": "upgraded"})
 
@@ -238,13 +221,13 @@ def test_map_that_was_written_to_after_its_upgrade_is_not_removed(
 ) -> None:
     """v0.3 ignores the locks of v0.4."""
     (path,) = put_v1(maps, "foobar")
-    real = upgrade._link_header
+    real = together._Batch._remove_old
 
-    def link(store: Store, preimage: VolumePreimage) -> None:
-        real(store, preimage)
+    def remove(batch: together._Batch, volumes: Sequence[VolumePreimage]) -> None:
         path.write_bytes(mapshare.v1(LONGER))
+        real(batch, volumes)
 
-    monkeypatch.setattr(upgrade, "_link_header", link)
+    monkeypatch.setattr(together._Batch, "_remove_old", remove)
     ended = program(*arguments(maps))
     assert (ended.status, results(ended)) == (3, {"foobar": "shadowed"})
     assert path.read_bytes() == mapshare.v1(LONGER)

@@ -34,14 +34,18 @@ CLIENT = {"libnfs-utils": "nfs-ls"}
 
 def require(packages: Mapping[str, str]) -> None:
     """Skip the test, with the command to type, unless all packages are installed; in CI fail."""
-    absent = sorted(package for package, mark in packages.items() if not _there(mark))
-    if absent:
-        MISSING.update(absent)
+    if missing := absent(packages):
+        MISSING.update(missing)
         # In runlevel 1 the packages do not start their servers.
-        message = f"RUNLEVEL=1 apt-get install --no-install-recommends {' '.join(absent)}"
+        message = f"RUNLEVEL=1 apt-get install --no-install-recommends {' '.join(missing)}"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
+
+
+def absent(packages: Mapping[str, str]) -> list[str]:
+    """Return the packages that are not installed."""
+    return sorted(package for package, mark in packages.items() if not _there(mark))
 
 
 def _there(mark: str) -> bool:

@@ -25,6 +25,7 @@ from tests.perms.test_guide import as_undone, both_states, changes, ctimes
 from tests.support import crafted_tree as crafted
 from tests.support.inprocess import Program
 from tests.support.program import GID, Cli, attrs, drift
+from tests.support.thinned import fewer
 
 VERSIONS = (3, 4)
 nfs = pytest.importorskip("archipmigrate.backend.nfs")
@@ -269,7 +270,7 @@ def test_killed_runs_are_resumed_and_undone(
 def test_connections_that_break_are_made_again(
     version: int, ganesha: Serve, share: Path, program: Program, trouble: str
 ) -> None:
-    make_share(str(share), objects=4000, volumes=0)
+    make_share(str(share), objects=fewer(4000), volumes=0)
     entries = len(attrs(share))
     server = ganesha(share)
     ended = threading.Event()

@@ -20,6 +20,7 @@ import pytest
 from tests.support import compiled
 from tests.support.attack import attacked
 from tests.support.inprocess import Program
+from tests.support.thinned import fewer
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -107,7 +108,7 @@ def test_victim_never_changes_under_attack(
     """
     arena = Arena(tmp_path)
     done = 0
-    while done < ENOUGH:
+    while done < fewer(ENOUGH):
         arena.reset()
         if command == "undo":
             assert program.perms(arena.share, "--fresh").status == 0

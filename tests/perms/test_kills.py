@@ -33,6 +33,7 @@ from tests.support.kill import (
 )
 from tests.support.odd_tree import odd_tree, put
 from tests.support.program import GID, Attrs, Ended, attrs, missing
+from tests.support.thinned import fewer
 
 pytestmark = pytest.mark.privileged
 
@@ -361,15 +362,16 @@ def test_killed_at_random_instants_it_ends_as_if_it_had_not_been(
     set_bits_again(before, share)
 
     state, changed = states / "often", tally["changed"]
-    hits, ended = kill_often(loaded, state, rng, 30, once, *perms)
+    kills, kills_of_undo = fewer(30), fewer(12)
+    hits, ended = kill_often(loaded, state, rng, kills, once, *perms)
     check_finished(ended, tally)
     assert attrs(share) == after, f"seed {seed}"
-    back_hits, ended = kill_often(loaded, state, rng, 12, back, "undo", "--json")
+    back_hits, ended = kill_often(loaded, state, rng, kills_of_undo, back, "undo", "--json")
     check_undone(ended, changed, off)
     assert attrs(share) == undone(before), f"seed {seed}"
     record_property("kills", (hits, back_hits))
-    assert hits >= 25, f"seed {seed}: only {hits} kills landed"
-    assert back_hits >= 8, f"seed {seed}: only {back_hits} kills of undo landed"
+    assert 6 * hits >= 5 * kills, f"seed {seed}: only {hits} kills landed"
+    assert 3 * back_hits >= 2 * kills_of_undo, f"seed {seed}: only {back_hits} kills of undo landed"
 
 
 # -- by another backend

@@ -16,7 +16,7 @@ from tests.support.kill import Loaded
 from tests.support.program import GID, Ended, attrs, drift
 from tests.support.situations import made
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.slow]
 
 WIDE = 4200  # more than are read at once
 

@@ -198,6 +198,15 @@ def test_deleted_object_that_a_live_map_names_is_missing(site: Site) -> None:
     assert not site.new("volume-one", 2).exists()
 
 
+def test_quiet_switch_still_names_what_is_missing(site: Site) -> None:
+    site.link()
+    site.old("volume-one", 2).unlink()
+    place = ("--blocks", site.blocks, "--maps", site.maps)
+    ended = site.call("relocate", *place, "--prelink", "--v03-stopped", "--quiet")
+    assert (ended.status, len(ended.out.splitlines())) == (3, 1), ended.out
+    assert ended.out.startswith("missing: ")
+
+
 def test_switch_copies_maps_before_they_move(site: Site) -> None:
     contents = {v: (site.maps / old_place(f"archip_{v}")).read_bytes() for v in VOLUMES}
     at_linked(site)
@@ -346,3 +355,26 @@ def test_pair_is_no_hard_link_that_perms_skips(site: Site) -> None:
     assert again.summary["changed"] == 0
     assert site.call("undo").status == 0
     assert all(site.new("volume-two", n).stat().st_gid == 0 for n in NUMBERS)
+
+
+# -- what a check says meanwhile
+
+
+def test_check_names_the_command_that_each_phase_takes(site: Site, program: Program) -> None:
+    def places() -> dict[str, str]:
+        ended = program(
+            "check", "--json", "--no-probe", "--owner", "root", "--group", GID, site.top
+        )
+        found = [o for o in ended.objects if o.get("topic") == "places" and o["todo"]]
+        return {str(o["level"]): str(o["todo"]) for o in found}
+
+    asked = f"--blocks {site.blocks} --maps {site.maps}"
+    state = f"--state {program.state}"
+    assert places()["blocker"].endswith(f"relocate {asked} --v03-stopped {state}")
+    assert site.link().status == 0
+    assert places()["blocker"].endswith(f"relocate {asked} --prelink --v03-stopped {state}")
+    assert site.switch().status == 0
+    drop = f"archipmigrate relocate {asked} --drop-old {state}"
+    assert places() == {"warning": f"perms, then start v0.4, then, while it runs: {drop}"}
+    assert site.drop().status == 0
+    assert places() == {}

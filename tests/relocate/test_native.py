@@ -103,6 +103,28 @@ def test_places_are_those_of_python(roots: Roots, tmp_path: Path) -> None:
     assert found.current == 3 + 83
 
 
+def test_places_that_are_taken_are_seen_among_many_in_one_directory(
+    roots: Roots, tmp_path: Path
+) -> None:
+    """Also once a directory of the second level is read for what is not there."""
+    before = len({*unpack_moves(survey(roots).moves.moves)})
+    data = (v03_data_name(b"close", number).decode() for number in range(250_000))
+    names = [name for name in data if str(new_place(name)).startswith("ab/c")]
+    taken = set(names[::3])
+    for name in names:
+        put(tmp_path / "blocks" / old_place(name), b"")
+    for name in taken:
+        put(tmp_path / "blocks" / new_place(name), b"other")
+    found = survey(roots)
+    moves = {move.name.decode() for move in unpack_moves(found.moves.moves)}
+    left = {name.decode() for group in unpack_groups(found.left) for _, name in group.names}
+    assert len(names) > 30
+    assert moves & {*names} == {*names} - taken
+    assert len(moves) == before + len(names) - len(taken)
+    assert taken <= left
+    assert found.directories[Root.BLOCKS] == 4 + len(names) - len(taken)
+
+
 def moved(roots: Roots, packed: bytes) -> native.Moved:
     return native.NativeMover(Mover(roots)).move(packed, NEVER)
 

@@ -1,11 +1,12 @@
-"""Choose what `make test` leaves out: variants of tests, and calls at which a run is struck.
+"""Choose what `make test` leaves out: variants, calls at which a run is struck, repetitions.
 
 Each test begins at another one of the first few: together they cover variants and calls of all
 kinds, and always the same ones. `make test-all` leaves nothing out, nor does pytest by itself.
 
     make test   (--thinned)   every third call; every second variant (backend, version of NFS, seed)
                               of a test that is slow or runs the program, or every third if it has
-                              more than two
+                              more than two; a third of what is only repeated: random trees, entries
+                              under attack, levels of a deep tree
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ def strikes(step: int = 1) -> Iterator[int]:
         return itertools.count(1, step)
     test = os.environ["PYTEST_CURRENT_TEST"].partition(" (")[0].partition("::")[2]
     return itertools.count(1 + _first_of(test, THINNED), max(step, THINNED))
+
+
+def fewer(count: int) -> int:
+    """Return how often to repeat what is repeated *count* times where nothing is left out."""
+    return -(-count // THINNED) if _active else count
 
 
 def variants(test: str, parameters: Sequence[T]) -> Sequence[T]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import stat
 import struct
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from archipmigrate.cli import testshare as command
+from archipmigrate.cli.parser import Parser
 from archipmigrate.errors import FatalError, UsageError
 from archipmigrate.layout.placement import sha256_dir
 from archipmigrate.maps.format.v1 import ZERO_DIGEST, EntryV1, encode_v1
@@ -52,7 +52,7 @@ def parsed_v1(content: bytes) -> tuple[int, list[tuple[int, bytes]]]:
 
 
 def run_command(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     command.add_parser(parser.add_subparsers())
     args = parser.parse_args(["testshare", *arguments])
     status = args.run(args)

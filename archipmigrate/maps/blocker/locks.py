@@ -13,12 +13,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...layout.names import lock_name
 from ...layout.placement import sha256_dir
 from ...tree.files import DirPath, Tree, open_file, status, unlink
+from .files import Files, Leaving, NewFile, PartLink, joined
 
 LONGEST = 1024  # bytes of a lock's content that are read
 MOST_SHOWN = 128  # characters of it that are shown: a host's name has 64
@@ -72,6 +73,33 @@ class Locks:
             holder = _content(directory, lock)
             if holder is not None and self.is_ours(holder):
                 unlink(directory, lock)
+
+    def acquire_together(self, files: Files, names: Sequence[bytes]) -> set[bytes]:
+        """Acquire the locks of several maps; return the names of those that are ours now.
+
+        Of the others some may be ours, too: whoever asked releases them.
+        """
+        parts = [
+            NewFile(joined(self._parent(lock)), lock + self.ours + PART, self.ours)
+            for lock in map(lock_name, names)
+        ]
+        made = files.make(self.tree, parts, named=False)
+        linked = [
+            (name, PartLink(part.directory, part.name, lock_name(name), inode))
+            for name, part, (error, inode) in zip(names, parts, made, strict=True)
+            if not error
+        ]
+        errors = files.link(self.tree, [link for _, link in linked], durable=False)
+        return {name for (name, _), error in zip(linked, errors, strict=True) if not error}
+
+    def release_together(self, files: Files, names: Sequence[bytes]) -> set[bytes]:
+        """Release locks that are this run's; return the names of those that may be held still."""
+        locks = [
+            Leaving(joined(self._parent(lock)), lock, content=self.ours)
+            for lock in map(lock_name, names)
+        ]
+        errors = files.remove(self.tree, locks, durable=False)
+        return {name for name, error in zip(names, errors, strict=True) if error}
 
     def holder(self, name: bytes) -> bytes | None:
         """Return what the holder of a map's lock wrote into it; None if it is free, or ours.

@@ -13,18 +13,21 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from ...layout.names import is_digest
 from ...layout.placement import Placement, placements
 from ...tree.files import DirPath, Tree, same_content
 from ..format.codec import Codec
 from ..format.head import Head
-from ..format.v2 import ENTRY, LONGEST_NAME, EntryFlag
+from ..format.v2 import ENTRY, ENTRY_SIZE, LONGEST_NAME, EntryFlag
 from .entries import ENTRIES, read_entries
 from .volume_files import VolumeFile
 
 CHOSEN = 4  # beside the first and the last
 WINDOW = 64  # entries that are read at first to find one that is not of zeros
+WHOLE = 1024  # a map of no more entries is read in one piece, once
+ZERO = int(EntryFlag.ZERO)  # `&` of an IntFlag takes ten times as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,53 +118,56 @@ def hidden_object(tree: Tree, name: bytes, found: FoundObject) -> FoundObject | 
     return None
 
 
-@dataclass(frozen=True, slots=True)
 class _Entries:
     """The entries of one map, with the names of objects that are stored."""
 
-    tree: Tree
-    file: VolumeFile
-    head: Head
-    codec: Codec
+    def __init__(self, tree: Tree, file: VolumeFile, head: Head, codec: Codec) -> None:
+        self._source = tree, file, head
+        self._codec, self._whole = codec, b""
+        self._name, self._total = file.name, head.objects
+        if self._total <= WHOLE:
+            self._whole = self._read(0, self._total)
 
     def all_names(self) -> Iterator[bytes]:
-        for at in range(0, self.head.objects, ENTRIES):
+        for at in range(0, self._total, ENTRIES):
             for _, name in self._window(at, ENTRIES):
                 yield name
 
     def some_names(self) -> Iterator[bytes]:
         """Yield the first, the last and a few more."""
-        total = self.head.objects
         first = self._first()
         if first is None:
             return
         some = dict([first, self._last()])
         for number in range(CHOSEN):
-            digest = hashlib.sha256(b"%s %d" % (self.file.name, number)).digest()
-            some.update(self._window(int.from_bytes(digest[:8], "big") % total, WINDOW)[:1])
+            digest = hashlib.sha256(b"%s %d" % (self._name, number)).digest()
+            window = self._window(int.from_bytes(digest[:8], "big") % self._total, WINDOW)
+            some.update(islice(window, 1))
         yield from some.values()
 
     def _first(self) -> tuple[int, bytes] | None:
         at, size = 0, WINDOW
-        while at < self.head.objects:
-            if found := self._window(at, size):
-                return found[0]
+        while at < self._total:
+            if found := next(self._window(at, size), None):
+                return found
             at, size = at + size, min(2 * size, ENTRIES)
         return None
 
     def _last(self) -> tuple[int, bytes]:
         """Return the last one; there is a first one."""
-        end, size = self.head.objects, WINDOW
-        while not (found := self._window(max(end - size, 0), min(size, end))):
+        end, size = self._total, WINDOW
+        while not (found := list(self._window(max(end - size, 0), min(size, end)))):
             end, size = end - size, min(2 * size, ENTRIES)
         return found[-1]
 
-    def _window(self, start: int, count: int) -> list[tuple[int, bytes]]:
-        """Return number and name of each stored object of *count* entries from *start* on."""
-        count = min(count, self.head.objects - start)
-        raw = read_entries(self.tree, self.file, self.head, start, count, self.codec)
-        return [
-            (number, name[:length])
-            for number, (flags, length, name) in enumerate(ENTRY.iter_unpack(raw), start)
-            if not flags & EntryFlag.ZERO and length <= LONGEST_NAME
-        ]
+    def _window(self, start: int, count: int) -> Iterator[tuple[int, bytes]]:
+        """Yield number and name of each stored object of *count* entries from *start* on."""
+        raw = self._read(start, min(count, self._total - start))
+        for number, (flags, length, name) in enumerate(ENTRY.iter_unpack(raw), start):
+            if not flags & ZERO and length <= LONGEST_NAME:
+                yield number, name[:length]
+
+    def _read(self, start: int, count: int) -> bytes:
+        if self._whole:
+            return self._whole[start * ENTRY_SIZE : (start + count) * ENTRY_SIZE]
+        return read_entries(*self._source, start, count, self._codec)

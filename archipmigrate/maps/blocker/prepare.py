@@ -97,7 +97,7 @@ def prepare(store: Store, volume: bytes, plan: Plan) -> Prepared:
     lock is held then.
     """
     for _ in range(ATTEMPTS):
-        before = _before_locks(store, existing_files(store, volume))
+        before = before_locks(store, volume)
         if before.verdict.result is not Result.PENDING:
             return before
         names = lock_names(volume, plan)
@@ -108,19 +108,41 @@ def prepare(store: Store, volume: bytes, plan: Plan) -> Prepared:
             if verdict.plan is not Plan.NONE:
                 verdict = replace(verdict, result=Result.LOCKED, reason=str(locked))
             return Prepared(verdict)
-        try:
-            prepared = _under_locks(store, volume)
-        except BaseException:
-            with suppress(OSError):
-                store.release_locks(names)
-            raise
-        if prepared.preimage is not None and prepared.verdict.plan is plan:
+        prepared = under_locks(store, volume, plan)
+        if prepared.preimage is not None:
             return replace(prepared, warning=before.warning)
-        store.release_locks(names)
-        if prepared.preimage is None:
+        if prepared.verdict.result is not Result.PENDING:
             return prepared
         plan = prepared.verdict.plan
     raise OSError(errno.EAGAIN, "the volume keeps changing")
+
+
+def before_locks(store: Store, volume: bytes) -> Prepared:
+    """Judge a volume without its locks; its result is pending if it is to acquire them.
+
+    Raises Vanished, OSError.
+    """
+    return _before_locks(store, existing_files(store, volume))
+
+
+def under_locks(store: Store, volume: bytes, plan: Plan) -> Prepared:
+    """Judge a volume again under the locks that *plan* needs, and keep what goes away.
+
+    Release the locks if there is no pre-image. The result is pending without one if the volume
+    needs another plan, and its locks, by now. Raises Vanished, OSError, JournalError; no lock is
+    held then.
+    """
+    names = lock_names(volume, plan)
+    try:
+        prepared = _under_locks(store, volume)
+    except BaseException:
+        with suppress(OSError):
+            store.release_locks(names)
+        raise
+    if prepared.preimage is not None and prepared.verdict.plan is plan:
+        return prepared
+    store.release_locks(names)
+    return replace(prepared, preimage=None)
 
 
 def _before_locks(store: Store, files: VolumeFiles) -> Prepared:

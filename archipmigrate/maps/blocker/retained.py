@@ -11,14 +11,18 @@ from .store import Store
 
 @dataclass(slots=True)
 class RetainedLocks:
-    """The volumes of one scan whose locks are held, in the order of its pre-image."""
+    """The volumes of one scan whose locks are held, in the order of its pre-image.
+
+    `since` is when the scan began, by the clock that measures how long.
+    """
 
     store: Store
     volumes: list[VolumePreimage] = field(default_factory=list)
+    since: float = 0.0
 
-    def take_over(self) -> None:
-        """Leave the locks of the first volume to the caller: `close` will not release them."""
-        self.volumes.pop(0)
+    def take_over(self, count: int = 1) -> None:
+        """Leave the locks of the first volumes to the caller: `close` will not release them."""
+        del self.volumes[:count]
 
     def close(self) -> None:
         """Release the locks that apply did not take over.

@@ -11,6 +11,7 @@ from ...layout.names import shown
 from ...tree.files import Tree, open_file, read_pieces
 from ..format.codec import Codec
 from ..journal.old_maps import OldMaps
+from .files import Files
 from .locks import Locks, shown_holder
 from .objects import Objects
 from .preimage import OldFile, VolumePreimage
@@ -41,6 +42,7 @@ class Store:
     locks: Locks
     sizes: KnownSizes
     codec: Codec
+    files: Files
     run: str
     old_maps: OldMaps | None = None
     keeps: bool = False
@@ -63,6 +65,19 @@ class Store:
             with contextlib.suppress(OSError):
                 self.release_locks(names)
             raise
+
+    def acquire_together(self, groups: Sequence[Sequence[bytes]]) -> list[bool]:
+        """Acquire the locks of several volumes, all or none of each; return of which.
+
+        Who gets none asks again, alone, for the reason.
+        """
+        ours = self.locks.acquire_together(self.files, [name for names in groups for name in names])
+        acquired = [ours.issuperset(names) for names in groups]
+        for names, done in zip(groups, acquired, strict=True):
+            if not done:
+                with contextlib.suppress(OSError):
+                    self.release_locks(names)
+        return acquired
 
     def _acquire_lock(self, name: bytes) -> bytes | None:
         try:

@@ -21,7 +21,7 @@ import os
 from contextlib import suppress
 
 from ...layout.names import shown
-from ...tree.files import open_file, same_on_disk, status, unlink
+from ...tree.files import is_inode, open_file, same_on_disk, status, unlink
 from . import put
 from .entries import BadEntry, new_blocks
 from .preimage import VolumePreimage
@@ -37,22 +37,24 @@ class Torn(HalfDone):
     """A header may be written in part: nobody may open the map, so its locks stay."""
 
 
-def apply(store: Store, preimage: VolumePreimage) -> None:
+def apply(store: Store, preimage: VolumePreimage, begun: int = 0) -> None:
     """Upgrade a volume whose locks are held; release them, unless its header is torn.
 
-    Durable on return. Raises OSError, Different or BadEntry if nothing was changed or all was
-    rolled back, and HalfDone if the volume has to be settled.
+    The first *begun* blocks may have been written before. Durable on return. Raises OSError,
+    Different or BadEntry if nothing was changed or all was rolled back, and HalfDone if the volume
+    has to be settled.
     """
     try:
-        _refuse_different(store, preimage)
-        _upgrade(store, preimage, begun=0)
+        if not begun:
+            refuse_different(store, preimage)
+        _upgrade(store, preimage, begun=begun)
     except Torn:
         raise
     except BaseException:
         with suppress(OSError):  # a lock that stays is a dead run's, and the next one sweeps it
             store.release_locks(preimage.lock_names)
         raise
-    _release(store, preimage)
+    release(store, preimage)
 
 
 def settle(store: Store, preimage: VolumePreimage, *, finish: bool = True) -> bool:
@@ -68,9 +70,9 @@ def settle(store: Store, preimage: VolumePreimage, *, finish: bool = True) -> bo
     try:
         done = _settle(store, preimage, standing, finish=finish)
     except Different:
-        _release(store, preimage)
+        release(store, preimage)
         raise
-    _release(store, preimage)
+    release(store, preimage)
     return done
 
 
@@ -106,21 +108,26 @@ def _settle_old(store: Store, preimage: VolumePreimage, *, finish: bool) -> bool
 
 
 def _finish_new(store: Store, preimage: VolumePreimage) -> None:
+    remove_old(store, preimage)
     try:
-        _remove_old(store, preimage)
         put.sweep_part(store, preimage.header_parent, preimage.volume)
     except OSError as error:
         raise HalfDone(error.strerror) from error
 
 
-def _release(store: Store, preimage: VolumePreimage) -> None:
+def release(store: Store, preimage: VolumePreimage) -> None:
+    """Release the locks of a volume. Raises HalfDone."""
     try:
         store.release_locks(preimage.lock_names)
     except OSError as error:
         raise HalfDone(f"its lock could not be released: {error.strerror}") from error
 
 
-def _refuse_different(store: Store, preimage: VolumePreimage) -> None:
+def refuse_different(store: Store, preimage: VolumePreimage) -> None:
+    """Check that nobody has written to the old map since its pre-image.
+
+    Raises Different, OSError.
+    """
     for file in preimage.sources:
         with store.maps.directory(file.parent) as directory:
             found = status(directory, file.name)
@@ -142,10 +149,7 @@ def _upgrade(store: Store, preimage: VolumePreimage, begun: int) -> None:
     except BaseException as error:
         _roll_back(store, preimage, written[0], error)
         raise
-    try:
-        _remove_old(store, preimage)
-    except OSError as error:
-        raise HalfDone(error.strerror) from error
+    remove_old(store, preimage)
 
 
 def _write_blocks(store: Store, preimage: VolumePreimage, written: list[int]) -> None:
@@ -173,10 +177,15 @@ def _link_header(store: Store, preimage: VolumePreimage) -> None:
                 inode = made.inode
                 put.link_part(store, directory, name, made)
         except OSError as error:
-            found = status(directory, name)
-            if found is not None and found.st_ino == inode:
+            if is_inode(directory, name, inode):
                 raise HalfDone(error.strerror) from error
             raise
+
+
+def has_header(store: Store, preimage: VolumePreimage, inode: int) -> bool:
+    """Whether the new header, which is *inode*, is in place. Raises OSError."""
+    with store.maps.directory(preimage.header_parent) as directory:
+        return is_inode(directory, preimage.volume, inode)
 
 
 def _write_header(store: Store, preimage: VolumePreimage) -> None:
@@ -208,11 +217,18 @@ def _overwrite(fd: int, raw: bytes) -> None:
         raise OSError(errno.EIO, "the header reads back differently")
 
 
-def _remove_old(store: Store, preimage: VolumePreimage) -> None:
-    """Remove the old map, its header first: without it, its blocks belong to no map."""
-    if not preimage.in_place:
+def remove_old(store: Store, preimage: VolumePreimage) -> None:
+    """Remove the old map, its header first: without it, its blocks belong to no map.
+
+    Raises HalfDone, and Different if somebody has written to it since.
+    """
+    if preimage.in_place:
+        return
+    try:
         for file in preimage.sources:
             put.remove_old_file(store, file)
+    except OSError as error:
+        raise HalfDone(error.strerror) from error
 
 
 def _roll_back(store: Store, preimage: VolumePreimage, blocks: int, why: BaseException) -> None:

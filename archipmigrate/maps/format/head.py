@@ -10,11 +10,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from . import v0, v1, v2
 
 HEAD_BYTES = 32
 EMPTY = "empty"
+NEEDS_SIZE = "a v0 map needs its size (--sizes or --pithos-db)"
 PAD = 512  # `direct = True` writes multiples of this
 # How much longer than its size says a map may be if it is kept for undo, or read to its end.
 SLACK = 64 << 20
@@ -38,7 +40,7 @@ class Head:
     @property
     def header(self) -> v2.HeaderV2:
         """The v2 header with these fields."""
-        return v2.HeaderV2(self.size, self.block_size, self.flags, self.epoch)
+        return _header(self.size, self.block_size, self.flags, self.epoch)
 
     @property
     def objects(self) -> int:
@@ -49,6 +51,12 @@ class Head:
     def is_deleted(self) -> bool:
         """Whether this is a v2 map that is marked deleted."""
         return self.version == v2.VERSION and self.header.is_deleted
+
+
+@lru_cache(maxsize=64)
+def _header(size: int, block_size: int, flags: int, epoch: int) -> v2.HeaderV2:
+    """Return a header; a verdict asks for the same one some eight times."""
+    return v2.HeaderV2(size, block_size, flags, epoch)
 
 
 def invalid(reason: str, length: int = 0) -> Head:
@@ -81,7 +89,7 @@ def read_head(
             return Head(0, length, sizes[0])
     found = _head_v2(raw, length) if signed else _head_v1(raw, length, exact=digest)
     if found.version is None and digest:
-        reason = misfit or "a v0 map needs its size (--sizes or --pithos-db)"
+        reason = misfit or NEEDS_SIZE
         return dataclasses.replace(found, reason=reason)
     return found
 

@@ -9,8 +9,7 @@ dry run upgrades nothing, and acquires no lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ...engine.job import Job, UnitResult
@@ -20,7 +19,7 @@ from ...journal.location import SPARE_BYTES, spare_bytes
 from ...journal.store import Journal
 from ...model import RETRIES, Failure, Limits, StopFlag, Unit, Unsettled
 from ...packed.groups import Hint
-from ..blocker import upgrade
+from ..blocker import together, upgrade
 from ..blocker.preimage import lock_names, unpack_preimages
 from ..blocker.retained import MapsScan
 from ..blocker.store import Store
@@ -36,6 +35,7 @@ from ..journal.tables import (
 from ..survey.judge import judge_survey
 from ..survey.walk import Survey
 from .outcomes import VolumeOutcomes
+from .pace import MOST, Pace
 from .scan import VolumesScanner
 from .units import is_volumes, split, unpack_volumes, volumes_unit
 
@@ -43,7 +43,7 @@ NOT_LOOKED_FOR = (
     "there is no directory of blocks here: whether v0.4 finds the objects of volumes is not "
     "checked (--blocks DIR)"
 )
-IN_A_UNIT = 64  # volumes
+IN_A_UNIT = MOST  # volumes
 AT_ONCE = 20_000  # volumes that are in the frontier at once
 
 
@@ -63,6 +63,7 @@ class MapfilesJob(Job[MapsScan]):
     say: Callable[[str], None] = lambda _: None
     finish: bool = True
     total: int | None = None
+    pace: Pace = field(default_factory=Pace)
 
     def first_units(self) -> Iterable[Unit]:
         """Yield the directories of maps and locks."""
@@ -101,7 +102,9 @@ class MapfilesJob(Job[MapsScan]):
     def scan(self, unit: Unit, limits: Limits) -> MapsScan:
         """List directories, or prepare volumes."""
         if unit.cursor is None and is_volumes(unit.body):
-            scanner = VolumesScanner(self.store, self.dry_run, self.check, unit.retries, limits)
+            scanner = VolumesScanner(
+                self.store, self.dry_run, self.check, unit.retries, limits, self.pace
+            )
             return scanner.scan(unpack_volumes(unit.body))
         return self._survey().scan(unit, limits)
 
@@ -127,16 +130,21 @@ class MapfilesJob(Job[MapsScan]):
     def apply(self, scan: MapsScan, *, retries: int, deny_limit: int, stop: StopFlag) -> UnitResult:
         """Upgrade the volumes of a scan, at least one even after a stop; release their locks."""
         del deny_limit
-        outcomes = VolumeOutcomes(retries)
-        for preimage in unpack_preimages(scan.preimage):
-            if scan.retained is not None:
-                scan.retained.take_over()
-            if outcomes and stop[0]:
-                outcomes.leave(preimage)
-                with suppress(OSError):  # a lock that stays is a dead run's
-                    self.store.release_locks(preimage.lock_names)
-                continue
-            outcomes.attempt(preimage, partial(upgrade.apply, self.store, preimage))
+        outcomes, retained = VolumeOutcomes(retries), scan.retained
+        left = unpack_preimages(scan.preimage)
+        count = len(left)
+        while left and not (outcomes and stop[0]):
+            batch = left[:1] if stop[0] else together.first_batch(left)
+            left = left[len(batch) :]
+            if retained is not None:
+                retained.take_over(len(batch))
+            for preimage, error in zip(batch, together.apply(self.store, batch), strict=True):
+                outcomes.attempt(preimage, partial(_raise, error))
+        for preimage in left:
+            outcomes.leave(preimage)
+        if retained is not None:
+            retained.close()
+            self.pace.observe(count, retained.since)
         return outcomes.result()
 
     def settle(self, preimage: bytes, stop: StopFlag) -> UnitResult:
@@ -153,6 +161,11 @@ class MapfilesJob(Job[MapsScan]):
         result = outcomes.result()
         tally = replace(counting.settled(result.tally.changed), failed=result.tally.failed)
         return replace(result, tally=tally, again=())
+
+
+def _raise(error: Exception | None) -> None:
+    if error is not None:
+        raise error
 
 
 def release_left(store: Store, journal: Journal) -> list[bytes]:

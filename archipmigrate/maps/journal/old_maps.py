@@ -14,7 +14,6 @@ from pathlib import Path
 
 from ...errors import JournalError
 from ...journal import checksummed
-from ...journal.checksummed import LEVEL
 from ...journal.location import sync_directory
 
 SUFFIX = ".journal-kept"
@@ -45,8 +44,11 @@ class OldMaps:
     def add(self, content: bytes) -> Piece:
         """Add a piece; it is durable after `sync`. Raises JournalError."""
         sample = content[:SAMPLE]
-        level = LEVEL if len(checksummed.pack(sample)) < WORTH * len(sample) else 0
-        packed = checksummed.pack(content, level)
+        packed = checksummed.pack(sample)
+        if len(packed) >= WORTH * len(sample):
+            packed = checksummed.pack(content, 0)
+        elif len(content) > SAMPLE:
+            packed = checksummed.pack(content)
         with self._adding:
             offset, self._end = self._end, self._end + len(packed)
         at = 0

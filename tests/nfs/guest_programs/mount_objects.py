@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -86,26 +84,32 @@ def _without_inodes(found: dict[str, Entry]) -> list[tuple[str, int, bytes]]:
     return sorted((path, entry.mode, entry.content) for path, entry in found.items())
 
 
-def costs(version: str, objects: int) -> None:
-    """Count the calls of a run that moves blocks, each to a directory of its own.
-
-    Their directories lie close together, as they do among millions of objects: in one of the second
-    level now, in those of one of the first level then.
-    """
+def costs(version: str, names: list[str]) -> None:
+    """Count the calls of a run that moves these blocks."""
     serve()
     make_old_share(SHARE, odd=False)
-    for name in islice(_close_names(), objects):
-        put(SHARE / "blocks" / old_place(name), b"")
+    _put_blocks(names)
     mount(version, KEEP_ATTRIBUTES)
     with calls() as made:
         done = relocate(MOUNT / "share")
-    made_directories = sum(path.is_dir() for path in (SHARE / "blocks").rglob("*"))
-    report("relocate", {**done, "calls": made, "directories": made_directories})
+    report("relocate", {**done, "calls": made})
 
 
-def _close_names() -> Iterator[str]:
-    for number in count():
-        digits = hashlib.sha256(b"%d" % number).hexdigest()
-        name = f"archip_abcd{digits[4:]}"
-        if new_place(name).parts[0] == "ab":
-            yield name
+def seen_before(version: str, names: list[str], late: list[str]) -> None:
+    """Have the client know all directories, make more objects by another one, and relocate."""
+    serve()
+    make_old_share(SHARE, odd=False)
+    _put_blocks(names)
+    mount(version, KEEP_ATTRIBUTES)
+    report("before", relocate(MOUNT / "share", "-n"))
+    _put_blocks(late)
+    leaf = MOUNT / "share/blocks" / old_place(late[0]).parent
+    listing = os.open(f"{leaf}/.", os.O_RDONLY | os.O_DIRECTORY)  # see native/objects/listing.h
+    report("shown", late[0] in os.listdir(listing))
+    report("relocate", relocate(MOUNT / "share"))
+    report("moved", all((SHARE / "blocks" / new_place(name)).exists() for name in late))
+
+
+def _put_blocks(names: list[str]) -> None:
+    for name in names:
+        put(SHARE / "blocks" / old_place(name), b"")
