@@ -1,6 +1,6 @@
 """`relocate` against the least C program, and what administrators may write: see docs/relocate.md.
 
-    make bench PYTEST_ARGS='-k relocate'      a quarter of an hour
+    make bench PYTEST_ARGS='-k "bench_relocate and xfs"'      or ext4, tmpfs; minutes each
 
 Each filesystem is an image of its own, or memory. Contestants run in turns.
 """
