@@ -1,6 +1,7 @@
 """`relocate` against the least C program, and what administrators may write: see docs/relocate.md.
 
-    make bench BENCH=relocate      a quarter of an hour
+    make bench BENCH=relocate      a quarter of an hour; one filesystem, minutes:
+    .venv/bin/python -m pytest -s benchmarks/bench_relocate.py -k 'bench_relocate and xfs'
 
 Each filesystem is an image of its own, or memory. Contestants run in turns.
 """

@@ -34,9 +34,9 @@
  *     local/dirchain.[ch]            for both: the chain of directories, on few descriptors
  *     objects/move.[ch]              moves packed objects to their new places, or back
  *       objects/directories.[ch]     the directories that they go to, made where they are missing
- *       objects/leaves.[ch]          which of those are there already
- *       objects/listing.[ch]         directories read as they are now, on NFS by one call less
  *     objects/survey.[ch]            walks directories; finds objects, and those that are to move
+ *       objects/listing.[ch]         directories read as they are now, on NFS by one call less
+ *       objects/leaves.[ch]          which directories of the third level there are
  *       objects/classify.[ch]        what a file is by its name and place
  *       objects/sha256.[ch]          the digests that places are made of
  *     objects/check.[ch]             looks for the objects that maps name

@@ -244,4 +244,4 @@ def test_command_line_takes_only_counts(
     with pytest.raises(SystemExit) as left:
         run_command(str(tmp_path / "share"), f"--objects={number}")
     assert left.value.code == 2
-    assert "give a number from 0 on" in capsys.readouterr().err
+    assert "--objects: give a number from 0 to 1,000,000,000, not" in capsys.readouterr().err
