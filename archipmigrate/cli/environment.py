@@ -53,7 +53,7 @@ class Environment:
                 for below in action.choices.values():
                     self.give_defaults(below)
             elif action.option_strings and action.dest not in ("help", "version"):
-                name = _variable(action)
+                name = variable_of(action)
                 self.known.add(name)
                 # An option of `mapfiles show` that `mapfiles` has, too, has its default there.
                 if name in self.variables and action.default is not argparse.SUPPRESS:
@@ -66,13 +66,11 @@ class Environment:
             if isinstance(value, BadValue):
                 raise UsageError(value.reason)
 
-    def name_of(self, action: argparse.Action, value: object) -> str:
-        """Return what an option that has *value* was given by."""
-        name = _variable(action)
+    def gave(self, action: argparse.Action, value: object) -> bool:
+        """Whether an option has *value* from here."""
+        name = variable_of(action)
         text = self.variables.get(name)
-        if text is not None and _value(action, name, text) == value:
-            return f"{name} in the environment"
-        return action.option_strings[-1]
+        return text is not None and _value(action, name, text) == value
 
     def unknown(self) -> Iterator[str]:
         """Yield the names that begin like an option and that nothing known has."""
@@ -88,7 +86,8 @@ def unknown_words(name: str, known: Iterable[str]) -> str:
     return f"{name} in the environment is no option of any command, and does nothing{meant}"
 
 
-def _variable(action: argparse.Action) -> str:
+def variable_of(action: argparse.Action) -> str:
+    """Return the name of an option in the environment."""
     return PREFIX + action.option_strings[-1].lstrip("-").replace("-", "_").upper()
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from ..errors import UsageError
 from ..ui.printer import print_line
-from .environment import Environment
+from .environment import Environment, variable_of
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 -- argparse has no public name for it
 
@@ -39,19 +39,27 @@ class Parser(argparse.ArgumentParser):
         if rest:
             args.parser.refuse(rest[0])
         environment.check(args)
-        args.parser.check_exclusive(args, environment)
+        args.parser.settle_exclusive(args, environment)
         return args
 
-    def check_exclusive(self, args: argparse.Namespace, environment: Environment) -> None:
-        """Check options that exclude each other, wherever they come from. Raises UsageError."""
+    def settle_exclusive(self, args: argparse.Namespace, environment: Environment) -> None:
+        """Let an option of the command line replace one of the environment that it excludes.
+
+        Raises UsageError if both are from the environment; argparse sees to the other case.
+        """
         for group in self._mutually_exclusive_groups:
             given = [
-                environment.name_of(action, getattr(args, action.dest))
+                action
                 for action in group._group_actions  # noqa: SLF001 -- argparse has no public list
-                if getattr(args, action.dest, None) not in (None, False, argparse.SUPPRESS)
+                if getattr(args, action.dest, None) not in (None, False)
             ]
+            inherited = [a for a in given if environment.gave(a, getattr(args, a.dest))]
+            if len(given) == len(inherited) > 1:
+                names = " and ".join(variable_of(action) for action in inherited)
+                raise UsageError(f"{names} exclude each other: unset one of them")
             if len(given) > 1:
-                raise UsageError(f"{' and '.join(given)} exclude each other: give one of them")
+                for action in inherited:
+                    setattr(args, action.dest, False if action.nargs == 0 else None)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None

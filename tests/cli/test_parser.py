@@ -120,10 +120,18 @@ def test_name_that_is_no_option_is_named(program: Program, share: Path) -> None:
 def test_options_exclude_each_other_wherever_they_come_from(
     program: Program, tmp_path: Path
 ) -> None:
-    program.env = {"ARCHIPMIGRATE_SIZES": str(tmp_path / "sizes.csv")}
-    ended = program("mapfiles", "--maps", tmp_path, "--pithos-db", "sqlite:////nowhere")
+    program.env = {
+        "ARCHIPMIGRATE_SIZES": str(tmp_path / "sizes.csv"),
+        "ARCHIPMIGRATE_PITHOS_DB": "sqlite:////nowhere",
+    }
+    ended = program("mapfiles", "-n", "--maps", tmp_path)
     assert (ended.status, ended.out) == (2, "")
-    assert ended.err.endswith(
-        "ARCHIPMIGRATE_SIZES in the environment and --pithos-db exclude each other: give one of "
-        "them\n"
+    assert ended.err == (
+        "archipmigrate: ARCHIPMIGRATE_SIZES and ARCHIPMIGRATE_PITHOS_DB exclude each other: unset "
+        "one of them\n"
     )
+    # One of the command line replaces that of the environment.
+    (tmp_path / "sizes.csv").touch()
+    del program.env["ARCHIPMIGRATE_SIZES"]
+    ended = program("mapfiles", "-n", "--maps", tmp_path, "--sizes", tmp_path / "sizes.csv")
+    assert ended.status == 0, ended.err

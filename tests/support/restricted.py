@@ -21,6 +21,7 @@ import struct
 import sys
 from collections.abc import Iterable
 from importlib import import_module
+from pkgutil import walk_packages
 
 # The same number on every machine but alpha: include/uapi/asm-generic/unistd.h
 CALLS = {"clone3": 435, "openat2": 437, "fchmodat2": 452}
@@ -85,13 +86,10 @@ def main() -> None:
     if rules:
         deny((CALLS[name], getattr(errno, error)) for name, error in rules)
     if args.user is not None:
-        from archipmigrate.cli.main import COMMANDS  # noqa: PLC0415 -- it loads much
-        from archipmigrate.jobs.registry import KINDS, kind_named  # noqa: PLC0415 -- the same
-
-        for name in COMMANDS:  # while they can be read
-            import_module(f"archipmigrate.cli.{name}")
-        for name in KINDS:
-            kind_named(name)
+        package = import_module("archipmigrate")
+        for found in walk_packages(package.__path__, "archipmigrate."):  # while they can be read
+            if not found.name.endswith("__main__"):
+                import_module(found.name)
 
         os.setgroups([])
         os.setresgid(args.user, args.user, args.user)
