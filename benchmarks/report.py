@@ -35,8 +35,8 @@ every file 0600, the group 0. Afterwards each entry is compared with what the gu
 leave. Who fails, or leaves an entry as it should not be, is **wrong**, and has no time.
 
 Each cell is the time of the contestant divided by that of `archipmigrate perms`, native: wall /
-CPU, medians. Above 1 is slower. archipmigrate alone has a journal, which is synced to the machine's
-disk.
+CPU, the median of the turns. Above 1 is slower. archipmigrate alone has a journal, which is
+synced to the machine's disk.
 
 *p*: too slow for the whole tree; its time an entry on a small one of the same layout is compared.
 """

@@ -52,7 +52,9 @@ class Environment:
             if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 -- nor a name for it
                 for below in action.choices.values():
                     self.give_defaults(below)
-            elif action.option_strings and action.dest not in ("help", "version"):
+            elif action.option_strings and action.help is not argparse.SUPPRESS:
+                if action.dest in ("help", "version"):
+                    continue
                 name = variable_of(action)
                 self.known.add(name)
                 # An option of `mapfiles show` that `mapfiles` has, too, has its default there.

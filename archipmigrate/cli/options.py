@@ -92,7 +92,10 @@ def domain(text: str) -> str:
 def add_share(parser: Parser) -> None:
     """Add PATH."""
     parser.add_argument(
-        "path", metavar="PATH", help="the share: /srv/archip or nfs://server/srv/archip"
+        "path",
+        metavar="PATH",
+        help="the share: /srv/archip or nfs://server/srv/archip; nfs://a,b/srv/archip if the "
+        "server has several addresses",
     )
 
 

@@ -109,10 +109,16 @@ def test_bad_value_of_the_environment_counts_only_where_it_is_used(
 
 
 def test_name_that_is_no_option_is_named(program: Program, share: Path) -> None:
-    program.env = {"ARCHIPMIGRATE_JOB": "1", "ARCHIPMIGRATE_PITHOS_DB": ""}
+    # Of another command; and the opposite of a switch, which is for the command line only.
+    program.env = {
+        "ARCHIPMIGRATE_JOB": "1",
+        "ARCHIPMIGRATE_PITHOS_DB": "",
+        "ARCHIPMIGRATE_PROGRESS": "0",
+    }
     ended = program.perms(share)
     assert ended.status == 0
-    assert ended.err.count("warning") == 1
+    assert ended.err.count("warning") == 2
+    assert "ARCHIPMIGRATE_PROGRESS in the environment is no option" in ended.err
     assert "ARCHIPMIGRATE_JOB in the environment is no option" in ended.err
     assert "did you mean ARCHIPMIGRATE_JOBS?" in ended.err
 
