@@ -97,7 +97,8 @@ def scan_only(
     share: Share,
 ) -> int:
     """Change nothing: the dry run, and `verify`. Raises Error."""
-    with closing(Report(kind.subject, options.verbosity(args), kind.decode)) as report:
+    subject = kind.subject.in_dry_run()
+    with closing(Report(subject, options.verbosity(args), kind.decode)) as report:
         tell = partial(kind.tell, report=report, words=options.words(args))
         ended = dry_run(kind, settings, share, options.run_options(args), report, tell)
     return options.exit_status(ended)

@@ -20,8 +20,17 @@ from ..packed.changes import Change
 from ..policy import NO_ID
 from .causes import Causes
 from .notices import notice_counts, notice_line, notice_object
-from .printer import print_line
-from .progress import LogProgress, NoProgress, Progress, Subject, TerminalProgress, status_line
+from .printer import RED, STATUS_COLORS, print_line, wants_color
+from .progress import (
+    LOG_SECONDS,
+    JsonProgress,
+    LogProgress,
+    NoProgress,
+    Progress,
+    Subject,
+    TerminalProgress,
+    status_line,
+)
 from .text import (
     as_json,
     examples_line,
@@ -36,13 +45,19 @@ from .text import (
 
 @dataclass(frozen=True, slots=True)
 class Verbosity:
-    """What the user wants to see; `list_changes` prints a line for each change."""
+    """What the user wants to see; `list_changes` prints a line for each change.
+
+    `every` is the time between two lines of progress in seconds (0: the default), where they are
+    lines; `color` is auto, always or never.
+    """
 
     json: bool = False
     quiet: bool = False
     verbose: bool = False
     progress: bool = True
     list_changes: bool = False
+    every: int = 0
+    color: str = "auto"
 
 
 class Decoder(Protocol):
@@ -72,10 +87,14 @@ class Report:
             self.emit({"type": "version", "version": __version__, "job": subject.job})
 
     def _choose_progress(self) -> Progress:
+        every = self._see.every
+        if self._see.json and every:
+            return JsonProgress(self.emit, every)
         if self._see.quiet or not self._see.progress:
             return NoProgress()
-        progress = TerminalProgress if sys.stderr.isatty() else LogProgress
-        return progress(self._subject)
+        if sys.stderr.isatty():
+            return TerminalProgress(self._subject)
+        return LogProgress(self._subject, every or LOG_SECONDS)
 
     @property
     def is_json(self) -> bool:
@@ -134,7 +153,7 @@ class Report:
                     }
                 )
             elif self._see.verbose:
-                self.remark(f"{quoted(failure.path)}: {reason(failure)}")
+                self.remark(f"{quoted(failure.path)}: {reason(failure)}", color=RED)
 
     # -- the printing
 
@@ -142,29 +161,35 @@ class Report:
         """Print one JSON object."""
         self.line(as_json(thing))
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, color: str = "") -> None:
         """Print one line of the results; the progress line is wiped meanwhile.
+
+        It is painted in *color*, if the user wants any.
 
         Raises BrokenPipeError, once, if nobody reads stdout any more. What follows is dropped, but
         for the summary, which then goes to stderr.
         """
-        self._print([text])
+        self._print([text], color)
 
-    def _print(self, lines: Iterable[str]) -> None:
+    def _print(self, lines: Iterable[str], color: str = "") -> None:
+        if color and not wants_color(self._see.color, self._out):
+            color = ""
         try:
             with self._progress.aside(self._out):
                 for line in lines:
-                    print_line(line, self._out)
+                    print_line(line, self._out, color)
         except BrokenPipeError:
             abandon_stdout()
             self._is_read = False
             raise
 
-    def remark(self, text: str, *, always: bool = False) -> None:
+    def remark(self, text: str, *, always: bool = False, color: str = "") -> None:
         """Print one line to stderr, unless quiet."""
         if always or not self._see.quiet:
+            if color and not wants_color(self._see.color, sys.stderr):
+                color = ""
             with self._progress.aside(sys.stderr):
-                print_line(text, sys.stderr)
+                print_line(text, sys.stderr, color)
 
     def summary(
         self,
@@ -187,12 +212,13 @@ class Report:
             self.emit({**thing, "notices": notice_counts(notices)} if notices else thing)
         else:
             for name, cause in self.failures:
-                self.line(examples_line("failed", name, cause))
+                self.line(examples_line("failed", name, cause), RED)
             if not self._see.quiet:
                 for kind, found in (notices or {}).items():
                     self.line(notice_line(kind, found))
-                for line in lines:
-                    self.line(line)
+                color = STATUS_COLORS.get(str(thing.get("status")), RED)
+                for number, line in enumerate(lines):
+                    self.line(line, "" if number else color)
         self._out.flush()
 
     def close(self) -> None:
