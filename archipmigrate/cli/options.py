@@ -33,6 +33,7 @@ NOT_ASKED: dict[str, object] = {
     "path_now": None,
     "locks_now": None,
     "restore_set_id": False,
+    "copy": False,
 }
 
 
@@ -258,6 +259,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         path=args.path_now,
         locks=args.locks_now,
         restore_set_id=args.restore_set_id,
+        copy=args.copy,
     )
 
 
@@ -312,6 +314,16 @@ def add_prune(parser: Parser, when: str) -> None:
         "layout; needs --v03-stopped and --v04-stopped",
     )
     parser.add_argument("--v04-stopped", action="store_true", help="v0.4 is stopped on all nodes")
+
+
+def add_copy(parser: Parser, what: str) -> None:
+    """Add --copy."""
+    parser.add_argument(
+        "--copy",
+        action="store_true",
+        help=f"{what}move by copying what a rename does not reach: to another filesystem, or "
+        "another mount; without this, such a share is refused",
+    )
 
 
 def check_both_stopped(args: argparse.Namespace) -> None:

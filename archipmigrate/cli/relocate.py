@@ -81,12 +81,7 @@ def add_parser(commands: Commands[Parser]) -> None:
     )
     _add_places(parser)
     _add_pithos(parser)
-    parser.add_argument(
-        "--copy",
-        action="store_true",
-        help="move by copying what a rename does not reach: to another filesystem, or another "
-        "mount; without this, such a share is refused",
-    )
+    options.add_copy(parser, "")
     prelink.add_phases(parser)
     parser.add_argument(
         "--v03-stopped",
@@ -236,7 +231,6 @@ def _places(args: argparse.Namespace) -> Places:
         args.pithos_maps,
         args.remove_source,
         args.pithos_migrate,
-        args.copy,
     )
 
 

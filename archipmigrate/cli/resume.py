@@ -43,6 +43,7 @@ def add_parser(commands: Commands[Parser]) -> None:
     options.add_domain(parser)
     options.add_state(parser)
     options.add_log_dir(parser, "for a run of mapfiles: ")
+    options.add_copy(parser, "for a run of relocate: ")
     options.add_output(parser, lists=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,7 +65,8 @@ class Standing:
     """How one run stands. `status` is the header's; `killed` if that is running and nobody runs it.
 
     `results` are more counts that the job has, each under its heading. `undo` is the status of the
-    run that put this one back, or began to; "" if there is none, or its journal is gone.
+    run that put this one back, or began to; "" if there is none, or its journal is gone. `needed`
+    are options without which it would stop again at once.
     """
 
     header: RunHeader
@@ -79,6 +80,7 @@ class Standing:
     results: Mapping[str, Mapping[str, int]]
     phase: str
     undo: str
+    needed: Sequence[str]
 
     @property
     def rate(self) -> float:
@@ -143,6 +145,7 @@ def _standing(state: Path, header: RunHeader, statuses: Mapping[str, str]) -> St
         kind = known_kind(header)
         results = kind.results(journal) if kind else {}
         phase = kind.phase(journal) if kind else ""
+        needed = kind.needed(journal) if kind else ()
     finally:
         journal.close(fold=False)
     holder = ""
@@ -166,12 +169,14 @@ def _standing(state: Path, header: RunHeader, statuses: Mapping[str, str]) -> St
         results,
         phase,
         statuses.get(header.undone, ""),
+        needed,
     )
 
 
 def _resume(standing: Standing, run_options: RunOptions) -> str:
     header = standing.header
-    command = command_line(["archipmigrate", "resume", *run_options.state_words, header.run])
+    words = [*run_options.state_words, header.run, *standing.needed]
+    command = command_line(["archipmigrate", "resume", *words])
     if header.undone or header.superseded or standing.status in ("done", "running"):
         return ""
     return f"{command} --failed" if standing.status == "failures" else command

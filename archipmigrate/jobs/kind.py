@@ -242,6 +242,11 @@ class JobKind(ABC, Generic[S]):
     def tell(self, ended: Ended, report: Report, words: Words) -> None:
         """Print the summary of a session. Raises FatalError if logs cannot be written."""
 
+    def needed(self, journal: Journal) -> Sequence[str]:
+        """Return the options without which a run that is resumed would stop again at once."""
+        del journal
+        return ()
+
     def results(self, journal: Journal) -> Mapping[str, Mapping[str, int]]:
         """Return more counts for `status`, each under its heading."""
         del journal

@@ -23,6 +23,7 @@ class RunOptions:
     path      where the share of an earlier run is now, if not where it was
     locks     where the lock directory of an earlier run over maps is now, if not where it was
     restore_set_id  whether an undo gives files their set-id bits back
+    copy      whether relocate may copy what a rename does not reach, from this session on
     """
 
     state: Path | None = None
@@ -33,6 +34,7 @@ class RunOptions:
     path: str | None = None
     locks: str | None = None
     restore_set_id: bool = False
+    copy: bool = False
 
     @property
     def state_path(self) -> Path:

@@ -137,8 +137,8 @@ class RelocateJob(Job[Scan]):
             why = lacking_room(self.roots, waiting_counts(journal), crossings)
         except OSError as error:
             needed, why = "", f"the share does not answer ({error.strerror})"
-        if needed and self.dry_run:
-            note_refusal(journal, needed)
+        note_refusal(journal, needed)
+        if self.dry_run:
             needed = ""
         if why := needed or why:
             raise FatalError(f"{why}; nothing was touched")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +27,7 @@ from .job import RelocateJob
 from .opened import open_roots
 from .report import RelocateReport
 from .returnable import check_maps, upgraded_maps
+from .room import COPY, is_refusal
 from .roots import Roots
 from .settings import JOB, RelocateSettings, open_maps
 from .tables import (
@@ -39,6 +40,7 @@ from .tables import (
     note_upgraded,
     original_of,
     prepare_tables,
+    refusal_of,
     stage_of,
     upgraded_before,
 )
@@ -105,7 +107,7 @@ class RelocateKind(JobKind[RelocateSettings]):
             check_stopped()  # also for a run that is resumed
         share, settings, journal = opening.share, opening.settings, opening.journal
         with open_roots(share, settings) as roots:
-            journal.commit([prepare_tables, *([allow_copies] if settings.copy else [])])
+            journal.commit([prepare_tables, *([allow_copies] if opening.options.copy else [])])
             ways = Ways(roots, settings.pithos_migrate, settings.remove_source)
             is_dry = opening.purpose is Purpose.DRY_RUN
             if opening.purpose is Purpose.RUN:
@@ -142,6 +144,11 @@ class RelocateKind(JobKind[RelocateSettings]):
     def tell(self, ended: Ended, report: Report, words: Words) -> None:
         """Print what was found, and the summary."""
         RelocateReport(report, ended.journal).show(ended, words)
+
+    def needed(self, journal: Journal) -> Sequence[str]:
+        """Return `--copy` if the run stopped since it would have to copy."""
+        stopped = stage_of(journal) == SURVEY and is_refusal(refusal_of(journal))
+        return [] if may_copy(journal) or not stopped else [COPY]
 
     def results(self, journal: Journal) -> Mapping[str, Mapping[str, int]]:
         """Return how many files there are of each class."""

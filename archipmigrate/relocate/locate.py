@@ -29,7 +29,6 @@ class Places:
     pithos_maps: str | None = None
     remove_source: bool = False
     pithos_migrate: bool = False
-    copy: bool = False
 
 
 def locate_objects(places: Places) -> tuple[str, RelocateSettings]:
@@ -87,10 +86,7 @@ def _with_trees(settings: RelocateSettings, places: Places) -> RelocateSettings:
             tree = {name: os.path.abspath(path), f"{name}_identity": identity}
             settings = replace(settings, **tree)
     return replace(
-        settings,
-        remove_source=places.remove_source,
-        pithos_migrate=places.pithos_migrate,
-        copy=places.copy,
+        settings, remove_source=places.remove_source, pithos_migrate=places.pithos_migrate
     )
 
 

@@ -14,7 +14,7 @@ from ..ui.report import Report
 from ..ui.summary import Facts, how_it_ended
 from ..ui.text import count, printable, quoted
 from .classify import BAD, WHY, Class
-from .room import is_refusal
+from .room import COPY, is_refusal
 from .tables import Found, class_counts, found_files, refusal_of
 
 INCOMPLETE = "done, but v0.4 does not find all that v0.3 served,"
@@ -124,14 +124,13 @@ class RelocateReport:
                 yield f"it would stop before that: {self._refusal}"
             if waiting:
                 command = facts.command(facts.job, options=facts.same_share)
-                more = " --copy" if is_refusal(self._refusal) else ""
+                more = f" {COPY}" if is_refusal(self._refusal) else ""
                 words = f"{command} --v03-stopped{more}"
                 yield f"do it, once v0.3 is stopped on all nodes, with: {words}"
             return
         resume = facts.command("resume", facts.run, options=facts.runs)
         if is_refusal(facts.reason):
-            command = facts.command(facts.job, options=facts.same_share)
-            yield f"go on with: {command} --v03-stopped --copy"
+            yield f"go on with: {resume} {COPY}"
         elif facts.status in ("stopped", "interrupted"):
             yield f"go on with: {resume}"
         elif facts.tally.failed:

@@ -19,6 +19,7 @@ from .tables import Crossing
 DIRECTORY_BYTES = 4096
 FIRST_LEVEL, SECOND_LEVEL = 256, 65536  # directories, at most
 SHOWN = 4  # pairs of filesystems
+COPY = "--copy"
 NO_COPY = "a rename does not reach from one filesystem to another"
 
 
@@ -96,7 +97,7 @@ def needs_copies(roots: Roots, crossings: Sequence[Crossing]) -> str:
             )
     if more := moved[SHOWN:]:
         lines.append(f"{count(sum(c.objects for c in more), 'object')} to other places")
-    return f"{NO_COPY}: {'; '.join(lines)}: --copy moves them by copying"
+    return f"{NO_COPY}: {'; '.join(lines)}: {COPY} moves them by copying"
 
 
 def is_refusal(reason: str) -> bool:

@@ -37,8 +37,7 @@ class RelocateSettings:
     directories become those of `uid` and `gid`, or (None) of the directory that they are in.
     `pithos_blocks` and `pithos_maps` are Pithos' own trees, "" if there are none: what is in them
     is copied, or moved (`remove_source`). `pithos_migrate` is as v0.4's option of that name.
-    `diverged` is the volume whose objects are merged, in the job for that. `copy` (objects may be
-    moved by copying) may be said later, so it is none of the run's.
+    `diverged` is the volume whose objects are merged, in the job for that.
     """
 
     maps: str
@@ -54,7 +53,6 @@ class RelocateSettings:
     remove_source: bool = False
     pithos_migrate: bool = False
     diverged: str = ""
-    copy: bool = False
 
     @property
     def trees(self) -> dict[Root, Tree]:
@@ -67,7 +65,7 @@ class RelocateSettings:
 
     def as_dict(self) -> dict[str, object]:
         """Return what the run's header keeps; the later fields only if they are set."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "copy"}
+        kept = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in kept.items() if name in ALWAYS or value}
 
     @classmethod

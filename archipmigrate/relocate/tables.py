@@ -9,7 +9,7 @@ crossing  how many objects, and bytes of them, are to be copied: from and to whi
 copy      the inode at the new place of each object that was carried, or copied, there
 original  the attrs of each object that was carried: undo makes a file with these
 allowed   has a row once objects may be moved by copying them
-refusal   in a dry run: why a run would stop before it touched anything
+refusal   why the run stopped, or one that is no dry run would stop, before it touched anything
 upgraded  v2 maps that named objects of v0.3 before the run began: its undo does not mind them
 
 A row of `waiting` is deleted in the transaction that finishes the first unit made of it, a row of
@@ -253,12 +253,14 @@ def may_copy(journal: JobTables) -> bool:
 
 
 def note_refusal(journal: JobTables, why: str) -> None:
-    """Note why a run would stop before it touched anything."""
-    journal.execute("INSERT INTO refusal VALUES (?)", why)
+    """Note why a run stops, or would stop, before it touched anything; "" if it does not."""
+    journal.execute("DELETE FROM refusal")
+    if why:
+        journal.execute("INSERT INTO refusal VALUES (?)", why)
 
 
 def refusal_of(journal: JobTables) -> str:
-    """Return why a run would stop before it touched anything; "" if it would not."""
+    """Return why a run stopped, or would stop, before it touched anything; "" if it did not."""
     return next((str(why) for (why,) in journal.select("SELECT why FROM refusal")), "")
 
 

@@ -79,6 +79,21 @@ def test_share_that_needs_copies_is_refused_and_nothing_is_touched(
     assert sorted(top.rglob("*")) == before
 
 
+def test_status_and_summary_name_what_a_refused_run_needs(program: Program, top: Path) -> None:
+    ended = relocate(program, top)
+    [run] = program("status", "--json").objects
+    assert run["resume"].endswith(f" {run['run']} --copy")
+    assert f"go on with: {run['resume']}" in program("status").out
+    refused = program("resume", run["run"])
+    assert (refused.status, "go on with: " in refused.out) == (1, True), refused.out
+    assert f"{run['run']} --copy" in refused.out
+    resumed = program("resume", run["run"], "--copy")
+    assert resumed.status == 0, resumed.out + resumed.err
+    assert not (top / "blocks" / old_place(FIRST)).exists()
+    [done] = program("status", "--json").objects
+    assert (done["status"], done["resume"], ended.status) == ("done", None, 2)
+
+
 def test_copy_keeps_all_that_there_is_of_a_file(program: Program, top: Path) -> None:
     before = entries(top)
     assert relocate(program, top).status == 2
