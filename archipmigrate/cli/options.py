@@ -206,6 +206,17 @@ def add_domain(parser: Parser) -> None:
     )
 
 
+def add_by_dir(parser: Parser) -> None:
+    """Add --by-dir."""
+    parser.add_argument(
+        "--by-dir",
+        metavar="N",
+        type=number(1, 100),
+        default=0,
+        help="also count what would change by directory, N levels deep",
+    )
+
+
 def add_output(parser: Parser, *, lists: bool) -> None:
     """Add the options of the output; *lists*: also --list."""
     parser.add_argument(

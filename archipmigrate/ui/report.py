@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol, TextIO
@@ -77,6 +77,7 @@ class Report:
         self._subject = subject
         self._see = verbosity
         self._decode = decode if verbosity.list_changes else None
+        self.also: Callable[[bytes], None] | None = None  # is given the changes of each unit
         self._out: TextIO = sys.stdout
         self._is_read = True
         self._began = monotonic()
@@ -125,9 +126,11 @@ class Report:
 
     def changed(self, preimage: bytes, outcome: bytes | None) -> None:
         """List the changes of a unit."""
+        if self.also is not None:
+            self.also(preimage)
         if self._decode is None or not self._is_read:
             return
-        word = _change_json if self._see.json else _change_line
+        word = _change_json if self._see.json else change_line
         self._print(word(change) for change in self._decode(preimage, outcome))
 
     def noticed(self, notices: Sequence[Notice]) -> None:
@@ -233,25 +236,34 @@ def abandon_stdout() -> None:
 
 
 def _change_json(change: Change) -> str:
+    return as_json(change_object(change))
+
+
+def change_object(change: Change) -> dict[str, object]:
+    """Return a change for JSON."""
     is_of_group = change.new_uid == NO_ID
-    return as_json(
-        {
-            "type": "change",
-            **path_object(change.path),
-            "kind": "directory" if change.directory else "file",
-            "mode": mode_bits(change.mode),
-            "new_mode": mode_bits(change.new_mode),
-            **({} if is_of_group else {"uid": change.uid, "new_uid": change.new_uid}),
-            "gid": change.gid,
-            "new_gid": change.new_gid,
-        }
-    )
+    return {
+        "type": "change",
+        **path_object(change.path),
+        "kind": "directory" if change.directory else "file",
+        "mode": mode_bits(change.mode),
+        "new_mode": mode_bits(change.new_mode),
+        **({} if is_of_group else {"uid": change.uid, "new_uid": change.new_uid}),
+        "gid": change.gid,
+        "new_gid": change.new_gid,
+    }
 
 
-def _change_line(change: Change) -> str:
+def change_line(change: Change) -> str:
+    """Return a change as one line."""
+    return f"{transition(change)}  {quoted(change.path)}"
+
+
+def transition(change: Change) -> str:
+    """Return what a change does: `f 0600 root -> 0660 archipelago`."""
     kind = "d" if change.directory else "f"
     old, new = group_name(change.gid), group_name(change.new_gid)
     if change.new_uid != NO_ID:
         old, new = f"{user_name(change.uid)}:{old}", f"{user_name(change.new_uid)}:{new}"
     before, after = f"{mode_bits(change.mode)} {old}", f"{mode_bits(change.new_mode)} {new}"
-    return f"{kind} {before} -> {after}  {quoted(change.path)}"
+    return f"{kind} {before} -> {after}"
