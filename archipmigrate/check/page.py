@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from ..ui.printer import RED, YELLOW
 from ..ui.report import Report
 from ..ui.text import count
 from .finding import Finding, Level
@@ -22,6 +23,7 @@ VOLUMES: Verdict = {
     Level.WARNING: "not all volumes are as they should be",
     Level.BLOCKER: "not all volumes are as they should be",
 }
+COLORS = {Level.OK: "", Level.WARNING: YELLOW, Level.BLOCKER: RED}
 WIDTH, TOPIC_WIDTH = 7, 10  # of columns
 INDENT = WIDTH + 1 + TOPIC_WIDTH
 
@@ -35,7 +37,7 @@ def show_page(found: Iterable[Finding], report: Report, verdict: Verdict = SITE)
             report.emit(finding_object(finding))
         elif finding.level is not Level.OK or not report.is_quiet:
             for line in finding_lines(finding):
-                report.line(line)
+                report.line(line, COLORS[finding.level])
     worst = max(levels, default=Level.OK)
     counts = {level.word: levels[level] for level in Level}
     thing = {"type": "summary", "job": "check", "status": worst.word, **counts}

@@ -147,7 +147,8 @@ def _run(args: argparse.Namespace, maps: str, settings: LocksSettings) -> int:
             check_before(KIND, share, run_options, more=more, v03_may_run=True)
         if settings.v03_stopped:
             check_stopped()
-    with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
+    subject = KIND.subject if removes else KIND.subject.in_dry_run()
+    with closing(Report(subject, options.verbosity(args), KIND.decode)) as report:
         tell = partial(KIND.tell, report=report, words=options.words(args, _same_share(args)))
         do = partial(begin, fresh=args.fresh) if removes else dry_run
         ended = do(KIND, settings, share, run_options, report, tell)

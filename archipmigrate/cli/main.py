@@ -20,7 +20,7 @@ from .streams import open_standard_streams
 
 # Each is a module of this room.
 COMMANDS = (
-    "check", "guide", "config", "relocate", "perms", "verify", "mapfiles", "locks", "undo",
+    "check", "guide", "config", "relocate", "perms", "plan", "verify", "mapfiles", "locks", "undo",
     "status", "resume", "forget", "testshare",
 )  # fmt: skip
 DESCRIPTION = """\

@@ -101,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
         ).with_sizes(sizes)
         if args.check_before and not args.dry_run:
             check_before(KIND, share, run_options)
-        with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
+        subject = KIND.subject.in_dry_run() if args.dry_run else KIND.subject
+        with closing(Report(subject, options.verbosity(args), KIND.decode)) as report:
             tell = partial(KIND.tell, report=report, words=words)
             if args.dry_run:
                 ended = dry_run(KIND, settings, share, run_options, report, tell)

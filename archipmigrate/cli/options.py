@@ -207,6 +207,17 @@ def add_domain(parser: Parser) -> None:
     )
 
 
+def add_by_dir(parser: Parser) -> None:
+    """Add --by-dir."""
+    parser.add_argument(
+        "--by-dir",
+        metavar="N",
+        type=number(1, 100),
+        default=0,
+        help="also count what would change by directory, N levels deep",
+    )
+
+
 def add_output(parser: Parser, *, lists: bool) -> None:
     """Add the options of the output; *lists*: also --list."""
     parser.add_argument(
@@ -232,6 +243,21 @@ def add_output(parser: Parser, *, lists: bool) -> None:
         "--no-progress", dest="progress", action="store_false", help="do not show progress"
     )
     parser.set_defaults(progress=True)
+    parser.add_argument(
+        "--progress-every",
+        metavar="S",
+        type=number(1, 86_400),
+        default=0,
+        help="with --json: print a status object every S seconds; where stderr is no terminal: "
+        "print the line of progress every S seconds (default: 10)",
+    )
+    parser.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="paint results and failures; auto: on a terminal, unless NO_COLOR is set "
+        "(default: auto)",
+    )
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:
@@ -280,7 +306,15 @@ def exit_status(ended: Ended) -> int:
 
 def verbosity(args: argparse.Namespace) -> Verbosity:
     """Return what the options of `add_output` ask for."""
-    return Verbosity(args.json, args.quiet, args.verbose, args.progress, args.list_changes)
+    return Verbosity(
+        args.json,
+        args.quiet,
+        args.verbose,
+        args.progress,
+        args.list_changes,
+        args.progress_every,
+        args.color,
+    )
 
 
 def add_prune(parser: Parser, when: str) -> None:

@@ -100,7 +100,8 @@ def run(args: argparse.Namespace, places: Places, same_share: Sequence[str]) -> 
         raise UsageError("-n goes with --prelink alone: see relocate -n for the rest")
     blocks, settings = locate_objects(places)
     run_options = replace(options.run_options(args), path=blocks)
-    with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
+    subject = KIND.subject.in_dry_run() if args.dry_run else KIND.subject
+    with closing(Report(subject, options.verbosity(args), KIND.decode)) as report:
         tell = partial(KIND.tell, report=report, words=options.words(args, list(same_share)))
         if args.dry_run:
             return _status(dry_run(KIND, settings, open_share(blocks), run_options, report, tell))

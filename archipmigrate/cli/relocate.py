@@ -179,7 +179,8 @@ def run(args: argparse.Namespace) -> int:
             check_before(KIND, share, run_options, more=[settings.maps])
         check_stopped()
     waiting, refusal = 0, ""
-    with closing(Report(KIND.subject, options.verbosity(args), KIND.decode)) as report:
+    subject = KIND.subject if moves else KIND.subject.in_dry_run()
+    with closing(Report(subject, options.verbosity(args), KIND.decode)) as report:
         words = options.words(args, _options_same_share(args))
 
         def tell(ended: Ended) -> None:
@@ -209,7 +210,8 @@ def _other(
     if not args.dry_run:
         options.check_both_stopped(args)
     share, run_options = open_share(blocks), options.run_options(args)
-    with closing(Report(kind.subject, options.verbosity(args), kind.decode)) as report:
+    subject = kind.subject.in_dry_run() if args.dry_run else kind.subject
+    with closing(Report(subject, options.verbosity(args), kind.decode)) as report:
         words = options.words(args, _options_same_share(args))
         do = dry_run if args.dry_run else partial(begin, fresh=args.fresh)
         return options.exit_status(

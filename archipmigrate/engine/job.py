@@ -60,7 +60,7 @@ class Job(ABC, Generic[S]):
 
     method                      called on                         may
     scan, apply, settle         worker threads, several at once   block, touch the share
-    next_units, retry           the journal's writer, inside      use the journal
+    next_units, retry, left     the journal's writer, inside      use the journal
                                 a transaction
     first_units, split, join,   the event loop                    not block
     drop, contested
@@ -95,6 +95,14 @@ class Job(ABC, Generic[S]):
         """
         del journal
         return ()
+
+    def left(self, journal: Journal) -> int | None:
+        """Return how many things a later session has still to do; None if that is not known.
+
+        Called before batches are settled: these count as still to do.
+        """
+        del journal
+        return None
 
     @abstractmethod
     def scan(self, unit: Unit, limits: Limits) -> S:

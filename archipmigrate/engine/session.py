@@ -150,6 +150,9 @@ class Session(Generic[S]):
     async def _resume(self, *, retries: bool) -> None:
         """Settle what the last session left in flight, and load the frontier."""
         self.counters.phase = "settling"
+        left = await self._committer.call(self._job.left)
+        if left is not None:
+            self.counters.total = self._journal.tally().finished + left
         await settle_batches(
             self._job, self._committer, self._limiter, self.counters, self._halt.flag
         )

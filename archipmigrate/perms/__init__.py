@@ -8,5 +8,6 @@ ending   how the entries of a unit of an undo end, counted
 retried  which entries were tried several times: `undo` puts them back attempt by attempt
 find     which entries have other names by now: `undo` seeks them
 pairs    blocks whose second name is a run's own: no hard links
+plan     what a dry run would change, in a file; `transitions` counts it, `differences` compares
 set_id   which files get their set-id bits back, last of all
 """

@@ -1,4 +1,6 @@
-"""The progress line on a terminal; where stderr is none, a line every 10 s. Nothing is guessed.
+"""The progress line on a terminal; where stderr is none, a line every 10 s; or JSON on stdout.
+
+Nothing is guessed.
 
 One task paints it from the counters. What is left is shown where it is known: for an undo and for
 volumes, and for a walk where an earlier one has seen how many entries the share has, or its
@@ -10,8 +12,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
 
@@ -35,6 +38,11 @@ class Subject:
     job: str
     noun: str = "entry"
     done: str = "changed"
+
+    def in_dry_run(self) -> Subject:
+        """Return what a dry run says, which changes nothing."""
+        would = "would change" if self.done == "changed" else f"would be {self.done}"
+        return replace(self, done=would)
 
 
 class Progress(Protocol):
@@ -134,12 +142,13 @@ class TerminalProgress:
 
 
 class LogProgress(NoProgress):
-    """One line every 10 s on stderr, for logs."""
+    """One line every 10 s, or as often as the user wants, on stderr, for logs."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, seconds: float = LOG_SECONDS) -> None:
+        self.interval = seconds
         self._subject = subject
         self._began = monotonic()
-        self._pace = Pace(LOG_SECONDS)
+        self._pace = Pace(seconds)
         self._is_first = True
 
     def tick(self, counters: Counters) -> None:
@@ -149,6 +158,48 @@ class LogProgress(NoProgress):
         if not self._is_first:
             print_line(status_line(self._subject, counters, rate, now - self._began), sys.stderr)
         self._is_first = False
+
+
+class JsonProgress(NoProgress):
+    """One `status` object every so many seconds, among the other objects."""
+
+    def __init__(self, emit: Callable[[Mapping[str, object]], None], seconds: float) -> None:
+        self.interval = seconds
+        self._emit = emit
+        self._began = monotonic()
+        self._pace = Pace(seconds)
+
+    def tick(self, counters: Counters) -> None:
+        """Emit the object; at the first call its rate is 0."""
+        now = monotonic()
+        rate = self._pace.rate(now, counters)
+        self._emit(status_object(counters, rate, now - self._began))
+
+
+def status_object(counters: Counters, rate: float, seconds: float) -> dict[str, object]:
+    """Return how far a run is, for programs; what is not known is null."""
+    done, total = _extent(counters)
+    is_known = total is not None and rate > 0
+    return {
+        "type": "status",
+        "entries": done,
+        "total": total,
+        "at_most": counters.at_most if total is None else None,
+        "rate": round(rate, 1),
+        "eta": round((total - done) / rate) if is_known and total is not None else None,
+        "changed": counters.tally.changed,
+        "failed": counters.tally.failed,
+        "phase": counters.phase,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _extent(counters: Counters) -> tuple[int, int | None]:
+    """Return how many things are done, and of how many; None if that is not known."""
+    if counters.total is not None:
+        return counters.tally.finished, max(counters.total, counters.tally.finished)
+    done, expected = counters.tally.entries, counters.expected
+    return done, expected if expected is not None and done <= expected else None
 
 
 def status_line(subject: Subject, counters: Counters, rate: float, seconds: float) -> str:
@@ -192,15 +243,13 @@ def terminal_line(
     `perms 41% 194k/473k 28k/s ETA 10s failed 0 changed 190k lanes 2/2 7s`
     """
     tally = counters.tally
-    done, total = tally.entries, counters.expected
-    if counters.total is not None:
-        done, total = tally.finished, counters.total
+    done, total = _extent(counters)
     share, count, left = "", _short(done), ""
-    if total is not None and done <= total:
+    if total is not None:
         share = f"{100 * done // total if total else 100}%"
         count = f"{_short(done)}/{_short(total)}"
         left = f"ETA {_brief((total - done) / rate)}" if rate else ""
-    elif total is None and counters.at_most is not None:
+    elif counters.expected is None and counters.at_most is not None:
         count = f"{_short(done)}/at most {_short(counters.at_most)}"
     lanes = f"lanes {min(counters.busy, counters.lanes)}/{counters.lanes}"
     units = f"unit {counters.done_units}/{counters.total_units}" if counters.total_units else ""

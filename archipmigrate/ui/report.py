@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol, TextIO
@@ -20,8 +20,17 @@ from ..packed.changes import Change
 from ..policy import NO_ID
 from .causes import Causes
 from .notices import notice_counts, notice_line, notice_object
-from .printer import print_line
-from .progress import LogProgress, NoProgress, Progress, Subject, TerminalProgress, status_line
+from .printer import RED, STATUS_COLORS, print_line, wants_color
+from .progress import (
+    LOG_SECONDS,
+    JsonProgress,
+    LogProgress,
+    NoProgress,
+    Progress,
+    Subject,
+    TerminalProgress,
+    status_line,
+)
 from .text import (
     as_json,
     examples_line,
@@ -36,13 +45,19 @@ from .text import (
 
 @dataclass(frozen=True, slots=True)
 class Verbosity:
-    """What the user wants to see; `list_changes` prints a line for each change."""
+    """What the user wants to see; `list_changes` prints a line for each change.
+
+    `every` is the time between two lines of progress in seconds (0: the default), where they are
+    lines; `color` is auto, always or never.
+    """
 
     json: bool = False
     quiet: bool = False
     verbose: bool = False
     progress: bool = True
     list_changes: bool = False
+    every: int = 0
+    color: str = "auto"
 
 
 class Decoder(Protocol):
@@ -62,6 +77,7 @@ class Report:
         self._subject = subject
         self._see = verbosity
         self._decode = decode if verbosity.list_changes else None
+        self.also: Callable[[bytes], None] | None = None  # is given the changes of each unit
         self._out: TextIO = sys.stdout
         self._is_read = True
         self._began = monotonic()
@@ -72,10 +88,14 @@ class Report:
             self.emit({"type": "version", "version": __version__, "job": subject.job})
 
     def _choose_progress(self) -> Progress:
+        every = self._see.every
+        if self._see.json and every:
+            return JsonProgress(self.emit, every)
         if self._see.quiet or not self._see.progress:
             return NoProgress()
-        progress = TerminalProgress if sys.stderr.isatty() else LogProgress
-        return progress(self._subject)
+        if sys.stderr.isatty():
+            return TerminalProgress(self._subject)
+        return LogProgress(self._subject, every or LOG_SECONDS)
 
     @property
     def is_json(self) -> bool:
@@ -106,9 +126,11 @@ class Report:
 
     def changed(self, preimage: bytes, outcome: bytes | None) -> None:
         """List the changes of a unit."""
+        if self.also is not None:
+            self.also(preimage)
         if self._decode is None or not self._is_read:
             return
-        word = _change_json if self._see.json else _change_line
+        word = _change_json if self._see.json else change_line
         self._print(word(change) for change in self._decode(preimage, outcome))
 
     def noticed(self, notices: Sequence[Notice]) -> None:
@@ -134,7 +156,7 @@ class Report:
                     }
                 )
             elif self._see.verbose:
-                self.remark(f"{quoted(failure.path)}: {reason(failure)}")
+                self.remark(f"{quoted(failure.path)}: {reason(failure)}", color=RED)
 
     # -- the printing
 
@@ -142,29 +164,35 @@ class Report:
         """Print one JSON object."""
         self.line(as_json(thing))
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, color: str = "") -> None:
         """Print one line of the results; the progress line is wiped meanwhile.
+
+        It is painted in *color*, if the user wants any.
 
         Raises BrokenPipeError, once, if nobody reads stdout any more. What follows is dropped, but
         for the summary, which then goes to stderr.
         """
-        self._print([text])
+        self._print([text], color)
 
-    def _print(self, lines: Iterable[str]) -> None:
+    def _print(self, lines: Iterable[str], color: str = "") -> None:
+        if color and not wants_color(self._see.color, self._out):
+            color = ""
         try:
             with self._progress.aside(self._out):
                 for line in lines:
-                    print_line(line, self._out)
+                    print_line(line, self._out, color)
         except BrokenPipeError:
             abandon_stdout()
             self._is_read = False
             raise
 
-    def remark(self, text: str, *, always: bool = False) -> None:
+    def remark(self, text: str, *, always: bool = False, color: str = "") -> None:
         """Print one line to stderr, unless quiet."""
         if always or not self._see.quiet:
+            if color and not wants_color(self._see.color, sys.stderr):
+                color = ""
             with self._progress.aside(sys.stderr):
-                print_line(text, sys.stderr)
+                print_line(text, sys.stderr, color)
 
     def summary(
         self,
@@ -187,12 +215,13 @@ class Report:
             self.emit({**thing, "notices": notice_counts(notices)} if notices else thing)
         else:
             for name, cause in self.failures:
-                self.line(examples_line("failed", name, cause))
+                self.line(examples_line("failed", name, cause), RED)
             if not self._see.quiet:
                 for kind, found in (notices or {}).items():
                     self.line(notice_line(kind, found))
-                for line in lines:
-                    self.line(line)
+                color = STATUS_COLORS.get(str(thing.get("status")), RED)
+                for number, line in enumerate(lines):
+                    self.line(line, "" if number else color)
         self._out.flush()
 
     def close(self) -> None:
@@ -207,25 +236,34 @@ def abandon_stdout() -> None:
 
 
 def _change_json(change: Change) -> str:
+    return as_json(change_object(change))
+
+
+def change_object(change: Change) -> dict[str, object]:
+    """Return a change for JSON."""
     is_of_group = change.new_uid == NO_ID
-    return as_json(
-        {
-            "type": "change",
-            **path_object(change.path),
-            "kind": "directory" if change.directory else "file",
-            "mode": mode_bits(change.mode),
-            "new_mode": mode_bits(change.new_mode),
-            **({} if is_of_group else {"uid": change.uid, "new_uid": change.new_uid}),
-            "gid": change.gid,
-            "new_gid": change.new_gid,
-        }
-    )
+    return {
+        "type": "change",
+        **path_object(change.path),
+        "kind": "directory" if change.directory else "file",
+        "mode": mode_bits(change.mode),
+        "new_mode": mode_bits(change.new_mode),
+        **({} if is_of_group else {"uid": change.uid, "new_uid": change.new_uid}),
+        "gid": change.gid,
+        "new_gid": change.new_gid,
+    }
 
 
-def _change_line(change: Change) -> str:
+def change_line(change: Change) -> str:
+    """Return a change as one line."""
+    return f"{transition(change)}  {quoted(change.path)}"
+
+
+def transition(change: Change) -> str:
+    """Return what a change does: `f 0600 root -> 0660 archipelago`."""
     kind = "d" if change.directory else "f"
     old, new = group_name(change.gid), group_name(change.new_gid)
     if change.new_uid != NO_ID:
         old, new = f"{user_name(change.uid)}:{old}", f"{user_name(change.new_uid)}:{new}"
     before, after = f"{mode_bits(change.mode)} {old}", f"{mode_bits(change.new_mode)} {new}"
-    return f"{kind} {before} -> {after}  {quoted(change.path)}"
+    return f"{kind} {before} -> {after}"

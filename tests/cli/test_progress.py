@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ import pytest
 from archipmigrate.engine.job import Counters
 from archipmigrate.model import Tally
 from archipmigrate.session.extent import keep_extent, read_extent
-from archipmigrate.ui.progress import Pace, Subject, terminal_line
+from archipmigrate.ui.printer import wants_color
+from archipmigrate.ui.progress import Pace, Subject, status_object, terminal_line
 from tests.support.inprocess import Program
+from tests.support.program import GID
 
 PERMS = Subject("perms")
 
@@ -95,3 +99,59 @@ def test_extent_that_is_no_number_is_not_known(tmp_path: Path) -> None:
     (tmp_path / file).write_bytes(b"\xff" * 100)
     assert read_extent(tmp_path, "uuid:a") is None
     keep_extent(tmp_path / "missing", "uuid:a", 7)  # and no error
+
+
+def test_status_object_says_what_is_left_and_null_for_what_is_not_known() -> None:
+    known = status_object(counters(194_000, expected=473_000), 28_000, 7)
+    assert (known["type"], known["entries"], known["total"]) == ("status", 194_000, 473_000)
+    assert (known["rate"], known["eta"], known["failed"]) == (28_000, 10, 0)
+    unknown = status_object(counters(194_000, at_most=500_000), 28_000, 7)
+    assert (unknown["total"], unknown["eta"], unknown["at_most"]) == (None, None, 500_000)
+    still = status_object(counters(194_000, expected=473_000), 0, 7)
+    assert (still["total"], still["eta"]) == (473_000, None)
+    volumes = Counters(Tally(entries=9, changed=12, compliant=3), phase="settling", total=540)
+    done = status_object(volumes, 10, 7)
+    assert (done["entries"], done["total"], done["phase"]) == (15, 540, "settling")
+
+
+@pytest.mark.privileged
+def test_status_objects_come_with_json_only(program: Program, share: Path) -> None:
+    ended = program.perms(share, "-n", "--progress-every", 5)
+    assert [line["type"] for line in ended.objects] == ["version", "status", "summary"]
+    assert "status" not in {line["type"] for line in program.perms(share, "-n").objects}
+    assert program("perms", "-n", "--group", GID, "--progress-every", 0, share).status == 2
+
+
+@pytest.mark.parametrize(
+    ("choice", "variable", "is_painted"),
+    [
+        ("auto", {}, True),
+        ("auto", {"NO_COLOR": "1"}, False),
+        ("auto", {"NO_COLOR": ""}, True),
+        ("auto", {"TERM": "dumb"}, False),
+        ("always", {"NO_COLOR": "1"}, True),
+        ("never", {}, False),
+    ],
+)
+def test_color_is_for_terminals_and_those_who_want_it(
+    choice: str, variable: dict[str, str], is_painted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variable.items():
+        monkeypatch.setenv(name, value)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    assert wants_color(choice, terminal) == is_painted
+    assert wants_color(choice, io.StringIO()) == (choice == "always")
+
+
+@pytest.mark.privileged
+def test_colored_output_says_the_same(program: Program, share: Path) -> None:
+    (share / "file").touch(mode=0o600)
+    plain = program("verify", "--group", GID, share).out
+    painted = program("verify", "--group", GID, "--color", "always", share).out
+    assert painted.startswith("\x1b[33mverify ")
+    drift = re.compile(r"after [0-9.]+ s|\x1b\[\d*m")
+    assert drift.sub("", painted) == drift.sub("", plain)
+    assert "\x1b" not in program("verify", "--group", GID, "--json", "--color", "always", share).out

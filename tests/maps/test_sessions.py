@@ -7,9 +7,12 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
+from archipmigrate.engine.session import Session
 from archipmigrate.maps.blocker import together
 from archipmigrate.maps.blocker.preimage import VolumePreimage
 from archipmigrate.maps.blocker.store import Store
@@ -62,6 +65,23 @@ def test_map_that_grew_after_a_kill_is_upgraded_as_it_is_now(
     assert (ended.status, set(results(ended).values())) == (0, {"upgraded"})
     assert read_volume(maps, volume).entries == mapshare.from_v1(LONGER)
     assert not list(maps.rglob("*lock*"))
+
+
+def test_resumed_mapfiles_says_how_many_volumes_there_are(
+    program: Program, maps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals = []
+    real = Session._work_off
+
+    async def work_off(session: Session[Any], helpers: trio.Nursery) -> None:
+        totals.append(session.counters.total)
+        await real(session, helpers)
+
+    put_v1(maps, "volaaa", "volbbb", "volccc")
+    killed_before_the_second(program, maps)
+    monkeypatch.setattr(Session, "_work_off", work_off)
+    assert program("resume", "--json").status == 0
+    assert totals == [3]
 
 
 def test_map_that_v03_locked_after_a_kill_is_left_alone(

@@ -84,6 +84,10 @@ class MapfilesJob(Job[MapsScan]):
             volumes_unit(volumes[at : at + IN_A_UNIT]) for at in range(0, len(volumes), IN_A_UNIT)
         ]
 
+    def left(self, journal: Journal) -> int | None:
+        """Return the number of pending volumes, once the survey has found all."""
+        return None if is_surveying(journal) else pending_count(journal)
+
     def _check_room(self, needed: int) -> None:
         """Say how many bytes will be kept. Raises FatalError if there is no room for them."""
         old_maps = self.store.old_maps
