@@ -172,7 +172,7 @@ def add_max_ops(parser: Parser) -> None:
         metavar="N",
         type=number(1),
         help="do at most N operations a second, for a share in use: reading an entry is one, "
-        "changing it two more",
+        "changing it two more; the bytes of files that are hashed, compared or copied do not count",
     )
 
 

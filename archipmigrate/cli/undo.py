@@ -125,6 +125,11 @@ def undo_and_tell(
     def tell(ended: Ended) -> None:
         facts = ended.facts(runs=run_options.state_words)
         thing = ended.summary_object(undone=target.run)
-        report.summary(undo_summary(facts, target.run, noun), thing, ended.reason)
+        lines = undo_summary(facts, target.run, noun)
+        if is_of(target, kind_named(RELOCATE)) and facts.status == "done":
+            stopped = ("--prune", "--v03-stopped", "--v04-stopped")
+            prune = facts.command("undo", *stopped, target.run, options=facts.runs)
+            lines.append(f"empty directories stay; once neither version runs on any node: {prune}")
+        report.summary(lines, thing, ended.reason)
 
     return undo(target, run_options, report, tell, is_meant=is_meant)

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from tests.support.old_shares import (
     pithos_place,
     put,
 )
-from tests.support.program import Ended
+from tests.support.program import Ended, need
 
 pytestmark = pytest.mark.privileged
 GOLDEN = Path(__file__).parents[1] / "golden" / "v03"
@@ -199,3 +201,22 @@ def test_migration_leaves_nothing_that_v04_with_pithos_migrate_refuses(
     merged = f"blocks/{pithos_place(names['othersame'])}"
     assert after[merged].content == before[merged].content
     assert after | {merged: before[merged]} == before
+
+
+def test_copies_share_their_data_where_the_filesystem_can(
+    program: Program, tmp_path: Path, mount: Callable[..., Path]
+) -> None:
+    image, tool = tmp_path / "image", need("filefrag", "e2fsprogs")
+    image.touch()
+    os.truncate(image, 256 << 20)
+    subprocess.run([need("mkfs.btrfs", "btrfs-progs"), "-q", image], check=True)
+    top = mount(tmp_path / "btrfs", "-o", "loop", image) / "share"
+    make_old_share(top, odd=False)
+    source = put(top / "pithos/data" / pithos_place(PLAIN), bytes(range(256)) * 4096)
+    (top / "pithos/maps").mkdir()
+    os.sync()
+    assert relocate(program, top, "--v03-stopped").status == 0
+    for file in (source, top / "blocks" / pithos_place(PLAIN)):
+        extents = subprocess.run([tool, "-v", file], check=True, capture_output=True)
+        assert b"shared" in extents.stdout
+    assert source.read_bytes() == (top / "blocks" / pithos_place(PLAIN)).read_bytes()
