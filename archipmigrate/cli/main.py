@@ -35,9 +35,9 @@ first steps:
   archipmigrate perms -n --list /srv/archip    see what would change
   archipmigrate perms /srv/archip              change it
   archipmigrate verify /srv/archip             check the result
-  archipmigrate undo                           put everything back
   archipmigrate mapfiles -n                    see what would happen to volumes' maps
   archipmigrate mapfiles                       upgrade them to v2
+  archipmigrate undo                           put back what the latest run changed
 
 Every option can also be given in the environment: --jobs 8 is ARCHIPMIGRATE_JOBS=8."""
 

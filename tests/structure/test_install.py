@@ -50,5 +50,9 @@ def test_install_without_a_compiler_has_the_python_backend(share: Path, tmp_path
     assert demanded.returncode == 1
     assert "the native backend is not installed" in demanded.stderr
     (share / "file").touch(mode=0o600)
-    assert run("perms", "--group", GID, "--state", tmp_path / "state", share).returncode == 0
+    changed = run("perms", "--group", GID, "--state", tmp_path / "state", share)
+    assert changed.returncode == 0
+    assert changed.stderr.count("the C extension is not installed") == 1
     assert not drift(share)
+    asked = run("verify", "--backend", "python", "--group", GID, "--state", tmp_path, share)
+    assert "C extension" not in asked.stderr
