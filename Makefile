@@ -6,6 +6,7 @@ BENCH ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+EXTRAS := dev,test,bench
 C_SOURCES := $(shell find native -name '*.[ch]')
 C_FORMATTED := $(C_SOURCES) $(wildcard benchmarks/*.c tests/native/*.c tests/preload/*.c)
 PY_CHECKED := setup.py archipmigrate tests $(wildcard benchmarks/*.py)
@@ -24,23 +25,34 @@ help: ## list the targets
 
 setup: $(INSTALLED) ## make .venv with everything in it (only if something changed)
 
-# The old extension goes first: a new one that fails to compile must not leave it in use.
-$(INSTALLED): pyproject.toml setup.py $(C_SOURCES)
+# Make a venv and install this tree in it: $(1) the venv, $(2) the extras.
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo '$(PYTHON): Python 3.11 or newer is needed; choose one by make PYTHON=...' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	    { echo '$(PYTHON) cannot make a venv: on Debian, apt-get install python3-venv' >&2; exit 1; }
-	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
 	@rm -f archipmigrate/_native.*.so archipmigrate/_nfs.*.so
-	$(BIN)/python -m pip install --quiet --editable '.[dev,test,bench]'
-	@$(BIN)/python -m compileall -q archipmigrate # as pip does where it installs a copy
-	@$(BIN)/python -c 'import archipmigrate._native' 2>/dev/null || \
+	$(1)/bin/python -m pip install --quiet --editable '.[$(2)]'
+	@$(1)/bin/python -m compileall -q archipmigrate # as pip does where it installs a copy
+	@$(1)/bin/python -c 'import archipmigrate._native' 2>/dev/null || \
 	    { echo 'No C extension, the slower Python twin works. On Debian it needs gcc, libc6-dev, python3-dev;' >&2; \
-	      echo 'what the compiler said: $(BIN)/pip install --verbose --editable .' >&2; }
+	      echo 'what the compiler said: $(1)/bin/pip install --verbose --editable .' >&2; }
 	@touch $@
+endef
 
-demo: setup ## make a sample share, migrate permissions and maps, put all back
-	@PATH="$(abspath $(BIN)):$$PATH" benchmarks/demo.sh
+# The old extension goes first: a new one that fails to compile must not leave it in use.
+$(INSTALLED): pyproject.toml setup.py $(C_SOURCES)
+	$(call install,$(VENV),$(EXTRAS))
+
+# What a user installs; the .venv of those who have it already does, too.
+DEMO_VENV := $(if $(wildcard $(INSTALLED)),$(VENV),build/demo)
+build/demo/.installed: pyproject.toml setup.py $(C_SOURCES)
+	@echo 'Making build/demo, a venv with archipmigrate, trio, tqdm, xxhash and ConfigUpdater.'
+	$(call install,build/demo,config)
+
+demo: $(DEMO_VENV)/.installed ## make a sample share, migrate permissions and maps, put all back
+	@PATH="$(abspath $(DEMO_VENV))/bin:$$PATH" benchmarks/demo.sh
 
 # One more at a time than two CPUs: some tests wait for seconds, for a mount or a server. None beside those that are
 # marked `alone`. To see what one prints: PYTEST_ARGS='-n 0 -s -k ...'

@@ -48,6 +48,11 @@ show() {
     run archipmigrate mapfiles show "$volume" --config archipelago.conf
 }
 
+cat <<END
+In $work: a sample share as v0.3 leaves it, all steps to v0.4, the way back.
+Nothing outside is touched, and it is removed at the end. Takes about half a minute.
+END
+
 say 'A sample share, as v0.3 leaves it, and its configuration'
 run archipmigrate testshare share --layout v0.3 --objects 400 --volumes 8
 cat >v03.conf <<END

@@ -14,6 +14,11 @@ except ImportError:  # no C compiler where this was installed
 else:
     BUILT = True
 
+NOT_BUILT = (
+    "the C extension is not installed: the slower Python code works (the README's section Install "
+    "says what it takes)"
+)
+
 
 def uses_native(name: str) -> bool:
     """Whether C serves for `--backend` *name*: always where it is built, except for `python`.

@@ -63,7 +63,7 @@ step, its mode and owner stay.
 
 KEY is the name of an option, with its section if several have it: USER, lock_dir,
 pithos_migrate (of both blockers), blockerb.umask. Needs ConfigUpdater:
-pip install 'archipmigrate[config]'."""
+pip install configupdater."""
 SET_EXAMPLES = """\
   archipmigrate config set USER=archipelago GROUP=archipelago
   archipmigrate config set lock_dir=/srv/archip/locks

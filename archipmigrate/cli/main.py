@@ -22,6 +22,7 @@ from .streams import open_standard_streams
 COMMANDS = (
     "check", "guide", "config", "relocate", "perms", "plan", "verify", "mapfiles", "locks", "undo",
     "status", "resume", "forget", "testshare",
+    "completion",
 )  # fmt: skip
 DESCRIPTION = """\
 Brings an Archipelago share from v0.3 to what v0.4 expects: in parallel, resumable
@@ -35,9 +36,9 @@ first steps:
   archipmigrate perms -n --list /srv/archip    see what would change
   archipmigrate perms /srv/archip              change it
   archipmigrate verify /srv/archip             check the result
-  archipmigrate undo                           put everything back
   archipmigrate mapfiles -n                    see what would happen to volumes' maps
   archipmigrate mapfiles                       upgrade them to v2
+  archipmigrate undo                           put back what the latest run changed
 
 Every option can also be given in the environment: --jobs 8 is ARCHIPMIGRATE_JOBS=8."""
 
@@ -72,7 +73,7 @@ def _run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
-    parser = _parser(words)
+    parser = parser_of(words)
     environment = Environment()
     environment.give_defaults(parser)
     args = parser.parse(words, environment)
@@ -80,7 +81,7 @@ def _run(argv: Sequence[str] | None) -> int:
     return int(args.run(args))
 
 
-def _parser(words: Sequence[str]) -> Parser:
+def parser_of(words: Sequence[str] = ()) -> Parser:
     """Return the parser of the command that *words* name, or of all."""
     parser = Parser(
         "archipmigrate",
@@ -107,7 +108,7 @@ def _parser(words: Sequence[str]) -> Parser:
 def _warn(environment: Environment) -> None:
     """Name what looks like an option in the environment and is none, of no command."""
     if any(environment.unknown()):
-        Environment(environment.variables, environment.known).give_defaults(_parser(()))
+        Environment(environment.variables, environment.known).give_defaults(parser_of())
         for name in environment.unknown():
             print_line(
                 f"archipmigrate: warning: {unknown_words(name, environment.known)}", sys.stderr

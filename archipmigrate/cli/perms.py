@@ -42,8 +42,8 @@ would leave them. With --owner they get that owner, too; with --mode what it say
 in place of these modes. Symbolic links and special files are left alone.
 
 What complies already is not touched. Every change is written to a journal first:
-repeat the command to continue an interrupted run, and `archipmigrate undo` puts
-everything back."""
+repeat the command to continue an interrupted run; `archipmigrate undo` puts back
+what nobody else has changed since."""
 EXAMPLES = """\
   archipmigrate perms -n --list /srv/archip      what would change
   archipmigrate perms -n --save FILE --by-dir 1 --exit-code /srv/archip

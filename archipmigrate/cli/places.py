@@ -57,7 +57,7 @@ def add_sizes(parser: Parser, **more: object) -> None:
         "--pithos-db",
         metavar="URL",
         help="read the sizes from Pithos' database, by a URL of SQLAlchemy "
-        "(pip install 'archipmigrate[pithos]')",
+        "(pip install sqlalchemy)",
         **more,  # type: ignore[arg-type]
     )
 

@@ -47,7 +47,7 @@ removes the old names while v0.4 runs, --back goes back to v0.3.
 What is not moved is listed, with what to do: placeholders, locks, strays, names
 that v0.4 cannot open, foreign files; and, with exit status 3, conflicts (the old
 and the new place differ), what leads outside, and objects that a map names and
-that are nowhere. `archipmigrate undo` moves everything back.
+that are nowhere. `archipmigrate undo` moves back what is still as it was left.
 
 What a rename does not reach, on another filesystem or mount, is refused with the
 bytes that must be copied; --copy copies, compares, and then removes the original.

@@ -18,7 +18,7 @@ from .v04 import BLOCKERM, SECTIONS, TYPES, Option
 if TYPE_CHECKING:
     import configupdater
 
-INSTALL = "pip install 'archipmigrate[config]'"
+INSTALL = "pip install configupdater"
 # A comment after a value, as Python 2 has it: the first `;`, if a space is before it.
 COMMENT = re.compile(r"^[^;]*?(\s+;.*)$", re.DOTALL)
 # Of these, one name without a section stands for all that have the option.

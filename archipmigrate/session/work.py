@@ -24,6 +24,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from ..backend.extensions import BUILT, NOT_BUILT
 from ..engine.job import Result
 from ..errors import FatalError, Interrupted
 from ..jobs.ended import Ended
@@ -258,6 +259,8 @@ def _run(opening: Opening[Any], work: Work, *, retry: bool = False, walks: bool 
     share, header, reporter = opening.share, opening.header, opening.reporter
     header.backend = work.backend
     began = monotonic()
+    if work.backend == "python" and opening.options.backend != "python" and not BUILT:
+        reporter.remark(NOT_BUILT)
     run = Session(work.job, opening.journal, header, work.lanes, reporter, retry=retry)
     if walks:
         run.counters.expected = read_extent(opening.state, share.identity)

@@ -29,7 +29,15 @@ SPAN = re.compile(r"`([^`\n]+)`")
 SOURCE = re.compile(r"[\w*./-]+\.(?:py|c|h|sh)\b")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 # Options of other programs that documents show.
-FOREIGN = {"--drained", "--force-multiple", "--primary", "--property", "--signal", "--unit"}
+FOREIGN = {
+    "--drained",
+    "--force-multiple",
+    "--primary",
+    "--property",
+    "--signal",
+    "--unit",
+    "--version",
+}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,15 @@ import pytest
 from tests.support.program import GID, drift
 
 PROJECT = Path(__file__).parents[2]
-WHAT_IT_TAKES = ("archipmigrate", "native", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
+WHAT_IT_TAKES = (
+    "archipmigrate",
+    "native",
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+    "MANIFEST.in",
+)
 
 
 @pytest.mark.slow
@@ -50,5 +60,17 @@ def test_install_without_a_compiler_has_the_python_backend(share: Path, tmp_path
     assert demanded.returncode == 1
     assert "the native backend is not installed" in demanded.stderr
     (share / "file").touch(mode=0o600)
-    assert run("perms", "--group", GID, "--state", tmp_path / "state", share).returncode == 0
+    changed = run("perms", "--group", GID, "--state", tmp_path / "state", share)
+    assert changed.returncode == 0
+    assert changed.stderr.count("the C extension is not installed") == 1
     assert not drift(share)
+    asked = run("verify", "--backend", "python", "--group", GID, "--state", tmp_path, share)
+    assert "C extension" not in asked.stderr
+
+
+def test_links_of_what_an_index_shows_are_absolute() -> None:
+    shown = metadata("archipmigrate")
+    text = shown.json["description"]
+    links = re.findall(r"\]\(([^)]*)\)", str(text))
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []

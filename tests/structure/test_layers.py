@@ -39,7 +39,12 @@ ROOMS = [
 ]
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 # An extra each, and the one module that may ask for it.
-OPTIONAL = {"sqlalchemy": "maps/journal/pithos.py", "configupdater": "config/edit.py"}
+OPTIONAL = {
+    "sqlalchemy": "maps/journal/pithos.py",
+    "configupdater": "config/edit.py",
+    "shtab": "cli/made.py",
+    "argparse_manpage": "cli/made.py",
+}
 MOST_LINES = 600
 
 

@@ -23,7 +23,7 @@ NAME = re.compile(r"[0-9a-f]{64}")
 NUMBER = re.compile(r"[0-9]{1,19}")
 LARGEST = 2**63 - 1  # that SQLite can store; `versions.size` is a BIGINT, too
 ROWS_AT_ONCE = 10_000  # of 80 bytes, in flight from the server
-INSTALL = "pip install 'archipmigrate[pithos]'"
+INSTALL = "pip install sqlalchemy"
 
 
 def read_sizes_csv(path: Path) -> Iterator[tuple[str, int]]:
