@@ -3,6 +3,7 @@
 The map of the program, lowest layer first; each room imports only from rooms listed before it:
 
     errors, model  errors that end a run; the values that pass between the rooms
+    modes          pure: modes as chmod reads them
     numerals       pure: numbers as people write them
     policy         pure: which mode, owner and group an entry must have
     config/        configuration files of v0.3 and v0.4: read, checked, converted, edited

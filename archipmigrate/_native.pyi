@@ -44,8 +44,7 @@ def scan(
     last_try: bool,
     uid: int,  # NO_ID: owners stay as they are
     gid: int,
-    directory_bits: int,
-    file_bits: int,
+    modes: bytes,  # `policy.packed_modes`
     excludes: bytes,  # u8 length, name; for each
     snapshots: bytes,  # likewise
     skip_links: bool,

@@ -24,7 +24,7 @@ from ..model import (
     Unit,
     Verb,
 )
-from ..policy import GroupPolicy
+from ..policy import GroupPolicy, packed_modes
 
 # A directory with more names than this is wide: its names go to all lanes, in chunks of this many.
 WIDE = 4096
@@ -84,8 +84,7 @@ class ScanArguments(TypedDict):
 
     uid: int
     gid: int
-    directory_bits: int
-    file_bits: int
+    modes: bytes
     excludes: bytes
     snapshots: bytes
     skip_links: bool
@@ -101,8 +100,7 @@ def scan_arguments(policy: GroupPolicy, options: ScanOptions, limits: Limits) ->
     return {
         "uid": policy.uid,
         "gid": policy.gid,
-        "directory_bits": policy.directory_bits,
-        "file_bits": policy.file_bits,
+        "modes": packed_modes(policy.modes),
         "excludes": _packed(options.excludes),
         "snapshots": _packed(options.snapshots),
         "skip_links": options.skip_links,

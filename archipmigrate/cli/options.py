@@ -14,6 +14,7 @@ from ..jobs.ended import Ended
 from ..jobs.kind import Words
 from ..jobs.logs import LogDirectory
 from ..jobs.options import AUTO, RunOptions
+from ..modes import GUIDE_TEXT
 from ..numerals import read_number
 from ..share.url import is_domain
 from ..ui.report import Verbosity
@@ -324,6 +325,14 @@ def add_policy(parser: Parser) -> None:
         "--owner",
         metavar="NAME|UID",
         help="the user to give the share to as well (default: each entry keeps its owner)",
+    )
+    parser.add_argument(
+        "--mode",
+        metavar="MODES",
+        default=GUIDE_TEXT,
+        help="the modes to give: d:MODE for directories, f:MODE for files, MODE for both, with a "
+        "space between; each as chmod reads it (u=rwX,g=u,o= or 0660), for whom always said; a "
+        f"kind that is not named keeps its modes (default: {GUIDE_TEXT!r})",
     )
     parser.add_argument(
         "--exclude",

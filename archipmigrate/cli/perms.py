@@ -9,7 +9,13 @@ from functools import partial
 from ..check.before import check_before
 from ..jobs.kind import JobKind
 from ..perms.kind import KIND
-from ..perms.settings import PermsSettings, read_excludes, resolve_group, resolve_user
+from ..perms.settings import (
+    PermsSettings,
+    read_excludes,
+    read_mode,
+    resolve_group,
+    resolve_user,
+)
 from ..policy import NO_ID
 from ..session.work import begin, dry_run
 from ..share import Share, open_share
@@ -21,8 +27,8 @@ from .parser import Commands, Parser
 DESCRIPTION = """\
 Give every directory and regular file below PATH to a group: directories get the
 group and g+rwxs, files the group and g+rw, as the upgrade guide's find commands
-would leave them. With --owner they get that owner, too. Symbolic links and special
-files are left alone.
+would leave them. With --owner they get that owner, too; with --mode what it says
+in place of these modes. Symbolic links and special files are left alone.
 
 What complies already is not touched. Every change is written to a journal first:
 repeat the command to continue an interrupted run, and `archipmigrate undo` puts
@@ -32,6 +38,7 @@ EXAMPLES = """\
   archipmigrate perms /srv/archip                change it
   archipmigrate perms --group synnefo /srv/pithos/data
   archipmigrate perms --owner archipelago --group synnefo /srv/pithos/data
+  archipmigrate perms --mode 'd:g=rwxs,o= f:g=u,o=' --group staff /srv/data
   archipmigrate perms --hard-links skip /srv/archip
 
 exit status: 0 done; 1 stopped (resumable); 2 usage; 3 done, with failures;
@@ -84,6 +91,7 @@ def settings_and_share(
         domain_of(args.path, args.nfs4_domain),
         snapshots=not args.no_default_excludes,
         uid=NO_ID if args.owner is None else resolve_user(args.owner),
+        mode=read_mode(args.mode),
     )
     share = open_share(args.path, remote=kind.past_mount, domain=args.nfs4_domain)
     kind.check_backend(args.backend, share)

@@ -17,6 +17,7 @@ from ..jobs.registry import restores_set_id
 from ..jobs.remade import remade_since
 from ..journal.store import Journal, RunHeader
 from ..model import Remade
+from ..modes import read_modes
 from ..policy import GroupPolicy
 from ..share import Share
 from ..ui.report import Report
@@ -156,7 +157,7 @@ def make_job(
         remote=is_nfs,
         never=(state.device, state.inode) if state else (0, 0),
     )
-    policy = GroupPolicy(settings.gid, uid=settings.uid)
+    policy = GroupPolicy(settings.gid, read_modes(settings.mode), settings.uid)
     return PermsJob(backend, policy, options, dry_run, state, pairs, opening.share.parts_links)
 
 

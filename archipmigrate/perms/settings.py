@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError
+from ..modes import GUIDE, GUIDE_TEXT, read_modes
 from ..numerals import read_number
 from ..policy import NO_ID
 
@@ -28,7 +29,7 @@ class PermsSettings:
     `excludes` are names of directories that are not entered, sorted; `snapshots` skips directories
     of snapshots; `skip_links` leaves files with several links alone; `cross` enters other
     filesystems. `domain` is that of NFSv4 owners: with another one, numbers mean something else.
-    `uid` is NO_ID if each entry keeps its owner.
+    `uid` is NO_ID if each entry keeps its owner. `mode` is read by `modes.read_modes`.
     """
 
     gid: int
@@ -38,17 +39,23 @@ class PermsSettings:
     domain: str = ""
     snapshots: bool = True
     uid: int = NO_ID
+    mode: str = GUIDE_TEXT
 
     def as_dict(self) -> dict[str, object]:
         """Return what the run's header keeps.
 
         That snapshots are skipped shows in the excludes, as in headers of earlier versions; where
         it does not, because the user gave the same names, it is said beside them. With an owner
-        there are `ids` in place of `gid`, so that no earlier version goes on without the owner.
+        there are `ids` in place of `gid`, so that no earlier version goes on without the owner;
+        with another mode than the guide's that is a third in them.
         """
         excludes = {*self.excludes, *(IN_HEADER if self.snapshots else ())}
         given = [list(self.excludes), self.snapshots]
-        ids = {"gid": self.gid} if self.uid == NO_ID else {"ids": [self.uid, self.gid]}
+        ids: dict[str, object] = {"gid": self.gid}
+        if self.mode != GUIDE_TEXT:
+            ids = {"ids": [self.uid, self.gid, self.mode]}
+        elif self.uid != NO_ID:
+            ids = {"ids": [self.uid, self.gid]}
         return {
             **ids,
             "excludes": sorted(excludes),
@@ -62,7 +69,7 @@ class PermsSettings:
     def from_dict(cls, stored: Mapping[str, Any]) -> PermsSettings:
         """Read what `as_dict` returned."""
         excludes, snapshots = stored.get("given") or _split(stored["excludes"])
-        uid, gid = stored["ids"] if "ids" in stored else (NO_ID, stored["gid"])
+        uid, gid, *mode = stored["ids"] if "ids" in stored else (NO_ID, stored["gid"])
         return cls(
             int(gid),
             tuple(str(name) for name in excludes),
@@ -71,6 +78,7 @@ class PermsSettings:
             str(stored.get("domain", "")),
             bool(snapshots),
             int(uid),
+            str(mode[0]) if mode else GUIDE_TEXT,
         )
 
 
@@ -90,6 +98,16 @@ def read_excludes(names: Iterable[str]) -> tuple[str, ...]:
         if len(os.fsencode(name)) > NAME_MAX:
             raise UsageError(f"--exclude {name[:20]!r}...: a name has at most {NAME_MAX} bytes")
     return excludes
+
+
+def read_mode(text: str) -> str:
+    """Return a mode as the settings have it. Raises UsageError."""
+    text = " ".join(text.split())
+    try:
+        modes = read_modes(text)
+    except ValueError as error:
+        raise UsageError(f"--mode {text!r}: {error}") from None
+    return GUIDE_TEXT if modes == GUIDE else text
 
 
 def resolve_group(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..model import Tally
+from ..modes import GUIDE_TEXT
 from ..policy import NO_ID
 from ..ui.summary import Facts, how_it_ended, skipped_and_failed
 from ..ui.text import count, group_name, user_name
@@ -65,6 +66,8 @@ def options_same_share(settings: PermsSettings) -> list[str]:
     words = ["--group", group] if group != DEFAULT_GROUP else []
     if settings.uid != NO_ID:
         words += ["--owner", user_name(settings.uid)]
+    if settings.mode != GUIDE_TEXT:
+        words += ["--mode", settings.mode]
     for name in settings.excludes:
         words += ["--exclude", name]
     if not settings.snapshots:

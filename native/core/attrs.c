@@ -21,22 +21,29 @@ static bool keeps_owner(struct ids ids, uint32_t uid)
     return ids.uid == NO_ID || ids.uid == uid;
 }
 
-bool attrs_comply(const struct policy *policy, struct attrs found, uint32_t bits)
+/* Return what the policy says of a mode. */
+static uint16_t rule_of(const struct policy *policy, uint32_t mode)
+{
+    return policy->modes[(S_ISDIR(mode) ? 0 : MODES) + (mode & (MODES - 1))];
+}
+
+bool attrs_comply(const struct policy *policy, struct attrs found)
 {
     return keeps_owner(policy->ids, found.uid) && found.gid == policy->ids.gid &&
-           (found.mode & bits) == bits;
+           rule_of(policy, found.mode) & MODE_COMPLIES;
 }
 
 enum verdict attrs_judge(const struct policy *policy, struct attrs found, bool is_linked)
 {
     if (is_linked && policy->skip_links)
         return VERDICT_SKIPPED;
-    return attrs_comply(policy, found, policy->file_bits) ? VERDICT_COMPLIANT : VERDICT_CHANGE;
+    return attrs_comply(policy, found) ? VERDICT_COMPLIANT : VERDICT_CHANGE;
 }
 
-void change_complete(struct change *change, uint32_t bits, bool is_linked)
+void change_complete(const struct policy *policy, struct change *change, bool is_linked)
 {
-    change->new_mode = (uint16_t)(mode_stripped(change->mode) | bits);
+    uint32_t mode = rule_of(policy, change->mode) & (uint32_t)(MODES - 1);
+    change->new_mode = (uint16_t)((change->mode & S_IFMT) | mode);
     change->flags = is_linked ? FLAG_LINKED : 0;
     if (change_lost_bits(change))
         change->flags |= FLAG_SETID;
@@ -83,7 +90,7 @@ bool change_sets_mode(const struct change *change)
 
 uint32_t change_lost_bits(const struct change *change)
 {
-    return change->mode & ~(uint32_t)change->new_mode & SET_ID;
+    return S_ISDIR(change->mode) ? 0 : change->mode & ~(uint32_t)change->new_mode & SET_ID;
 }
 
 uint32_t change_restored_mode(const struct change *change)

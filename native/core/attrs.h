@@ -23,15 +23,18 @@
 
 uint32_t mode_without_set_id(uint32_t mode);
 
+/* What becomes of a mode: the mode, and whether an entry of the old one may stay as it is. */
+#define MODES         4096
+#define MODE_COMPLIES 0x8000
+
 struct policy {
     struct ids ids;
-    uint32_t directory_bits;
-    uint32_t file_bits;
+    const uint16_t *modes; /* of directories, then of files (policy.py, packed_modes) */
     bool skip_links;
 };
 
-/* Say whether an entry may stay as it is: it has the policy's ids, and these bits at least. */
-bool attrs_comply(const struct policy *policy, struct attrs found, uint32_t bits);
+/* Say whether an entry may stay as it is: its ids and its mode are the policy's. */
+bool attrs_comply(const struct policy *policy, struct attrs found);
 
 enum verdict {
     VERDICT_SKIPPED,
@@ -49,7 +52,7 @@ enum verdict attrs_judge(const struct policy *policy, struct attrs found, bool i
  * Complete the change of an entry that does not comply: `new_mode` and `flags` are set; the rest of
  * it is the entry as it was found.
  */
-void change_complete(struct change *change, uint32_t bits, bool is_linked);
+void change_complete(const struct policy *policy, struct change *change, bool is_linked);
 
 /* Say whether this is the entry of the change: by inode, type, and its owner if that stays. */
 bool change_is_for(const struct change *change, struct ids ids, uint64_t inode, struct attrs found);
@@ -75,7 +78,7 @@ struct ids ids_to_set(struct attrs found, struct attrs wanted);
  */
 bool change_sets_mode(const struct change *change);
 
-/* Return the set-id bits that the change takes from the entry. */
+/* Return the set-id bits that the change takes from a file for good; directories get them back. */
 uint32_t change_lost_bits(const struct change *change);
 
 /* Return the mode that the entry gets back: the old one, without these bits. */

@@ -16,9 +16,8 @@ _Static_assert(LISTING_BYTES >= 65536, "a list of extended attributes must fit")
 
 void walk_judge_directory(struct walk *walk, struct walk_level *level, const struct status *status)
 {
-    uint32_t bits = walk->request->policy.directory_bits;
     struct attrs found = {status->mode, status->uid, status->gid};
-    if (attrs_comply(&walk->request->policy, found, bits)) {
+    if (attrs_comply(&walk->request->policy, found)) {
         walk->found->tally.compliant++;
         return;
     }
@@ -29,7 +28,7 @@ void walk_judge_directory(struct walk *walk, struct walk_level *level, const str
         .gid = status->gid,
         .inode = status->inode,
     };
-    change_complete(&level->own, bits, false);
+    change_complete(&walk->request->policy, &level->own, false);
 }
 
 static int put_notice(struct walk *walk, struct walk_entry entry, const char *kind)
@@ -77,7 +76,7 @@ static int change_file(struct walk *walk, int directory, struct walk_entry entry
         .size = (uint64_t)status->st_size,
         .mtime = sys_nanoseconds(status->st_mtim),
     };
-    change_complete(&change, request->policy.file_bits, status->st_nlink > 1);
+    change_complete(&request->policy, &change, status->st_nlink > 1);
     int result = walk_write_enters(walk);
     if (result < 0)
         return result;

@@ -162,15 +162,14 @@ static void mark(struct node *node)
 
 void nfs_scan_judge_node(struct nfs_scan *scan, struct node *node)
 {
-    uint32_t bits = scan->request->policy.directory_bits;
     const struct proto_attrs *attrs = &node->attrs;
-    if (attrs_comply(&scan->request->policy, attrs_of(attrs), bits)) {
+    if (attrs_comply(&scan->request->policy, attrs_of(attrs))) {
         scan->found->tally.compliant++;
         return;
     }
     node->must_change = true;
     node->own = change_of(attrs);
-    change_complete(&node->own, bits, false);
+    change_complete(&scan->request->policy, &node->own, false);
 }
 
 void nfs_scan_cut(struct node *node)
@@ -265,7 +264,7 @@ static int put_change(struct nfs_scan *scan, const struct proto_entry *entry)
     const struct proto_attrs *attrs = &entry->attrs;
     bool is_linked = attrs->links > 1;
     struct change change = change_of(attrs);
-    change_complete(&change, scan->request->policy.file_bits, is_linked);
+    change_complete(&scan->request->policy, &change, is_linked);
     struct scan_link link = {scan->changes.length, attrs->fsid & INT64_MAX, attrs->fileid};
     int error =
         changes_put_change(&scan->changes, KIND_CHANGE, &change, entry->name, entry->length);

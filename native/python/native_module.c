@@ -206,13 +206,14 @@ static PyObject *scan_value(PyObject *module, struct local_scan_result *result)
 }
 
 struct scan_buffers {
-    Py_buffer body, cursor_path, excludes, snapshots, stop;
+    Py_buffer body, cursor_path, modes, excludes, snapshots, stop;
 };
 
 static void release_scan_buffers(struct scan_buffers *buffers)
 {
     PyBuffer_Release(&buffers->body);
     PyBuffer_Release(&buffers->cursor_path);
+    PyBuffer_Release(&buffers->modes);
     PyBuffer_Release(&buffers->excludes);
     PyBuffer_Release(&buffers->snapshots);
     PyBuffer_Release(&buffers->stop);
@@ -223,24 +224,22 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
                       struct scan_buffers *buffers)
 {
     static char *names[] = {
-        "root",      "body",     "cursor",       "cursor_path", "cursor_inode",
-        "counted",   "last_try", "uid",          "gid",         "directory_bits",
-        "file_bits", "excludes", "snapshots",    "skip_links",  "cross",
-        "xattrs",    "remote",   "never_device", "never_inode", "seconds",
-        "entries",   "changes",  "stop",         "descriptors", "most_open_dirs",
-        "wide",      "chunks",   NULL,
+        "root",       "body",    "cursor",  "cursor_path", "cursor_inode", "counted",
+        "last_try",   "uid",     "gid",     "modes",       "excludes",     "snapshots",
+        "skip_links", "cross",   "xattrs",  "remote",      "never_device", "never_inode",
+        "seconds",    "entries", "changes", "stop",        "descriptors",  "most_open_dirs",
+        "wide",       "chunks",  NULL,
     };
     int counted, last_try, skip_links, cross, xattrs, remote;
     unsigned long long cursor_inode, never_device, never_inode;
     long long uid, gid, entries, changes;
     Py_ssize_t descriptors, most_open_dirs, wide, chunks;
     if (!PyArg_ParseTupleAndKeywords(
-            arguments, keywords, "$iy*iy*KppLLIIy*y*ppppKKdLLy*nnnn:scan", names, &request->root,
+            arguments, keywords, "$iy*iy*KppLLy*y*y*ppppKKdLLy*nnnn:scan", names, &request->root,
             &buffers->body, &request->cursor, &buffers->cursor_path, &cursor_inode, &counted,
-            &last_try, &uid, &gid, &request->policy.directory_bits, &request->policy.file_bits,
-            &buffers->excludes, &buffers->snapshots, &skip_links, &cross, &xattrs, &remote,
-            &never_device, &never_inode, &request->seconds, &entries, &changes, &buffers->stop,
-            &descriptors, &most_open_dirs, &wide, &chunks))
+            &last_try, &uid, &gid, &buffers->modes, &buffers->excludes, &buffers->snapshots,
+            &skip_links, &cross, &xattrs, &remote, &never_device, &never_inode, &request->seconds,
+            &entries, &changes, &buffers->stop, &descriptors, &most_open_dirs, &wide, &chunks))
         return 1;
     request->body = buffers->body.buf;
     request->body_length = (size_t)buffers->body.len;
@@ -250,6 +249,7 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
     request->counted = counted;
     request->last_try = last_try;
     request->policy.ids = (struct ids){(uint32_t)uid, (uint32_t)gid};
+    request->policy.modes = buffers->modes.buf;
     request->excludes = buffers->excludes.buf;
     request->excludes_length = (size_t)buffers->excludes.len;
     request->snapshots = buffers->snapshots.buf;
@@ -267,8 +267,9 @@ static int parse_scan(PyObject *arguments, PyObject *keywords, struct local_scan
     request->most_open_dirs = (size_t)most_open_dirs;
     request->wide = (size_t)wide;
     request->chunks = (size_t)chunks;
-    bool is_good = uid >= 0 && uid <= NO_ID && gid >= 0 && gid < NO_ID && buffers->stop.len >= 1 &&
-                   descriptors >= 1 && most_open_dirs >= 0 && wide >= 1 && chunks >= 1;
+    bool is_good = are_modes(&buffers->modes) && uid >= 0 && uid <= NO_ID && gid >= 0 &&
+                   gid < NO_ID && buffers->stop.len >= 1 && descriptors >= 1 &&
+                   most_open_dirs >= 0 && wide >= 1 && chunks >= 1;
     return is_good ? 0 : -EINVAL;
 }
 

@@ -301,7 +301,7 @@ static PyObject *scan_value(const struct module_state *state, const struct nfs_s
 
 /* Buffers of a scan's arguments, to be released together. */
 struct scan_buffers {
-    Py_buffer body, cursor, cursor_path, passed, excludes, snapshots, stop;
+    Py_buffer body, cursor, cursor_path, passed, modes, excludes, snapshots, stop;
 };
 
 static void release_scan_buffers(struct scan_buffers *buffers)
@@ -310,6 +310,7 @@ static void release_scan_buffers(struct scan_buffers *buffers)
     PyBuffer_Release(&buffers->cursor);
     PyBuffer_Release(&buffers->cursor_path);
     PyBuffer_Release(&buffers->passed);
+    PyBuffer_Release(&buffers->modes);
     PyBuffer_Release(&buffers->excludes);
     PyBuffer_Release(&buffers->snapshots);
     PyBuffer_Release(&buffers->stop);
@@ -322,24 +323,24 @@ static void release_scan_buffers(struct scan_buffers *buffers)
 static bool parse_scan(PyObject *arguments, PyObject *keywords, struct nfs_scan_request *request,
                        struct nfs_cursor *cursor, struct scan_buffers *buffers)
 {
-    static char *names[] = {"body",           "cursor",    "cursor_path", "continues", "passed",
-                            "wants_keys",     "counted",   "last_try",    "uid",       "gid",
-                            "directory_bits", "file_bits", "excludes",    "snapshots", "skip_links",
-                            "cross",          "retain",    "seconds",     "entries",   "changes",
-                            "stop",           "wide",      NULL};
+    static char *names[] = {"body",       "cursor",   "cursor_path", "continues",  "passed",
+                            "wants_keys", "counted",  "last_try",    "uid",        "gid",
+                            "modes",      "excludes", "snapshots",   "skip_links", "cross",
+                            "retain",     "seconds",  "entries",     "changes",    "stop",
+                            "wide",       NULL};
     int continues, wants_keys, counted, last_try, skip_links, cross, retain;
     long long uid, gid, entries, changes;
     Py_ssize_t wide;
-    if (!PyArg_ParseTupleAndKeywords(
-            arguments, keywords, "$y*y*y*py*pppLLIIy*y*pppdLLy*n:scan", names, &buffers->body,
-            &buffers->cursor, &buffers->cursor_path, &continues, &buffers->passed, &wants_keys,
-            &counted, &last_try, &uid, &gid, &request->policy.directory_bits,
-            &request->policy.file_bits, &buffers->excludes, &buffers->snapshots, &skip_links,
-            &cross, &retain, &request->seconds, &entries, &changes, &buffers->stop, &wide))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$y*y*y*py*pppLLy*y*y*pppdLLy*n:scan",
+                                     names, &buffers->body, &buffers->cursor, &buffers->cursor_path,
+                                     &continues, &buffers->passed, &wants_keys, &counted, &last_try,
+                                     &uid, &gid, &buffers->modes, &buffers->excludes,
+                                     &buffers->snapshots, &skip_links, &cross, &retain,
+                                     &request->seconds, &entries, &changes, &buffers->stop, &wide))
         return false;
     bool is_cursor = buffers->cursor.len == sizeof(*cursor);
     if (uid < 0 || uid > NO_ID || gid < 0 || gid >= NO_ID || buffers->stop.len < 1 || wide < 1 ||
-        (!is_cursor && buffers->cursor.len != 0)) {
+        !are_modes(&buffers->modes) || (!is_cursor && buffers->cursor.len != 0)) {
         release_scan_buffers(buffers);
         raise_error(-EINVAL);
         return false;
@@ -358,6 +359,7 @@ static bool parse_scan(PyObject *arguments, PyObject *keywords, struct nfs_scan_
     request->counted = counted;
     request->last_try = last_try;
     request->policy.ids = (struct ids){(uint32_t)uid, (uint32_t)gid};
+    request->policy.modes = buffers->modes.buf;
     request->excludes = buffers->excludes.buf;
     request->excludes_length = (size_t)buffers->excludes.len;
     request->snapshots = buffers->snapshots.buf;

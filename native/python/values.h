@@ -179,6 +179,13 @@ static inline PyObject *identities_of(const struct apply_result *result)
     return bytes_of(result->identities, count * sizeof(uint64_t));
 }
 
+/* Say whether this is a table of modes (policy.py, packed_modes). */
+static inline bool are_modes(const Py_buffer *modes)
+{
+    return modes->len == 2 * MODES * sizeof(uint16_t) &&
+           (uintptr_t)modes->buf % _Alignof(uint16_t) == 0;
+}
+
 #define APPLY_RESULT_FIELDS 9
 static PyStructSequence_Field apply_result_fields[] = {
     {"outcomes", "one byte a change: model.Outcome"},

@@ -20,6 +20,7 @@ import archipmigrate.backend.python.scan as python_scan
 from archipmigrate.backend.base import Backend, ScanOptions
 from archipmigrate.backend.python.backend import PythonBackend
 from archipmigrate.model import Known, Limits, Outcome, Tally, Verb
+from archipmigrate.modes import read_modes
 from archipmigrate.packed.changes import Flag, read_changes, with_flags
 from archipmigrate.packed.groups import Group, Hint, walk_unit, whole
 from archipmigrate.policy import GroupPolicy
@@ -334,7 +335,7 @@ def test_chain_of_20000_levels_is_walked_with_few_descriptors(share: Path) -> No
 
 
 def _walk_and_change(share: Path, limits: Limits, bits: int) -> None:
-    policy = GroupPolicy(GID, directory_bits=bits, file_bits=bits & 0o777)
+    policy = GroupPolicy(GID, read_modes(f"d:+{bits:o} f:+{bits & 0o777:o}"))
     with opened(share, native.NativeBackend) as backend:
         seen = look(backend, limits=lambda: limits, policy=policy)
         outcomes = b"".join(backend.apply(c, Verb.FORWARD).outcomes for c in seen.changes)

@@ -119,14 +119,27 @@ static struct session session;
 static const uint8_t EXCLUDES[] = "\2" EXCLUDED "\4none";
 static const uint8_t SNAPSHOTS[] = "\2" SNAPSHOT;
 
+/* Return what the guide makes of each mode (policy.py, packed_modes). */
+static const uint16_t *guide_modes(void)
+{
+    static uint16_t modes[2 * MODES];
+    for (uint32_t mode = 0; mode < MODES; mode++) {
+        uint32_t file = mode & ~(uint32_t)S_ISUID;
+        if (mode & S_IXGRP)
+            file &= ~(uint32_t)S_ISGID;
+        modes[mode] = (uint16_t)(mode | 02070 | ((mode & 02070) == 02070 ? MODE_COMPLIES : 0));
+        modes[MODES + mode] = (uint16_t)(file | 060 | ((mode & 060) == 060 ? MODE_COMPLIES : 0));
+    }
+    return modes;
+}
+
 static void set_scan(void)
 {
     uint8_t options = take8();
     session.retains = options & 1;
     session.scan = (struct nfs_scan_request){
         .policy.ids = {options & 32 ? NEW_UID : NO_ID, NEW_GID},
-        .policy.directory_bits = 02070,
-        .policy.file_bits = 060,
+        .policy.modes = guide_modes(),
         .excludes = EXCLUDES,
         .excludes_length = sizeof(EXCLUDES) - 1,
         .snapshots = SNAPSHOTS,

@@ -97,9 +97,9 @@ bool server_complies(const struct policy *policy, const char *const *skipped)
             is_outside |= inodes[at].type == 2 &&
                           (inodes[at].fsid != 1 || strcmp(inodes[at].name, skipped[0]) == 0 ||
                            (inodes[at].parent == 1 && strcmp(inodes[at].name, skipped[1]) == 0));
-        uint32_t bits = inode->type == 2 ? policy->directory_bits : policy->file_bits;
-        struct attrs found = {inode->mode, inode->uid, inode->gid};
-        if (inode->type <= 2 && !is_outside && !attrs_comply(policy, found, bits))
+        uint32_t type = inode->type == 2 ? S_IFDIR : S_IFREG;
+        struct attrs found = {type | inode->mode, inode->uid, inode->gid};
+        if (inode->type <= 2 && !is_outside && !attrs_comply(policy, found))
             return false;
     }
     return true;

@@ -19,6 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up, as the package's docstring has it: a room imports from those before it.
 ROOMS = [
     ("errors", "model"),
+    ("modes",),
     ("numerals", "policy", "packed", "config"),
     ("share",),
     ("tree",),
