@@ -137,6 +137,19 @@ def read_chosen(
     changes: bytes, chosen: bytes, /
 ) -> list[tuple[int, int, bytes, bool, int, int, int, int, int, int, int, int, int, int, int]]: ...
 
+# Packed groups of a survey of maps, each a directory to walk whole. Returns the plain files, as
+# `maps.journal.tables.put_plain_files` takes them; how many directories were read; packed groups
+# that the limits left over, and those left to the caller. Raises ValueError, MemoryError, OSError.
+def survey_maps(
+    *,
+    root: int,
+    body: bytes,
+    seconds: float,
+    entries: int,
+    wide: int,
+    stop: bytes | bytearray,
+) -> tuple[list[tuple[bytes, int, int, int, int, int, int, str]], int, bytes, bytes]: ...
+
 # Files of maps (maps.blocker.files): of NewFile, PartLink or Leaving. A root is (fd, uid or -1, gid
 # or -1). Return an errno each, or 0, and make_files an inode, too. Raise ValueError if a directory
 # or a name could lead elsewhere: nothing is done. MemoryError.

@@ -142,7 +142,8 @@ class Journal(Database):
         self._run = ""  # that all rows are sealed for
         self._has_written_header = False
         self._format = FORMAT
-        self._db.create_function("sealed", -1, self._seal)
+        # No other session reads a temporary journal: its many rows of a job's tables need no seals.
+        self._db.create_function("sealed", -1, self._seal if path else _no_seal)
         try:
             if new:
                 with self.transaction():
@@ -584,6 +585,10 @@ class Journal(Database):
 
 def _unit_row(number: int, unit: Unit) -> tuple[int, int, int, int, int, bytes]:
     return number, unit.scope, unit.retries, int(unit.counted), unit.entries, unit.body
+
+
+def _no_seal(*_: Column) -> int:
+    return 0
 
 
 def _packed(value: Column) -> tuple[bytes, bytes]:

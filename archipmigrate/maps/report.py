@@ -29,6 +29,7 @@ from .journal.tables import (
     listed_files,
     result_counts,
     volumes,
+    volumes_to_see,
 )
 from .survey.judge import PLACEHOLDER
 
@@ -171,7 +172,7 @@ class VolumesReport:
         """
         is_verbose = self._report.is_verbose
         number: Counter[str] = Counter()
-        for row in volumes(self._journal):
+        for row in volumes_to_see(self._journal):
             for heading, text in _headed(row):
                 number[heading] += 1
                 if is_verbose or (heading in BAD and number[heading] <= EXAMPLES):

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/sha256.h"
 #include "mapfile/entries.h"
 #include "objects/moves.h"
-#include "objects/sha256.h"
 
 #define PREFIX      "archip_"
 #define NAME_SIZE   (sizeof(PREFIX) - 1 + 2 * DIGEST_BYTES)

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "objects/sha256.h"
+#include "core/sha256.h"
 
 #define PREFIX        "archip_"
 #define PREFIX_LENGTH 7

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "objects/listing.h"
+#include "core/listing.h"
 #include "objects/moves.h"
 
 #define SECOND_LEVEL 65536

@@ -15,18 +15,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/packing.h"
+#include "core/listing.h"
+#include "core/paths.h"
 #include "objects/classify.h"
 #include "objects/leaves.h"
-#include "objects/listing.h"
-
-#define LENGTH_SIZE sizeof(uint32_t)
 
 struct survey {
     const struct objects_survey_request *request;
     struct objects_survey_result *result;
     uint64_t devices[ROOTS];
-    struct buffer waiting; /* u32 length, path with its label, u32 length; the last one is next */
+    struct buffer waiting; /* paths with their labels */
     /* The directory that is read: its path with and without the label. */
     enum root root;
     struct buffer path;
@@ -43,21 +41,8 @@ static const char *const LABELS[ROOTS] = {[ROOT_BLOCKS] = "blocks", [ROOT_MAPS] 
 
 static int wait_for(struct survey *survey, const struct name *name)
 {
-    struct buffer *waiting = &survey->waiting;
-    size_t length = survey->path.length + (name ? 1 + (size_t)name->length : 0);
-    int result = buffer_reserve(waiting, length + 2 * LENGTH_SIZE);
-    if (result < 0)
-        return result;
-    uint8_t *at = waiting->bytes + waiting->length + LENGTH_SIZE;
-    memcpy(at, survey->path.bytes, survey->path.length);
-    if (name) {
-        at[survey->path.length] = '/';
-        memcpy(at + survey->path.length + 1, name->bytes, name->length);
-    }
-    set32(at - LENGTH_SIZE, (uint32_t)length);
-    set32(at + length, (uint32_t)length);
-    waiting->length += length + 2 * LENGTH_SIZE;
-    return 0;
+    return paths_push(&survey->waiting, &survey->path, name ? name->bytes : NULL,
+                      name ? name->length : 0);
 }
 
 /* Set the path of the directory that is read. -EINVAL if its label is unknown. */
@@ -83,10 +68,9 @@ static int set_path(struct survey *survey, const uint8_t *path, size_t length)
 
 static int take_waiting(struct survey *survey)
 {
-    struct buffer *waiting = &survey->waiting;
-    uint32_t length = get32(waiting->bytes + waiting->length - LENGTH_SIZE);
-    waiting->length -= length + 2 * LENGTH_SIZE;
-    return set_path(survey, waiting->bytes + waiting->length + LENGTH_SIZE, length);
+    size_t length;
+    const uint8_t *path = paths_pop(&survey->waiting, &length);
+    return set_path(survey, path, length);
 }
 
 /* ---- what is left to Python */
@@ -321,14 +305,13 @@ static bool is_full(const struct survey *survey, int64_t until)
 /* Put the directories that wait into `rest`, in their order. */
 static int put_rest(struct survey *survey)
 {
-    const struct buffer *waiting = &survey->waiting;
+    const uint8_t *path;
+    size_t at = 0, length;
     int result = 0;
-    for (size_t at = 0; result == 0 && at < waiting->length;) {
-        uint32_t length = get32(waiting->bytes + at);
-        result = set_path(survey, waiting->bytes + at + LENGTH_SIZE, length);
+    while (result == 0 && paths_next(&survey->waiting, &at, &path, &length)) {
+        result = set_path(survey, path, length);
         if (result == 0)
             result = group_put_one(&survey->result->rest, &survey->path, 0, HINT_WALK, "", 0);
-        at += length + 2 * LENGTH_SIZE;
     }
     return result;
 }

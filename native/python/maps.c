@@ -10,6 +10,7 @@
 
 #include "core/names.h"
 #include "mapfile/files.h"
+#include "mapfile/survey.h"
 #include "python/basics.h"
 #include "python/objects.h"
 
@@ -199,7 +200,77 @@ done:
     return list;
 }
 
+/* ---- survey */
+
+/* A map's head as maps/survey/packed_head.py packs it; of other files nothing. */
+static PyObject *packed_head(const struct maps_survey_file *file)
+{
+    const struct found_head *head = &file->head;
+    if (file->name.role != FOUND_MAP)
+        return PyUnicode_FromString("");
+    return PyUnicode_FromFormat("[%u,%llu,%llu,%u,%u,%llu,\"\"]", head->version,
+                                (unsigned long long)file->length, (unsigned long long)head->size,
+                                head->block_size, head->flags, (unsigned long long)head->epoch);
+}
+
+static PyObject *row_of(const struct maps_survey_file *file)
+{
+    return Py_BuildValue("(NiiLiLLN)", bytes_of(file->name.volume, file->name.volume_length),
+                         (int)file->name.role, (int)file->name.prefixed,
+                         (long long)file->name.number, (int)file->name.placement,
+                         (long long)file->inode, (long long)file->length, packed_head(file));
+}
+
+static PyObject *rows_of(const struct maps_survey_result *result)
+{
+    PyObject *list = PyList_New(0);
+    struct maps_survey_file file;
+    for (size_t at = 0; list && maps_survey_next(result, &at, &file);)
+        if (!list_append(list, row_of(&file)))
+            Py_CLEAR(list);
+    return list;
+}
+
+PyDoc_STRVAR(survey_doc, "Look at directories until done or a limit is reached; leave what is not "
+                         "a plain case.");
+
+static PyObject *native_survey_maps(PyObject *module, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"root", "body", "seconds", "entries", "wide", "stop", NULL};
+    struct maps_survey_request request = {.features = allowed_features(module)};
+    struct maps_survey_result result = {0};
+    Py_buffer body, stop;
+    long long entries;
+    Py_ssize_t wide;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$iy*dLny*:survey_maps", names,
+                                     &request.root, &body, &request.seconds, &entries, &wide,
+                                     &stop))
+        return NULL;
+    int status = -EINVAL;
+    if (stop.len >= 1 && wide >= 1) {
+        request.body = body.buf;
+        request.length = (size_t)body.len;
+        request.entries = entries;
+        request.wide = (size_t)wide;
+        request.stop = stop.buf;
+        Py_BEGIN_ALLOW_THREADS;
+        status = maps_survey(&request, &result);
+        Py_END_ALLOW_THREADS;
+    }
+    PyObject *value =
+        status < 0 ? raise_error(status)
+                   : Py_BuildValue("(NLNN)", rows_of(&result), (long long)result.directories,
+                                   bytes_of(result.rest.body.bytes, result.rest.body.length),
+                                   bytes_of(result.left.body.bytes, result.left.body.length));
+    maps_survey_result_free(&result);
+    PyBuffer_Release(&body);
+    PyBuffer_Release(&stop);
+    return value;
+}
+
 PyMethodDef maps_methods[] = {
+    {"survey_maps", (PyCFunction)(void (*)(void))native_survey_maps, METH_VARARGS | METH_KEYWORDS,
+     survey_doc},
     {"make_files", native_make_files, METH_VARARGS, make_doc},
     {"link_files", native_link_files, METH_VARARGS, link_doc},
     {"remove_files", native_remove_files, METH_VARARGS, remove_doc},

@@ -15,7 +15,7 @@
  *
  *     python/native_module.c         _native: local/ and mapfile/entries, and what these add:
  *     python/objects.[ch]            _native: objects/
- *     python/maps.[ch]               _native: mapfile/files
+ *     python/maps.[ch]               _native: mapfile/files and mapfile/survey
  *     python/chosen.[ch]             _native: core/chosen
  *     python/nfs_module.c            _nfs: nfs/
  *     python/values.h                what either found, as Python values
@@ -35,13 +35,13 @@
  *     objects/move.[ch]              moves packed objects to their new places, or back
  *       objects/directories.[ch]     the directories that they go to, made where they are missing
  *     objects/survey.[ch]            walks directories; finds objects, and those that are to move
- *       objects/listing.[ch]         directories read as they are now, on NFS by one call less
  *       objects/leaves.[ch]          which directories of the third level there are
  *       objects/classify.[ch]        what a file is by its name and place
- *       objects/sha256.[ch]          the digests that places are made of
  *     objects/check.[ch]             looks for the objects that maps name
  *     objects/moves.[ch]             for these: packed moves
  *     mapfile/entries.[ch]           the entries of older maps as v2 entries; malformed entries
+ *     mapfile/survey.[ch]            walks directories; finds the files of maps, reads their heads
+ *       mapfile/found.[ch]           what a file is by its name and place, a map by its head
  *     mapfile/files.[ch]             files of many volumes: made, linked, removed together
  *       mapfile/threads.[ch]         their waits meet
  *
@@ -71,6 +71,9 @@
  *
  *     core/result.[ch]               what scan and apply find; verbs and outcomes
  *     core/attrs.[ch]                the policy's rules, and what a change allows
+ *     core/listing.[ch]              directories read as they are now, on NFS by one call less
+ *     core/paths.[ch]                directories that wait to be walked
+ *     core/sha256.[ch]               the digests that places are made of
  *     core/groups.[ch]               the packed body of a unit: directories and names in them
  *     core/changes.[ch]              packed changes: pre-images in frames of directories
  *       core/packing.h               little-endian integers

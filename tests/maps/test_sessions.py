@@ -277,7 +277,7 @@ def test_directory_that_could_be_listed_after_all_is_judged_anew(
             super().__init__(path, fd)
 
     monkeypatch.setattr(walk, "Listing", Denied)
-    ended = program(*arguments(maps))
+    ended = program(*arguments(maps), "--backend", "python")
     assert (ended.status, results(ended)) == (3, {"broken": "invalid"})
     monkeypatch.undo()
     stray.unlink()

@@ -20,6 +20,7 @@ from ...journal.store import Journal
 from ...model import RETRIES, Failure, Limits, StopFlag, Unit, Unsettled
 from ...packed.groups import Hint
 from ..blocker import together, upgrade
+from ..blocker.files import NativeFiles
 from ..blocker.preimage import lock_names, unpack_preimages
 from ..blocker.retained import MapsScan
 from ..blocker.store import Store
@@ -114,7 +115,8 @@ class MapfilesJob(Job[MapsScan]):
 
     def _survey(self) -> Survey:
         store = self.store
-        return Survey(store.maps, store.locks, store.sizes, sweeps=not self.dry_run)
+        native = isinstance(store.files, NativeFiles)
+        return Survey(store.maps, store.locks, store.sizes, not self.dry_run, native)
 
     def split(self, unit: Unit, parts: int) -> Sequence[Unit]:
         """Cut a unit of directories or of volumes."""

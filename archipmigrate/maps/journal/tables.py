@@ -10,7 +10,7 @@ Rows are sealed (see `model.JobTables`). A session checks all seals when it begi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...journal.integers import signed, unsigned
 from ...model import Column, JobTables
@@ -35,6 +35,8 @@ VOLUME = "name, result, reason, plan, map_name, keeps, version, objects, size, e
 SEALED = {"file": FILE, "volume": VOLUME, "mark": "surveying", "warning": "volume, text"}
 TEN = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10"
 PUT_FILE = f"INSERT OR REPLACE INTO file VALUES ({TEN}, sealed('file', {TEN}))"  # noqa: S608
+PLAIN = "?1, ?2, ?3, ?4, ?5, x'', ?6, ?7, ?8, ''"
+PUT_PLAIN = f"INSERT OR REPLACE INTO file VALUES ({PLAIN}, sealed('file', {PLAIN}))"  # noqa: S608
 LIST_FILE = """
 UPDATE file SET listed = ?1, seal = sealed(
     'file', volume, role, prefixed, number, place, path, inode, length, content, ?1)
@@ -58,6 +60,12 @@ SURVEYING = "UPDATE mark SET surveying = ?1, seal = sealed('mark', ?1) WHERE sur
 MOST_KEPT = 1 << 50  # bytes of one volume: more than any disk for journals has
 # Stands for the lock directory in paths: no directory of the maps can have this name.
 LOCKS = b"\0locks"
+
+# A file whose place its name and its placement say, and that is not listed: volume, role, prefixed,
+# number (signed), placement, inode (signed), length, content; see `FoundFile`.
+PlainFile = tuple[bytes, int, int, int, int, int, int, str]
+# The columns of a row, as FILE has them.
+FileRow = tuple[bytes, int, int, int, int, bytes, int, int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +132,33 @@ def put_files(journal: JobTables, files: Sequence[FoundFile]) -> None:
     journal.execute_many(PUT_FILE, map(_row, files))
 
 
+def put_plain_files(journal: JobTables, files: Sequence[PlainFile]) -> None:
+    """Do what `put_files` does, for plain files."""
+    if files:
+        journal.execute(SURVEYING, 1)
+        journal.execute_many(PUT_PLAIN, files)
+
+
 def is_surveying(journal: JobTables) -> bool:
     """Whether the survey has not been judged yet."""
     return bool(next(journal.select("SELECT surveying FROM mark"))[0])
 
 
-def found_files(journal: JobTables) -> Iterator[FoundFile]:
-    """Yield the files ordered by volume, and within each by role and number."""
-    rows = journal.select(
-        # Numbers above 63 bits seem negative and come first: no map has that many blocks.
+def found_rows(journal: JobTables) -> Iterator[FileRow]:
+    """Yield the files as rows, ordered by volume, and within each by role and number."""
+    # Numbers above 63 bits seem negative and come first: no map has that many blocks.
+    return journal.select(
         f"SELECT {FILE} FROM file ORDER BY volume, role, prefixed, number, place, path"  # noqa: S608
     )
-    return (_file(row) for row in rows)
+
+
+def found_file(row: FileRow) -> FoundFile:
+    """Return the file that a row is of."""
+    volume, role, prefixed, number, placement, path, inode, length, content, listed = row
+    number, inode = unsigned(number), unsigned(inode)
+    return FoundFile(
+        volume, role, bool(prefixed), number, placement, path, inode, length, content, listed
+    )
 
 
 def list_file(journal: JobTables, file: FoundFile, why: str) -> None:
@@ -152,7 +175,10 @@ def begin_survey(journal: JobTables) -> None:
 
 def end_survey(journal: JobTables) -> None:
     """Note that the survey is judged; forget the files that need not be listed."""
-    journal.execute("DELETE FROM file WHERE listed = ''")
+    if next(listed_files(journal), None) is None:
+        journal.execute("DELETE FROM file")  # this way SQLite looks at no row
+    else:
+        journal.execute("DELETE FROM file WHERE listed = ''")
     journal.execute(SURVEYING, 0)
 
 
@@ -165,7 +191,7 @@ def bytes_to_keep(journal: JobTables) -> int:
 def listed_files(journal: JobTables) -> Iterator[FoundFile]:
     """Yield the files that the user has to see."""
     rows = journal.select(f"SELECT {FILE} FROM file WHERE listed != '' ORDER BY path")  # noqa: S608
-    return (_file(row) for row in rows)
+    return map(found_file, rows)
 
 
 def put_volumes(journal: JobTables, rows: Iterable[VolumeRow]) -> None:
@@ -205,10 +231,20 @@ def pending_count(journal: JobTables) -> int:
 
 def volumes(journal: JobTables) -> Iterator[VolumeRow]:
     """Yield all volumes that have a result, by name."""
-    query = f"""SELECT {VOLUME}, coalesce(text, '') FROM volume
+    return _volumes(journal, "result != 'pending'")
+
+
+def volumes_to_see(journal: JobTables) -> Iterator[VolumeRow]:
+    """Yield those that are neither `upgraded` nor `current`, and those with a warning."""
+    good = "result IN ('pending', 'upgraded', 'current', 'would-upgrade')"
+    return _volumes(journal, f"result != 'pending' AND (text IS NOT NULL OR NOT {good})")
+
+
+def _volumes(journal: JobTables, condition: str) -> Iterator[VolumeRow]:
+    rows = journal.select(f"""SELECT {VOLUME}, coalesce(text, '') FROM volume
         LEFT JOIN warning ON warning.volume = name
-        WHERE result != 'pending' ORDER BY name"""  # noqa: S608
-    return (replace(_volume(row), warning=warning) for *row, warning in journal.select(query))
+        WHERE {condition} ORDER BY name""")  # noqa: S608
+    return (_volume(row, warning) for *row, warning in rows)
 
 
 def result_counts(journal: JobTables) -> dict[str, int]:
@@ -235,22 +271,6 @@ def _row(file: FoundFile) -> tuple[Column, ...]:
     )
 
 
-def _file(row: Sequence[object]) -> FoundFile:
-    volume, role, prefixed, number, placement, path, inode, length, content, listed = row
-    return FoundFile(  # the columns have these types: see SCHEMA
-        volume,  # type: ignore[arg-type]
-        role,  # type: ignore[arg-type]
-        bool(prefixed),
-        unsigned(number),  # type: ignore[arg-type]
-        placement,  # type: ignore[arg-type]
-        path,  # type: ignore[arg-type]
-        unsigned(inode),  # type: ignore[arg-type]
-        length,  # type: ignore[arg-type]
-        content,  # type: ignore[arg-type]
-        listed,  # type: ignore[arg-type]
-    )
-
-
 def _volume_row(row: VolumeRow) -> tuple[Column, ...]:
     """Return a row for SQLite. Sizes and epochs have 64 bits, which fit as text."""
     wide = (None if n is None else str(n) for n in (row.objects, row.size, row.epoch))
@@ -258,7 +278,7 @@ def _volume_row(row: VolumeRow) -> tuple[Column, ...]:
     return (*texts, min(row.kept_bytes, MOST_KEPT), row.version, *wide)
 
 
-def _volume(row: Sequence[str | None]) -> VolumeRow:
+def _volume(row: Sequence[str | None], warning: str = "") -> VolumeRow:
     *first, objects, size, epoch = row
     numbers = (None if text is None else int(text) for text in (objects, size, epoch))
-    return VolumeRow(*first, *numbers)  # type: ignore[arg-type]
+    return VolumeRow(*first, *numbers, warning=warning)  # type: ignore[arg-type, misc]

@@ -1,27 +1,45 @@
 """Judge the survey: turn the files in the journal into volumes, each with a result or a plan.
 
 Reads all files once, ordered by volume, in one transaction. In memory is one volume at a time, and
-of that only its maps.
+of that only its maps. Most volumes are plain: a v2 header and one block, where v0.4 looks; these
+are not taken in file by file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby, islice
+from operator import itemgetter
 
 from ...journal.store import Journal
-from ...layout.names import Role
+from ...layout.names import Role, bad_name, map_name
 from ...layout.placement import Placement
 from ...packed.groups import Hint
 from ..format.head import SLACK, needed_length
-from ..format.v2 import BLOCK_SIZE
+from ..format.v2 import BLOCK_SIZE, VERSION
 from ..format.verdict import Candidate, Plan, Result, Verdict, Volume
-from ..journal.tables import FoundFile, VolumeRow, end_survey, found_files, list_file, put_volumes
+from ..journal.tables import (
+    FileRow,
+    FoundFile,
+    VolumeRow,
+    end_survey,
+    found_file,
+    found_rows,
+    list_file,
+    put_volumes,
+)
 from .packed_head import unpack_head
 
 CHECK = "check"  # stands in for a `Plan`: the blocks of a current map are to be read
 UPGRADES = (Plan.RENAME, Plan.IN_PLACE, Plan.FINISH)
 ROWS = 1000
+# Files of a plain volume: its map, no or one block, and perhaps its lock; of each role, prefixed,
+# number, placement and path.
+MOST_PLAIN = 3
+PLAIN_MAP = (Role.MAP, False, 0, Placement.V04, b"")
+PLAIN_BLOCK = (Role.BLOCK, False, 0, Placement.V04, b"")
+PLAIN_LOCK = (Role.LOCK, False, 0, Placement.V04, b"")
 NO_MAP = "not a map, and not where one would be"
 PLACEHOLDER = "empty: v0.3 was asked for a volume that did not exist"
 LEFT_BY_V03 = "a lock that v0.3 never released, of a volume that is gone: locks --clean removes it"
@@ -36,25 +54,64 @@ def judge_survey(journal: Journal, *, locks_apart: bool, check: bool) -> None:
     """
     rows: list[VolumeRow] = []
     unseen = any(failure.hint == Hint.WALK for failure in journal.failures())
-    for name, files in groupby(found_files(journal), lambda file: file.volume):
-        volume, kept_bytes = Volume(name), 0
-        for file in files:
-            why = _take_in(volume, file, locks_apart=locks_apart)
-            if why and not file.listed:
-                # The column is no part of the key, so the reading goes on undisturbed.
-                list_file(journal, file, why)
-            kept_bytes += _kept_bytes(volume, file)
-        if not volume.exists:
+    for name, files in groupby(found_rows(journal), itemgetter(0)):
+        first = [*islice(files, MOST_PLAIN + 1)]
+        row = None if check else _plain_row(name, first)
+        if row is None:
+            every = map(found_file, chain(first, files))  # noqa: B031 -- the rest of them
+            row = _judged(journal, name, every, locks_apart=locks_apart, check=check)
+        if row is None:
             continue
-        row = volume_row(name, volume.verdict(), check=check)
         if unseen and row.result in (Result.INVALID, Result.CONFLICT):
             row = replace(row, reason=row.reason + UNSEEN)
-        rows.append(replace(row, kept_bytes=kept_bytes) if row.plan in UPGRADES else row)
+        rows.append(row)
         if len(rows) >= ROWS:
             put_volumes(journal, rows)
             rows.clear()
     put_volumes(journal, rows)
     end_survey(journal)
+
+
+def _judged(
+    journal: Journal, name: bytes, files: Iterator[FoundFile], *, locks_apart: bool, check: bool
+) -> VolumeRow | None:
+    """Judge a volume by its files, and mark those to be listed; None if it has no map."""
+    volume, kept_bytes = Volume(name), 0
+    for file in files:
+        why = _take_in(volume, file, locks_apart=locks_apart)
+        if why and not file.listed:
+            # The column is no part of the key, so the reading goes on undisturbed.
+            list_file(journal, file, why)
+        kept_bytes += _kept_bytes(volume, file)
+    if not volume.exists:
+        return None
+    row = volume_row(name, volume.verdict(), check=check)
+    return replace(row, kept_bytes=kept_bytes) if row.plan in UPGRADES else row
+
+
+def _plain_row(name: bytes, files: Sequence[FileRow]) -> VolumeRow | None:
+    """Return what `_judged` would of a plain volume; None: it is not plain."""
+    if len(files) > MOST_PLAIN or files[0][1:6] != PLAIN_MAP or bad_name(name):
+        return None
+    head = unpack_head(files[0][8])
+    if head.version != VERSION or head.is_deleted:
+        return None
+    rest = files[1:]
+    if rest and rest[-1][1:6] == PLAIN_LOCK:  # in use
+        rest = rest[:-1]
+    if len(rest) != head.header.blocks:
+        return None
+    if rest and (rest[0][1:6] != PLAIN_BLOCK or rest[0][7] < head.header.block_length(0)):
+        return None
+    return VolumeRow(
+        name,
+        Result.CURRENT,
+        map_name=map_name(name, prefixed=False),
+        version=head.version,
+        objects=head.objects,
+        size=head.size,
+        epoch=head.epoch,
+    )
 
 
 def _kept_bytes(volume: Volume, file: FoundFile) -> int:

@@ -1,7 +1,8 @@
 """The survey's walk over the maps directory and the lock directory: one row for each file.
 
 The groups of a unit are directories to list. Nothing is judged here: what a volume is shows only
-once all of its files are found.
+once all of its files are found. With the native backend, C walks, and leaves here what is not
+plain.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from time import monotonic
 
 from ...layout.names import OWN_DIRECTORY
 from ...model import RETRIES, TRANSIENT, Failure, Limits, Tally, Unit
-from ...packed.groups import Hint, unpack_groups, walk_unit, whole
+from ...packed.groups import Group, Hint, unpack_groups, walk_unit, whole
 from ...tree.files import Tree, unlink
 from ..blocker.locks import Locks
 from ..blocker.retained import MapsScan
 from ..blocker.volume_files import KnownSizes
-from ..journal.tables import LOCKS, FoundFile, put_files
+from ..journal.tables import LOCKS, FoundFile, PlainFile, put_files, put_plain_files
 from .classify import (
     foreign,
     found_file,
@@ -30,6 +31,7 @@ from .classify import (
     is_place_of_map,
     join,
 )
+from .plain import survey_plain
 
 # A directory with more names than this is read in several units.
 WIDE = 4096
@@ -69,6 +71,7 @@ class Survey:
     locks: Locks
     sizes: KnownSizes
     sweeps: bool
+    native: bool = False
 
     def first_units(self) -> Iterator[Unit]:
         """Yield the lock directory, if there is one, and the maps directory."""
@@ -79,8 +82,17 @@ class Survey:
     def scan(self, unit: Unit, limits: Limits) -> MapsScan:
         """List directories until done or a limit is reached; `writes` put the files found."""
         walk = _Walk(self, unit, limits)
-        walk.run()
+        if self._is_plain(unit):
+            walk.run_native()
+        else:
+            walk.run()
         return walk.scan()
+
+    def _is_plain(self, unit: Unit) -> bool:
+        """Whether C may walk: it neither removes locks nor knows the lock directory."""
+        if not self.native or unit.cursor is not None or (self.sweeps and self.locks.dead):
+            return False
+        return next(unpack_groups(unit.body)).path != LOCKS
 
 
 @dataclass(slots=True)
@@ -91,6 +103,7 @@ class _Walk:
     unit: Unit
     limits: Limits
     _files: list[FoundFile] = field(default_factory=list)
+    _plain: Sequence[PlainFile] = ()
     _tally: Tally = field(default_factory=Tally)
     _todo: list[bytes] = field(default_factory=list)
     _failures: list[Failure] = field(default_factory=list)
@@ -108,14 +121,43 @@ class _Walk:
         first = True
         while self._todo and self._wide is None and (first or not self._is_over()):
             first = False
-            path = self._todo.pop()
-            try:
-                listing = Listing(path, self._open(path))
-            except OSError as error:
-                self._lost(path, error)
-                continue
-            self._tally.directories += not self.unit.counted
-            self._list(listing)
+            self._walk(self._todo.pop())
+
+    def run_native(self) -> None:
+        """Do what `run` does, in C, and here what that leaves."""
+        found = survey_plain(self.survey.maps, self.unit.body, self.limits, WIDE)
+        self._plain = found.files
+        self._tally.files += len(found.files)
+        if not self.unit.counted:
+            self._tally.directories += found.directories
+        for group in unpack_groups(found.left):
+            if group.names[0][0] == Hint.ENTRY:
+                self._look(group)
+            elif self._wide is None:
+                self._walk(group.path)
+            else:
+                self._todo.append(group.path)
+        self._todo = [*(group.path for group in unpack_groups(found.rest)), *self._todo]
+
+    def _look(self, group: Group) -> None:
+        """Scan some entries of a directory."""
+        try:
+            listing = Listing(group.path, self._open(group.path))
+        except OSError as error:
+            self._lost(group.path, error)
+            return
+        for _, name in group.names:
+            self._entry(listing, name)
+        listing.close()
+
+    def _walk(self, path: bytes) -> None:
+        try:
+            listing = Listing(path, self._open(path))
+        except OSError as error:
+            self._lost(path, error)
+            return
+        self._tally.directories += not self.unit.counted
+        self._list(listing)
 
     def scan(self) -> MapsScan:
         """Return the result of the unit."""
@@ -127,7 +169,10 @@ class _Walk:
             wide=self._wide,
             again=[again] if self._again else (),
             failures=self._failures,
-            writes=[partial(put_files, files=self._files)],
+            writes=[
+                partial(put_files, files=self._files),
+                partial(put_plain_files, files=self._plain),
+            ],
         )
 
     def _is_over(self) -> bool:

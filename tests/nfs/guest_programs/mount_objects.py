@@ -107,7 +107,7 @@ def seen_before(version: str, names: list[str], late: list[str]) -> None:
     report("before", relocate(MOUNT / "share", "-n"))
     _put_blocks(late)
     leaf = MOUNT / "share/blocks" / old_place(late[0]).parent
-    listing = os.open(f"{leaf}/.", os.O_RDONLY | os.O_DIRECTORY)  # see native/objects/listing.h
+    listing = os.open(f"{leaf}/.", os.O_RDONLY | os.O_DIRECTORY)  # see native/core/listing.h
     report("shown", late[0] in os.listdir(listing))
     report("relocate", relocate(MOUNT / "share"))
     report("moved", all((SHARE / "blocks" / new_place(name)).exists() for name in late))

@@ -1,7 +1,7 @@
 /* SHA-256 (FIPS 180-4) of names, which are short. */
 
-#ifndef ARCHIPMIGRATE_OBJECTS_SHA256_H
-#define ARCHIPMIGRATE_OBJECTS_SHA256_H
+#ifndef ARCHIPMIGRATE_CORE_SHA256_H
+#define ARCHIPMIGRATE_CORE_SHA256_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -7,8 +7,8 @@
  * one call less for each directory.
  */
 
-#ifndef ARCHIPMIGRATE_OBJECTS_LISTING_H
-#define ARCHIPMIGRATE_OBJECTS_LISTING_H
+#ifndef ARCHIPMIGRATE_CORE_LISTING_H
+#define ARCHIPMIGRATE_CORE_LISTING_H
 
 #include <dirent.h>
 #include <stddef.h>

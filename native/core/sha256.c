@@ -1,6 +1,6 @@
 /* SHA-256 of short messages (sha256.h); names are those of FIPS 180-4. */
 
-#include "objects/sha256.h"
+#include "core/sha256.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* Reading of directories (listing.h). */
 
 #define _GNU_SOURCE
-#include "objects/listing.h"
+#include "core/listing.h"
 
 #include <errno.h>
 #include <fcntl.h>
