@@ -103,9 +103,10 @@ def _left_out(items: list[pytest.Item]) -> list[pytest.Item]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what `--thinned` does; skip what needs root where there is none; order the rest.
 
-    Tests to be alone come first: one worker gets all of them, and the others wait only once. Slow
-    tests come next: workers steal from each other's end, so that none of them is left with a slow
-    test when the others have nothing to do.
+    Tests to be alone come first: one worker gets all of them, and the others wait only once. The
+    rest is dealt out, for each worker begins with a run of its own: slow tests first, the guests of
+    tests/nfs before all. Workers steal from each other's end, so that none of them is left with a
+    slow test when the others have nothing to do.
     """
     left_out = _left_out(items)
     config.hook.pytest_deselected(items=left_out)
@@ -113,7 +114,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _is(item, "privileged") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
-    items.sort(key=lambda item: (not _is(item, "alone"), not _is(item, "slow")))
+    alone = [item for item in items if _is(item, "alone")]
+    rest = [item for item in items if not _is(item, "alone")]
+    rest.sort(key=lambda item: (not _is(item, "slow"), "/nfs/" not in item.nodeid))
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = alone + [item for first in range(workers) for item in rest[first::workers]]
 
 
 def pytest_collection_finish() -> None:

@@ -126,7 +126,7 @@ def undo_and_tell(
         facts = ended.facts(runs=run_options.state_words)
         thing = ended.summary_object(undone=target.run)
         lines = undo_summary(facts, target.run, noun)
-        if is_of(target, kind_named(RELOCATE)) and facts.status == "done":
+        if is_of(target, kind_named(RELOCATE)) and facts.status == "done" and not args.prune:
             stopped = ("--prune", "--v03-stopped", "--v04-stopped")
             prune = facts.command("undo", *stopped, target.run, options=facts.runs)
             lines.append(f"empty directories stay; once neither version runs on any node: {prune}")

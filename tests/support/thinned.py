@@ -3,10 +3,10 @@
 Each test begins at another one of the first few: together they cover variants and calls of all
 kinds, and always the same ones. `make test-all` leaves nothing out, nor does pytest by itself.
 
-    make test   (--thinned)   every seventh call; every second variant (backend, version of NFS, seed)
-                              of a test that is slow or runs the program, or every third if it has
-                              more than two; a third of what is only repeated: random trees, entries
-                              under attack, levels of a deep tree
+    make test   (--thinned)   every seventh call; every second variant (backend, version of NFS,
+                              seed) of a test that is slow or runs the program, or every third if it
+                              has more than two; a third of what is only repeated: random trees,
+                              entries under attack, levels of a deep tree
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from __future__ import annotations
 import itertools
 import os
 import zlib
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 THINNED = 3
@@ -38,7 +39,7 @@ def strikes(step: int = 1) -> Iterator[int]:
     return itertools.count(1 + _first_of(test, THINNED), max(step, STRIKE))
 
 
-def is_all(found: Set[T], due: Set[T]) -> bool:
+def is_all(found: AbstractSet[T], due: AbstractSet[T]) -> bool:
     """Whether what strikes have shown is all that is due; some of it, where calls are left out."""
     return found == due or (_active and found <= due)
 

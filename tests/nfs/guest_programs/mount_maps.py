@@ -10,6 +10,7 @@ from archipmigrate.testshare import OtherVolumes, make_share
 from tests.nfs.guest_programs.mount import ended
 from tests.nfs.guest_programs.runtime import (
     EXPORT,
+    KEEP_ATTRIBUTES,
     MOUNT,
     ROOT,
     calls,
@@ -57,7 +58,7 @@ def costs(version: str, volumes: int) -> None:
     ):
         size = make_share(str(EXPORT / "share"), objects=0, volumes=0, others=others)
         (EXPORT / "share/sizes.csv").touch()
-        mount(version)
+        mount(version, KEEP_ATTRIBUTES)
         with calls() as made:
             done = mapfiles(share, *options)
         umount()
