@@ -35,6 +35,7 @@ NOT_ASKED: dict[str, object] = {
     "locks_now": None,
     "restore_set_id": False,
     "copy": False,
+    "prune": False,
 }
 
 

@@ -120,16 +120,15 @@ def undo_and_tell(
 ) -> Ended | None:
     """Undo the run *target* and print the summary. Return None as `undo` does. Raises Error."""
     run_options = options.run_options(args)
-    noun = kind_of(target).noun
+    kind = kind_of(target)
 
     def tell(ended: Ended) -> None:
         facts = ended.facts(runs=run_options.state_words)
         thing = ended.summary_object(undone=target.run)
-        lines = undo_summary(facts, target.run, noun)
-        if is_of(target, kind_named(RELOCATE)) and facts.status == "done" and not args.prune:
-            stopped = ("--prune", "--v03-stopped", "--v04-stopped")
-            prune = facts.command("undo", *stopped, target.run, options=facts.runs)
-            lines.append(f"empty directories stay; once neither version runs on any node: {prune}")
+        lines = undo_summary(facts, target.run, kind.noun)
+        left = kind.left_by_undo(target, run_options)
+        if left and facts.status in ("done", "failures") and not args.prune:
+            lines.append(left)
         report.summary(lines, thing, ended.reason)
 
     return undo(target, run_options, report, tell, is_meant=is_meant)

@@ -197,17 +197,19 @@ class JobKind(ABC, Generic[S]):
         del journal
         return False
 
-    def forbids(self, journal: Journal, other: JobKind[Any]) -> str:
-        """Say why a run of *other* must not begin, or go on, in the phase of a run; "" if it may.
+    def forbids(
+        self, run: RunHeader, journal: Journal, other: JobKind[Any], options: RunOptions
+    ) -> str:
+        """Say why a run of *other* must not begin, or go on, in the phase of *run*; "" if it may.
 
         Asked only if `has_phases`. Raises JournalError.
         """
-        del journal, other
+        del run, journal, other, options
         return ""
 
     # -- sessions
 
-    def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
+    def check_undo(self, target: RunHeader, share: Share, options: RunOptions) -> None:
         """See that a run may be undone now; *share* is locked. Raises FatalError."""
 
     @abstractmethod
@@ -241,6 +243,11 @@ class JobKind(ABC, Generic[S]):
     @abstractmethod
     def tell(self, ended: Ended, report: Report, words: Words) -> None:
         """Print the summary of a session. Raises FatalError if logs cannot be written."""
+
+    def left_by_undo(self, target: RunHeader, options: RunOptions) -> str:
+        """Say what the undo of a run leaves in the share, and how to remove it; "" if nothing."""
+        del target, options
+        return ""
 
     def needed(self, journal: Journal) -> Sequence[str]:
         """Return the options without which a run that is resumed would stop again at once."""

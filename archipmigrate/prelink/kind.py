@@ -7,18 +7,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ..errors import FatalError, ShareError
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
+from ..jobs.options import RunOptions
 from ..journal.runs import open_run
 from ..journal.store import Journal, RunHeader
 from ..layout.names import shown
 from ..packed.moves import Root
 from ..relocate.classify import BAD
+from ..relocate.kind import EMPTY_STAY, PRUNE
 from ..relocate.roots import OpenRoot, Roots
 from ..relocate.settings import RelocateSettings, open_blocks, open_maps
 from ..relocate.tables import class_counts
@@ -26,6 +27,7 @@ from ..share import Share
 from ..share.bypass import cached_seconds
 from ..share.daemons import check_stopped
 from ..ui.report import Report
+from ..ui.text import command_line
 from .job import PrelinkJob
 from .keep import Keep
 from .known import Known
@@ -36,6 +38,7 @@ from .undo import UndoPrelinkJob
 
 JOB = "prelink"  # in headers and names of runs
 # Phases that judge what other nodes did until they were stopped.
+BACK = ("--back", "--v04-stopped")
 JUDGE_OTHERS = (Phase.SURVEY, Phase.LOOK, Phase.BACK)
 
 
@@ -80,29 +83,37 @@ class PrelinkKind(JobKind[RelocateSettings]):
         """Whether old names still stand, or new ones beside them."""
         return standing(journal).phase is not Phase.DROPPED
 
-    def forbids(self, journal: Journal, other: JobKind[Any]) -> str:
+    def forbids(
+        self, run: RunHeader, journal: Journal, other: JobKind[Any], options: RunOptions
+    ) -> str:
         """Say why another job must wait, in the phases before `linked`."""
         phase = standing(journal).phase
         if phase is Phase.DROPPED or (phase in V04_MAY_RUN and not other.moves_objects):
             return ""
         if phase in V04_MAY_RUN:
-            return "its old names still stand: first relocate --drop-old, or --back"
+            drop = _command(run, options, "--drop-old")
+            back = _command(run, options, *BACK)
+            return f"its old names still stand: first `{drop}`, or `{back}`"
         return (
             f"it is in its phase `{phase}`: a change of permissions would erase what tells which "
-            "objects v0.3 has deleted, and v0.3 still needs its maps; go on with "
-            "relocate --prelink --v03-stopped, until it is `linked`, or undo it"
+            "objects v0.3 has deleted, and v0.3 still needs its maps; go on, until it is `linked`, "
+            f"with `{_command(run, options, '--prelink', '--v03-stopped')}`, or undo it"
         )
 
-    def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
+    def check_undo(self, target: RunHeader, share: Share, options: RunOptions) -> None:
         """Refuse once the survey has begun: that is taken back by --back. Raises FatalError."""
         del share
-        with closing(open_run(state, target.run)) as journal:
+        with closing(open_run(options.state_path, target.run)) as journal:
             phase = standing(journal).phase
         if phase is not Phase.LINK:
             raise FatalError(
                 f"{target.run} is in its phase `{phase}`: go back to v0.3 first, with "
-                "relocate --back --v04-stopped; what is left then are the second names"
+                f"`{_command(target, options, *BACK)}`; what is left then are the second names"
             )
+
+    def left_by_undo(self, target: RunHeader, options: RunOptions) -> str:
+        """Name the directories."""
+        return f"{EMPTY_STAY}: {_command(target, options, *PRUNE)}"
 
     @contextmanager
     def open(self, opening: Opening[RelocateSettings]) -> Iterator[Work]:
@@ -151,6 +162,12 @@ class PrelinkKind(JobKind[RelocateSettings]):
     def results(self, journal: Journal) -> Mapping[str, Mapping[str, int]]:
         """Return how many blocks have both names, and how many files there are of each class."""
         return {"prelink": {"linked": linked_count(journal)}, "classes": class_counts(journal)}
+
+
+def _command(run: RunHeader, options: RunOptions, *words: str) -> str:
+    """Return the command by which a run enters a phase."""
+    places = ["--blocks", run.path, "--maps", str(run.settings["maps"])]
+    return command_line(["archipmigrate", "relocate", *places, *options.state_words, *words])
 
 
 def _run_of(opening: Opening[RelocateSettings]) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from ..backend.extensions import uses_native
 from ..errors import UsageError
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
+from ..jobs.options import RunOptions
 from ..jobs.outcome import outcomes_of, unpack_outcome
 from ..journal.runs import open_run
 from ..journal.store import Journal, RunHeader
@@ -22,6 +22,7 @@ from ..packed.moves import Root, Verb, unpack_moves
 from ..share import Share
 from ..share.daemons import check_stopped
 from ..ui.report import Report
+from ..ui.text import command_line
 from .classify import BAD
 from .job import RelocateJob
 from .opened import open_roots
@@ -48,6 +49,8 @@ from .undo import UndoRelocateJob
 from .ways import Ways
 
 NATIVE, PYTHON = "native", "python"
+PRUNE = ("--prune", "--v03-stopped", "--v04-stopped")
+EMPTY_STAY = "empty directories stay; once neither version runs on any node"
 
 
 @dataclass
@@ -90,9 +93,9 @@ class RelocateKind(JobKind[RelocateSettings]):
         if name == "nfs":
             raise UsageError("--backend nfs: objects are moved through a mount only")
 
-    def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
+    def check_undo(self, target: RunHeader, share: Share, options: RunOptions) -> None:
         """Refuse while a v2 map rests on the new places. Raises FatalError."""
-        with closing(open_run(state, target.run)) as journal:
+        with closing(open_run(options.state_path, target.run)) as journal:
             before = upgraded_before(journal)
         maps = open_maps(share, self.settings(target.settings))
         try:
@@ -144,6 +147,11 @@ class RelocateKind(JobKind[RelocateSettings]):
     def tell(self, ended: Ended, report: Report, words: Words) -> None:
         """Print what was found, and the summary."""
         RelocateReport(report, ended.journal).show(ended, words)
+
+    def left_by_undo(self, target: RunHeader, options: RunOptions) -> str:
+        """Name the directories."""
+        words = ["archipmigrate", "undo", *options.state_words, *PRUNE, target.run]
+        return f"{EMPTY_STAY}: {command_line(words)}"
 
     def needed(self, journal: Journal) -> Sequence[str]:
         """Return `--copy` if the run stopped since it would have to copy."""

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import FatalError
 from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
+from ..jobs.options import RunOptions
 from ..journal.store import Journal, RunHeader
 from ..share import Share
 from ..share.daemons import check_all_stopped
@@ -52,9 +52,9 @@ class PruneKind(JobKind[RelocateSettings]):
         """Return the directory of the maps."""
         return {settings.maps_identity: settings.maps}
 
-    def check_undo(self, target: RunHeader, share: Share, state: Path) -> None:
+    def check_undo(self, target: RunHeader, share: Share, options: RunOptions) -> None:
         """Refuse: there is nothing to put back. Raises FatalError."""
-        del target, share, state
+        del target, share, options
         raise FatalError(NO_UNDO)
 
     @contextmanager

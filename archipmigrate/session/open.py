@@ -242,11 +242,12 @@ def _supersede(state: Path, runs: list[str], successor: Journal) -> None:
         supersede_run(state, run, successor.read_header().run)
 
 
-def check_phases(kind: JobKind[Any], run: str, places: Sequence[str], state: Path) -> None:
+def check_phases(kind: JobKind[Any], run: str, places: Sequence[str], options: RunOptions) -> None:
     """Check that no run whose roots overlap *places* is in a phase in which *kind* has to wait.
 
     *run* is the one that is to go on ("": a new one). Raises FatalError.
     """
+    state = options.state_path
     for header in list_runs(state):
         other = known_kind(header)
         if other is None or not other.has_phases or header.run == run:
@@ -254,7 +255,7 @@ def check_phases(kind: JobKind[Any], run: str, places: Sequence[str], state: Pat
         if header.undone or header.superseded or not overlap(places, header.places):
             continue
         with contextlib.closing(open_run(state, header.run)) as journal:
-            why = other.forbids(journal, kind)
+            why = other.forbids(header, journal, kind, options)
         if why:
             raise FatalError(f"{header.run} has not come to its end on this share: {why}")
 

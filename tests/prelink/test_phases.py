@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from archipmigrate.relocate.kind import EMPTY_STAY
 from archipmigrate.tree import rename
 from tests.support.inprocess import Program
 from tests.support.old_shares import block_name, old_place, put
@@ -92,6 +95,12 @@ def test_dry_run_changes_nothing(site: Site) -> None:
     assert sorted(site.top.rglob("*")) == before
 
 
+def commands_in(text: str) -> list[list[str]]:
+    """Return the commands that a message names, to be pasted."""
+    found = re.findall("`archipmigrate ([^`]*)`", text)
+    return [shlex.split(words) for words in found]
+
+
 def test_other_jobs_wait_until_all_is_linked(site: Site) -> None:
     site.link()
     for ended in (
@@ -102,16 +111,21 @@ def test_other_jobs_wait_until_all_is_linked(site: Site) -> None:
         assert ended.status == 1
         assert "phase `link`" in ended.err
     assert site.drop().status == 1
-    site.switch()
-    assert site.relocate("--v03-stopped").status == 1
+    [switch] = commands_in(ended.err)
+    assert site.call(*switch).status == 0
+    ended = site.relocate("--v03-stopped")
+    assert ended.status == 1
+    assert [words[-1] for words in commands_in(ended.err)] == ["--drop-old", "--v04-stopped"]
+    assert all(words[1:5:2] == ["--blocks", "--maps"] for words in commands_in(ended.err))
     assert site.call.perms(site.top).status == 0  # type: ignore[attr-defined]
 
 
 def test_undo_of_phase_1_removes_second_names_and_keeps_what_v03_deleted(site: Site) -> None:
     site.link()
     site.delete("volume-two", NUMBERS)
-    ended = site.call("undo", "--json")
+    ended = site.call("undo")
     assert ended.status == 0, ended.out
+    assert f"--blocks {site.blocks} --maps {site.maps}" in ended.out.partition(EMPTY_STAY)[2]
     assert all(site.old("volume-one", n).stat().st_nlink == 1 for n in NUMBERS)
     assert not any(site.new(v, n).exists() for v in VOLUMES for n in NUMBERS)
     assert len(site.kept("deleted-v03")) == 3

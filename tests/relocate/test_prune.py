@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from archipmigrate.relocate.kind import EMPTY_STAY
 from archipmigrate.share.daemons import check_all_stopped
 from tests.support.inprocess import Program
 from tests.support.kill import Loaded
@@ -95,7 +97,19 @@ def test_undo_removes_the_directories_of_the_run(program: Program, top: Path) ->
     relocate(program, top, "--v03-stopped")
     assert program("undo", "--prune", "--v03-stopped").status == 2
     ended = program("undo", "--prune", *STOPPED)
+    assert "empty directories stay" not in ended.out
     assert ended.status == 0, ended.err
+    assert (directories(top), entries(top)) == (before, files)
+
+
+def test_undo_names_the_command_that_removes_them_later(program: Program, top: Path) -> None:
+    before, files = directories(top), entries(top)
+    relocate(program, top, "--v03-stopped")
+    [line] = [line for line in program("undo").out.splitlines() if line.startswith(EMPTY_STAY)]
+    assert directories(top) > before
+    words = shlex.split(line.removeprefix(f"{EMPTY_STAY}: "))
+    assert words[0] == "archipmigrate"
+    assert program(*words[1:]).status == 0
     assert (directories(top), entries(top)) == (before, files)
 
 
