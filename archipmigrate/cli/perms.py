@@ -31,6 +31,7 @@ from ..session.work import begin, dry_run
 from ..share import Share, open_share
 from ..share.url import domain_of
 from ..ui.report import Report
+from ..ui.text import command_line
 from . import options
 from .parser import Commands, Parser
 
@@ -126,7 +127,7 @@ def settings_and_share(
 def dry_run_only(args: argparse.Namespace, settings: PermsSettings, share: Share) -> int:
     """Say what would change; keep it, and count it by kind and place, if asked. Raises Error."""
     if args.save and share.fd >= 0:
-        check_outside(args.save.absolute().parent, share.fd, "the share")
+        check_outside(args.save.absolute().parent, share.fd, "the share", "--save")
     found = Transitions(args.by_dir)
     with contextlib.ExitStack() as stack:
         plan = stack.enter_context(closing(_plan(args, settings, share))) if args.save else None
@@ -145,7 +146,8 @@ def dry_run_only(args: argparse.Namespace, settings: PermsSettings, share: Share
                 found.show(report, kinds=plan is not None)
             if plan:
                 plan.finish()
-                report.remark(f"saved as {args.save}: see `archipmigrate plan show`")
+                show = command_line(["archipmigrate", "plan", "show", str(args.save)])
+                report.remark(f"saved; show it with: {show}")
 
         listens = args.save or args.by_dir
         return scan_only(args, KIND, settings, share, add if listens else None, ending)

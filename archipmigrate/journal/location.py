@@ -86,10 +86,11 @@ def check_place(state: Path) -> None:
             )
 
 
-def check_outside(state: Path, root: int, called: str) -> None:
+def check_outside(state: Path, root: int, called: str, option: str = "--state") -> None:
     """Refuse a state directory, existing or not, in a directory that a run changes.
 
-    *root* is that directory's descriptor, *called* what it is for users. Raises StateError.
+    *root* is that directory's descriptor, *called* what it is for users, *option* how they choose
+    another one. Raises StateError.
     """
     there = _existing(state)
     top = os.fstat(root)
@@ -98,7 +99,7 @@ def check_outside(state: Path, root: int, called: str) -> None:
         if above or _is_below(fd, root):
             raise StateError(
                 f"{state.resolve()} lies inside {called}, whose writers could change it: choose a "
-                "directory outside with --state"
+                f"directory outside with {option}"
             )
 
 
