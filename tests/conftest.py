@@ -104,9 +104,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what `--thinned` does; skip what needs root where there is none; order the rest.
 
     Tests to be alone come first: one worker gets all of them, and the others wait only once. The
-    rest is dealt out, for each worker begins with a run of its own: slow tests first, the guests of
-    tests/nfs before all. Workers steal from each other's end, so that none of them is left with a
-    slow test when the others have nothing to do.
+    rest is dealt out: each worker begins with files of its own that have slow tests, the guests of
+    tests/nfs before all, and makes what a file needs once. Workers steal from each other's end, so
+    that none of them is left with a slow test when the others have nothing to do.
     """
     left_out = _left_out(items)
     config.hook.pytest_deselected(items=left_out)
@@ -116,9 +116,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="needs root"))
     alone = [item for item in items if _is(item, "alone")]
     rest = [item for item in items if not _is(item, "alone")]
-    rest.sort(key=lambda item: (not _is(item, "slow"), "/nfs/" not in item.nodeid))
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    items[:] = alone + [item for first in range(workers) for item in rest[first::workers]]
+    items[:] = alone + list(_dealt(rest, workers))
+
+
+def _dealt(items: list[pytest.Item], workers: int) -> Iterator[pytest.Item]:
+    """Yield the tests so that each worker gets as many slow ones, whole files of them, first.
+
+    pytest-xdist cuts the list into parts of one size, one for each worker to begin with.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    slow = {path: sum(_is(item, "slow") for item in of_file) for path, of_file in files.items()}
+    fast = [item for item in items if not slow[item.path]]
+    hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    held = [0] * workers
+    for path in sorted(filter(slow.get, slow), key=lambda path: -slow[path]):
+        least = held.index(min(held))
+        held[least] += slow[path]
+        hands[least] += files[path]
+    for number, hand in enumerate(hands):
+        hand.sort(key=lambda item: (item.path.parent.name != "nfs", not slow[item.path]))
+        size = (len(items) - sum(map(len, hands[:number]))) // (workers - number)
+        more = max(0, size - len(hand))
+        hand.extend(fast[:more])
+        del fast[:more]
+        yield from hand
+    yield from fast
 
 
 def pytest_collection_finish() -> None:

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archipmigrate.model import Limits, Scan, Unit, Verb
+from archipmigrate.modes import GUIDE
 from archipmigrate.packed.changes import ChangeWriter, Flag
 from archipmigrate.packed.groups import Group, Hint, pack_groups, unpack_groups, whole
+from archipmigrate.policy import packed_modes
 from tests.support.descriptors import none_left_open
 from tests.support.parity import EVERYTHING, POLICY, extension, native, need_native
 from tests.support.program import GID
@@ -148,8 +150,7 @@ def test_scan_refuses_arguments_out_of_range_and_closes_the_cursor(options: dict
         "last_try": False,
         "uid": 1,
         "gid": 1,
-        "directory_bits": 0,
-        "file_bits": 0,
+        "modes": packed_modes(GUIDE),
         "excludes": b"",
         "snapshots": b"",
         "skip_links": False,

@@ -126,5 +126,5 @@ def test_missing_library_is_named_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "configupdater", None)
-    with pytest.raises(UsageError, match=r"pip install 'archipmigrate\[config\]'"):
+    with pytest.raises(UsageError, match=r"pip install configupdater"):
         edit(V04, ["USER=root"])

@@ -12,6 +12,8 @@ from tests.support.program import need
 
 READERS = ["status", "getattr", "lookup", "listing", "setattr", "mount", "port", "fsstat"]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -29,7 +31,6 @@ def run(program: Path, *words: object) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.slow
 def test_nothing_of_the_corpus_breaks_the_client(program: Path, tmp_path: Path) -> None:
     inputs = fuzz.unpack(tmp_path)
     assert len(inputs) > 100

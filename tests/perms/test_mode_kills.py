@@ -80,4 +80,4 @@ def test_run_and_undo_killed_at_any_call_are_finished(
         reset(share, before)
         if not (killed or undo_killed):
             break
-    assert kills >= 8
+    assert kills >= thinned.fewer(8)

@@ -24,6 +24,7 @@ from archipmigrate.packed.changes import read_changes
 from archipmigrate.perms.settings import PermsSettings
 from archipmigrate.perms.settings import read_mode as as_setting
 from archipmigrate.policy import NO_ID, GroupPolicy, packed_modes, stripped
+from tests.support import thinned
 from tests.support.inprocess import Program
 from tests.support.journals import journal_of, reopened
 from tests.support.odd_tree import odd_tree, put
@@ -78,7 +79,7 @@ def test_each_mode_becomes_what_chmod_makes_of_it(tmp_path: Path) -> None:
         for mode in ALL_MODES:
             path = tmp_path / str(kind) / str(mode)
             path.mkdir() if kind == stat.S_IFDIR else path.touch()
-    for text in (*MODES, *random_modes(12)):
+    for text in thinned.some([*MODES, *random_modes(12)]):
         actions = read_mode(text)
         for kind in KINDS:
             there = tmp_path / str(kind)
@@ -203,6 +204,7 @@ def forward(backend: Backend, policy: GroupPolicy) -> list[tuple[bytes, int, int
 
 
 @pytest.mark.privileged
+@pytest.mark.slow
 @pytest.mark.parametrize("text", USED[:3])
 def test_backends_make_the_same_of_each_mode(share: Path, text: str) -> None:
     need_native()

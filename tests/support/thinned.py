@@ -49,6 +49,11 @@ def fewer(count: int) -> int:
     return -(-count // THINNED) if _active else count
 
 
+def some(cases: Sequence[T]) -> Sequence[T]:
+    """Return those of the cases of a test that it tries."""
+    return cases[::THINNED] if _active else cases
+
+
 def variants(test: str, parameters: Sequence[T]) -> Sequence[T]:
     """Return those of the variants of a test that are run."""
     if not _active:
