@@ -47,6 +47,7 @@ UNDONE = {
     "failures": "put back by {}, with failures",
     "": "undo {} begun, and forgotten since",
 }
+OVER = ("done", "failures")
 NOT_UNDONE = "undo {} not finished"
 
 
@@ -66,7 +67,8 @@ class Standing:
 
     `results` are more counts that the job has, each under its heading. `undo` is the status of the
     run that put this one back, or began to; "" if there is none, or its journal is gone. `needed`
-    are options without which it would stop again at once.
+    are options without which it would stop again at once. `waiting` entries were seen, and are not
+    done yet: only known of a walk that changes what it sees, and none once it is over.
     """
 
     header: RunHeader
@@ -81,6 +83,7 @@ class Standing:
     phase: str
     undo: str
     needed: Sequence[str]
+    waiting: int
 
     @property
     def rate(self) -> float:
@@ -170,6 +173,7 @@ def _standing(state: Path, header: RunHeader, statuses: Mapping[str, str]) -> St
         phase,
         statuses.get(header.undone, ""),
         needed,
+        tally.waiting if kind and kind.walks and status not in OVER else 0,
     )
 
 
@@ -197,8 +201,8 @@ def _lines(standing: Standing, resume: str) -> list[str]:
     begun = f"begun {header.created[:19]} UTC, {count(header.sessions, 'session')}"
     pace = f"{duration(standing.seconds)} ({standing.rate:,.0f}/s)"
     changes = f"{tally.changed:,} changed, {tally.failed:,} failed"
-    if tally.waiting:
-        changes += f", {tally.waiting:,} seen, not yet done"
+    if standing.waiting:
+        changes += f", {standing.waiting:,} seen, not yet done"
     lines = [
         f"{header.run}: {status}",
         f"  {path}, {header.backend} backend, {begun}",

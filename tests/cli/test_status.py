@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from archipmigrate.testshare import make_share
 from tests.support.inprocess import Program
 from tests.support.program import GID, Cli, drift, need
 
@@ -35,6 +36,17 @@ def test_status_shows_a_finished_run_and_its_undo(cli: Cli, share: Path) -> None
     files = cli.state.glob(f"{run}.journal*")
     assert shown[run]["bytes"] == sum(path.stat().st_size for path in files)
     assert f"{run}: done, put back by {undo}" in cli("status").out
+
+
+@pytest.mark.privileged
+def test_nothing_of_a_run_that_is_over_is_said_to_wait(program: Program, tmp_path: Path) -> None:
+    """Files that a survey saw do not wait for anything: volumes are what is done."""
+    share = tmp_path / "share"
+    make_share(str(share), objects=10, volumes=2)
+    assert program("mapfiles", "--maps", share / "maps").status == 0
+    said = program("status").out
+    assert "2 upgraded" in said
+    assert "not yet done" not in said
 
 
 @pytest.mark.privileged

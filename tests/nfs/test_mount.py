@@ -69,7 +69,9 @@ def test_calls_are_at_the_floor_in_one_wide_directory(guest: Guest, version: str
 
     On v4, perms changes a wide directory before its entries, and then looks each name up again.
     """
-    found = reports(guest(programs.counts, version, "native", "flat", thinned.fewer(12_000), timeout=300))
+    found = reports(
+        guest(programs.counts, version, "native", "flat", thinned.fewer(12_000), timeout=300)
+    )
     entries = found["size"]["entries"]
     for name in ("compliant", "verify"):
         made = sum(found[name]["calls"].values()) / entries
