@@ -12,10 +12,11 @@ from ..jobs.registry import PERMS
 from ..journal.location import BYTES_PER_ENTRY
 from ..model import Examples, Tally
 from ..perms.kind import VERIFY
+from ..perms.pairs import SKIPPED, Pairs
 from ..perms.settings import PermsSettings
 from ..ui.text import count, quoted
 from .finding import Finding, Topic, blocker, ok, warning
-from .question import Question, number_of
+from .question import Question, number_of, opened
 from .room import for_undo
 
 
@@ -24,6 +25,7 @@ class _Found:
     """What the walks counted."""
 
     tally: Tally = field(default_factory=Tally)
+    paired: int = 0  # names of blocks that have two by relocate --prelink, both in the share
     notices: dict[str, Examples] = field(default_factory=dict)
 
     def take(self, ended: Ended) -> None:
@@ -42,11 +44,20 @@ def entries(question: Question) -> Iterator[Finding]:
     found = _Found()
     failed: list[Finding] = []
     for top in tops:
-        settings = PermsSettings(gid, (), skip_links=False, cross=False)
+        paired = _paired(question, top)
+        found.paired += paired
+        # With pairs in the share only a walk that skips links tells these from other links.
+        settings = PermsSettings(gid, (), skip_links=paired > 0, cross=False)
         failed += question.survey(VERIFY, settings, top, found.take, Topic.DRIFT)
     yield from failed
     if found.tally.entries or not failed:
         yield from _judged(question, found)
+
+
+def _paired(question: Question, top: str) -> int:
+    with opened(top) as share:
+        pairs = share and Pairs.of(question.options.state_path, share)
+    return 2 * pairs.blocks if pairs else 0
 
 
 def _judged(question: Question, found: _Found) -> Iterator[Finding]:
@@ -65,15 +76,18 @@ def _judged(question: Question, found: _Found) -> Iterator[Finding]:
     else:
         words = f"all of {total} are open to group {site.group}"
         yield ok(Topic.DRIFT, words, entries=tally.entries, drift=0)
-    if tally.hard_linked:
+    skipped = found.notices.get(SKIPPED, Examples())
+    linked = skipped.count if found.paired else tally.hard_linked
+    if linked:
         yield warning(
             Topic.LINKS,
-            f"{count(tally.hard_linked, 'file')} with several names, perhaps outside the share",
+            f"{count(linked, 'file')} with several names, perhaps outside the share",
             "if others can write to the share, add --hard-links skip to perms, and look at them",
-            hard_linked=tally.hard_linked,
+            hard_linked=linked,
         )
     else:
-        yield ok(Topic.LINKS, "no file has more than one name", hard_linked=0)
+        own = f" but {found.paired:,} of relocate --prelink's own" if found.paired else ""
+        yield ok(Topic.LINKS, f"no file has more than one name{own}", hard_linked=0)
     if acl := found.notices.get("acl"):
         yield warning(
             Topic.ACL,
@@ -82,12 +96,12 @@ def _judged(question: Question, found: _Found) -> Iterator[Finding]:
             "see getfacl; the group needs an entry of its own: setfacl -m g::rwX",
             count=acl.count,
         )
-    for kind, skipped in found.notices.items():
+    for kind, left in found.notices.items():
         if kind in ("filesystem", "snapshot"):
             yield warning(
                 Topic.FILESYSTEM,
-                f"{count(skipped.count, 'directory')} left out ({kind}): "
-                f"{', '.join(map(quoted, skipped.paths))}",
+                f"{count(left.count, 'directory')} left out ({kind}): "
+                f"{', '.join(map(quoted, left.paths))}",
                 "see whether they belong to the share",
-                count=skipped.count,
+                count=left.count,
             )

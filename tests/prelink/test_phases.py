@@ -374,6 +374,19 @@ def test_pair_is_no_hard_link_that_perms_skips(site: Site) -> None:
 # -- what a check says meanwhile
 
 
+def test_check_tells_pairs_from_other_links(site: Site, program: Program, tmp_path: Path) -> None:
+    def links() -> tuple[str, int]:
+        words = ("--no-probe", "--owner", "root", "--group", GID)
+        ended = program("check", "--json", *words, site.top)
+        [found] = [o for o in ended.objects if o.get("topic") == "links"]
+        return str(found["level"]), int(found["data"]["hard_linked"])
+
+    site.link()
+    assert links() == ("ok", 0)
+    (tmp_path / "outside").hardlink_to(site.old("volume-one", 0))
+    assert links() == ("warning", 2)  # its two names in the share
+
+
 def test_check_names_the_command_that_each_phase_takes(site: Site, program: Program) -> None:
     def places() -> dict[str, str]:
         ended = program(
