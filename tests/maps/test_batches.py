@@ -350,6 +350,7 @@ def site(backend: str, tmp_path: Path) -> Iterator[Callable[[], Site]]:
 
 @pytest.mark.privileged
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("how", ["kill", "after", "EIO", "ENOSPC"])
 def test_every_volume_of_a_batch_is_whole_at_every_call(site: Callable[[], Site], how: str) -> None:
     for at in strikes(STEP):
