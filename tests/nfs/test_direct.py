@@ -178,9 +178,10 @@ def test_filed_layout_takes_one_listing_a_directory_and_one_change_an_entry(
     everything, nothing = calls
     assert directories <= everything[fake.READDIRPLUS] <= 1.01 * directories
     together = 1 if version == 3 else TOGETHER
-    # Beside these: a LOOKUP and a GETATTR for directories that are changed after what is in them.
-    assert sum(everything) <= entries / together + directories + 0.08 * entries
-    assert everything[fake.SETATTR] <= (1 / together + 0.02) * entries
+    # Beside these: a LOOKUP and a GETATTR for directories that are changed after what is in them,
+    # and calls with few changes at the ends of units. Those end by time: here it is 0.05 and 0.01.
+    assert sum(everything) <= entries / together + directories + 0.25 * entries
+    assert everything[fake.SETATTR] <= (1 / together + 0.1) * entries
     assert sum(nothing) <= directories + 0.05 * entries
     assert drift(share) == []
 

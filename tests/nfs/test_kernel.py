@@ -67,9 +67,10 @@ def test_calls_of_the_filed_layout(guest: Guest, version: int) -> None:
     directories = found["perms"]["summary"]["directories"]
     assert found["perms"]["summary"]["changed"] == entries
     together = 1 if version == 3 else 16  # of 50 operations
-    assert entries / together <= calls[fake.SETATTR] <= (1 / together + 0.06) * entries
-    # Beside these: a LOOKUP and a GETATTR for directories that are changed after what is in them.
-    assert sum(calls) <= entries / together + directories + 0.15 * entries
+    # Units end by time: the slower the machine, the more calls with few changes at their ends, and
+    # the more directories that are changed after what is in them, by a LOOKUP and a GETATTR each.
+    assert entries / together <= calls[fake.SETATTR] <= (1 / together + 0.2) * entries
+    assert sum(calls) <= entries / together + directories + 0.4 * entries
     assert sum(found["verify"]["calls"]) <= directories + 0.05 * entries
 
 
