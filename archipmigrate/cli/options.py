@@ -35,7 +35,6 @@ NOT_ASKED: dict[str, object] = {
     "locks_now": None,
     "restore_set_id": False,
     "copy": False,
-    "prune": False,
 }
 
 

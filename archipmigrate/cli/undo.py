@@ -80,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
             target,
             report,
             lambda: undoable_run(state, args.run_name).run == target.run,
+            prunes=args.prune,
         )
     if ended is None:
         raise FatalError(
@@ -117,8 +118,13 @@ def undo_and_tell(
     target: RunHeader,
     report: Report,
     is_meant: Callable[[], bool],
+    *,
+    prunes: bool = False,
 ) -> Ended | None:
-    """Undo the run *target* and print the summary. Return None as `undo` does. Raises Error."""
+    """Undo the run *target* and print the summary. Return None as `undo` does. Raises Error.
+
+    *prunes* says that what it leaves in the share is removed next.
+    """
     run_options = options.run_options(args)
     kind = kind_of(target)
 
@@ -127,7 +133,7 @@ def undo_and_tell(
         thing = ended.summary_object(undone=target.run)
         lines = undo_summary(facts, target.run, kind.noun)
         left = kind.left_by_undo(target, run_options)
-        if left and facts.status in ("done", "failures") and not args.prune:
+        if left and facts.status in ("done", "failures") and not prunes:
             lines.append(left)
         report.summary(lines, thing, ended.reason)
 

@@ -14,6 +14,7 @@ from ..jobs.ended import Ended
 from ..jobs.kind import JobKind, Opening, Purpose, Words, Work
 from ..jobs.lanes import choose_lanes
 from ..jobs.options import RunOptions
+from ..jobs.registry import RELOCATE
 from ..journal.runs import open_run
 from ..journal.store import Journal, RunHeader
 from ..layout.names import shown
@@ -167,7 +168,7 @@ class PrelinkKind(JobKind[RelocateSettings]):
 def _command(run: RunHeader, options: RunOptions, *words: str) -> str:
     """Return the command by which a run enters a phase."""
     places = ["--blocks", run.path, "--maps", str(run.settings["maps"])]
-    return command_line(["archipmigrate", "relocate", *places, *options.state_words, *words])
+    return command_line(["archipmigrate", RELOCATE, *places, *options.state_words, *words])
 
 
 def _run_of(opening: Opening[RelocateSettings]) -> str:
