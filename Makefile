@@ -51,7 +51,7 @@ build/demo/.installed: pyproject.toml setup.py $(C_SOURCES)
 	@echo 'Making build/demo, a venv with archipmigrate, trio, tqdm, xxhash and ConfigUpdater.'
 	$(call install,build/demo,config)
 
-demo: $(DEMO_VENV)/.installed ## make a sample share, migrate permissions and maps, put all back
+demo: $(DEMO_VENV)/.installed ## make a sample share of v0.3, bring it to v0.4, and back
 	@PATH="$(abspath $(DEMO_VENV))/bin:$$PATH" benchmarks/demo.sh
 
 # One more at a time than two CPUs: some tests wait for seconds, for a mount or a server. None beside those that are

@@ -141,6 +141,8 @@ def dry_run_only(args: argparse.Namespace, settings: PermsSettings, share: Share
 
         def ending(ended: Ended, report: Report) -> None:
             if ended.status not in COMPLETE:
+                if plan:
+                    report.remark(f"{args.save} is not saved: not all of the share was seen")
                 return
             if args.save or args.by_dir:
                 found.show(report, kinds=plan is not None)

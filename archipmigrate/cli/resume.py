@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
-from functools import partial
 
+from ..errors import UsageError
+from ..jobs.ended import Ended
 from ..jobs.registry import UNDO, kind_of, undo_target
 from ..journal.store import RunHeader
 from ..session.find import can_resume, named_run, resumable_run, undoable_run
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     state = state_directory(run_options)
     header = resumable_run(state, args.run_name, failed=args.failed)
     kind, target = kind_of(header), undo_target(header)
+    needed: list[str] = []
     subject, decode = (Subject(UNDO, kind.noun), None) if target else (kind.subject, kind.decode)
     with (
         options.log_directory(args) as logs,
@@ -68,10 +70,16 @@ def run(args: argparse.Namespace) -> int:
                 lambda: can_resume(named_run(state, header.run), failed=args.failed),
             )
         else:
-            tell = partial(kind.tell, report=report, words=options.words(args, logs=logs))
+
+            def tell(ended: Ended) -> None:
+                kind.tell(ended, report, options.words(args, logs=logs))
+                needed.extend(kind.needed(ended.journal))
+
             ended = resume(header, run_options, report, tell, failed=args.failed)
         if ended is None:
             return _nothing_left(named_run(state, header.run), report)
+        if needed and ended.status == "stopped":
+            return UsageError.exit_status
         return options.exit_status(ended)
 
 

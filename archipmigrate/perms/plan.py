@@ -86,6 +86,7 @@ class PlanWriter:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._new.replace(self._path)
+                _sync_directory(self._path.parent)
             except OSError as error:
                 self._error = error.strerror or str(error)
         if self._error:
@@ -199,6 +200,14 @@ class Plan:
 
     def _damaged(self, why: str) -> UsageError:
         return UsageError(f"the plan {self.path} is damaged ({why}): make it again")
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _header(stored: Mapping[str, Any]) -> PlanHeader:

@@ -85,7 +85,7 @@ def test_status_and_summary_name_what_a_refused_run_needs(program: Program, top:
     assert run["resume"].endswith(f" {run['run']} --copy")
     assert f"go on with: {run['resume']}" in program("status").out
     refused = program("resume", run["run"])
-    assert (refused.status, "go on with: " in refused.out) == (1, True), refused.out
+    assert (refused.status, "go on with: " in refused.out) == (2, True), refused.out
     assert f"{run['run']} --copy" in refused.out
     resumed = program("resume", run["run"], "--copy")
     assert resumed.status == 0, resumed.out + resumed.err
